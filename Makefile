@@ -1,0 +1,149 @@
+# ucbench - the only build. `make help` lists the targets; ./ucbench is the product.
+#
+# A folder per variant (release, clang, asan, tsan, fuzz); header dependencies by -MMD -MP. The instruction set a file is
+# compiled for stands in its name: *_avx2.c, *_avx512.c, *_amx.c; everything else is plain x86-64-v2.
+
+CC ?= cc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+VARIANT ?= release
+B := build/$(VARIANT)
+T ?= 60
+JOBS ?= $(shell nproc)
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wno-psabi -Werror
+BASE := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -g -fno-omit-frame-pointer -ffp-contract=off -pthread \
+        -Iharness -I$(B)/gen -MMD -MP
+ARCH := -march=x86-64-v2
+OPT := -O2
+ifeq ($(VARIANT),clang)
+CC := clang
+endif
+ifeq ($(VARIANT),asan)
+OPT := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+endif
+ifeq ($(VARIANT),tsan)
+OPT := -O1 -fsanitize=thread
+endif
+ifeq ($(VARIANT),fuzz)
+CC := clang
+OPT := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+endif
+CFLAGS_ALL := $(BASE) $(WARN) $(ARCH) $(OPT) $(CFLAGS)
+LIBS := -lsqlite3 -lcsv -ljansson -lpcre2-8 -lutf8proc -lcrypto -ldl -lm
+
+ISA_avx2 := -march=x86-64-v3
+ISA_avx512 := -march=x86-64-v4
+ISA_amx := -march=x86-64-v4 -mamx-tile -mamx-bf16
+
+find_c = $(sort $(shell find $(1) -name '*.c' 2>/dev/null))
+HARNESS := $(call find_c,harness)
+METHODS := $(sort $(wildcard methods/*.c))
+METHOD_PARTS := $(sort $(wildcard methods/*/*.c))
+LIBRARY := $(filter-out harness/main.c,$(HARNESS)) $(METHODS) $(METHOD_PARTS)
+TASKS := $(sort $(wildcard harness/task/task_*.c))
+TESTS := $(sort $(shell find tests -name '*.c' -not -path 'tests/fuzz/*' -not -path 'tests/perf/*' 2>/dev/null)) \
+         $(sort $(wildcard tests/fuzz/replay*.c))
+RESOURCES := $(sort $(shell find db reports datasets -type f \( -name '*.sql' -o -name '*.gp' -o -name '*.html' \
+               -o -name '*.css' -o -name '*.js' -o -name '*.ini' -o -name '*.jsonl' -o -name '*.txt' -o -name '*.csv' \) 2>/dev/null))
+SOURCES := $(sort $(shell find harness methods -name '*.[chS]' 2>/dev/null)) $(RESOURCES) Makefile
+
+obj = $(patsubst %.c,$(B)/%.o,$(1))
+LIB_OBJ := $(call obj,$(LIBRARY)) $(B)/gen/resources.o
+GEN := $(B)/gen/methods.list $(B)/gen/tasks.list
+
+.PHONY: all help demo test test-fast asan tsan clang check bench fuzz clean compdb model setup FORCE
+.DEFAULT_GOAL := all
+
+all: ucbench ## build ./ucbench
+ucbench: $(B)/ucbench
+	@cmp -s $< $@ || cp $< $@
+
+$(B)/ucbench: $(B)/harness/main.o $(LIB_OBJ)
+	$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
+
+# methods/foo.c -> METHOD(foo): the file name is the registration. The same for harness/task/task_foo.c -> TASK(foo).
+$(B)/gen/methods.list: $(METHODS) $(wildcard methods)
+	@mkdir -p $(@D)
+	@printf '%s' "$(foreach m,$(METHODS),METHOD($(basename $(notdir $(m)))) )" > $@
+$(B)/gen/tasks.list: $(TASKS) $(wildcard harness/task)
+	@mkdir -p $(@D)
+	@printf '%s' "$(foreach m,$(TASKS),TASK($(patsubst task_%,%,$(basename $(notdir $(m))))) )" > $@
+
+# SQL, report and data files are part of the program: it runs from any folder.
+$(B)/gen/resources.S: $(RESOURCES) scripts/resources.sh
+	@mkdir -p $(@D)
+	@sh scripts/resources.sh $(RESOURCES) > $@
+$(B)/gen/resources.o: $(B)/gen/resources.S $(RESOURCES)
+	$(CC) $(BASE) -c -o $@ $<
+
+# SHA-256 of everything the program is made from: two builds with one id are the same program.
+$(B)/gen/build_id.h: FORCE
+	@mkdir -p $(@D)
+	@echo "#define UCB_BUILD_ID \"$$(cat $(SOURCES) | sha256sum | cut -c1-64)\"" > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/harness/core/build.o: $(B)/gen/build_id.h
+
+isa = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
+$(B)/%.o: %.c | $(GEN)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(call isa,$<) $(EXTRA) -c -o $@ $<
+$(B)/tests/%.o: EXTRA := -Itests -DUCB_TEST_ROOT='"$(CURDIR)"' -DUCB_TEST_PROGRAM='"$(CURDIR)/$(B)/ucbench"'
+
+$(B)/ucbench-test: $(call obj,$(TESTS)) $(LIB_OBJ)
+	$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
+
+-include $(shell find build/$(VARIANT) -name '*.d' 2>/dev/null)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## install missing packages (says which and why)
+	@sh scripts/setup.sh
+
+model: ## fetch the default model into the cache
+	@sh scripts/fetch.sh model smollm2-135m
+
+demo: setup ## everything: packages, build, model, sweep, charts into demo/
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@sh scripts/demo.sh
+
+test: setup ## all tests (minutes)
+	@$(MAKE) --no-print-directory -j$(JOBS) all $(B)/ucbench-test
+	@$(B)/ucbench-test
+
+test-fast: ## unit, contract and golden tests (seconds)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench $(B)/ucbench-test
+	@$(B)/ucbench-test unit contract golden prop
+
+asan: ## all tests under AddressSanitizer and UBSan
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=asan build/asan/ucbench build/asan/ucbench-test
+	@UCBENCH=$(CURDIR)/build/asan/ucbench build/asan/ucbench-test
+tsan: ## thread tests under ThreadSanitizer
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=tsan build/tsan/ucbench build/tsan/ucbench-test
+	@UCBENCH=$(CURDIR)/build/tsan/ucbench build/tsan/ucbench-test unit contract same
+clang: ## build with clang, warnings are errors
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=clang build/clang/ucbench build/clang/ucbench-test
+
+check: ## headers compile alone, includes point one way, symbols, names, clang build
+	@sh scripts/check.sh
+	@$(MAKE) --no-print-directory clang
+
+bench: all ## measure speed: ratios to the machine's limits (minutes)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
+	@$(B)/ucbench-bench $(BENCH)
+$(B)/ucbench-bench: $(call obj,$(sort $(wildcard tests/perf/*.c))) $(LIB_OBJ)
+	$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
+
+fuzz: ## fuzz every reader for T seconds each (default 60)
+	@sh scripts/fuzz.sh $(T)
+$(B)/fuzz-%: tests/fuzz/fuzz_%.c $(LIB_OBJ)
+	$(CC) $(CFLAGS_ALL) -Itests -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
+compdb: ## compile_commands.json for editors
+	@bear -- $(MAKE) --no-print-directory -B all
+
+clean: ## remove what was built
+	rm -rf build ucbench
+FORCE:

@@ -1,0 +1,140 @@
+/* file.c - see file.h. */
+#include "core/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+ucb_status ucb_file_map(const char *path, struct ucb_file *out, struct ucb_err *err)
+{
+    ucb_status status = UCB_OK;
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return UCB_FAIL(err, errno == ENOENT || errno == ENOTDIR ? UCB_MISSING : UCB_IO, "%s: %s", path,
+                        errno == ENOENT ? "no such file" : strerror(errno));
+    if (fstat(fd, &info) != 0) {
+        status = UCB_FAIL(err, UCB_IO, "%s: %s", path, strerror(errno));
+        goto out;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        status = UCB_FAIL(err, UCB_MISSING, "%s: not a regular file", path);
+        goto out;
+    }
+    *out = (struct ucb_file){NULL, (size_t)info.st_size};
+    if (out->n_bytes == 0) goto out;
+    void *p = mmap(NULL, out->n_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED)
+        status = UCB_FAIL(err, UCB_IO, "%s: cannot map: %s", path, strerror(errno));
+    else
+        out->data = p;
+out:
+    close(fd);
+    return status;
+}
+
+void ucb_file_unmap(struct ucb_file *file)
+{
+    if (file->data != NULL) munmap((void *)(uintptr_t)file->data, file->n_bytes);
+    *file = (struct ucb_file){0};
+}
+
+void ucb_file_forget(const void *data, size_t n_bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)data, end = begin + n_bytes;
+    begin = (begin + page - 1) / page * page;
+    end = end / page * page;
+    if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+ucb_status ucb_out_open(const char *path, struct ucb_out_file *out, struct ucb_err *err)
+{
+    size_t n = strlen(path);
+    *out = (struct ucb_out_file){NULL, malloc(n + 1), malloc(n + 8)};
+    if (out->path == NULL || out->temporary == NULL) {
+        free(out->path);
+        free(out->temporary);
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a file name", path);
+    }
+    memcpy(out->path, path, n + 1);
+    memcpy(out->temporary, path, n);
+    memcpy(out->temporary + n, ".XXXXXX", 8);
+    int fd = mkstemp(out->temporary);
+    if (fd >= 0) fchmod(fd, 0644);
+    out->stream = fd < 0 ? NULL : fdopen(fd, "wb");
+    if (out->stream != NULL) return UCB_OK;
+    ucb_status status = UCB_FAIL(err, UCB_IO, "%s: cannot write there: %s", path, strerror(errno));
+    if (fd >= 0) {
+        close(fd);
+        unlink(out->temporary);
+    }
+    free(out->path);
+    free(out->temporary);
+    *out = (struct ucb_out_file){0};
+    return status;
+}
+
+ucb_status ucb_out_commit(struct ucb_out_file *out, struct ucb_err *err)
+{
+    int failed = ferror(out->stream) || fflush(out->stream) != 0 || fsync(fileno(out->stream)) != 0;
+    int saved = errno;
+    if (fclose(out->stream) != 0 && !failed) {
+        failed = 1;
+        saved = errno;
+    }
+    out->stream = NULL;
+    if (!failed && rename(out->temporary, out->path) != 0) {
+        failed = 1;
+        saved = errno;
+    }
+    ucb_status status = UCB_OK;
+    if (failed) {
+        unlink(out->temporary);
+        status = UCB_FAIL(err, UCB_IO, "%s: writing failed, nothing was changed: %s", out->path, strerror(saved));
+    }
+    free(out->path);
+    free(out->temporary);
+    *out = (struct ucb_out_file){0};
+    return status;
+}
+
+void ucb_out_discard(struct ucb_out_file *out)
+{
+    if (out->stream == NULL) return;
+    fclose(out->stream);
+    unlink(out->temporary);
+    free(out->path);
+    free(out->temporary);
+    *out = (struct ucb_out_file){0};
+}
+
+ucb_status ucb_file_write(const char *path, const void *data, size_t n_bytes, struct ucb_err *err)
+{
+    struct ucb_out_file out;
+    UCB_TRY(ucb_out_open(path, &out, err));
+    fwrite(data, 1, n_bytes, out.stream); /* an error stays in the stream; commit reports it */
+    return ucb_out_commit(&out, err);
+}
+
+ucb_status ucb_folder_make(const char *path, struct ucb_err *err)
+{
+    char *copy = strdup(path);
+    if (copy == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a folder name", path);
+    ucb_status status = UCB_OK;
+    for (char *p = copy + 1; status == UCB_OK; p++) {
+        if (*p != '/' && *p != '\0') continue;
+        char saved = *p;
+        *p = '\0';
+        struct stat info;
+        if (mkdir(copy, 0777) != 0 && !(errno == EEXIST && stat(copy, &info) == 0 && S_ISDIR(info.st_mode)))
+            status = UCB_FAIL(err, UCB_IO, "%s: cannot make the folder: %s", copy, strerror(errno));
+        *p = saved;
+        if (saved == '\0') break;
+    }
+    free(copy);
+    return status;
+}

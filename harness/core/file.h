@@ -1,0 +1,41 @@
+/*
+ * file.h - whole files: mapped for reading, written so that a reader sees the old one or the new one.
+ */
+#ifndef UCB_CORE_FILE_H
+#define UCB_CORE_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/err.h"
+
+struct ucb_file {
+    const uint8_t *data; /* page aligned; NULL when the file is empty */
+    size_t n_bytes;
+};
+
+/* Maps a regular file for reading. MISSING (no such file, or a folder), IO. Pages come in as they are touched. */
+ucb_status ucb_file_map(const char *path, struct ucb_file *out, struct ucb_err *err);
+void ucb_file_unmap(struct ucb_file *file);
+/* Tells the system that these bytes of a mapping will not be needed soon. */
+void ucb_file_forget(const void *data, size_t n_bytes);
+
+/*
+ * Atomic writing: open gives a stream on a temporary file beside `path`; commit flushes, syncs and renames it;
+ * discard deletes it. Exactly one of the two ends it. IO names the path and the system's reason.
+ */
+struct ucb_out_file {
+    FILE *stream;
+    char *path, *temporary;
+};
+ucb_status ucb_out_open(const char *path, struct ucb_out_file *out, struct ucb_err *err);
+ucb_status ucb_out_commit(struct ucb_out_file *out, struct ucb_err *err);
+void ucb_out_discard(struct ucb_out_file *out);
+/* The two above around one buffer. */
+ucb_status ucb_file_write(const char *path, const void *data, size_t n_bytes, struct ucb_err *err);
+
+/* Makes a folder and its parents; an existing folder is fine. */
+ucb_status ucb_folder_make(const char *path, struct ucb_err *err);
+
+#endif

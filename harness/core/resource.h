@@ -1,0 +1,22 @@
+/*
+ * resource.h - the files of db/, reports/ and datasets/ that are part of the program.
+ */
+#ifndef UCB_CORE_RESOURCE_H
+#define UCB_CORE_RESOURCE_H
+
+#include <stddef.h>
+
+struct ucb_resource {
+    const char *name; /* path in the repository: "db/schema.sql"; NULL ends the table */
+    const char *data; /* followed by a zero byte */
+    size_t n_bytes;
+};
+/* All of them in name order, ended by a NULL name. */
+const struct ucb_resource *ucb_resources(void);
+/* The one of that name, or NULL. */
+const struct ucb_resource *ucb_resource_find(const char *name);
+
+/* SHA-256 over the sources the program was built from, hex. */
+const char *ucb_build_id(void);
+
+#endif
