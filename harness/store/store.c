@@ -8,11 +8,13 @@
 #include "store/store.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "core/arena.h"
 #include "core/resource.h"
@@ -49,16 +51,30 @@ static const char *advice_of(int code)
     case SQLITE_LOCKED: return "; another process holds the database, wait for it or use another --db";
     case SQLITE_READONLY:
     case SQLITE_PERM:
-    case SQLITE_CANTOPEN: return "; the file and its folder must be writable";
+    case SQLITE_CANTOPEN: return "; the folder must exist, it and the file must be writable";
     case SQLITE_CORRUPT: return "; restore a copy, or save what is readable with `sqlite3 FILE .recover`";
     case SQLITE_NOTADB: return "; this is not a database of ucbench, give --db another name";
     default: return "";
     }
 }
 
+/*
+ * The system's reason. Where a file cannot be made, SQLite reports why its second try (open it for reading) failed, which
+ * is always "No such file"; the folder knows better.
+ */
+static int system_reason(struct ucb_store *store, int code)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(store->path, '/');
+    if ((code & 0xff) != SQLITE_CANTOPEN || access(store->path, F_OK) == 0) return sqlite3_system_errno(store->db);
+    snprintf(folder, sizeof(folder), "%.*s", slash == NULL ? 1 : (int)(slash - store->path) + 1,
+             slash == NULL ? "." : store->path);
+    return access(folder, W_OK) == 0 ? sqlite3_system_errno(store->db) : errno;
+}
+
 ucb_status ucb_store_fail(struct ucb_store *store, int code, const char *doing, struct ucb_err *err)
 {
-    int system = sqlite3_system_errno(store->db);
+    int system = system_reason(store, code);
     const char *detail = sqlite3_errcode(store->db) == SQLITE_OK ? sqlite3_errstr(code) : sqlite3_errmsg(store->db);
     bool is_system = status_of(code) == UCB_IO && system != 0 && (code & 0xff) != SQLITE_BUSY;
     return UCB_FAIL(err, status_of(code), "%s: cannot %s: %s%s%s%s%s", store->path, doing, detail,
@@ -212,10 +228,23 @@ static ucb_status check_identity(struct ucb_store *store, bool *current, struct 
     return UCB_OK;
 }
 
+/* SQLite reads a last page that was cut short as if zeros followed, so the length is compared here. */
+static ucb_status check_length(struct ucb_store *store, struct ucb_err *err)
+{
+    int64_t n_pages = 0, page_bytes = 0;
+    struct stat info;
+    UCB_TRY(ucb_sql_integer(store, "PRAGMA page_count", &n_pages, err));
+    UCB_TRY(ucb_sql_integer(store, "PRAGMA page_size", &page_bytes, err));
+    if (stat(store->path, &info) != 0 || info.st_size >= n_pages * page_bytes) return UCB_OK;
+    return UCB_FAIL(err, UCB_CORRUPT, "%s: cut short, %lld bytes of %lld; restore a copy, or save what is readable with "
+                    "`sqlite3 FILE .recover`", store->path, (long long)info.st_size, (long long)(n_pages * page_bytes));
+}
+
 static ucb_status prepare_for_reading(struct ucb_store *store, struct ucb_err *err)
 {
     bool current = false;
     UCB_TRY(check_identity(store, &current, err));
+    UCB_TRY(check_length(store, err));
     if (current) return UCB_OK;
     return UCB_FAIL(err, UCB_CORRUPT, "%s: no results of this schema (%d) in it; `ucbench sweep --db` makes or updates "
                     "the tables", store->path, UCB_SCHEMA_NUMBER);
@@ -229,6 +258,7 @@ static ucb_status prepare_for_writing(struct ucb_store *store, struct ucb_err *e
         return UCB_FAIL(err, UCB_IO, "%s: cannot write: the file is read-only; change its permissions or give --db "
                         "another name", store->path);
     UCB_TRY(check_identity(store, &current, err));
+    UCB_TRY(check_length(store, err));
     UCB_TRY(ucb_sql_run(store, settings, "set up the database", err));
     if (current) return UCB_OK;
     UCB_TRY(ucb_sql_run(store, "BEGIN IMMEDIATE", "make the tables", err));
@@ -265,7 +295,8 @@ static ucb_status check_exists(const char *path, struct ucb_err *err)
 ucb_status ucb_store_open(const char *path, enum ucb_store_mode mode, struct ucb_store **out, struct ucb_err *err)
 {
     ucb_status status = UCB_OK;
-    int flags = mode == UCB_STORE_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    /* Reading may have to write: the journal of a sweep that was killed is rolled back by whoever opens the file next. */
+    int flags = SQLITE_OPEN_READWRITE | (mode == UCB_STORE_READ ? 0 : SQLITE_OPEN_CREATE);
     if (mode == UCB_STORE_READ) UCB_TRY(check_exists(path, err));
     struct ucb_store *store = ucb_mem_alloc(sizeof(*store));
     char *path_copy = strdup(path);
