@@ -33,3 +33,11 @@ FROM checks JOIN cells USING (cell_key);
 CREATE VIEW v_claims AS
 SELECT claim_id, source, model, method, metric, claimed, measured, ci_low, ci_high, n, verdict, reason, note
 FROM claims;
+
+-- What reports show: of results that differ only in build or revision, the newest run's.
+DROP VIEW IF EXISTS v_latest;
+CREATE VIEW v_latest AS
+SELECT * FROM (
+    SELECT *, max(run_id) OVER (PARTITION BY model, scope, spec, calib, task, dataset, arithmetic, seed) AS newest
+    FROM v_results)
+WHERE run_id = newest;
