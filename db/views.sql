@@ -13,7 +13,7 @@ SELECT run_cells.run_id, cells.build_id, cells.cell_id, cells.model, cells.metho
        metrics.metric, metrics.value, metrics.ci_low, metrics.ci_high, metrics.n,
        cells.status, cells.reason, cells.message,
        -- since schema 1, beyond the promised columns
-       metrics.interval, cells.scope, cells.calib, cells.seed, cells.model_digest, cells.task_revision,
+       metrics.interval, metrics.note, cells.scope, cells.calib, cells.seed, cells.model_digest, cells.task_revision,
        cells.dataset_digest, cells.weights_digest, sizes.bpw_claimed,
        -- Only the original has files to count; a compressed model has none until it is packed.
        CASE cells.spec WHEN 'none' THEN 8.0 * sizes.model_file_bytes / sizes.n_parameters END AS bpw_disk,
