@@ -73,7 +73,8 @@ ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *ba
     l->scope = scope;
     ucb_arena_init(&l->arena);
     ucb_arena_init(&l->scratch);
-    l->context = (struct ucb_chain_context){pool, &l->arena, &l->scratch, seed, model_digest};
+    l->context = (struct ucb_chain_context){.pool = pool, .arena = &l->arena, .scratch = &l->scratch, .seed = seed,
+                                            .model_digest = model_digest};
     *out = l;
     return UCB_OK;
 }

@@ -271,10 +271,10 @@ static ucb_status put_metrics(struct put *p, struct ucb_err *err)
 {
     const struct ucb_cell_result *r = p->result;
     const struct ucb_metric costs[] = {
-        {"encode_seconds", r->encode_seconds, NAN, NAN, 1, "none"},
-        {"decode_seconds", r->decode_seconds, NAN, NAN, 1, "none"},
-        {"tokens_per_second", r->tokens_per_second, NAN, NAN, 1, "none"},
-        {"peak_rss_bytes", (double)r->peak_rss_bytes, NAN, NAN, 1, "none"},
+        {.name = "encode_seconds", .value = r->encode_seconds, .low = NAN, .high = NAN, .n = 1, .interval = "none"},
+        {.name = "decode_seconds", .value = r->decode_seconds, .low = NAN, .high = NAN, .n = 1, .interval = "none"},
+        {.name = "tokens_per_second", .value = r->tokens_per_second, .low = NAN, .high = NAN, .n = 1, .interval = "none"},
+        {.name = "peak_rss_bytes", .value = (double)r->peak_rss_bytes, .low = NAN, .high = NAN, .n = 1, .interval = "none"},
     };
     sqlite3_stmt *insert = NULL;
     if (r->failed) return UCB_OK;
