@@ -15,7 +15,7 @@ Q := $(if $(V),,@)
 say = $(if $(V),,@echo "  $(1)	$(2)")
 JOBS ?= $(shell nproc)
 
-WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wno-psabi -Werror
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wno-psabi -Wno-format-truncation -Werror
 BASE := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -g -fno-omit-frame-pointer -ffp-contract=off -pthread \
         -Iharness -I$(B)/gen -MMD -MP
 ARCH := -march=x86-64-v2

@@ -125,6 +125,7 @@ CREATE TABLE metrics (
     ci_high    REAL,
     n          INTEGER NOT NULL,
     interval   TEXT NOT NULL,
+    note       TEXT,                             -- a caveat to print beside the number
     is_quality INTEGER NOT NULL CHECK (is_quality IN (0, 1)), -- 0: time or memory, outside the digest
     PRIMARY KEY (cell_key, metric)
 ) STRICT, WITHOUT ROWID;

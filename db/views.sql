@@ -13,7 +13,7 @@ SELECT run_cells.run_id, cells.build_id, cells.cell_id, cells.model, cells.metho
        metrics.metric, metrics.value, metrics.ci_low, metrics.ci_high, metrics.n,
        cells.status, cells.reason, cells.message,
        -- since schema 1, beyond the promised columns
-       metrics.interval, cells.scope, cells.calib, cells.seed, cells.model_digest, cells.task_revision,
+       metrics.interval, metrics.note, cells.scope, cells.calib, cells.seed, cells.model_digest, cells.task_revision,
        cells.dataset_digest, cells.weights_digest, sizes.bpw_claimed,
        -- Only the original has files to count; a compressed model has none until it is packed.
        CASE cells.spec WHEN 'none' THEN 8.0 * sizes.model_file_bytes / sizes.n_parameters END AS bpw_disk,
@@ -33,3 +33,11 @@ FROM checks JOIN cells USING (cell_key);
 CREATE VIEW v_claims AS
 SELECT claim_id, source, model, method, metric, claimed, measured, ci_low, ci_high, n, verdict, reason, note
 FROM claims;
+
+-- What reports show: of results that differ only in build or revision, the newest run's.
+DROP VIEW IF EXISTS v_latest;
+CREATE VIEW v_latest AS
+SELECT * FROM (
+    SELECT *, max(run_id) OVER (PARTITION BY model, scope, spec, calib, task, dataset, arithmetic, seed) AS newest
+    FROM v_results)
+WHERE run_id = newest;

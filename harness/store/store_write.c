@@ -263,6 +263,7 @@ static ucb_status put_metric(struct put *p, sqlite3_stmt *insert, const struct u
     ucb_bind_real(&b, m->high);
     ucb_bind_integer(&b, m->n);
     ucb_bind_text(&b, m->interval == NULL ? "none" : m->interval);
+    ucb_bind_text(&b, m->note);
     ucb_bind_integer(&b, is_quality);
     return ucb_bind_run(p->store, &b, doing_put, err);
 }
@@ -271,14 +272,14 @@ static ucb_status put_metrics(struct put *p, struct ucb_err *err)
 {
     const struct ucb_cell_result *r = p->result;
     const struct ucb_metric costs[] = {
-        {.name = "encode_seconds", .value = r->encode_seconds, .low = NAN, .high = NAN, .n = 1, .interval = "none"},
-        {.name = "decode_seconds", .value = r->decode_seconds, .low = NAN, .high = NAN, .n = 1, .interval = "none"},
-        {.name = "tokens_per_second", .value = r->tokens_per_second, .low = NAN, .high = NAN, .n = 1, .interval = "none"},
-        {.name = "peak_rss_bytes", .value = (double)r->peak_rss_bytes, .low = NAN, .high = NAN, .n = 1, .interval = "none"},
+        {"encode_seconds", r->encode_seconds, NAN, NAN, 1, "none", NULL},
+        {"decode_seconds", r->decode_seconds, NAN, NAN, 1, "none", NULL},
+        {"tokens_per_second", r->tokens_per_second, NAN, NAN, 1, "none", NULL},
+        {"peak_rss_bytes", (double)r->peak_rss_bytes, NAN, NAN, 1, "none", NULL},
     };
     sqlite3_stmt *insert = NULL;
     if (r->failed) return UCB_OK;
-    ucb_status status = ucb_sql_prepare(p->store, "INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?)", doing_put,
+    ucb_status status = ucb_sql_prepare(p->store, "INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", doing_put,
                                         &insert, err);
     for (size_t i = 0; i < r->n_metrics && status == UCB_OK; i++)
         status = put_metric(p, insert, &r->metrics[i], true, err);

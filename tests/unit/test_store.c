@@ -249,7 +249,7 @@ TEST(values_that_are_not_numbers_are_stored_as_null)
 {
     struct bench b;
     bench_open(&b, "n.db");
-    struct ucb_metric broken = {"ppl", INFINITY, NAN, NAN, 3, "none"};
+    struct ucb_metric broken = {"ppl", INFINITY, NAN, NAN, 3, "none", "too large"};
     b.result.metrics = &broken;
     b.result.n_metrics = 1;
     CHECK_OK(bench_put(&b), b.err);
