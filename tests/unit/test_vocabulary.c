@@ -1,4 +1,7 @@
-/* Vocabularies in GGUF metadata: written here byte by byte, opened, and refused when they contradict themselves. */
+/*
+ * Vocabularies in GGUF metadata: written here byte by byte, opened, and refused when they
+ * contradict themselves.
+ */
 #include "test.h"
 
 #include <stdio.h>
@@ -128,7 +131,8 @@ static const char *ids_of(const struct vocabulary *v, const char *text)
     CHECK_EQ(ucb_tokenizer_bos(t), v->bos);
     CHECK_OK(ucb_tokenize(t, text, strlen(text), &arena, &ids, &err), err);
     for (size_t i = 0; i < ids.n; i++)
-        ucb_text_add(&shown, "%s%u@%u", i == 0 ? "" : " ", (unsigned)ids.ids[i], (unsigned)ids.start[i]);
+        ucb_text_add(&shown, "%s%u@%u", i == 0 ? "" : " ", (unsigned)ids.ids[i],
+                     (unsigned)ids.start[i]);
     const char *kept = ucb_test_path("%s", ucb_text_get(&shown));
     ucb_text_free(&shown);
     ucb_tokenizer_close(t);
