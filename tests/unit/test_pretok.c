@@ -8,7 +8,8 @@
 #include "core/text.h"
 #include "model/tokenizer_internal.h"
 
-static ucb_status collect(void *context, const char *piece, size_t n_bytes, struct ucb_err *err)
+static ucb_status collect(void *context, const char *piece, size_t n_bytes,
+                          struct ucb_err *err)
 {
     (void)err;
     struct ucb_text *out = context;
@@ -50,7 +51,10 @@ TEST(a_step_sees_each_piece_of_the_step_before_as_a_whole_text)
     /* " 12": the digits go first, so the space ends its text and is a piece of its own. */
     CHECK_TEXT(cut("digit", "gpt2", "in 12 y"), "in/ /1/2/ y");
     CHECK_TEXT(cut("digit", "gpt2", "x  7"), "x/  /7");
-    CHECK_TEXT(cut("digit", "gpt2", "\xe2\x85\xa7\xc2\xbd""a"), "\xe2\x85\xa7/\xc2\xbd/a"); /* U+2167 is Nl, U+00BD is No */
+    CHECK_TEXT(cut("digit", "gpt2",
+                   "\xe2\x85\xa7\xc2\xbd"
+                   "a"),
+               "\xe2\x85\xa7/\xc2\xbd/a"); /* U+2167 is Nl, U+00BD is No */
     CHECK_TEXT(cut("digits", "gpt2", "in 12 y"), "in/ /12/ y");
 }
 
@@ -64,7 +68,10 @@ TEST(llama3_takes_up_to_three_digits_and_qwen2_takes_one)
 
 TEST(white_space_is_the_unicode_property_and_not_the_one_of_pcre2)
 {
-    /* U+180E was white space until Unicode 6.3; PCRE2's \s still has it. U+0085, U+00A0 and U+3000 are. */
+    /*
+     * U+180E was white space until Unicode 6.3; PCRE2's \s still has it. U+0085, U+00A0 and
+     * U+3000 are.
+     */
     CHECK_TEXT(cut("gpt2", NULL, "!\xe1\xa0\x8e!"), "!\xe1\xa0\x8e!");
     CHECK_TEXT(cut("gpt2", NULL, "!\xc2\x85!"), "!/\xc2\x85/!");
     CHECK_TEXT(cut("gpt2", NULL, "!\xc2\xa0!"), "!/\xc2\xa0/!");
@@ -111,15 +118,20 @@ TEST(nfc_composes_orders_and_excludes)
 {
     const struct ucb_normalizer nfc = {.nfc = true};
     CHECK_TEXT(normalized(&nfc, "e\xcc\x81"), "\xc3\xa9");
-    CHECK_TEXT(normalized(&nfc, "a\xcc\x81\xcc\xa3"), "\xe1\xba\xa1\xcc\x81"); /* dot below (220) before acute (230) */
-    CHECK_TEXT(normalized(&nfc, "\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8"), "\xea\xb0\x81"); /* three jamo: one syllable */
-    CHECK_TEXT(normalized(&nfc, "\xe0\xa5\x98"), "\xe0\xa4\x95\xe0\xa4\xbc"); /* U+0958 is excluded from composition */
+    CHECK_TEXT(normalized(&nfc, "a\xcc\x81\xcc\xa3"),
+               "\xe1\xba\xa1\xcc\x81"); /* dot below (220) before acute (230) */
+    CHECK_TEXT(normalized(&nfc, "\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8"),
+               "\xea\xb0\x81"); /* three jamo: one syllable */
+    CHECK_TEXT(normalized(&nfc, "\xe0\xa5\x98"),
+               "\xe0\xa4\x95\xe0\xa4\xbc"); /* U+0958 is excluded from composition */
     CHECK_TEXT(normalized(&nfc, "plain"), "plain");
 }
 
-static void check_point(const struct ucb_normalizer *nfc, utf8proc_int32_t point, struct ucb_arena *arena)
+static void check_point(const struct ucb_normalizer *nfc, utf8proc_int32_t point,
+                        struct ucb_arena *arena)
 {
-    static const char tail[] = "\xcc\x81\xcc\xa3\xcc\xa8z"; /* marks of the classes 230, 220 and 202 */
+    static const char tail[] =
+        "\xcc\x81\xcc\xa3\xcc\xa8z"; /* marks of the classes 230, 220 and 202 */
     char text[32];
     const char *out;
     size_t n;
@@ -128,9 +140,11 @@ static void check_point(const struct ucb_normalizer *nfc, utf8proc_int32_t point
     size_t used = (size_t)utf8proc_encode_char(point, (utf8proc_uint8_t *)text);
     memcpy(text + used, tail, sizeof(tail));
     CHECK_OK(ucb_normalize(nfc, text, used + sizeof(tail) - 1, arena, &out, &n, &err), err);
-    utf8proc_ssize_t n_expected = utf8proc_map((utf8proc_uint8_t *)text, (utf8proc_ssize_t)(used + sizeof(tail) - 1), &expected,
-                                               UTF8PROC_COMPOSE | UTF8PROC_STABLE);
-    if ((size_t)n_expected != n || memcmp(out, expected, n) != 0) ucb_test_fail(__FILE__, __LINE__, "U+%04X differs", (unsigned)point);
+    utf8proc_ssize_t n_expected =
+        utf8proc_map((utf8proc_uint8_t *)text, (utf8proc_ssize_t)(used + sizeof(tail) - 1),
+                     &expected, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    if ((size_t)n_expected != n || memcmp(out, expected, n) != 0)
+        ucb_test_fail(__FILE__, __LINE__, "U+%04X differs", (unsigned)point);
     free(expected);
     ucb_arena_reset(arena);
 }
@@ -159,15 +173,19 @@ TEST(nfc_of_a_megabyte_of_marks_is_not_quadratic)
     ucb_arena_init(&arena);
     CHECK_OK(ucb_normalize(&nfc, text, N * 4, &arena, &out, &n, &err), err);
     CHECK_EQ(n, N * 4);
-    for (size_t i = 0; i < n; i += 2) CHECK(memcmp(out + i, i < n / 2 ? "\xcc\xa3" : "\xcc\x81", 2) == 0);
+    for (size_t i = 0; i < n; i += 2)
+        CHECK(memcmp(out + i, i < n / 2 ? "\xcc\xa3" : "\xcc\x81", 2) == 0);
     ucb_arena_free(&arena);
     free(text);
 }
 
 TEST(sentencepiece_marks_are_spaces_and_one_is_put_before)
 {
-    const struct ucb_normalizer spaces = {.spaces = true, .prefix = true}, bare = {.spaces = true};
-    CHECK_TEXT(normalized(&spaces, "a\xe2\x96\x81""b c"), " a b c");
+    const struct ucb_normalizer spaces = {.spaces = true, .prefix = true},
+                                bare = {.spaces = true};
+    CHECK_TEXT(normalized(&spaces, "a\xe2\x96\x81"
+                                   "b c"),
+               " a b c");
     CHECK_TEXT(normalized(&bare, "\xe2\x96\x81\xe2\x96\x82"), " \xe2\x96\x82");
     CHECK_TEXT(normalized(&spaces, ""), "");
 }
@@ -186,9 +204,12 @@ TEST(the_leftmost_and_there_the_longest_added_token_is_found)
     CHECK_OK(ucb_added_reserve(&added, 5, &arena, &err), err);
     for (uint32_t i = 0; i < 5; i++) ucb_added_put(&added, words[i], strlen(words[i]), i);
     CHECK_OK(ucb_added_sort(&added, &err), err);
-    CHECK(ucb_added_next(&added, "xx<a><b>", 8, 0, &begin, &end, &id) && id == 1 && begin == 2 && end == 8);
-    CHECK(ucb_added_next(&added, "xx<a><b>", 7, 0, &begin, &end, &id) && id == 0 && begin == 2 && end == 5);
-    CHECK(ucb_added_next(&added, "xx<a><b>", 8, 3, &begin, &end, &id) && id == 3 && begin == 5 && end == 6);
+    CHECK(ucb_added_next(&added, "xx<a><b>", 8, 0, &begin, &end, &id) && id == 1 &&
+          begin == 2 && end == 8);
+    CHECK(ucb_added_next(&added, "xx<a><b>", 7, 0, &begin, &end, &id) && id == 0 &&
+          begin == 2 && end == 5);
+    CHECK(ucb_added_next(&added, "xx<a><b>", 8, 3, &begin, &end, &id) && id == 3 &&
+          begin == 5 && end == 6);
     CHECK(ucb_added_next(&added, "<<a><c", 6, 1, &begin, &end, &id) && id == 4 && end == 6);
     CHECK(!ucb_added_next(&added, "aaa>", 4, 0, &begin, &end, &id));
     ucb_arena_free(&arena);
