@@ -1,58 +1,54 @@
 /*
- * tiny_tokenizer.h - a real tokenizer of 257 ids, one for each byte and BOS: tests of tasks count ids by counting bytes.
+ * tiny_tokenizer.h - vocabularies small enough to calculate by hand, written as tokenizer.json.
  *
- * Made as a tokenizer.json and its tokenizer_config.json in a folder of the test, and opened like any other.
+ * Header-only: the fuzz targets are single files.
  */
 #ifndef UCB_TESTS_TINY_TOKENIZER_H
 #define UCB_TESTS_TINY_TOKENIZER_H
 
-#include <stdio.h>
-#include <unistd.h>
+#include <stdbool.h>
+#include <string.h>
 
-#include "model/tokenizer.h"
+#include "core/text.h"
 
-enum { TINY_BOS = 256 };
+#define TINY_BYTE_LEVEL "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}"
+#define TINY_SPACES                                                                              \
+    "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"\\u2581\"},"        \
+    "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\\u2581\"}]}"
 
-/* The character that stands for a byte in the file: itself where that prints, else the next one from U+0100 on. */
-static unsigned tiny_character(unsigned byte, unsigned *next)
+/* Ids 256 and up: the token that merge i, "left right", makes; duplicates are the caller's mistake. */
+static inline void tiny_put_merges(struct ucb_text *out, const char *const *merges, size_t n_merges)
 {
-    int prints = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-    return prints ? byte : (*next)++;
+    for (size_t i = 0; i < n_merges; i++) {
+        const char *space = strchr(merges[i], ' ');
+        ucb_text_add(out, ",\"%.*s%s\":%zu", (int)(space - merges[i]), merges[i], space + 1, 256 + i);
+    }
+    ucb_text_add(out, "},\"merges\":[");
+    for (size_t i = 0; i < n_merges; i++) ucb_text_add(out, "%s\"%s\"", i == 0 ? "" : ",", merges[i]);
+    ucb_text_add(out, "]}}");
 }
 
-/* `folder` exists; with_bos == 0 leaves the BOS token out. */
-static ucb_status tiny_tokenizer_open(const char *folder, int with_bos, struct ucb_tokenizer **out, struct ucb_err *err)
+/* Ids 0 to 255 are the bytes, in the byte-level alphabet. `head`: the fields before the model, or NULL. */
+static inline void tiny_byte_level(struct ucb_text *out, const char *head, const char *const *merges, size_t n_merges)
 {
-    char path[1024];
-    unsigned next = 0x100;
-    snprintf(path, sizeof(path), "%s/tokenizer_config.json", folder);
-    FILE *file = fopen(path, "w");
-    if (file == NULL) return UCB_FAIL(err, UCB_IO, "%s: cannot write", path);
-    fputs(with_bos ? "{\"bos_token\": \"<s>\"}\n" : "{}\n", file);
-    fclose(file);
-    snprintf(path, sizeof(path), "%s/tokenizer.json", folder);
-    file = fopen(path, "w");
-    if (file == NULL) return UCB_FAIL(err, UCB_IO, "%s: cannot write", path);
-    fputs("{\"added_tokens\": [{\"id\": 256, \"content\": \"<s>\", \"special\": true, \"single_word\": false, \"lstrip\": false,"
-          " \"rstrip\": false, \"normalized\": false}], \"normalizer\": null, \"pre_tokenizer\": {\"type\": \"ByteLevel\","
-          " \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": true}, \"post_processor\": null,"
-          " \"decoder\": {\"type\": \"ByteLevel\"}, \"model\": {\"type\": \"BPE\", \"merges\": [], \"vocab\": {", file);
-    for (unsigned byte = 0; byte < 256; byte++)
-        fprintf(file, "%s\"\\u%04x\": %u", byte == 0 ? "" : ", ", tiny_character(byte, &next), byte);
-    fputs("}}}\n", file);
-    fclose(file);
-    return ucb_tokenizer_open(path, out, err);
+    int shifted = 0x100;
+    ucb_text_add(out, "{%s%s%s,\"model\":{\"type\":\"BPE\",\"vocab\":{", head == NULL ? "" : head, head == NULL ? "" : ",",
+                 TINY_BYTE_LEVEL);
+    for (int b = 0; b < 256; b++) {
+        bool itself = (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b != 0xad);
+        ucb_text_add(out, "%s\"\\u%04x\":%d", b == 0 ? "" : ",", itself ? b : shifted++, b);
+    }
+    tiny_put_merges(out, merges, n_merges);
 }
 
-/* The two files and the folder; an open tokenizer does not need them. */
-static inline void tiny_tokenizer_remove(const char *folder)
+/* SentencePiece with byte fallback: ids 0 to 255 are <0x00> to <0xFF>. */
+static inline void tiny_spaces(struct ucb_text *out, const char *letters, const char *const *merges, size_t n_merges)
 {
-    char path[1024];
-    snprintf(path, sizeof(path), "%s/tokenizer_config.json", folder);
-    unlink(path);
-    snprintf(path, sizeof(path), "%s/tokenizer.json", folder);
-    unlink(path);
-    rmdir(folder);
+    ucb_text_add(out, "{%s,\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"vocab\":{", TINY_SPACES);
+    for (int b = 0; b < 256; b++) ucb_text_add(out, "%s\"<0x%02X>\":%d", b == 0 ? "" : ",", b, b);
+    ucb_text_add(out, ",\"\\u2581\":%zu", 256 + n_merges);
+    for (size_t i = 0; letters[i] != '\0'; i++) ucb_text_add(out, ",\"%c\":%zu", letters[i], 257 + n_merges + i);
+    tiny_put_merges(out, merges, n_merges);
 }
 
 #endif

@@ -26,6 +26,7 @@ static const struct known {
               "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
     {"digit", "\\p{N}"},
     {"digits", "\\p{N}+"},
+    {"words", " *[^ ]+| +"}, /* not from a file: see spm.c */
 };
 enum { N_KNOWN = sizeof(known) / sizeof(known[0]), PATTERN_BYTES = 1024 };
 

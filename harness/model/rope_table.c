@@ -39,6 +39,7 @@ ucb_status ucb_rope_table(const struct ucb_rope *rope, struct ucb_arena *arena, 
                           struct ucb_err *err)
 {
     uint32_t half = arch->rotary_dim / 2;
+    arch->rope_theta = rope->theta;
     arch->rope_inv_freq = UCB_NEW(arena, float, half);
     if (arch->rope_inv_freq == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %u rotary frequencies", half);
     for (uint32_t i = 0; i < half; i++) {

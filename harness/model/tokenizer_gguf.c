@@ -170,7 +170,8 @@ static ucb_status read_scores(struct ucb_tokenizer *t, const struct ucb_checkpoi
         if (t->byte_ids[b] == UCB_NO_ID)
             return UCB_FAIL(err, UCB_CORRUPT, KEY("tokens") " has no byte token <0x%02X>; a vocabulary with byte fallback needs all 256", (unsigned)b);
     t->rule = ucb_spm_rule;
-    return ucb_spm_rank(t, scores, err);
+    UCB_TRY(ucb_spm_rank(t, scores, err));
+    return ucb_spm_cut_words(t, err);
 }
 
 static ucb_status read_tables(struct ucb_tokenizer *t, const struct ucb_checkpoint *c, struct ucb_err *err)

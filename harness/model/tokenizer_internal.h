@@ -165,6 +165,8 @@ ucb_status ucb_bpe_merge(struct ucb_tokenizer *t, uint32_t rank, const char *lef
                          size_t n_right, struct ucb_err *err);
 /* Ranks for all ids from their scores (unaligned fp32, one an id): higher score, lower rank; equal ones share it. */
 ucb_status ucb_spm_rank(struct ucb_tokenizer *t, const void *scores, struct ucb_err *err);
+/* Adds a cut before the spaces of a text, if the finished vocabulary makes sure that it changes nothing. */
+ucb_status ucb_spm_cut_words(struct ucb_tokenizer *t, struct ucb_err *err);
 
 /* ---- the tokenizer ---- */
 

@@ -248,7 +248,8 @@ static ucb_status read_model(struct ucb_tokenizer *t, const json_t *root, struct
     UCB_TRY(get_bool(model, "ignore_merges", false, &t->whole_pieces, err));
     UCB_TRY(read_vocab(t, model, json_object_get(root, "added_tokens"), err));
     UCB_TRY(check_bytes(t, model, err));
-    return read_merges(t, model, err);
+    UCB_TRY(read_merges(t, model, err));
+    return t->by_char ? ucb_spm_cut_words(t, err) : UCB_OK;
 }
 
 /* ---- normalizer and pretokenizer ---- */

@@ -7,7 +7,7 @@
 #include "core/file.h"
 #include "task/mt19937.h"
 #include "task/task.h"
-#include "tiny_tokenizer.h"
+#include "byte_tokenizer.h"
 
 static struct ucb_arena arena;
 static struct ucb_err err;

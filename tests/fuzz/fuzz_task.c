@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "task/task.h"
-#include "tiny_tokenizer.h"
+#include "byte_tokenizer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
 

@@ -129,3 +129,87 @@ TEST(the_llama2_tokenizer_equals_its_vectors)
 {
     check_vectors("llama2-spm", shared_vocabulary("ggml-vocab-llama-spm.gguf"));
 }
+
+/* ---- whole files: evaluation data is not part of the repository ---- */
+
+static void map_shared(const char *name, struct ucb_file *file)
+{
+    struct ucb_err err;
+    if (ucb_test_shared() == NULL) SKIP("no shared inputs; set UCBENCH_SHARED");
+    const char *path = ucb_test_path("%s/data/%s", ucb_test_shared(), name);
+    if (!exists(path)) SKIP("%s is not there", path);
+    CHECK_OK(ucb_file_map(path, file, &err), err);
+}
+
+static void check_digest(const uint32_t *ids, size_t n, size_t expected_n, const char *expected)
+{
+    char hex[UCB_SHA256_HEX];
+    ucb_sha256_hex(ids, n * sizeof(*ids), hex);
+    CHECK_EQ(n, expected_n);
+    CHECK_TEXT(hex, expected);
+}
+
+static void check_file(const char *name, size_t n, const char *digest)
+{
+    struct ucb_file file;
+    struct ucb_arena arena;
+    struct ucb_ids ids;
+    struct ucb_err err;
+    struct ucb_tokenizer *t = open_tokenizer(smollm2());
+    map_shared(name, &file);
+    ucb_arena_init(&arena);
+    CHECK_OK(ucb_tokenize(t, (const char *)file.data, file.n_bytes, &arena, &ids, &err), err);
+    check_digest(ids.ids, ids.n, n, digest);
+    ucb_arena_free(&arena);
+    ucb_file_unmap(&file);
+    ucb_tokenizer_close(t);
+}
+
+TEST(smollm2_cuts_the_wikitext_test_split_into_303415_ids)
+{
+    check_file("wikitext-2-raw.test.txt", 303415, "18e663b61dd00f49796c8a6ae498b7dbe009cac4a2eaf3c67fa7d81baf47d945");
+}
+
+TEST(smollm2_cuts_the_wikitext_validation_split_into_266981_ids)
+{
+    check_file("wikitext-2-raw.valid.txt", 266981, "43cc2bbdcef227dedf734323e6371e7d61047d797e140f37940db00caa9e5e50");
+}
+
+/* Each line is a text of its own; the ids of all follow each other. */
+static size_t tokenize_lines(const struct ucb_tokenizer *t, const struct ucb_file *file, struct ucb_arena *arena, uint32_t *all)
+{
+    size_t n = 0;
+    const char *p = (const char *)file->data, *end = p + file->n_bytes;
+    for (const char *next; p < end; p = next + 1) {
+        struct ucb_err err;
+        struct ucb_ids ids;
+        json_t *line;
+        next = memchr(p, '\n', (size_t)(end - p));
+        if (next == NULL) next = end;
+        CHECK_OK(ucb_json_parse("lambada_test.jsonl", p, (size_t)(next - p), &line, &err), err);
+        const json_t *text = json_object_get(line, "text");
+        CHECK_OK(ucb_tokenize(t, json_string_value(text), json_string_length(text), arena, &ids, &err), err);
+        memcpy(all + n, ids.ids, ids.n * sizeof(*all));
+        n += ids.n;
+        json_decref(line);
+        ucb_arena_reset(arena);
+    }
+    return n;
+}
+
+TEST(smollm2_cuts_the_lambada_passages_into_420349_ids)
+{
+    struct ucb_file file;
+    struct ucb_arena arena;
+    struct ucb_tokenizer *t = open_tokenizer(smollm2());
+    map_shared("lambada_test.jsonl", &file);
+    ucb_arena_init(&arena);
+    uint32_t *all = malloc(file.n_bytes * sizeof(*all));
+    CHECK(all != NULL);
+    size_t n = tokenize_lines(t, &file, &arena, all);
+    check_digest(all, n, 420349, "ce65b61d11d63417e38c6780cccb4056ec91c52ecb96a7cc1260e215d1cbc0a7");
+    free(all);
+    ucb_arena_free(&arena);
+    ucb_file_unmap(&file);
+    ucb_tokenizer_close(t);
+}
