@@ -135,8 +135,8 @@ struct ucb_rope {
 };
 /* Frequency i of rotary_dim / 2, scaled. */
 double ucb_rope_frequency(const struct ucb_rope *rope, uint32_t rotary_dim, uint32_t i);
-/* Sets arch->rope_theta, allocates and fills arch->rope_inv_freq from arch->rotary_dim. NOMEM; CORRUPT for one that is not finite. */
-ucb_status ucb_rope_table(const struct ucb_rope *rope, struct ucb_arena *arena, struct ucb_arch *arch,
+/* Sets arch->rope_theta, allocates and fills arch->rope_inv_freq from arch->rotary_dim. NOMEM; CORRUPT for one that is not finite; `file` stands in messages. */
+ucb_status ucb_rope_table(const char *file, const struct ucb_rope *rope, struct ucb_arena *arena, struct ucb_arch *arch,
                           struct ucb_err *err);
 
 /* A config.json's text; `name` stands in messages. CORRUPT, UNSUPPORTED, NOMEM. */
