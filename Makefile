@@ -10,9 +10,12 @@ endif
 VARIANT ?= release
 B := build/$(VARIANT)
 T ?= 60
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo "  $(1)	$(2)")
 JOBS ?= $(shell nproc)
 
-WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wno-psabi -Werror
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wno-psabi -Wno-format-truncation -Werror
 BASE := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -g -fno-omit-frame-pointer -ffp-contract=off -pthread \
         -Iharness -I$(B)/gen -MMD -MP
 ARCH := -march=x86-64-v2
@@ -61,7 +64,8 @@ ucbench: $(B)/ucbench
 	@cmp -s $< $@ || cp $< $@
 
 $(B)/ucbench: $(B)/harness/main.o $(LIB_OBJ)
-	$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
 
 # methods/foo.c -> METHOD(foo): the file name is the registration. The same for harness/task/task_foo.c -> TASK(foo).
 $(B)/gen/methods.list: $(METHODS) $(wildcard methods)
@@ -76,7 +80,7 @@ $(B)/gen/resources.S: $(RESOURCES) scripts/resources.sh
 	@mkdir -p $(@D)
 	@sh scripts/resources.sh $(RESOURCES) > $@
 $(B)/gen/resources.o: $(B)/gen/resources.S $(RESOURCES)
-	$(CC) $(BASE) -c -o $@ $<
+	$(Q)$(CC) $(BASE) -c -o $@ $<
 
 # SHA-256 of everything the program is made from: two builds with one id are the same program.
 $(B)/gen/build_id.h: FORCE
@@ -88,11 +92,13 @@ $(B)/harness/core/build.o: $(B)/gen/build_id.h
 isa = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 $(B)/%.o: %.c | $(GEN)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(call isa,$<) $(EXTRA) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) $(call isa,$<) $(EXTRA) -c -o $@ $<
 $(B)/tests/%.o: EXTRA := -Itests -DUCB_TEST_ROOT='"$(CURDIR)"' -DUCB_TEST_PROGRAM='"$(CURDIR)/$(B)/ucbench"'
 
 $(B)/ucbench-test: $(call obj,$(TESTS)) $(LIB_OBJ)
-	$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
 
 -include $(shell find build/$(VARIANT) -name '*.d' 2>/dev/null)
 
@@ -134,7 +140,8 @@ bench: all ## measure speed: ratios to the machine's limits (minutes)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
 	@$(B)/ucbench-bench $(BENCH)
 $(B)/ucbench-bench: $(call obj,$(sort $(wildcard tests/perf/*.c))) $(LIB_OBJ)
-	$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
 
 fuzz: ## fuzz every reader for T seconds each (default 60)
 	@sh scripts/fuzz.sh $(T)

@@ -6,11 +6,13 @@
 
 #include "task/task.h"
 
+/* docs/metrics.md defines every name, its interval and its n. */
 struct ucb_metric {
     const char *name;               /* a name of DESIGN.md's list, or one documented in db/README.md */
     double value, low, high;        /* 95% interval; low and high NaN where none is defined (a percentile, a maximum) */
-    uint64_t n;                     /* documents for perplexities and means, items for rates */
-    const char *interval;           /* "t-cluster", "wilson", "bootstrap", "newcombe", "none" */
+    uint64_t n;                     /* what the interval rests on: documents, or items where each is a document of its own */
+    const char *interval;           /* "t-cluster", "wilson", "bootstrap", "bca", "newcombe", "none" */
+    const char *note;               /* a caveat to print beside the number, or NULL */
 };
 enum { UCB_MAX_METRICS = 48 };
 

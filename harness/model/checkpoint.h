@@ -42,6 +42,7 @@ uint64_t ucb_checkpoint_file_bytes(const struct ucb_checkpoint *c, size_t index)
 bool ucb_checkpoint_is_gguf(const struct ucb_checkpoint *c);
 
 /* GGUF metadata by key; false when the key is absent or of another kind. Integers of any width, bool as 0/1. */
+bool ucb_checkpoint_has(const struct ucb_checkpoint *c, const char *key); /* of any kind */
 bool ucb_checkpoint_u64(const struct ucb_checkpoint *c, const char *key, uint64_t *value);
 bool ucb_checkpoint_f64(const struct ucb_checkpoint *c, const char *key, double *value); /* any number */
 bool ucb_checkpoint_string(const struct ucb_checkpoint *c, const char *key, const char **text, size_t *n_chars);

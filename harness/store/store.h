@@ -54,11 +54,13 @@ struct ucb_sizes {
     uint64_t rest_bytes;              /* everything outside the scope at the file's own size, headers included */
     uint64_t model_file_bytes;
     double bpw_nominal;
+    double bpw_claimed;               /* what the seed's formula counts; 0: it has none */
 };
 
 struct ucb_cell_result {
     bool failed;
     const char *message;                       /* of a failed cell; otherwise a note (a caveat), or NULL */
+    const char *reason;                        /* of a failed cell: ucb_status_name of what it failed with, or NULL */
     struct ucb_sizes sizes;
     char weights_digest[UCB_SHA256_HEX];       /* SHA-256 over the decoded matrices in scope, in model order, fp32 */
     double encode_seconds, decode_seconds, tokens_per_second;
@@ -84,7 +86,10 @@ ucb_status ucb_store_put_file(struct ucb_store *store, int64_t run_id, const cha
 /* *found: a finished (not failed) row of this cell under this build id exists. */
 ucb_status ucb_store_has_cell(struct ucb_store *store, const char *cell_id, const char *build_id, bool *found,
                               struct ucb_err *err);
-/* The cell, its items, metrics and checks in one transaction; a failed row of the same key is replaced. */
+/*
+ * The cell, its items, metrics and checks in one transaction. A failed row of the same key is replaced; a finished one is
+ * kept and counted to the run when the new result is equal or failed, and is CORRUPT when the new result differs.
+ */
 ucb_status ucb_store_put_cell(struct ucb_store *store, int64_t run_id, const char *build_id, const struct ucb_cell *cell,
                               const struct ucb_cell_result *result, struct ucb_err *err);
 /* Records that a run counts an already finished cell as its own. */

@@ -83,10 +83,15 @@ const struct ucb_task *const *ucb_tasks(void);
 ucb_status ucb_task_parse(const char *spec, struct ucb_task_run *out, struct ucb_err *err);
 /*
  * Loads the data set and prepares. `data`: "mini" for the sets inside the program, or a folder. Checks the digest of known
- * full files (a file that differs is CORRUPT naming both digests). MISSING says which file to put where.
+ * full files (a file that differs is CORRUPT naming both digests). MISSING says which file to put where. NULL for `data`:
+ * the folder that $UCBENCH_DATA names, or "mini" where that is not set.
  */
 ucb_status ucb_task_load(const struct ucb_task_run *run, const char *data, const struct ucb_tokenizer *tokenizer,
                          struct ucb_arena *arena, struct ucb_items *out, struct ucb_err *err);
+/* The last step of loading, for a text that lies in memory: no data set, no digest. CORRUPT: empty, not UTF-8, or malformed. */
+ucb_status ucb_task_prepare(const struct ucb_task_run *run, const char *file, const char *text, size_t n_bytes,
+                            const struct ucb_tokenizer *tokenizer, struct ucb_arena *arena, struct ucb_items *out,
+                            struct ucb_err *err);
 /* The digest and name of the data set a task would use, without preparing it (for cell ids and --dry-run). */
 ucb_status ucb_task_dataset(const struct ucb_task_run *run, const char *data, const char **dataset,
                             char digest[UCB_SHA256_HEX], struct ucb_err *err);

@@ -1,0 +1,16 @@
+#!/bin/sh
+# demo.sh - the whole line on a real model: fetch, sweep, table, charts, page. Everything lands in demo/.
+set -eu
+cd "$(dirname "$0")/.."
+out=${1:-demo}
+sh scripts/fetch.sh model smollm2-135m
+mkdir -p "$out"
+status=0
+./ucbench sweep scripts/demo.csv --data mini --db "$out/results.db" || status=$?
+[ "$status" -le 1 ] || exit "$status"
+./ucbench report table --db "$out/results.db" --out "$out"
+./ucbench report pareto --db "$out/results.db" --out "$out"
+./ucbench report html --db "$out/results.db" --out "$out"
+echo
+echo "demo: results in $out/results.db, chart in $out/pareto.svg (.png .pdf .gp .tsv), page in $out/report.html"
+exit "$status"
