@@ -50,8 +50,8 @@ struct ucb_packed {
 size_t ucb_pack_bytes(const struct ucb_backend *backend, uint32_t n_out, uint32_t n_in);
 /* Fills weight->data from w[n_out][n_in]; in bf16 the weights are rounded here. */
 void ucb_pack(const struct ucb_backend *backend, const float *w, const struct ucb_packed *weight);
-/* The same for rows [row, row + n_rows) only, so that a large matrix can be packed slab by slab. `row` is a multiple
-   of 32, and so is n_rows unless it reaches the last row. */
+/* The same for rows [row, row + n_rows) only, so that a large matrix can be packed slab by slab: w holds these rows and
+   no others. `row` is a multiple of 32, and so is n_rows unless it reaches the last row. */
 void ucb_pack_rows(const struct ucb_backend *backend, const float *w, uint32_t row, uint32_t n_rows,
                    const struct ucb_packed *weight);
 

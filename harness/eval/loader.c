@@ -73,7 +73,8 @@ ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *ba
     l->scope = scope;
     ucb_arena_init(&l->arena);
     ucb_arena_init(&l->scratch);
-    l->context = (struct ucb_chain_context){pool, &l->arena, &l->scratch, seed, model_digest};
+    l->context = (struct ucb_chain_context){.pool = pool, .arena = &l->arena, .scratch = &l->scratch, .seed = seed,
+                                            .model_digest = model_digest};
     *out = l;
     return UCB_OK;
 }
@@ -180,10 +181,12 @@ static void count_matrix(const struct ucb_matrix *m, struct ucb_tally *tally)
     tally->stored_bytes += m->stored_bytes;
 }
 
+/* `role` is what the matrix is used as: a tied head is stored under the embedding's name and role. */
 static ucb_status load_matrix(struct ucb_loader *l, const struct ucb_chain *chain, const struct ucb_matrix *m,
-                              struct ucb_tally *tally, const struct ucb_packed *packed, struct ucb_err *err)
+                              enum ucb_role role, struct ucb_tally *tally, const struct ucb_packed *packed,
+                              struct ucb_err *err)
 {
-    bool in_scope = ucb_scope_holds(l->scope, m->role);
+    bool in_scope = ucb_scope_holds(l->scope, role);
     if (in_scope) count_matrix(m, tally);
     if (!in_scope || ucb_chain_is_none(chain)) {
         if (in_scope) count_original(m, tally);
@@ -215,7 +218,7 @@ ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain,
         size_t n_bytes = ucb_pack_bytes(l->backend, m->n_out, m->n_in);
         UCB_TRY(reserve(&l->packed[role], &l->packed_bytes[role], n_bytes, m->name, err));
         out->weight[role] = (struct ucb_packed){l->packed[role], m->n_out, m->n_in};
-        UCB_TRY(load_matrix(l, chain, m, tally, &out->weight[role], err));
+        UCB_TRY(load_matrix(l, chain, m, m->role, tally, &out->weight[role], err));
         enum ucb_vector bias = (enum ucb_vector)(UCB_VECTOR_Q_BIAS + role);
         UCB_TRY(load_vector(l, layer, bias, &out->bias[role], err));
     }
@@ -237,9 +240,7 @@ ucb_status ucb_loader_head(struct ucb_loader *l, const struct ucb_chain *chain, 
         ucb_pack(l->backend, l->decoded, head);
         return UCB_OK;
     }
-    struct ucb_matrix as_head = *m;
-    as_head.role = UCB_ROLE_HEAD; /* a tied head is stored under the embedding's name and role */
-    return load_matrix(l, chain, &as_head, tally, head, err);
+    return load_matrix(l, chain, m, UCB_ROLE_HEAD, tally, head, err);
 }
 
 ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain, struct ucb_tally *tally,

@@ -25,6 +25,8 @@ struct ucb_chain_context {
     struct ucb_arena *arena, *scratch;
     uint64_t seed;
     const char *model_digest; /* names the random streams */
+    ucb_inspect_emit *trace;  /* NULL, or takes the intermediates of the first stage's encoder (see struct ucb_job) */
+    void *trace_context;
 };
 
 /*

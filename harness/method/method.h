@@ -61,6 +61,10 @@ struct ucb_knob {
 };
 enum { UCB_MAX_KNOBS = 12 };
 
+/* For `ucbench quantize`: takes a named array (golden role name); the data need not outlive the call. */
+typedef ucb_status ucb_inspect_emit(void *context, const char *role, enum ucb_dtype dtype, uint32_t n_dims,
+                                    const uint64_t *shape, const void *data, struct ucb_err *err);
+
 /* One call's surroundings. Two calls of one method on one matrix get equal jobs, whatever ran before. */
 struct ucb_job {
     const struct ucb_method *method;
@@ -69,11 +73,10 @@ struct ucb_job {
     struct ucb_arena *scratch;   /* emptied after each call */
     struct ucb_pool *pool;       /* may be NULL; results never depend on it */
     struct ucb_pcg random;       /* seeded from (run seed, model, matrix, method) */
+    /* NULL, or takes what encode() computed and no byte holds (HQQ's fp32 zeros); never changes the bytes. */
+    ucb_inspect_emit *trace;
+    void *trace_context;
 };
-
-/* For `ucbench quantize`: a named array inside a payload, under its golden role name. */
-typedef ucb_status ucb_inspect_emit(void *context, const char *role, enum ucb_dtype dtype, uint32_t n_dims,
-                                    const uint64_t *shape, const void *data, struct ucb_err *err);
 
 struct ucb_method {
     const char *name, *summary, *source; /* source: the paper or project that defines it */
@@ -100,6 +103,11 @@ struct ucb_method {
                        struct ucb_err *err);
     /* BASE writes, ADD adds to, rows [row, row + n) of acc (n_in floats a row). Pure, any thread. */
     void (*decode)(const void *state, uint32_t row, uint32_t n, float *acc);
+    /*
+     * Where the peer's deployed arithmetic rounds more than once (HQQ subtracts and multiplies in half precision): writes
+     * those values, exact in decoded_dtype. Used when the method is alone in its chain. NULL: decode(), rounded once.
+     */
+    void (*decode_deployed)(const void *state, uint32_t row, uint32_t n, float *acc);
     /* Lists the arrays of an opened payload; arrays made for the purpose come from job->scratch. */
     ucb_status (*inspect)(struct ucb_job *job, const void *state, ucb_inspect_emit *emit, void *context,
                           struct ucb_err *err);

@@ -1,9 +1,10 @@
 /*
  * added.c - finds added and control tokens as they are written in a text.
  *
- * The tokens are sorted by bytes: those that share the first d bytes of the text lie side by side, the one that is
- * exactly d bytes long first among them. Narrowing that range byte by byte finds the longest match at a place in
- * O(length * log n), and most places end at the table of first bytes.
+ * The tokens are sorted by bytes: those that share the first d bytes of the text lie side
+ * by side, the one that is exactly d bytes long first among them. Narrowing that range byte
+ * by byte finds the longest match at a place in O(length * log n), and most places end at
+ * the table of first bytes.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -11,11 +12,14 @@
 
 #include "model/tokenizer_internal.h"
 
-ucb_status ucb_added_reserve(struct ucb_added *a, size_t capacity, struct ucb_arena *memory, struct ucb_err *err)
+ucb_status ucb_added_reserve(struct ucb_added *a, size_t capacity, struct ucb_arena *memory,
+                             struct ucb_err *err)
 {
     a->tokens = UCB_NEW(memory, struct ucb_added_token, capacity);
     a->capacity = capacity;
-    return a->tokens != NULL ? UCB_OK : UCB_FAIL(err, UCB_NOMEM, "no memory for %zu added tokens", capacity);
+    return a->tokens != NULL
+               ? UCB_OK
+               : UCB_FAIL(err, UCB_NOMEM, "no memory for %zu added tokens", capacity);
 }
 
 void ucb_added_put(struct ucb_added *a, const char *text, size_t n_bytes, uint32_t id)
@@ -39,14 +43,20 @@ ucb_status ucb_added_sort(struct ucb_added *a, struct ucb_err *err)
     for (size_t i = 1; i < a->n; i++) {
         const struct ucb_added_token *one = &a->tokens[i - 1], *two = &a->tokens[i];
         if (compare(one, two) == 0)
-            return UCB_FAIL(err, UCB_CORRUPT, "ids %u and %u are both the added token `%s`; it needs one id",
-                            (unsigned)one->id, (unsigned)two->id, ucb_show(one->text, one->n_bytes).text);
+            return UCB_FAIL(err, UCB_CORRUPT,
+                            "ids %u and %u are both the added token `%s`; it needs one id",
+                            (unsigned)one->id, (unsigned)two->id,
+                            ucb_show(one->text, one->n_bytes).text);
     }
     return UCB_OK;
 }
 
-/* The first token in [low, high) whose byte at `depth` is >= c; all of them are longer than depth. */
-static size_t lower_bound(const struct ucb_added *a, size_t low, size_t high, size_t depth, int c)
+/*
+ * The first token in [low, high) whose byte at `depth` is >= c; all of them are longer than
+ * depth.
+ */
+static size_t lower_bound(const struct ucb_added *a, size_t low, size_t high, size_t depth,
+                          int c)
 {
     while (low < high) {
         size_t middle = low + (high - low) / 2;
@@ -71,8 +81,8 @@ static size_t longest_here(const struct ucb_added *a, const char *text, size_t n
     return best;
 }
 
-bool ucb_added_next(const struct ucb_added *a, const char *text, size_t n_bytes, size_t from, size_t *begin, size_t *end,
-                    uint32_t *id)
+bool ucb_added_next(const struct ucb_added *a, const char *text, size_t n_bytes,
+                    size_t from, size_t *begin, size_t *end, uint32_t *id)
 {
     if (a->n == 0) return false;
     for (size_t at = from; at < n_bytes; at++) {

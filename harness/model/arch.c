@@ -330,7 +330,7 @@ ucb_status ucb_arch_from_gguf(const struct ucb_checkpoint *c, struct ucb_arena *
     arch.attention_bias = any_bias(c, UCB_WITH_ATTENTION_BIAS);
     arch.mlp_bias = any_bias(c, UCB_WITH_MLP_BIAS);
     arch.tied_head = ucb_checkpoint_find(c, ucb_matrix_rows[UCB_ROLE_HEAD].gguf) == NULL;
-    UCB_TRY(ucb_rope_table(&rope, arena, &arch, err));
+    UCB_TRY(ucb_rope_table(file, &rope, arena, &arch, err));
     UCB_TRY(apply_rope_factors(c, &arch, &rope, err));
     *out = arch;
     return UCB_OK;

@@ -15,6 +15,7 @@
 #include <utf8proc.h>
 
 #include "core/json.h"
+#include "model/mapping_guard.h"
 #include "model/model_internal.h"
 
 static const char single_name[] = "model.safetensors", index_name[] = "model.safetensors.index.json";
@@ -101,6 +102,7 @@ static ucb_status add_file(struct ucb_checkpoint *c, const char *path, struct uc
     struct ucb_checkpoint_file *file = &c->files[c->n_files];
     UCB_TRY(ucb_file_map(path, &file->map, err));
     file->path = path;
+    file->guard = ucb_guard_add(file->map.data, file->map.n_bytes);
     c->n_files++;
     if (file->map.n_bytes > 0) return UCB_OK;
     return UCB_FAIL(err, UCB_CORRUPT, "%s: the file is empty", path);
@@ -269,7 +271,17 @@ static ucb_status open_path(struct ucb_checkpoint *c, const char *path, struct u
     if (copy == NULL) return no_memory(path, err);
     bool is_folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
     UCB_TRY(is_folder ? open_folder(c, copy, err) : open_single(c, copy, err));
-    return c->by_name == NULL ? ucb_checkpoint_index(c, err) : UCB_OK;
+    if (c->by_name == NULL) UCB_TRY(ucb_checkpoint_index(c, err));
+    return ucb_checkpoint_intact(c, err);
+}
+
+ucb_status ucb_checkpoint_intact(const struct ucb_checkpoint *c, struct ucb_err *err)
+{
+    for (size_t i = 0; i < c->n_files; i++)
+        if (ucb_guard_tripped(c->files[i].guard))
+            return UCB_FAIL(err, UCB_IO, "%s: the file became shorter, or could not be read, while it was in use",
+                            c->files[i].path);
+    return UCB_OK;
 }
 
 /* ---- public ---- */
@@ -290,7 +302,10 @@ ucb_status ucb_checkpoint_open(const char *path, struct ucb_checkpoint **out, st
 void ucb_checkpoint_close(struct ucb_checkpoint *checkpoint)
 {
     if (checkpoint == NULL) return;
-    for (size_t i = 0; i < checkpoint->n_files; i++) ucb_file_unmap(&checkpoint->files[i].map);
+    for (size_t i = 0; i < checkpoint->n_files; i++) {
+        ucb_guard_remove(checkpoint->files[i].guard);
+        ucb_file_unmap(&checkpoint->files[i].map);
+    }
     ucb_arena_free(&checkpoint->arena);
     ucb_mem_free(checkpoint);
 }

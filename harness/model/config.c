@@ -229,7 +229,7 @@ static ucb_status read_config(struct config *c, struct ucb_arena *arena, struct 
                                                            "head_dim", "partial_rotary_factor of head_dim"}, c->err));
     arch.norm_eps = (float)eps;
     arch.attention_scale = (float)(1.0 / sqrt((double)arch.head_dim));
-    UCB_TRY(ucb_rope_table(&rope, arena, &arch, c->err));
+    UCB_TRY(ucb_rope_table(c->name, &rope, arena, &arch, c->err));
     *out = arch;
     return UCB_OK;
 }

@@ -421,8 +421,11 @@ bool ucb_checkpoint_string_at(const struct ucb_checkpoint *c, const char *key, s
 {
     const struct ucb_gguf_value *v = find_array(c, key, TYPE_STRING);
     if (v == NULL || index >= v->n) return false;
-    *n_chars = (size_t)ucb_load_u64(v->strings[index]);
-    *text = (const char *)v->strings[index] + 8;
+    const uint8_t *first = v->strings[index] + 8, *end = c->gguf_metadata + c->gguf_metadata_bytes;
+    uint64_t n = ucb_load_u64(v->strings[index]);
+    if (n > (uint64_t)(end - first)) return false; /* checked when opened: somebody has written to the file since */
+    *n_chars = (size_t)n;
+    *text = (const char *)first;
     return true;
 }
 

@@ -1,9 +1,10 @@
 /*
  * merge.c - merging neighbours, lowest rank first and leftmost among equals, in O(n log n).
  *
- * A binary heap holds rank << 32 | position of the left symbol. Entries are never removed: an entry is stale when
- * the symbol's current rank is another one (its neighbour changed, or it was swallowed), and stale entries are skipped.
- * Each merge adds at most two entries, so n symbols need no more than 3n.
+ * A binary heap holds rank << 32 | position of the left symbol. Entries are never removed:
+ * an entry is stale when the symbol's current rank is another one (its neighbour changed,
+ * or it was swallowed), and stale entries are skipped. Each merge adds at most two entries,
+ * so n symbols need no more than 3n.
  */
 #include <assert.h>
 
@@ -11,16 +12,20 @@
 
 enum { HEAP_PER_SYMBOL = 3 };
 
-ucb_status ucb_merger_reserve(struct ucb_merger *m, size_t n, struct ucb_arena *scratch, struct ucb_err *err)
+ucb_status ucb_merger_reserve(struct ucb_merger *m, size_t n, struct ucb_arena *scratch,
+                              struct ucb_err *err)
 {
     m->n_symbols = m->n_heap = 0;
     if (n <= m->capacity) return UCB_OK;
-    size_t capacity = n < 128 ? 128 : n * 2, n_heap;
+    /* Old rooms stay in the arena: pieces do not overlap, so they sum to O(text) bytes. */
+    size_t capacity = n < 128 ? 128 : n, n_heap;
     if (!ucb_size_mul(capacity, HEAP_PER_SYMBOL, &n_heap)) n_heap = SIZE_MAX;
     m->symbols = UCB_NEW(scratch, struct ucb_symbol, capacity);
     m->heap = UCB_NEW(scratch, uint64_t, n_heap);
     m->capacity = m->symbols == NULL || m->heap == NULL ? 0 : capacity;
-    return m->capacity > 0 ? UCB_OK : UCB_FAIL(err, UCB_NOMEM, "no memory to merge a piece of %zu bytes", n);
+    if (m->capacity == 0)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory to merge a piece of %zu bytes", n);
+    return UCB_OK;
 }
 
 void ucb_merger_put(struct ucb_merger *m, uint32_t id, size_t start, size_t n_bytes)
@@ -28,7 +33,8 @@ void ucb_merger_put(struct ucb_merger *m, uint32_t id, size_t start, size_t n_by
     assert(m->n_symbols < m->capacity);
     uint32_t at = (uint32_t)m->n_symbols++;
     uint32_t prev = at == 0 ? UCB_NO_ID : at - 1;
-    m->symbols[at] = (struct ucb_symbol){id, (uint32_t)start, (uint32_t)n_bytes, prev, UCB_NO_ID, UCB_NO_ID, UCB_NO_ID};
+    m->symbols[at] = (struct ucb_symbol){
+        id, (uint32_t)start, (uint32_t)n_bytes, prev, UCB_NO_ID, UCB_NO_ID, UCB_NO_ID};
     if (at > 0) m->symbols[prev].next = at;
 }
 
@@ -36,7 +42,8 @@ static void heap_push(struct ucb_merger *m, uint64_t entry)
 {
     size_t at = m->n_heap++;
     assert(at < m->capacity * HEAP_PER_SYMBOL);
-    for (; at > 0 && m->heap[(at - 1) / 2] > entry; at = (at - 1) / 2) m->heap[at] = m->heap[(at - 1) / 2];
+    for (; at > 0 && m->heap[(at - 1) / 2] > entry; at = (at - 1) / 2)
+        m->heap[at] = m->heap[(at - 1) / 2];
     m->heap[at] = entry;
 }
 
@@ -65,7 +72,8 @@ static void rate(struct ucb_merger *m, const struct rule *rule, uint32_t at)
     struct ucb_symbol *left = &m->symbols[at];
     left->rank = UCB_NO_ID;
     if (left->next == UCB_NO_ID) return;
-    if (rule->ask(rule->tokenizer, rule->piece, left, &m->symbols[left->next], &left->rank, &left->merged))
+    if (rule->ask(rule->tokenizer, rule->piece, left, &m->symbols[left->next], &left->rank,
+                  &left->merged))
         heap_push(m, (uint64_t)left->rank << 32 | at);
     else
         left->rank = UCB_NO_ID;
@@ -81,7 +89,8 @@ static void swallow_next(struct ucb_merger *m, uint32_t at)
     if (left->next != UCB_NO_ID) m->symbols[left->next].prev = at;
 }
 
-void ucb_merger_run(struct ucb_merger *m, const struct ucb_tokenizer *t, const char *piece, ucb_pair_rule *ask)
+void ucb_merger_run(struct ucb_merger *m, const struct ucb_tokenizer *t, const char *piece,
+                    ucb_pair_rule *ask)
 {
     struct rule rule = {ask, t, piece};
     for (uint32_t i = 0; i < m->n_symbols; i++) rate(m, &rule, i);

@@ -61,7 +61,8 @@ static ucb_status open_parts(struct ucb_model *m, const char *path, struct ucb_e
     bool gguf = ucb_checkpoint_is_gguf(m->checkpoint);
     UCB_TRY(gguf ? ucb_arch_from_gguf(m->checkpoint, &m->arena, &m->arch, err) : load_config(m, err));
     UCB_TRY(ucb_model_bind(m, err));
-    return scan(m, err);
+    UCB_TRY(scan(m, err));
+    return ucb_checkpoint_intact(m->checkpoint, err);
 }
 
 ucb_status ucb_model_open(const char *path, struct ucb_model **out, struct ucb_err *err)
@@ -226,7 +227,7 @@ ucb_status ucb_model_read_rows(const struct ucb_model *model, const struct ucb_m
                         (unsigned long long)row + n_rows, matrix->n_out);
     struct row_read r = {(const struct ucb_bound_matrix *)matrix, NULL, row, model->arch.head_dim, n_rows, 0, out};
     read_rows(&r, pool);
-    return UCB_OK;
+    return ucb_checkpoint_intact(model->checkpoint, err);
 }
 
 ucb_status ucb_model_gather(const struct ucb_model *model, const struct ucb_matrix *matrix, const uint32_t *ids,
@@ -238,7 +239,7 @@ ucb_status ucb_model_gather(const struct ucb_model *model, const struct ucb_matr
                             matrix->n_out - 1);
     struct row_read r = {(const struct ucb_bound_matrix *)matrix, ids, 0, model->arch.head_dim, n, 0, out};
     read_rows(&r, pool);
-    return UCB_OK;
+    return ucb_checkpoint_intact(model->checkpoint, err);
 }
 
 void ucb_model_forget_layer(const struct ucb_model *model, uint32_t layer)
@@ -272,11 +273,14 @@ ucb_status ucb_model_read_vector(const struct ucb_model *model, uint32_t layer, 
     if (v->tensor == NULL)
         return UCB_FAIL(err, UCB_USAGE, "%s: layer %u has no %s", model->path, layer, ucb_vector_rows[which].hf);
     size_t n = (size_t)v->tensor->n_elements;
-    if (!v->interleaved) return ucb_tensor_widen(v->tensor, 0, n, out, err);
+    if (!v->interleaved) {
+        UCB_TRY(ucb_tensor_widen(v->tensor, 0, n, out, err));
+        return ucb_checkpoint_intact(model->checkpoint, err);
+    }
     float *file_order = ucb_mem_alloc(n * sizeof(float));
     if (file_order == NULL) return no_memory(model->path, err);
     ucb_widen(v->tensor->dtype, v->tensor->data, n, file_order);
     for (size_t i = 0; i < n; i++) out[i] = file_order[ucb_file_row((uint32_t)i, model->arch.head_dim)];
     ucb_mem_free(file_order);
-    return UCB_OK;
+    return ucb_checkpoint_intact(model->checkpoint, err);
 }

@@ -82,7 +82,7 @@ uint64_t ucb_model_file_bytes(const struct ucb_model *model);
 const struct ucb_matrix *ucb_model_matrix(const struct ucb_model *model, uint32_t layer, enum ucb_role role);
 /*
  * Widens rows [row, row + n_rows) of a matrix exactly to out[n_rows][n_in], all finite: opening has looked at every weight.
- * USAGE for rows past the last. Uses the pool (may be NULL).
+ * USAGE for rows past the last; IO when the file was cut short meanwhile. Uses the pool (may be NULL).
  */
 ucb_status ucb_model_read_rows(const struct ucb_model *model, const struct ucb_matrix *matrix, uint32_t row,
                                uint32_t n_rows, struct ucb_pool *pool, float *out, struct ucb_err *err);

@@ -31,6 +31,7 @@ struct ucb_gguf_value {
 struct ucb_checkpoint_file {
     const char *path;
     struct ucb_file map;
+    size_t guard; /* of ucb_guard_add */
 };
 
 struct ucb_checkpoint {
@@ -71,6 +72,9 @@ enum { UCB_SHAPE_TEXT = 192 };
 const char *ucb_shape_text(const uint64_t *shape, uint32_t n_dims, char out[UCB_SHAPE_TEXT]);
 /* Non-zero text in valid UTF-8 without control characters: what may stand in a message. */
 bool ucb_name_is_clean(const char *name, size_t n_chars);
+
+/* IO when a file has become shorter since it was opened: what was read may be zeros. */
+ucb_status ucb_checkpoint_intact(const struct ucb_checkpoint *c, struct ucb_err *err);
 
 /* ---- widening ---- */
 
@@ -131,8 +135,8 @@ struct ucb_rope {
 };
 /* Frequency i of rotary_dim / 2, scaled. */
 double ucb_rope_frequency(const struct ucb_rope *rope, uint32_t rotary_dim, uint32_t i);
-/* Allocates and fills arch->rope_inv_freq from arch->rotary_dim. NOMEM; CORRUPT for one that is not finite. */
-ucb_status ucb_rope_table(const struct ucb_rope *rope, struct ucb_arena *arena, struct ucb_arch *arch,
+/* Sets arch->rope_theta, allocates and fills arch->rope_inv_freq from arch->rotary_dim. NOMEM; CORRUPT for one that is not finite; `file` stands in messages. */
+ucb_status ucb_rope_table(const char *file, const struct ucb_rope *rope, struct ucb_arena *arena, struct ucb_arch *arch,
                           struct ucb_err *err);
 
 /* A config.json's text; `name` stands in messages. CORRUPT, UNSUPPORTED, NOMEM. */

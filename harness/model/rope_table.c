@@ -35,17 +35,18 @@ double ucb_rope_frequency(const struct ucb_rope *rope, uint32_t rotary_dim, uint
     return f;
 }
 
-ucb_status ucb_rope_table(const struct ucb_rope *rope, struct ucb_arena *arena, struct ucb_arch *arch,
+ucb_status ucb_rope_table(const char *file, const struct ucb_rope *rope, struct ucb_arena *arena, struct ucb_arch *arch,
                           struct ucb_err *err)
 {
     uint32_t half = arch->rotary_dim / 2;
+    arch->rope_theta = rope->theta;
     arch->rope_inv_freq = UCB_NEW(arena, float, half);
-    if (arch->rope_inv_freq == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %u rotary frequencies", half);
+    if (arch->rope_inv_freq == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %u rotary frequencies", file, half);
     for (uint32_t i = 0; i < half; i++) {
         float f = (float)ucb_rope_frequency(rope, arch->rotary_dim, i);
         if (!isfinite(f))
-            return UCB_FAIL(err, UCB_CORRUPT, "rotary frequency %u is not finite with a base (rope_theta) of %g and a factor of %g",
-                            i, rope->theta, rope->factor);
+            return UCB_FAIL(err, UCB_CORRUPT, "%s: rotary frequency %u is not finite with a base (rope_theta) of %g", file, i,
+                            rope->theta);
         arch->rope_inv_freq[i] = f;
     }
     return UCB_OK;

@@ -305,18 +305,20 @@ static int by_place(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-static ucb_status check_cover(const char *path, struct ucb_tensor *tensors, size_t n_tensors, const uint8_t *data,
+/* The tensors from `first` on are this file's. */
+static ucb_status check_cover(const char *path, const struct ucb_checkpoint *c, size_t first, const uint8_t *data,
                               size_t n_data, struct ucb_err *err)
 {
     size_t at = 0;
-    if (n_tensors > 0) qsort(tensors, n_tensors, sizeof(*tensors), by_place);
-    for (size_t i = 0; i < n_tensors; i++) {
-        size_t begin = (size_t)(tensors[i].data - data);
+    if (c->n_tensors > first) qsort(&c->tensors[first], c->n_tensors - first, sizeof(*c->tensors), by_place);
+    for (size_t i = first; i < c->n_tensors; i++) {
+        const struct ucb_tensor *t = &c->tensors[i];
+        size_t begin = (size_t)(t->data - data);
         if (begin != at)
-            return UCB_FAIL(err, UCB_CORRUPT, "%s: tensor `%s` begins at data byte %zu, expected %zu: %s", path,
-                            tensors[i].name, begin, at,
+            return UCB_FAIL(err, UCB_CORRUPT, "%s: tensor `%s` begins at data byte %zu, expected %zu: %s", path, t->name,
+                            begin, at,
                             begin < at ? "it overlaps the tensor before it" : "the bytes between belong to no tensor");
-        at += tensors[i].n_bytes;
+        at += t->n_bytes;
     }
     if (at == n_data) return UCB_OK;
     return UCB_FAIL(err, UCB_CORRUPT, "%s: %zu bytes follow the last tensor's data; nothing says what they are", path,
@@ -354,7 +356,7 @@ ucb_status ucb_safetensors_parse(struct ucb_checkpoint *c, const char *path, con
     size_t n_data = n_bytes - LENGTH_BYTES - header;
     struct cursor in = {path, NULL, begin, begin, begin + header, &c->arena, err};
     UCB_TRY(read_header(&in, c, n_data));
-    return check_cover(path, c->tensors + first, c->n_tensors - first, in.end, n_data, err);
+    return check_cover(path, c, first, in.end, n_data, err);
 }
 
 /* ---- writing ---- */

@@ -1,9 +1,10 @@
 /*
  * spelling.c - how vocabulary files spell bytes.
  *
- * Byte-level BPE (GPT-2) writes every byte as one printable character: 0x21-0x7E, 0xA1-0xAC and 0xAE-0xFF as the
- * character of that number, the other 68, in order, as U+0100 to U+0143. So a space is U+0120. SentencePiece writes a
- * space as U+2581 and a lone byte as "<0xNN>".
+ * Byte-level BPE (GPT-2) writes every byte as one printable character: 0x21-0x7E, 0xA1-0xAC
+ * and 0xAE-0xFF as the character of that number, the other 68, in order, as U+0100 to
+ * U+0143. So a space is U+0120. SentencePiece writes a space as U+2581 and a lone byte as
+ * "<0xNN>".
  */
 #include <string.h>
 #include <utf8proc.h>
@@ -29,7 +30,8 @@ static bool alphabet_decode(const char *text, size_t n_chars, char *out, size_t 
     size_t at = 0, n = 0;
     while (at < n_chars) {
         utf8proc_int32_t c;
-        utf8proc_ssize_t used = utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(n_chars - at), &c);
+        utf8proc_ssize_t used = utf8proc_iterate((const utf8proc_uint8_t *)text + at,
+                                                 (utf8proc_ssize_t)(n_chars - at), &c);
         if (used <= 0) return false;
         at += (size_t)used;
         if (is_itself(c))
@@ -48,14 +50,16 @@ static size_t spaces_decode(const char *text, size_t n_chars, char *out)
     static const char mark[3] = "\xe2\x96\x81";
     size_t n = 0;
     for (size_t at = 0; at < n_chars;) {
-        bool space = n_chars - at >= sizeof(mark) && memcmp(text + at, mark, sizeof(mark)) == 0;
+        bool space =
+            n_chars - at >= sizeof(mark) && memcmp(text + at, mark, sizeof(mark)) == 0;
         out[n++] = space ? ' ' : text[at];
         at += space ? sizeof(mark) : 1;
     }
     return n;
 }
 
-bool ucb_spelling_decode(enum ucb_spelling spelling, const char *text, size_t n_chars, char *out, size_t *n_bytes)
+bool ucb_spelling_decode(enum ucb_spelling spelling, const char *text, size_t n_chars,
+                         char *out, size_t *n_bytes)
 {
     if (spelling == UCB_SPELL_ALPHABET) return alphabet_decode(text, n_chars, out, n_bytes);
     *n_bytes = spaces_decode(text, n_chars, out);

@@ -1,11 +1,13 @@
 /*
- * spm.c - SentencePiece BPE: two neighbours merge when their joint text is a token; the highest score goes first.
+ * spm.c - SentencePiece BPE: two neighbours merge when their joint text is a token; the
+ * highest score goes first.
  *
- * Scores become ranks once, at opening: merging then compares integers, and equal scores have equal ranks, so that among
- * them the leftmost goes first.
+ * Scores become ranks once, at opening: merging then compares integers, and equal scores
+ * have equal ranks, so that among them the leftmost goes first.
  *
- * A SentencePiece text has no pretokenizer: all of it is one piece. But where no token holds a space behind another
- * character, no merge can ever cross such a place, so the text may be cut there and gives the same ids, faster.
+ * A SentencePiece text has no pretokenizer: all of it is one piece. But where no token
+ * holds a space behind another character, no merge can ever cross such a place, so the text
+ * may be cut there and gives the same ids, faster.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -30,11 +32,15 @@ ucb_status ucb_spm_rank(struct ucb_tokenizer *t, const void *scores, struct ucb_
     uint32_t n = t->vocab.n_ids, rank = 0;
     struct scored *order = UCB_NEW(&t->memory, struct scored, n);
     t->score_ranks = UCB_NEW(&t->memory, uint32_t, n);
-    if (order == NULL || t->score_ranks == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the scores of %u ids", (unsigned)n);
+    if (order == NULL || t->score_ranks == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for the scores of %u ids", (unsigned)n);
     for (uint32_t id = 0; id < n; id++) {
-        order[id] = (struct scored){ucb_load_f32((const char *)scores + 4 * (size_t)id), id};
+        order[id] =
+            (struct scored){ucb_load_f32((const char *)scores + 4 * (size_t)id), id};
         if (isnan(order[id].score))
-            return UCB_FAIL(err, UCB_CORRUPT, "tokenizer.ggml.scores[%u] is NaN; scores must have an order", (unsigned)id);
+            return UCB_FAIL(err, UCB_CORRUPT,
+                            "tokenizer.ggml.scores[%u] is NaN; scores must have an order",
+                            (unsigned)id);
     }
     qsort(order, n, sizeof(*order), higher_first);
     for (uint32_t i = 0; i < n; i++) {
@@ -44,10 +50,12 @@ ucb_status ucb_spm_rank(struct ucb_tokenizer *t, const void *scores, struct ucb_
     return UCB_OK;
 }
 
-bool ucb_spm_rule(const struct ucb_tokenizer *t, const char *piece, const struct ucb_symbol *left,
-                  const struct ucb_symbol *right, uint32_t *rank, uint32_t *merged)
+bool ucb_spm_rule(const struct ucb_tokenizer *t, const char *piece,
+                  const struct ucb_symbol *left, const struct ucb_symbol *right,
+                  uint32_t *rank, uint32_t *merged)
 {
-    *merged = ucb_vocab_find(&t->vocab, piece + left->start, (size_t)left->n_bytes + right->n_bytes);
+    *merged = ucb_vocab_find(&t->vocab, piece + left->start,
+                             (size_t)left->n_bytes + right->n_bytes);
     if (*merged == UCB_NO_ID) return false;
     *rank = t->score_ranks[*merged];
     return true;

@@ -1,10 +1,6 @@
 /*
- * tokenizer.c - finds the vocabulary of a model, and takes a text through it.
- *
- *     text -> added tokens | rest -> normalizer -> added tokens | rest -> pretokenizer -> pieces -> merges -> ids
- *
- * A natural text repeats its pieces, so one call remembers pieces it has seen: where the piece lay in the text, and
- * where its ids lie in the output. The result is the same without the memory.
+ * tokenizer.c - finds the vocabulary of a model: a tokenizer.json, a GGUF, or what lies
+ * beside the model's files.
  */
 #include "model/tokenizer.h"
 
@@ -12,13 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <utf8proc.h>
 
 #include "core/file.h"
 #include "model/checkpoint.h"
 #include "model/tokenizer_internal.h"
-
-/* ---- opening ---- */
 
 static ucb_status new_tokenizer(struct ucb_tokenizer **out, struct ucb_err *err)
 {
@@ -40,7 +33,8 @@ void ucb_tokenizer_close(struct ucb_tokenizer *t)
 }
 
 /* Hands out the tokenizer that was read, or releases what a failed reading left. */
-static ucb_status finish(ucb_status status, struct ucb_tokenizer *t, struct ucb_tokenizer **out)
+static ucb_status finish(ucb_status status, struct ucb_tokenizer *t,
+                         struct ucb_tokenizer **out)
 {
     if (status == UCB_OK)
         *out = t;
@@ -49,29 +43,32 @@ static ucb_status finish(ucb_status status, struct ucb_tokenizer *t, struct ucb_
     return status;
 }
 
-ucb_status ucb_tokenizer_open_gguf(const struct ucb_checkpoint *c, struct ucb_tokenizer **out, struct ucb_err *err)
+ucb_status ucb_tokenizer_open_gguf(const struct ucb_checkpoint *c,
+                                   struct ucb_tokenizer **out, struct ucb_err *err)
 {
     struct ucb_tokenizer *t;
     UCB_TRY(new_tokenizer(&t, err));
     return finish(ucb_tokenizer_read_gguf(t, c, err), t, out);
 }
 
-ucb_status ucb_tokenizer_from_json(const char *name, const char *text, size_t n_bytes, struct ucb_tokenizer **out,
-                                   struct ucb_err *err)
+ucb_status ucb_tokenizer_from_json(const char *name, const char *text, size_t n_bytes,
+                                   struct ucb_tokenizer **out, struct ucb_err *err)
 {
     struct ucb_tokenizer *t;
     UCB_TRY(new_tokenizer(&t, err));
     return finish(ucb_tokenizer_parse_json(t, name, text, n_bytes, err), t, out);
 }
 
-static ucb_status open_json(const char *path, struct ucb_tokenizer **out, struct ucb_err *err)
+static ucb_status open_json(const char *path, struct ucb_tokenizer **out,
+                            struct ucb_err *err)
 {
     struct ucb_tokenizer *t;
     UCB_TRY(new_tokenizer(&t, err));
     return finish(ucb_tokenizer_read_json(t, path, err), t, out);
 }
 
-static ucb_status open_gguf(const char *path, struct ucb_tokenizer **out, struct ucb_err *err)
+static ucb_status open_gguf(const char *path, struct ucb_tokenizer **out,
+                            struct ucb_err *err)
 {
     struct ucb_checkpoint *c;
     UCB_TRY(ucb_checkpoint_open(path, &c, err));
@@ -86,8 +83,12 @@ static bool is_file(const char *path)
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
-/* The only GGUF of a folder is its model and its vocabulary. False when the folder is no GGUF model. */
-static bool open_folder_gguf(const char *folder, struct ucb_tokenizer **out, ucb_status *status, struct ucb_err *err)
+/*
+ * The only GGUF of a folder is its model and its vocabulary. False when the folder is no
+ * GGUF model.
+ */
+static bool open_folder_gguf(const char *folder, struct ucb_tokenizer **out,
+                             ucb_status *status, struct ucb_err *err)
 {
     struct ucb_checkpoint *c;
     if (ucb_checkpoint_open(folder, &c, NULL) != UCB_OK) return false;
@@ -97,34 +98,47 @@ static bool open_folder_gguf(const char *folder, struct ucb_tokenizer **out, ucb
     return gguf;
 }
 
-static ucb_status open_folder(const char *folder, struct ucb_tokenizer **out, struct ucb_err *err)
+static ucb_status open_folder(const char *folder, struct ucb_tokenizer **out,
+                              struct ucb_err *err)
 {
     char json[4096], gguf[4096];
     ucb_status status;
     int n = snprintf(json, sizeof(json), "%s/tokenizer.json", folder);
     int m = snprintf(gguf, sizeof(gguf), "%s/vocabulary.gguf", folder);
     if (n < 0 || m < 0 || (size_t)n >= sizeof(json) || (size_t)m >= sizeof(gguf))
-        return UCB_FAIL(err, UCB_USAGE, "a folder name of %zu bytes; at most %zu fit", strlen(folder), sizeof(json) - 32);
+        return UCB_FAIL(err, UCB_USAGE, "a folder name of %zu bytes; at most %zu fit",
+                        strlen(folder), sizeof(json) - 32);
     if (is_file(json)) return open_json(json, out, err);
     if (is_file(gguf)) return open_gguf(gguf, out, err);
     if (open_folder_gguf(folder, out, &status, err)) return status;
-    return UCB_FAIL(err, UCB_MISSING, "no tokenizer: neither %.400s nor %.400s exists; put the model's tokenizer.json there", json, gguf);
+    return UCB_FAIL(err, UCB_MISSING,
+                    "no tokenizer: neither %.400s nor %.400s exists; put the model's "
+                    "tokenizer.json there",
+                    json, gguf);
 }
 
-static ucb_status open_beside(const char *file, struct ucb_tokenizer **out, struct ucb_err *err)
+static ucb_status open_beside(const char *file, struct ucb_tokenizer **out,
+                              struct ucb_err *err)
 {
-    char folder[4096];
+    char folder[4096] = ".";
     const char *slash = strrchr(file, '/');
-    size_t n = slash == NULL ? 0 : (size_t)(slash - file);
-    if (n >= sizeof(folder)) return UCB_FAIL(err, UCB_USAGE, "a path of %zu bytes; at most %zu fit", n, sizeof(folder) - 1);
-    memcpy(folder, slash == NULL ? "." : n == 0 ? "/" : file, slash == NULL || n == 0 ? 1 : n);
-    folder[n == 0 ? 1 : n] = '\0';
+    size_t n = slash == NULL ? 0 : slash == file ? 1 : (size_t)(slash - file);
+    if (n >= sizeof(folder))
+        return UCB_FAIL(err, UCB_USAGE, "a path of %zu bytes; at most %zu fit", n,
+                        sizeof(folder) - 1);
+    if (n > 0) snprintf(folder, sizeof(folder), "%.*s", (int)n, file);
     return open_folder(folder, out, err);
 }
 
-ucb_status ucb_tokenizer_open(const char *path, struct ucb_tokenizer **out, struct ucb_err *err)
+static bool ends_with(const char *text, const char *end)
 {
-    static const char suffix[] = ".safetensors";
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+ucb_status ucb_tokenizer_open(const char *path, struct ucb_tokenizer **out,
+                              struct ucb_err *err)
+{
     struct stat info;
     struct ucb_file file;
     assert(path != NULL);
@@ -133,15 +147,16 @@ ucb_status ucb_tokenizer_open(const char *path, struct ucb_tokenizer **out, stru
     bool gguf = file.n_bytes >= 4 && memcmp(file.data, "GGUF", 4) == 0;
     ucb_file_unmap(&file);
     if (gguf) return open_gguf(path, out, err);
-    size_t n = strlen(path);
-    bool tensors = n >= strlen(suffix) && strcmp(path + n - strlen(suffix), suffix) == 0;
+    bool tensors =
+        ends_with(path, ".safetensors") || ends_with(path, ".safetensors.index.json");
     return tensors ? open_beside(path, out, err) : open_json(path, out, err);
 }
 
 void ucb_tokenizer_find_bytes(struct ucb_tokenizer *t)
 {
     for (uint32_t id = 0; id < t->vocab.n_ids; id++)
-        if (t->vocab.tokens[id].kind == UCB_TOKEN_BYTE) t->byte_ids[(unsigned char)t->vocab.tokens[id].text[0]] = id;
+        if (t->vocab.tokens[id].kind == UCB_TOKEN_BYTE)
+            t->byte_ids[(unsigned char)t->vocab.tokens[id].text[0]] = id;
     if (t->by_char) return;
     for (int b = 0; b < 256; b++) {
         char c = (char)b;
@@ -164,222 +179,4 @@ const char *ucb_token_text(const struct ucb_tokenizer *t, uint32_t id, size_t *n
     if (id >= t->vocab.n_ids || t->vocab.tokens[id].kind == UCB_TOKEN_ABSENT) return NULL;
     *n_bytes = t->vocab.tokens[id].n_bytes;
     return t->vocab.tokens[id].text;
-}
-
-/* ---- one call ---- */
-
-/* A piece that was seen: its text, and which ids of the output it became. */
-struct seen {
-    const char *text;
-    uint32_t n_bytes; /* 0: free */
-    uint32_t start, first_id, n_ids;
-};
-enum { MAX_SEEN = 1 << 14, SEEN_BYTES = 64 /* longer pieces hardly repeat */ };
-
-struct run {
-    const struct ucb_tokenizer *t;
-    struct ucb_arena *scratch;
-    pcre2_match_data *match;
-    struct ucb_ids out; /* grows in scratch */
-    size_t capacity;
-    struct ucb_merger merger;
-    struct seen *seen;
-    size_t n_seen; /* a power of two */
-    const char *segment;   /* the stretch between added tokens that is being cut */
-    size_t segment_start;  /* where it begins in the normalized text */
-};
-
-static ucb_status too_long(struct ucb_err *err)
-{
-    return UCB_FAIL(err, UCB_USAGE, "a text of more than %u bytes; starts are 32 bits wide, so cut it", UINT32_MAX);
-}
-
-static ucb_status room_for(struct run *r, size_t more, struct ucb_err *err)
-{
-    if (more <= r->capacity - r->out.n) return UCB_OK;
-    size_t capacity = (r->out.n + more) * 2 + 64;
-    uint32_t *ids = UCB_NEW(r->scratch, uint32_t, capacity), *start = UCB_NEW(r->scratch, uint32_t, capacity);
-    if (ids == NULL || start == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu ids", capacity);
-    if (r->out.n > 0) {
-        memcpy(ids, r->out.ids, r->out.n * sizeof(*ids));
-        memcpy(start, r->out.start, r->out.n * sizeof(*start));
-    }
-    r->out.ids = ids;
-    r->out.start = start;
-    r->capacity = capacity;
-    return UCB_OK;
-}
-
-static void push(struct run *r, uint32_t id, size_t start)
-{
-    assert(r->out.n < r->capacity);
-    r->out.ids[r->out.n] = id;
-    r->out.start[r->out.n++] = (uint32_t)start;
-}
-
-/* The symbols that merging starts from. A byte without a token is left out: its neighbours then stand side by side. */
-static void put_symbols(struct run *r, const char *piece, size_t n_bytes)
-{
-    const struct ucb_tokenizer *t = r->t;
-    for (size_t at = 0; at < n_bytes;) {
-        size_t n = 1;
-        uint32_t id = UCB_NO_ID;
-        if (t->by_char) {
-            n = (size_t)utf8proc_utf8class[(unsigned char)piece[at]];
-            id = ucb_vocab_find(&t->vocab, piece + at, n);
-        } else {
-            id = t->byte_ids[(unsigned char)piece[at]];
-        }
-        if (t->by_char || id != UCB_NO_ID) ucb_merger_put(&r->merger, id, at, n);
-        at += n;
-    }
-}
-
-/* A symbol is its id, or, where its text is no token, the tokens of its bytes. */
-static void push_symbol(struct run *r, const struct ucb_symbol *s, const char *piece, size_t start)
-{
-    if (s->id != UCB_NO_ID) {
-        push(r, s->id, start + s->start);
-        return;
-    }
-    for (size_t i = s->start; i < (size_t)s->start + s->n_bytes; i++) push(r, r->t->byte_ids[(unsigned char)piece[i]], start + i);
-}
-
-static ucb_status merge_piece(struct run *r, const char *piece, size_t n_bytes, size_t start, struct ucb_err *err)
-{
-    uint32_t whole = r->t->whole_pieces ? ucb_vocab_find(&r->t->vocab, piece, n_bytes) : UCB_NO_ID;
-    if (whole != UCB_NO_ID) {
-        push(r, whole, start);
-        return UCB_OK;
-    }
-    UCB_TRY(ucb_merger_reserve(&r->merger, n_bytes, r->scratch, err));
-    put_symbols(r, piece, n_bytes);
-    if (r->merger.n_symbols == 0) return UCB_OK;
-    ucb_merger_run(&r->merger, r->t, piece, r->t->rule);
-    for (uint32_t i = 0; i != UCB_NO_ID; i = r->merger.symbols[i].next) push_symbol(r, &r->merger.symbols[i], piece, start);
-    return UCB_OK;
-}
-
-static void repeat(struct run *r, const struct seen *seen, size_t start)
-{
-    for (uint32_t i = seen->first_id; i < seen->first_id + seen->n_ids; i++)
-        push(r, r->out.ids[i], start + (r->out.start[i] - seen->start));
-}
-
-static ucb_status take_piece(void *context, const char *piece, size_t n_bytes, struct ucb_err *err)
-{
-    struct run *r = context;
-    size_t start = r->segment_start + (size_t)(piece - r->segment);
-    UCB_TRY(room_for(r, n_bytes, err)); /* no token stands for less than a byte */
-    if (n_bytes > SEEN_BYTES) return merge_piece(r, piece, n_bytes, start, err);
-    struct seen *seen = &r->seen[ucb_text_hash(piece, n_bytes) & (r->n_seen - 1)];
-    if (seen->n_bytes == n_bytes && memcmp(seen->text, piece, n_bytes) == 0) {
-        repeat(r, seen, start);
-        return UCB_OK;
-    }
-    size_t first_id = r->out.n;
-    UCB_TRY(merge_piece(r, piece, n_bytes, start, err));
-    *seen = (struct seen){piece, (uint32_t)n_bytes, (uint32_t)start, (uint32_t)first_id, (uint32_t)(r->out.n - first_id)};
-    return UCB_OK;
-}
-
-static ucb_status cut_segment(struct run *r, size_t begin, size_t end, struct ucb_err *err)
-{
-    return ucb_pretok_split(&r->t->pretok, r->match, r->segment + begin, end - begin, take_piece, r, err);
-}
-
-/* A stretch between added tokens of the raw text: normalized, then cut at those of the normalized text. */
-static ucb_status take_segment(struct run *r, const char *text, size_t n_bytes, struct ucb_err *err)
-{
-    size_t n, at = 0, begin, end;
-    uint32_t id;
-    UCB_TRY(ucb_normalize(&r->t->normalizer, text, n_bytes, r->scratch, &r->segment, &n, err));
-    if (n > UINT32_MAX - r->segment_start) return too_long(err);
-    while (ucb_added_next(&r->t->added_normalized, r->segment, n, at, &begin, &end, &id)) {
-        UCB_TRY(cut_segment(r, at, begin, err));
-        UCB_TRY(room_for(r, 1, err));
-        push(r, id, r->segment_start + begin);
-        at = end;
-    }
-    UCB_TRY(cut_segment(r, at, n, err));
-    r->segment_start += n;
-    return UCB_OK;
-}
-
-static ucb_status take_text(struct run *r, const char *text, size_t n_bytes, struct ucb_err *err)
-{
-    size_t at = 0, begin, end;
-    uint32_t id;
-    while (ucb_added_next(&r->t->added_raw, text, n_bytes, at, &begin, &end, &id)) {
-        UCB_TRY(take_segment(r, text + at, begin - at, err));
-        UCB_TRY(room_for(r, 1, err));
-        push(r, id, r->segment_start);
-        r->segment_start += end - begin;
-        at = end;
-    }
-    return take_segment(r, text + at, n_bytes - at, err);
-}
-
-static ucb_status check_utf8(const char *text, size_t n_bytes, struct ucb_err *err)
-{
-    for (size_t at = 0; at < n_bytes;) {
-        utf8proc_int32_t c;
-        if ((unsigned char)text[at] < 0x80) {
-            at++;
-            continue;
-        }
-        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(n_bytes - at), &c);
-        if (n <= 0)
-            return UCB_FAIL(err, UCB_CORRUPT, "byte 0x%02x at offset %zu of the text is not UTF-8; convert the text first",
-                            (unsigned char)text[at], at);
-        at += (size_t)n;
-    }
-    return UCB_OK;
-}
-
-static ucb_status run_open(struct run *r, const struct ucb_tokenizer *t, size_t n_bytes, struct ucb_arena *scratch,
-                           struct ucb_err *err)
-{
-    *r = (struct run){.t = t, .scratch = scratch, .n_seen = 16};
-    while (r->n_seen < MAX_SEEN && r->n_seen < n_bytes / 4) r->n_seen *= 2;
-    r->seen = UCB_NEW(scratch, struct seen, r->n_seen);
-    r->match = ucb_pretok_match_data();
-    if (r->seen == NULL || r->match == NULL) {
-        pcre2_match_data_free(r->match);
-        return UCB_FAIL(err, UCB_NOMEM, "no memory to tokenize a text of %zu bytes", n_bytes);
-    }
-    return UCB_OK;
-}
-
-static ucb_status copy_ids(const struct ucb_ids *from, struct ucb_arena *arena, struct ucb_ids *out, struct ucb_err *err)
-{
-    struct ucb_ids copy = {UCB_NEW(arena, uint32_t, from->n), UCB_NEW(arena, uint32_t, from->n), from->n};
-    if (copy.ids == NULL || copy.start == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu ids", from->n);
-    if (from->n > 0) {
-        memcpy(copy.ids, from->ids, from->n * sizeof(*copy.ids));
-        memcpy(copy.start, from->start, from->n * sizeof(*copy.start));
-    }
-    *out = copy;
-    return UCB_OK;
-}
-
-ucb_status ucb_tokenize(const struct ucb_tokenizer *t, const char *text, size_t n_bytes, struct ucb_arena *arena,
-                        struct ucb_ids *out, struct ucb_err *err)
-{
-    assert(t != NULL);
-    assert(text != NULL || n_bytes == 0);
-    ucb_status status;
-    struct run r;
-    struct ucb_arena scratch;
-    if (n_bytes > UINT32_MAX) return too_long(err);
-    UCB_TRY(check_utf8(text, n_bytes, err));
-    ucb_arena_init(&scratch);
-    status = run_open(&r, t, n_bytes, &scratch, err);
-    if (status == UCB_OK) {
-        status = take_text(&r, text, n_bytes, err);
-        if (status == UCB_OK) status = copy_ids(&r.out, arena, out, err);
-        pcre2_match_data_free(r.match);
-    }
-    ucb_arena_free(&scratch);
-    return status;
 }

@@ -1,19 +1,21 @@
 /*
  * tokenizer_json.c - reads a Hugging Face tokenizer.json whose model is BPE.
  *
- *     added_tokens[]: id, content, normalized, special      recognised in the text as they are written
- *     normalizer: null, NFC, Prepend "_" with Replace " " by "_" (SentencePiece; _ is U+2581), or a Sequence of those
- *     pre_tokenizer: ByteLevel, Digits, Split with a known expression, or a Sequence of those
- *     model: BPE with vocab {text: id}, merges ["a b"] or [["a", "b"]], byte_fallback, ignore_merges
+ *     added_tokens   id, content, normalized, special: recognised as they are written
+ *     normalizer     null, NFC, SentencePiece's Prepend U+2581 and Replace " " by U+2581,
+ *                    or a Sequence of those
+ *     pre_tokenizer  ByteLevel, Digits, Split with a known expression, or a Sequence
+ *     model          BPE: vocab {text: id}, merges ["a b"] or [["a", "b"]],
+ *                    byte_fallback, ignore_merges
  *
- * The post-processor only adds BOS and EOS, which we never do; the decoder, truncation and padding do not concern us.
- * Whatever else would change the ids is refused by name.
+ * The post-processor only adds BOS and EOS, which we never do; the decoder, truncation and
+ * padding do not concern us. Whatever else would change the ids is refused by name.
  */
 #include <stdio.h>
 #include <string.h>
 
-#include "core/json.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "model/tokenizer_internal.h"
 
@@ -21,13 +23,17 @@
 
 static const char *kind_name(const json_t *value)
 {
-    static const char *const names[] = {"an object", "an array", "a string", "an integer", "a real number", "true", "false", "null"};
+    static const char *const names[] = {"an object",  "an array",      "a string",
+                                        "an integer", "a real number", "true",
+                                        "false",      "null"};
     return value == NULL ? "absent" : names[json_typeof(value)];
 }
 
-static ucb_status wrong_kind(const char *field, const json_t *found, const char *expected, struct ucb_err *err)
+static ucb_status wrong_kind(const char *field, const json_t *found, const char *expected,
+                             struct ucb_err *err)
 {
-    return UCB_FAIL(err, UCB_CORRUPT, "%s is %s, must be %s", field, kind_name(found), expected);
+    return UCB_FAIL(err, UCB_CORRUPT, "%s is %s, must be %s", field, kind_name(found),
+                    expected);
 }
 
 /* The name in "type" of a component; "" where there is none. */
@@ -43,21 +49,26 @@ static bool is_absent(const json_t *value)
 }
 
 /* A boolean field that may be absent. */
-static ucb_status get_bool(const json_t *object, const char *key, bool absent, bool *out, struct ucb_err *err)
+static ucb_status get_bool(const json_t *object, const char *key, bool absent, bool *out,
+                           struct ucb_err *err)
 {
     const json_t *value = json_object_get(object, key);
-    if (!is_absent(value) && !json_is_boolean(value)) return wrong_kind(key, value, "true or false", err);
+    if (!is_absent(value) && !json_is_boolean(value))
+        return wrong_kind(key, value, "true or false", err);
     *out = is_absent(value) ? absent : json_is_true(value);
     return UCB_OK;
 }
 
-static ucb_status unknown_type(const char *field, const json_t *component, const char *const *known, size_t n_known,
+static ucb_status unknown_type(const char *field, const json_t *component,
+                               const char *const *known, size_t n_known,
                                struct ucb_err *err)
 {
     char near[256];
     ucb_text_near(type_of(component), known, n_known, near, sizeof(near));
-    return UCB_FAIL(err, UCB_UNSUPPORTED, "%s has the type `%.60s`, which would change the ids and is not implemented; %s",
-                    field, type_of(component), near);
+    return UCB_FAIL(
+        err, UCB_UNSUPPORTED,
+        "%s has the type `%.60s`, which would change the ids and is not implemented; %s",
+        field, type_of(component), near);
 }
 
 /* ---- vocabulary ---- */
@@ -65,17 +76,24 @@ static ucb_status unknown_type(const char *field, const json_t *component, const
 /* How far ids may run beyond the number of tokens: some files leave room for later ones. */
 enum { ID_SLACK = 1 << 16 };
 
-static ucb_status check_id(const char *text, size_t n_chars, const json_t *id, size_t n_tokens, struct ucb_err *err)
+static ucb_status check_id(const char *text, size_t n_chars, const json_t *id,
+                           size_t n_tokens, struct ucb_err *err)
 {
-    if (!json_is_integer(id)) return wrong_kind(ucb_show(text, n_chars).text, id, "an integer id", err);
+    if (!json_is_integer(id))
+        return wrong_kind(ucb_show(text, n_chars).text, id, "an integer id", err);
     json_int_t limit = (json_int_t)n_tokens + ID_SLACK, value = json_integer_value(id);
     if (value >= 0 && value < limit) return UCB_OK;
-    return UCB_FAIL(err, UCB_CORRUPT, "`%s` has the id %lld; %zu tokens need ids from 0 to %lld", ucb_show(text, n_chars).text,
-                    (long long)value, n_tokens, (long long)limit - 1);
+    return UCB_FAIL(
+        err, UCB_CORRUPT, "`%s` has the id %lld; %zu tokens need ids from 0 to %lld",
+        ucb_show(text, n_chars).text, (long long)value, n_tokens, (long long)limit - 1);
 }
 
-/* What the whole vocabulary needs: ids and bytes. Also checks every id and text of the two lists. */
-static ucb_status measure(json_t *vocab, const json_t *added, uint32_t *n_ids, size_t *n_bytes, struct ucb_err *err)
+/*
+ * What the whole vocabulary needs: ids and bytes. Also checks every id and text of the two
+ * lists.
+ */
+static ucb_status measure(json_t *vocab, const json_t *added, uint32_t *n_ids,
+                          size_t *n_bytes, struct ucb_err *err)
 {
     size_t n_tokens = json_object_size(vocab) + json_array_size(added), i;
     const char *key;
@@ -91,9 +109,12 @@ static ucb_status measure(json_t *vocab, const json_t *added, uint32_t *n_ids, s
         const json_t *content = json_object_get(token, "content");
         id = json_object_get(token, "id");
         if (json_string_length(content) == 0)
-            return UCB_FAIL(err, UCB_CORRUPT, "added_tokens[%zu].content is %s, must be a string of 1 byte or more", i,
-                            kind_name(content));
-        UCB_TRY(check_id(json_string_value(content), json_string_length(content), id, n_tokens, err));
+            return UCB_FAIL(
+                err, UCB_CORRUPT,
+                "added_tokens[%zu].content is %s, must be a string of 1 byte or more", i,
+                kind_name(content));
+        UCB_TRY(check_id(json_string_value(content), json_string_length(content), id,
+                         n_tokens, err));
         if (json_integer_value(id) > top) top = json_integer_value(id);
         *n_bytes += json_string_length(content);
     }
@@ -101,38 +122,57 @@ static ucb_status measure(json_t *vocab, const json_t *added, uint32_t *n_ids, s
     return UCB_OK;
 }
 
-/* Added tokens come first: a spelling in model.vocab that belongs to one is then plain text, too. */
-static ucb_status put_added(struct ucb_tokenizer *t, const json_t *vocab, size_t index, const json_t *token, struct ucb_err *err)
+/* What would change where the token is found, and a second id for the same text. */
+static ucb_status check_added(const json_t *vocab, size_t index, const json_t *token,
+                              struct ucb_err *err)
 {
     static const char *const moving[] = {"single_word", "lstrip", "rstrip"};
-    const json_t *content = json_object_get(token, "content");
-    const char *text = json_string_value(content);
-    size_t n = json_string_length(content), n_normal;
-    uint32_t id = (uint32_t)json_integer_value(json_object_get(token, "id"));
+    const char *text = json_string_value(json_object_get(token, "content"));
+    size_t n = json_string_length(json_object_get(token, "content"));
+    json_int_t id = json_integer_value(json_object_get(token, "id"));
     const json_t *twin = json_object_getn(vocab, text, n);
-    bool special, normalized, on;
-    UCB_TRY(get_bool(token, "special", false, &special, err));
-    UCB_TRY(get_bool(token, "normalized", !special, &normalized, err));
+    bool on;
     for (size_t i = 0; i < sizeof(moving) / sizeof(moving[0]); i++) {
         UCB_TRY(get_bool(token, moving[i], false, &on, err));
         if (on)
-            return UCB_FAIL(err, UCB_UNSUPPORTED, "added_tokens[%zu] `%s` sets %s, which is not implemented", index,
-                            ucb_show(text, n).text, moving[i]);
+            return UCB_FAIL(err, UCB_UNSUPPORTED,
+                            "added_tokens[%zu] `%s` sets %s, which is not implemented",
+                            index, ucb_show(text, n).text, moving[i]);
     }
-    if (twin != NULL && json_integer_value(twin) != id)
-        return UCB_FAIL(err, UCB_CORRUPT, "added_tokens[%zu] `%s` has the id %u, in model.vocab it has %lld; it needs one id", index,
-                        ucb_show(text, n).text, (unsigned)id, (long long)json_integer_value(twin));
-    UCB_TRY(ucb_vocab_put(&t->vocab, id, text, n, special ? UCB_TOKEN_CONTROL : UCB_TOKEN_USER, err));
-    if (normalized) {
-        UCB_TRY(ucb_normalize(&t->normalizer, text, n, &t->memory, &text, &n_normal, err));
-        ucb_added_put(&t->added_normalized, text == json_string_value(content) ? t->vocab.tokens[id].text : text, n_normal, id);
-    } else {
-        ucb_added_put(&t->added_raw, t->vocab.tokens[id].text, n, id);
-    }
+    if (twin == NULL || json_integer_value(twin) == id) return UCB_OK;
+    return UCB_FAIL(err, UCB_CORRUPT,
+                    "added_tokens[%zu] `%s` has the id %lld, in model.vocab it has %lld; "
+                    "it needs one id",
+                    index, ucb_show(text, n).text, (long long)id,
+                    (long long)json_integer_value(twin));
+}
+
+/*
+ * Added tokens come before model.vocab: what that spells like one of them is the same
+ * token, and plain text.
+ */
+static ucb_status put_added(struct ucb_tokenizer *t, const json_t *vocab, size_t index,
+                            const json_t *token, struct ucb_err *err)
+{
+    const json_t *content = json_object_get(token, "content");
+    const char *text;
+    size_t n = json_string_length(content);
+    uint32_t id = (uint32_t)json_integer_value(json_object_get(token, "id"));
+    bool special, normalized;
+    UCB_TRY(check_added(vocab, index, token, err));
+    UCB_TRY(get_bool(token, "special", false, &special, err));
+    UCB_TRY(get_bool(token, "normalized", !special, &normalized, err));
+    UCB_TRY(ucb_vocab_put(&t->vocab, id, json_string_value(content), n,
+                          special ? UCB_TOKEN_CONTROL : UCB_TOKEN_USER, err));
+    text = t->vocab.tokens[id].text; /* lives as long as the tokenizer */
+    if (normalized)
+        UCB_TRY(ucb_normalize(&t->normalizer, text, n, &t->memory, &text, &n, err));
+    ucb_added_put(normalized ? &t->added_normalized : &t->added_raw, text, n, id);
     return UCB_OK;
 }
 
-static ucb_status put_all_added(struct ucb_tokenizer *t, const json_t *vocab, const json_t *added, struct ucb_err *err)
+static ucb_status put_all_added(struct ucb_tokenizer *t, const json_t *vocab,
+                                const json_t *added, struct ucb_err *err)
 {
     size_t n = json_array_size(added), i;
     const json_t *token;
@@ -151,25 +191,33 @@ static ucb_status put_vocab(struct ucb_tokenizer *t, json_t *vocab, struct ucb_e
     json_object_keylen_foreach (vocab, key, n_chars, value) {
         uint32_t id = (uint32_t)json_integer_value(value);
         const struct ucb_token *token = &t->vocab.tokens[id];
-        bool added = token->kind != UCB_TOKEN_ABSENT && token->n_bytes == n_chars && memcmp(token->text, key, n_chars) == 0;
+        bool added = token->kind != UCB_TOKEN_ABSENT && token->n_bytes == n_chars &&
+                     memcmp(token->text, key, n_chars) == 0;
         bool byte = t->by_char && ucb_byte_token(key, n_chars) >= 0;
-        if (!added) UCB_TRY(ucb_vocab_put(&t->vocab, id, key, n_chars, byte ? UCB_TOKEN_BYTE : UCB_TOKEN_NORMAL, err));
+        if (!added)
+            UCB_TRY(ucb_vocab_put(&t->vocab, id, key, n_chars,
+                                  byte ? UCB_TOKEN_BYTE : UCB_TOKEN_NORMAL, err));
         if (token->kind == UCB_TOKEN_BYTE || token->kind == UCB_TOKEN_UNUSED) continue;
         uint32_t twin = ucb_vocab_index(&t->vocab, id);
         if (twin != UCB_NO_ID)
-            return UCB_FAIL(err, UCB_CORRUPT, "ids %u and %u stand for the same bytes `%s`; they need one id", (unsigned)twin,
-                            (unsigned)id, ucb_show(token->text, token->n_bytes).text);
+            return UCB_FAIL(err, UCB_CORRUPT,
+                            "ids %u and %u stand for the same bytes `%s`; they need one id",
+                            (unsigned)twin, (unsigned)id,
+                            ucb_show(token->text, token->n_bytes).text);
     }
     return UCB_OK;
 }
 
-static ucb_status read_vocab(struct ucb_tokenizer *t, json_t *model, const json_t *added, struct ucb_err *err)
+static ucb_status read_vocab(struct ucb_tokenizer *t, json_t *model, const json_t *added,
+                             struct ucb_err *err)
 {
     json_t *vocab = json_object_get(model, "vocab");
     uint32_t n_ids = 0;
     size_t n_bytes = 0;
-    if (json_object_size(vocab) == 0) return wrong_kind("model.vocab", vocab, "an object with one token or more", err);
-    if (!is_absent(added) && !json_is_array(added)) return wrong_kind("added_tokens", added, "an array", err);
+    if (json_object_size(vocab) == 0)
+        return wrong_kind("model.vocab", vocab, "an object with one token or more", err);
+    if (!is_absent(added) && !json_is_array(added))
+        return wrong_kind("added_tokens", added, "an array", err);
     UCB_TRY(measure(vocab, added, &n_ids, &n_bytes, err));
     UCB_TRY(ucb_vocab_reserve(&t->vocab, n_ids, n_bytes, &t->memory, err));
     UCB_TRY(put_all_added(t, vocab, added, err));
@@ -181,30 +229,40 @@ static ucb_status read_vocab(struct ucb_tokenizer *t, json_t *model, const json_
 /* ---- model ---- */
 
 /* "a b", or ["a", "b"] as newer files have it. */
-static ucb_status read_merge(struct ucb_tokenizer *t, uint32_t rank, const json_t *merge, struct ucb_err *err)
+static ucb_status read_merge(struct ucb_tokenizer *t, uint32_t rank, const json_t *merge,
+                             struct ucb_err *err)
 {
     const json_t *left = json_array_get(merge, 0), *right = json_array_get(merge, 1);
     if (json_array_size(merge) == 2 && json_is_string(left) && json_is_string(right))
-        return ucb_bpe_merge(t, rank, json_string_value(left), json_string_length(left), json_string_value(right),
-                             json_string_length(right), err);
-    const char *text = json_string_value(merge), *space = text == NULL ? NULL : strchr(text, ' ');
-    if (space == NULL || strchr(space + 1, ' ') != NULL || strlen(text) != json_string_length(merge))
-        return UCB_FAIL(err, UCB_CORRUPT, "%s, must be \"left right\" or [\"left\", \"right\"]",
-                        text == NULL ? kind_name(merge) : ucb_show(text, strlen(text)).text);
-    return ucb_bpe_merge(t, rank, text, (size_t)(space - text), space + 1, strlen(space + 1), err);
+        return ucb_bpe_merge(t, rank, json_string_value(left), json_string_length(left),
+                             json_string_value(right), json_string_length(right), err);
+    const char *text = json_string_value(merge);
+    const char *space = text == NULL ? NULL : strchr(text, ' ');
+    if (space == NULL || strchr(space + 1, ' ') != NULL ||
+        strlen(text) != json_string_length(merge))
+        return UCB_FAIL(
+            err, UCB_CORRUPT, "%s, must be \"left right\" or [\"left\", \"right\"]",
+            text == NULL ? kind_name(merge) : ucb_show(text, strlen(text)).text);
+    return ucb_bpe_merge(t, rank, text, (size_t)(space - text), space + 1,
+                         strlen(space + 1), err);
 }
 
-static ucb_status read_merges(struct ucb_tokenizer *t, const json_t *model, struct ucb_err *err)
+static ucb_status read_merges(struct ucb_tokenizer *t, const json_t *model,
+                              struct ucb_err *err)
 {
     const json_t *merges = json_object_get(model, "merges"), *merge;
     size_t i;
     if (!json_is_array(merges)) return wrong_kind("model.merges", merges, "an array", err);
-    if (json_array_size(merges) >= UCB_NO_ID) return UCB_FAIL(err, UCB_CORRUPT, "model.merges has more than %u entries", UCB_NO_ID - 1);
+    if (json_array_size(merges) >= UCB_NO_ID)
+        return UCB_FAIL(err, UCB_CORRUPT, "model.merges has more than %u entries",
+                        UCB_NO_ID - 1);
     UCB_TRY(ucb_pairs_reserve(&t->pairs, json_array_size(merges), &t->memory, err));
     json_array_foreach (merges, i, merge) {
         ucb_status status = read_merge(t, (uint32_t)i, merge, err);
-        if (status != UCB_OK) ucb_err_prefix(err, "model.merges[%zu]", i);
-        if (status != UCB_OK) return status;
+        if (status != UCB_OK) {
+            ucb_err_prefix(err, "model.merges[%zu]", i);
+            return status;
+        }
     }
     t->rule = ucb_bpe_rule;
     return UCB_OK;
@@ -214,34 +272,45 @@ static ucb_status read_merges(struct ucb_tokenizer *t, const json_t *model, stru
 static ucb_status check_model(const json_t *model, struct ucb_err *err)
 {
     static const char *const known[] = {"BPE"};
-    static const char *const unset[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
+    static const char *const unset[] = {"dropout", "continuing_subword_prefix",
+                                        "end_of_word_suffix"};
     const json_t *type = json_object_get(model, "type");
     if (!json_is_object(model)) return wrong_kind("model", model, "an object", err);
-    /* Files older than the field hold BPE; merges, which only BPE has, are demanded later. */
-    if (type != NULL && strcmp(type_of(model), "BPE") != 0) return unknown_type("model", model, known, 1, err);
+    /* Files older than the field hold BPE; merges, which only BPE has, must be there. */
+    if (type != NULL && strcmp(type_of(model), "BPE") != 0)
+        return unknown_type("model", model, known, 1, err);
     for (size_t i = 0; i < sizeof(unset) / sizeof(unset[0]); i++) {
         const json_t *value = json_object_get(model, unset[i]);
         bool empty = json_is_string(value) && json_string_length(value) == 0;
         bool zero = json_is_number(value) && json_number_value(value) == 0;
         if (!is_absent(value) && !empty && !zero)
-            return UCB_FAIL(err, UCB_UNSUPPORTED, "model.%s is set, which is not implemented", unset[i]);
+            return UCB_FAIL(err, UCB_UNSUPPORTED,
+                            "model.%s is set, which is not implemented", unset[i]);
     }
     return UCB_OK;
 }
 
-/* Where a byte has no token, Hugging Face uses unk_token if there is one; that, no byte-level tokenizer we know needs. */
-static ucb_status check_bytes(const struct ucb_tokenizer *t, const json_t *model, struct ucb_err *err)
+/*
+ * Where a byte has no token, Hugging Face uses unk_token if there is one; that, no
+ * byte-level tokenizer we know needs.
+ */
+static ucb_status check_bytes(const struct ucb_tokenizer *t, const json_t *model,
+                              struct ucb_err *err)
 {
     bool has_unknown = !is_absent(json_object_get(model, "unk_token"));
     for (int b = 0; b < 256; b++) {
         if (t->byte_ids[b] != UCB_NO_ID || (!t->by_char && !has_unknown)) continue;
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "model.vocab has no token for the byte 0x%02x, and model.%s; every byte needs one then", b,
-                        t->by_char ? "byte_fallback is set" : "unk_token would stand for it");
+        return UCB_FAIL(
+            err, UCB_UNSUPPORTED,
+            "model.vocab has no token for the byte 0x%02x, and model.%s; every byte needs "
+            "one then",
+            b, t->by_char ? "byte_fallback is set" : "unk_token would stand for it");
     }
     return UCB_OK;
 }
 
-static ucb_status read_model(struct ucb_tokenizer *t, const json_t *root, struct ucb_err *err)
+static ucb_status read_model(struct ucb_tokenizer *t, const json_t *root,
+                             struct ucb_err *err)
 {
     json_t *model = json_object_get(root, "model");
     UCB_TRY(check_model(model, err));
@@ -254,10 +323,12 @@ static ucb_status read_model(struct ucb_tokenizer *t, const json_t *root, struct
 
 /* ---- normalizer and pretokenizer ---- */
 
-typedef ucb_status component_reader(struct ucb_tokenizer *t, const json_t *component, struct ucb_err *err);
+typedef ucb_status component_reader(struct ucb_tokenizer *t, const json_t *component,
+                                    struct ucb_err *err);
 
 /* A component, or each of a Sequence of components. */
-static ucb_status read_components(struct ucb_tokenizer *t, const json_t *component, const char *list, component_reader *read,
+static ucb_status read_components(struct ucb_tokenizer *t, const json_t *component,
+                                  const char *list, component_reader *read,
                                   struct ucb_err *err)
 {
     const json_t *one;
@@ -278,81 +349,115 @@ static bool is_string(const json_t *object, const char *key, const char *expecte
 
 #define MARK "\xe2\x96\x81"
 
-static ucb_status read_normalizer(struct ucb_tokenizer *t, const json_t *component, struct ucb_err *err)
+static ucb_status read_normalizer(struct ucb_tokenizer *t, const json_t *component,
+                                  struct ucb_err *err)
 {
     static const char *const known[] = {"NFC", "Prepend", "Replace", "Sequence"};
     const char *type = type_of(component);
     struct ucb_normalizer *n = &t->normalizer;
     if (strcmp(type, "NFC") == 0 && !n->spaces && !n->prefix)
         n->nfc = true;
-    else if (strcmp(type, "Prepend") == 0 && is_string(component, "prepend", MARK) && !n->spaces)
+    else if (strcmp(type, "Prepend") == 0 && is_string(component, "prepend", MARK) &&
+             !n->spaces)
         n->prefix = true;
-    else if (strcmp(type, "Replace") == 0 && is_string(json_object_get(component, "pattern"), "String", " ") &&
+    else if (strcmp(type, "Replace") == 0 &&
+             is_string(json_object_get(component, "pattern"), "String", " ") &&
              is_string(component, "content", MARK))
         n->spaces = true;
-    else if (strcmp(type, "NFC") == 0 || strcmp(type, "Prepend") == 0 || strcmp(type, "Replace") == 0)
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "normalizer: this use of %s is not implemented; known: NFC, then Prepend of U+2581, "
-                        "then Replace of space by U+2581", type);
+    else if (strcmp(type, "NFC") == 0 || strcmp(type, "Prepend") == 0 ||
+             strcmp(type, "Replace") == 0)
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "normalizer: this use of %s is not implemented; known: NFC, then "
+                        "Prepend of U+2581, then Replace of space by U+2581",
+                        type);
     else
-        return unknown_type("normalizer", component, known, sizeof(known) / sizeof(known[0]), err);
+        return unknown_type("normalizer", component, known,
+                            sizeof(known) / sizeof(known[0]), err);
     return UCB_OK;
 }
 
-/* "Isolated" keeps matches and what lies between. Keeping only matches is the same: the known expressions match all. */
-static ucb_status read_split(struct ucb_tokenizer *t, const json_t *split, struct ucb_err *err)
+/*
+ * "Isolated" keeps matches and what lies between. Keeping only matches is the same: the
+ * known expressions match all.
+ */
+static ucb_status read_split(struct ucb_tokenizer *t, const json_t *split,
+                             struct ucb_err *err)
 {
     bool invert;
-    const char *pattern = json_string_value(json_object_get(json_object_get(split, "pattern"), "Regex"));
+    const char *pattern =
+        json_string_value(json_object_get(json_object_get(split, "pattern"), "Regex"));
     UCB_TRY(get_bool(split, "invert", false, &invert, err));
     bool isolated = is_string(split, "behavior", "Isolated") && !invert;
     bool matches = is_string(split, "behavior", "Removed") && invert;
     if (pattern == NULL)
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "pre_tokenizer: Split without pattern.Regex is not implemented");
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "pre_tokenizer: Split without pattern.Regex is not implemented");
     if (!isolated && !matches)
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "pre_tokenizer: this behavior of Split is not implemented; known: Isolated, and Removed with invert");
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "pre_tokenizer: this behavior of Split is not implemented; known: "
+                        "Isolated, and Removed with invert");
     return ucb_pretok_add_pattern(&t->pretok, pattern, err);
 }
 
-static ucb_status read_byte_level(struct ucb_tokenizer *t, const json_t *component, struct ucb_err *err)
+static ucb_status read_byte_level(struct ucb_tokenizer *t, const json_t *component,
+                                  struct ucb_err *err)
 {
     bool prefix, regex;
     UCB_TRY(get_bool(component, "add_prefix_space", true, &prefix, err));
     UCB_TRY(get_bool(component, "use_regex", true, &regex, err));
     if (prefix)
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "pre_tokenizer: ByteLevel with add_prefix_space is not implemented");
+        return UCB_FAIL(
+            err, UCB_UNSUPPORTED,
+            "pre_tokenizer: ByteLevel with add_prefix_space is not implemented");
     t->by_char = false;
     return regex ? ucb_pretok_add(&t->pretok, "gpt2", err) : UCB_OK;
 }
 
-static ucb_status read_pretokenizer(struct ucb_tokenizer *t, const json_t *component, struct ucb_err *err)
+static ucb_status read_pretokenizer(struct ucb_tokenizer *t, const json_t *component,
+                                    struct ucb_err *err)
 {
     static const char *const known[] = {"ByteLevel", "Digits", "Split", "Sequence"};
     const char *type = type_of(component);
     bool individual;
-    if (!t->by_char) return UCB_FAIL(err, UCB_UNSUPPORTED, "pre_tokenizer: `%.60s` after ByteLevel is not implemented", type);
+    if (!t->by_char)
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "pre_tokenizer: `%.60s` after ByteLevel is not implemented", type);
     if (strcmp(type, "ByteLevel") == 0) return read_byte_level(t, component, err);
     if (strcmp(type, "Split") == 0) return read_split(t, component, err);
-    if (strcmp(type, "Digits") != 0) return unknown_type("pre_tokenizer", component, known, sizeof(known) / sizeof(known[0]), err);
+    if (strcmp(type, "Digits") != 0)
+        return unknown_type("pre_tokenizer", component, known,
+                            sizeof(known) / sizeof(known[0]), err);
     UCB_TRY(get_bool(component, "individual_digits", false, &individual, err));
     return ucb_pretok_add(&t->pretok, individual ? "digit" : "digits", err);
 }
 
-/* Either every byte is written as a character of the alphabet (ByteLevel), or it is SentencePiece with byte fallback. */
-static ucb_status read_components_of(struct ucb_tokenizer *t, const json_t *root, struct ucb_err *err)
+/*
+ * Either every byte is written as a character of the alphabet (ByteLevel), or it is
+ * SentencePiece with byte fallback.
+ */
+static ucb_status read_components_of(struct ucb_tokenizer *t, const json_t *root,
+                                     struct ucb_err *err)
 {
     bool fallback;
     t->by_char = true; /* until a ByteLevel says otherwise */
-    UCB_TRY(read_components(t, json_object_get(root, "normalizer"), "normalizers", read_normalizer, err));
-    UCB_TRY(read_components(t, json_object_get(root, "pre_tokenizer"), "pretokenizers", read_pretokenizer, err));
-    UCB_TRY(get_bool(json_object_get(root, "model"), "byte_fallback", false, &fallback, err));
+    UCB_TRY(read_components(t, json_object_get(root, "normalizer"), "normalizers",
+                            read_normalizer, err));
+    UCB_TRY(read_components(t, json_object_get(root, "pre_tokenizer"), "pretokenizers",
+                            read_pretokenizer, err));
+    const json_t *model = json_object_get(root, "model");
+    UCB_TRY(get_bool(model, "byte_fallback", false, &fallback, err));
     t->vocab.spelling = t->by_char ? UCB_SPELL_SPACES : UCB_SPELL_ALPHABET;
-    if (t->by_char ? fallback && t->normalizer.spaces : !fallback && !t->normalizer.spaces && !t->normalizer.prefix) return UCB_OK;
-    return UCB_FAIL(err, UCB_UNSUPPORTED, "neither byte-level BPE (pre_tokenizer ByteLevel, no byte_fallback) nor SentencePiece BPE "
-                    "(model.byte_fallback, normalizer Replace of space by U+2581)");
+    bool bytes = !t->by_char && !fallback && !t->normalizer.spaces && !t->normalizer.prefix;
+    bool pieces = t->by_char && fallback && t->normalizer.spaces;
+    if (bytes || pieces) return UCB_OK;
+    return UCB_FAIL(err, UCB_UNSUPPORTED,
+                    "neither byte-level BPE (pre_tokenizer ByteLevel, no byte_fallback) "
+                    "nor SentencePiece BPE (model.byte_fallback, normalizer Replace of "
+                    "space by U+2581); other tokenizers are not implemented");
 }
 
-ucb_status ucb_tokenizer_parse_json(struct ucb_tokenizer *t, const char *name, const char *text, size_t n_bytes,
-                                    struct ucb_err *err)
+ucb_status ucb_tokenizer_parse_json(struct ucb_tokenizer *t, const char *name,
+                                    const char *text, size_t n_bytes, struct ucb_err *err)
 {
     json_t *root;
     ucb_status status;
@@ -376,7 +481,8 @@ static const char *bos_text(const json_t *config)
     return json_string_value(json_is_object(bos) ? json_object_get(bos, "content") : bos);
 }
 
-static ucb_status load_beside(const char *path, const char *name, json_t **out, struct ucb_err *err)
+static ucb_status load_beside(const char *path, const char *name, json_t **out,
+                              struct ucb_err *err)
 {
     char beside[4096];
     const char *slash = strrchr(path, '/');
@@ -392,7 +498,9 @@ static uint32_t find_added(const struct ucb_tokenizer *t, const char *text)
 {
     for (uint32_t id = 0; id < t->vocab.n_ids; id++) {
         const struct ucb_token *token = &t->vocab.tokens[id];
-        if (token->n_bytes == strlen(text) && memcmp(token->text, text, token->n_bytes) == 0) return id;
+        if (token->n_bytes == strlen(text) &&
+            memcmp(token->text, text, token->n_bytes) == 0)
+            return id;
     }
     return UCB_NO_ID;
 }
@@ -406,17 +514,20 @@ static ucb_status read_bos(struct ucb_tokenizer *t, const char *path, struct ucb
     if (t->bos != UCB_NO_ID) return UCB_OK;
     UCB_TRY(load_beside(path, "config.json", &config, err));
     const json_t *id = json_object_get(config, "bos_token_id");
-    if (json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < t->vocab.n_ids)
+    if (json_is_integer(id) && json_integer_value(id) >= 0 &&
+        json_integer_value(id) < t->vocab.n_ids)
         t->bos = (uint32_t)json_integer_value(id);
     json_decref(config);
     return UCB_OK;
 }
 
-ucb_status ucb_tokenizer_read_json(struct ucb_tokenizer *t, const char *path, struct ucb_err *err)
+ucb_status ucb_tokenizer_read_json(struct ucb_tokenizer *t, const char *path,
+                                   struct ucb_err *err)
 {
     struct ucb_file file;
     UCB_TRY(ucb_file_map(path, &file, err));
-    ucb_status status = ucb_tokenizer_parse_json(t, path, file.data == NULL ? "" : (const char *)file.data, file.n_bytes, err);
+    ucb_status status = ucb_tokenizer_parse_json(
+        t, path, file.data == NULL ? "" : (const char *)file.data, file.n_bytes, err);
     ucb_file_unmap(&file);
     return status != UCB_OK ? status : read_bos(t, path, err);
 }

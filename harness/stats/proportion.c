@@ -1,7 +1,7 @@
 /*
  * proportion.c - Wilson's, Newcombe's and McNemar's answers about counts.
  *
- * Wilson: with z the normal quantile and p = x / n, the ends are (p + z^2/2n -+ z sqrt(p (1-p)/n + z^2/4n^2)) / (1 + z^2/n).
+ * Wilson, with z the normal quantile: (x + z^2/2 -+ z sqrt(x (n - x) / n + z^2/4)) / (n + z^2) for x hits in n trials.
  */
 #include "stats/proportion.h"
 

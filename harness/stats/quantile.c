@@ -49,10 +49,9 @@ double ucb_quantile_sorted(const double *ascending, size_t n_values, double p)
     double h = (double)(n_values - 1) * p;
     size_t k = (size_t)h;
     double part = h - (double)k;
-    /* Without a part no neighbour is read: past the end there is none, and inf - inf must not become NaN. */
-    if (part == 0) return ascending[k];
-    double gap = ascending[k + 1] - ascending[k];
-    return gap == 0 || isnan(gap) ? ascending[k] : ascending[k] + part * gap;
+    /* Without a part no neighbour is read: past the end there is none. From an infinite value no part leads away. */
+    if (part == 0 || isinf(ascending[k])) return ascending[k];
+    return ascending[k] + part * (ascending[k + 1] - ascending[k]);
 }
 
 ucb_status ucb_quantile(const double *values, size_t n_values, double p, double *scratch, double *out,

@@ -86,14 +86,20 @@ TEST(a_student_equal_to_its_teacher_changes_nothing_to_the_bit)
         m.samples[i].t10_gt_hits = 3;
     }
     CHECK_OK(compute(&per_passage, &m, &m, &err), err);
-    static const char *const ones[] = {"ppl_ratio", "t1_agree", "t10_agree", "t10_overlap", "ear"};
+    static const char *const ones[] = {"ppl_ratio", "ppl_ratio_bootstrap", "ppl_ratio_percentile", "retention",
+                                       "t1_ret",    "t10_ret",             "ear"};
     for (size_t k = 0; k < sizeof(ones) / sizeof(ones[0]); k++) {
         const struct ucb_metric *metric = must_find(ones[k]);
         CHECK(metric->value == 1 && metric->low == 1 && metric->high == 1);
     }
     static const char *const zeros[] = {"kld_mean", "kld_p50", "kld_max", "flips_lost", "flips_won", "accuracy_difference"};
     for (size_t k = 0; k < sizeof(zeros) / sizeof(zeros[0]); k++) CHECK(must_find(zeros[k])->value == 0);
-    CHECK(must_find("t1_agree_last")->value == 1 && must_find("mcnemar_p")->value == 1);
+    static const char *const rates[] = {"t1_agree", "t10_agree", "t10_overlap", "t1_agree_last"};
+    for (size_t k = 0; k < sizeof(rates) / sizeof(rates[0]); k++) {
+        const struct ucb_metric *rate = must_find(rates[k]); /* all of 40 documents is not all documents there are */
+        CHECK(rate->value == 1 && rate->high == 1 && rate->low > 0.9 && rate->low < 1);
+    }
+    CHECK(must_find("mcnemar_p")->value == 1 && must_find("ppl_ratio_interval_gap")->value == 0);
 }
 
 TEST(perplexity_per_token_is_clustered_by_document)
@@ -159,6 +165,7 @@ TEST(one_document_gives_values_without_intervals)
     make(&m, 1, 2);
     agree(&m);
     m.samples[0].sum_logp = -2;
+    m.samples[0].t1_gt_hits = 1; /* of two */
     CHECK_OK(compute(&per_token, &m, &m, &err), err);
     static const char *const names[] = {"ppl", "ppl_ratio", "kld_mean", "ear", "t1_gt"};
     for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
@@ -183,7 +190,68 @@ TEST(a_rate_is_wilson_only_where_each_document_is_one_trial)
     m.samples[9].n_tokens = 2;
     CHECK_OK(compute(&per_token, &m, NULL, &err), err);
     CHECK_TEXT(must_find("t1_gt")->interval, "t-cluster");
-    CHECK(must_find("t10_gt")->low == 0 && must_find("t10_gt")->high == 0);
+    CHECK_TEXT(must_find("t10_gt")->interval, "wilson"); /* no hit in any document: ten verdicts */
+    CHECK(must_find("t10_gt")->low == 0 && must_find("t10_gt")->high > 0.2);
+}
+
+TEST(retention_needs_a_reference_that_was_right_somewhere)
+{
+    static struct made before, after;
+    struct ucb_err err;
+    make(&before, 20, 1);
+    make(&after, 20, 1);
+    after.samples[3].target_correct = 1;
+    CHECK_OK(compute(&per_passage, &after, &before, &err), err);
+    CHECK(find("retention") == NULL && find("t1_ret") == NULL);
+    before.samples[3].target_correct = 1; /* one of 20: most resamples miss it now and then */
+    CHECK_OK(compute(&per_passage, &after, &before, &err), err);
+    CHECK(must_find("retention")->value == 1 && isnan(must_find("retention")->low));
+    for (size_t i = 0; i < 16; i++) before.samples[i].target_correct = 1;
+    for (size_t i = 0; i < 12; i++) after.samples[i].target_correct = 1;
+    CHECK_OK(compute(&per_passage, &after, &before, &err), err);
+    CHECK(must_find("retention")->value == 0.75);
+    CHECK(must_find("retention")->low < 0.65 && must_find("retention")->high > 0.85 && must_find("retention")->high <= 1);
+    CHECK_TEXT(must_find("retention")->interval, "bootstrap");
+}
+
+TEST(resampled_and_linearised_ratio_agree_on_tame_documents_and_say_when_not)
+{
+    static struct made before, after;
+    struct ucb_err err;
+    make(&before, 60, 1);
+    make(&after, 60, 1);
+    for (size_t i = 0; i < 60; i++) after.samples[i].sum_logp = -0.01 * (double)((i * 37) % 60);
+    CHECK_OK(compute(&per_passage, &after, &before, &err), err);
+    const struct ucb_metric *t = must_find("ppl_ratio"), *bca = must_find("ppl_ratio_bootstrap");
+    CHECK(t->value == bca->value && must_find("ppl_ratio_interval_gap")->value < 0.1);
+    CHECK_NEAR(t->low, bca->low, 0.1 * (t->high - t->low));
+    after.samples[7].sum_logp = -40; /* one passage holds nearly all the damage */
+    CHECK_OK(compute(&per_passage, &after, &before, &err), err);
+    t = must_find("ppl_ratio");
+    bca = must_find("ppl_ratio_bootstrap");
+    double gap = fmax(fabs(t->low - bca->low), fabs(t->high - bca->high)) / (t->high - t->low);
+    CHECK(gap > 0.1);
+    CHECK_NEAR(must_find("ppl_ratio_interval_gap")->value, gap, 1e-15);
+}
+
+TEST(metrics_are_the_same_bits_whatever_order_the_windows_had)
+{
+    static struct made there, back;
+    static struct ucb_metric kept[UCB_MAX_METRICS];
+    struct ucb_err err;
+    make(&there, 50, 2);
+    for (size_t i = 0; i < 50; i++) there.samples[i].sum_logp = -0.1 * (double)((i * 29) % 50) - 1;
+    make(&back, 50, 2);
+    for (size_t i = 0; i < 50; i++) {
+        back.samples[i].sum_logp = there.samples[49 - i].sum_logp;
+        back.document[i] = there.document[49 - i];
+    }
+    CHECK_OK(compute(&per_token, &there, &there, &err), err);
+    size_t n_kept = n_metrics;
+    memcpy(kept, metrics, sizeof(kept));
+    CHECK_OK(compute(&per_token, &back, &back, &err), err);
+    CHECK_EQ(n_metrics, n_kept);
+    for (size_t i = 0; i < n_kept; i++) CHECK(memcmp(&kept[i].value, &metrics[i].value, 3 * sizeof(double)) == 0);
 }
 
 TEST(flips_are_counted_in_both_directions)
@@ -270,4 +338,20 @@ TEST(no_items_and_empty_items_are_refused)
     m.samples[1].n_tokens = 0;
     CHECK_STATUS(compute(&per_token, &m, NULL, &err), UCB_USAGE, err);
     CHECK_HAS(err.text, "item 1 has no scored token");
+}
+
+TEST(every_refused_allocation_is_answered_with_nomem)
+{
+    static struct made m;
+    struct ucb_err err;
+    make(&m, 5, 1);
+    agree(&m);
+    ucb_status status = UCB_NOMEM;
+    for (long n = 1; n < 100 && status == UCB_NOMEM; n++) {
+        ucb_mem_fail_after(n);
+        status = compute(&per_passage, &m, &m, &err);
+        CHECK(n > 1 || status == UCB_NOMEM);
+    }
+    ucb_mem_fail_after(0);
+    CHECK_OK(status, err);
 }

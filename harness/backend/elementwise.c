@@ -1,0 +1,122 @@
+/*
+ * elementwise.c - norms, rope and activations: rows or runs of elements, shared out in items worth waking a thread for.
+ */
+#include "backend/backend_internal.h"
+
+#include <assert.h>
+
+enum { ITEM_ELEMENTS = 1 << 14 };
+
+static size_t rows_per_item(size_t row_elements)
+{
+    return row_elements >= ITEM_ELEMENTS ? 1 : ITEM_ELEMENTS / (row_elements == 0 ? 1 : row_elements);
+}
+
+struct norm_run {
+    const struct ucb_kernel_table *table;
+    const float *x, *weight;
+    float *y, eps;
+    size_t n_rows, item_rows;
+    uint32_t n;
+};
+
+static void norm_item(void *context, size_t index)
+{
+    const struct norm_run *run = context;
+    size_t row = index * run->item_rows, end = row + run->item_rows < run->n_rows ? row + run->item_rows : run->n_rows;
+    for (; row < end; row++)
+        run->table->rmsnorm_row(run->x + row * run->n, run->n, run->weight, run->eps, run->y + row * run->n);
+}
+
+void ucb_rmsnorm(struct ucb_backend *backend, const float *x, size_t n_rows, uint32_t n, const float *weight, float eps,
+                 float *y)
+{
+    struct norm_run run = {backend->table, x, weight, y, eps, n_rows, rows_per_item(n), n};
+    ucb_parallel_for(backend->pool, ucb_n_units(n_rows, run.item_rows), norm_item, &run);
+}
+
+struct rope_run {
+    const struct ucb_kernel_table *table;
+    float *x;
+    const float *angles;
+    const uint32_t *position;
+    size_t n_rows, item_rows;
+    uint32_t n_heads, head_dim, n_pairs;
+};
+
+enum { ANGLES_AT_ONCE = 64 };
+
+/* Pairs [pair, pair + n) of every head of a row; cosines and sines are taken apart once for all heads. */
+static void rope_pairs(const struct rope_run *run, size_t row, uint32_t pair, uint32_t n)
+{
+    float cosine[ANGLES_AT_ONCE], sine[ANGLES_AT_ONCE];
+    const float *angle = run->angles + 2 * ((size_t)run->position[row] * run->n_pairs + pair);
+    for (uint32_t i = 0; i < n; i++) cosine[i] = angle[2 * i];
+    for (uint32_t i = 0; i < n; i++) sine[i] = angle[2 * i + 1];
+    float *head = run->x + row * run->n_heads * run->head_dim;
+    for (uint32_t h = 0; h < run->n_heads; h++, head += run->head_dim)
+        run->table->rotate(head + pair, head + run->n_pairs + pair, n, cosine, sine);
+}
+
+static void rope_item(void *context, size_t index)
+{
+    const struct rope_run *run = context;
+    size_t row = index * run->item_rows, end = row + run->item_rows < run->n_rows ? row + run->item_rows : run->n_rows;
+    for (; row < end; row++) {
+        for (uint32_t pair = 0; pair < run->n_pairs; pair += ANGLES_AT_ONCE) {
+            uint32_t left = run->n_pairs - pair;
+            rope_pairs(run, row, pair, left < ANGLES_AT_ONCE ? left : ANGLES_AT_ONCE);
+        }
+    }
+}
+
+void ucb_rope(struct ucb_backend *backend, float *x, size_t n_rows, uint32_t n_heads, uint32_t head_dim, uint32_t r,
+              const float *table, const uint32_t *position)
+{
+    assert(r % 2 == 0);
+    assert(r <= head_dim);
+    struct rope_run run = {.table = backend->table, .x = x, .angles = table, .position = position, .n_rows = n_rows};
+    run.n_heads = n_heads;
+    run.head_dim = head_dim;
+    run.n_pairs = r / 2;
+    run.item_rows = rows_per_item((size_t)n_heads * head_dim);
+    ucb_parallel_for(backend->pool, ucb_n_units(n_rows, run.item_rows), rope_item, &run);
+}
+
+struct run_of_elements {
+    const struct ucb_kernel_table *table;
+    const float *a, *b;
+    float *out;
+    size_t n;
+};
+
+static size_t item_size(const struct run_of_elements *run, size_t first)
+{
+    return run->n - first < ITEM_ELEMENTS ? run->n - first : ITEM_ELEMENTS;
+}
+
+static void silu_item(void *context, size_t index)
+{
+    const struct run_of_elements *run = context;
+    size_t first = index * ITEM_ELEMENTS;
+    run->table->silu_mul(run->a + first, run->b + first, item_size(run, first), run->out + first);
+}
+
+void ucb_silu_mul(struct ucb_backend *backend, const float *gate, const float *up, size_t n, float *out)
+{
+    struct run_of_elements run = {backend->table, gate, up, out, n};
+    ucb_parallel_for(backend->pool, ucb_n_units(n, ITEM_ELEMENTS), silu_item, &run);
+}
+
+static void add_item(void *context, size_t index)
+{
+    const struct run_of_elements *run = context;
+    size_t first = index * ITEM_ELEMENTS;
+    run->table->add(run->out + first, run->b + first, item_size(run, first));
+}
+
+void ucb_add(struct ucb_backend *backend, float *x, const float *y, size_t n)
+{
+    struct run_of_elements run = {backend->table, NULL, y, x, n};
+    ucb_parallel_for(backend->pool, ucb_n_units(n, ITEM_ELEMENTS), add_item, &run);
+}

@@ -1,0 +1,106 @@
+/*
+ * kernel_scalar.c - the path for every x86-64: plain C, the reference that the other paths equal to the bit.
+ *
+ * The arithmetic is made of fused multiply-adds, which x86-64-v2 lacks. libm's fmaf is exact but a call for each; so the
+ * two loops are compiled a second time for CPUs with the instruction, and chosen when a product starts.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "backend/lanes_scalar.h"
+#include "backend/vector_template.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void dot_chunk_fp32(const float *x, uint32_t n_k, const float *w, float *y, bool first)
+{
+    float sum[UCB_PANEL] = {0};
+    for (uint32_t k = 0; k < n_k; k++, w += UCB_PANEL)
+        for (int column = 0; column < UCB_PANEL; column++) sum[column] = __builtin_fmaf(x[k], w[column], sum[column]);
+    for (int column = 0; column < UCB_PANEL; column++) y[column] = first ? sum[column] : y[column] + sum[column];
+}
+
+/* Column c of a block: pair p stands at w[p * 32 + 2 c] in its half of 16 columns. */
+INLINE void dot_block_bf16(const float *x, const uint16_t *w, float *y)
+{
+    float even[UCB_PANEL] = {0}, odd[UCB_PANEL] = {0};
+    for (int pair = 0; pair < UCB_BLOCK / 2; pair++) {
+        for (int column = 0; column < UCB_PANEL; column++) {
+            const uint16_t *of = w + column / 16 * (UCB_BLOCK / 2 * UCB_PANEL) + pair * UCB_PANEL + column % 16 * 2;
+            even[column] = __builtin_fmaf(x[2 * pair], ucb_bf16_widen(of[0]), even[column]);
+            odd[column] = __builtin_fmaf(x[2 * pair + 1], ucb_bf16_widen(of[1]), odd[column]);
+        }
+    }
+    for (int column = 0; column < UCB_PANEL; column++) y[column] = y[column] + (even[column] + odd[column]);
+}
+
+INLINE void dot_chunk_bf16(const float *x, uint32_t n_k, const uint16_t *w, float *y, bool first)
+{
+    if (first) memset(y, 0, UCB_PANEL * sizeof(*y));
+    for (uint32_t k = 0; k < n_k; k += UCB_BLOCK) dot_block_bf16(x + k, w + (size_t)k * UCB_PANEL, y);
+}
+
+typedef void dot_chunk(const float *x, uint32_t n_k, const void *w, float *y, bool first);
+
+static void dot_fp32_by_library(const float *x, uint32_t n_k, const void *w, float *y, bool first)
+{
+    dot_chunk_fp32(x, n_k, w, y, first);
+}
+static void dot_bf16_by_library(const float *x, uint32_t n_k, const void *w, float *y, bool first)
+{
+    dot_chunk_bf16(x, n_k, w, y, first);
+}
+__attribute__((target("fma"))) static void dot_fp32_fused(const float *x, uint32_t n_k, const void *w, float *y, bool first)
+{
+    dot_chunk_fp32(x, n_k, w, y, first);
+}
+__attribute__((target("fma"))) static void dot_bf16_fused(const float *x, uint32_t n_k, const void *w, float *y, bool first)
+{
+    dot_chunk_bf16(x, n_k, w, y, first);
+}
+
+static void multiply_by(dot_chunk *dot, size_t value_bytes, const struct ucb_slab *slab, uint32_t n_rows, uint32_t n_in,
+                        const void *panel, float *y, size_t y_stride)
+{
+    for (uint32_t k = 0; k < n_in; k += UCB_CHUNK) {
+        uint32_t n_k = n_in - k < UCB_CHUNK ? n_in - k : UCB_CHUNK;
+        const void *w = (const unsigned char *)panel + (size_t)k * UCB_PANEL * value_bytes;
+        for (uint32_t row = 0; row < n_rows; row++)
+            dot((const float *)ucb_slab_at(slab, k / UCB_CHUNK, row), n_k, w, y + row * y_stride, k == 0);
+    }
+}
+
+static void multiply_fp32(const struct ucb_slab *slab, uint32_t n_rows, uint32_t n_in, const void *panel, float *y,
+                          size_t y_stride)
+{
+    multiply_by(ucb_cpu_has_fma() ? dot_fp32_fused : dot_fp32_by_library, sizeof(float), slab, n_rows, n_in, panel, y,
+                y_stride);
+}
+
+static void multiply_bf16(const struct ucb_slab *slab, uint32_t n_rows, uint32_t n_in, const void *panel, float *y,
+                          size_t y_stride)
+{
+    multiply_by(ucb_cpu_has_fma() ? dot_bf16_fused : dot_bf16_by_library, sizeof(uint16_t), slab, n_rows, n_in, panel, y,
+                y_stride);
+}
+
+static const struct ucb_products products_fp32 = {
+    .tile_rows = 1,
+    .begin = ucb_begin_plain,
+    .end = ucb_end_plain,
+    .pack_row = pack_row_fp32,
+    .multiply = multiply_fp32,
+};
+static const struct ucb_products products_bf16 = {
+    .tile_rows = 1,
+    .begin = ucb_begin_flushing,
+    .end = ucb_end_flushing,
+    .pack_row = pack_row_bf16,
+    .multiply = multiply_bf16,
+};
+
+const struct ucb_kernel_table ucb_kernel_table_scalar = {
+    .kernel = UCB_KERNEL_SCALAR,
+    .products = {[UCB_ARITH_FP32] = &products_fp32, [UCB_ARITH_BF16] = &products_bf16},
+    UCB_VECTOR_FUNCTIONS,
+};

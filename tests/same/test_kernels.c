@@ -1,0 +1,105 @@
+/* Every function of backend.h: one digest over kernel paths, threads and rows per call. */
+#include "test.h"
+
+#include <stdio.h>
+
+#include "backend/backend_internal.h"
+#include "kernel_cases.h"
+
+static const unsigned thread_counts[] = {1, 2, 3, 7};
+static const size_t batches[] = {1, 7, 32, 512};
+
+static void compare_path(const struct kernel_case *which, enum ucb_arithmetic arithmetic, enum ucb_kernel kernel,
+                         const char *expected)
+{
+    for (size_t t = 0; t < 4; t++) {
+        struct ucb_pool *pool = NULL;
+        struct ucb_err err;
+        CHECK_OK(ucb_pool_open(thread_counts[t], &pool, &err), err);
+        struct ucb_backend *backend = backend_for_test(arithmetic, kernel, pool);
+        for (size_t b = 0; b < 4; b++) {
+            char hex[UCB_SHA256_HEX];
+            kernel_case_digest(which, backend, batches[b], hex);
+            if (__builtin_strcmp(hex, expected) != 0)
+                ucb_test_fail(__FILE__, __LINE__, "%s, %s on %s with %u threads, %zu rows per call: other bits", which->name,
+                              ucb_arithmetic_name(arithmetic), ucb_kernel_name(kernel), thread_counts[t], batches[b]);
+        }
+        ucb_backend_close(backend);
+        ucb_pool_close(pool);
+    }
+}
+
+static void same_everywhere(const char *name)
+{
+    const struct kernel_case *which = kernel_case_find(name);
+    for (int a = 0; a < UCB_N_ARITHS; a++) {
+        enum ucb_arithmetic arithmetic = (enum ucb_arithmetic)a;
+        struct ucb_backend *scalar = backend_for_test(arithmetic, UCB_KERNEL_SCALAR, NULL);
+        char expected[UCB_SHA256_HEX];
+        kernel_case_digest(which, scalar, 512, expected);
+        ucb_backend_close(scalar);
+        for (int k = UCB_KERNEL_SCALAR; k < UCB_N_KERNELS; k++)
+            if (ucb_kernel_available((enum ucb_kernel)k, arithmetic, NULL))
+                compare_path(which, arithmetic, (enum ucb_kernel)k, expected);
+    }
+}
+
+TEST(products_have_the_same_bits_on_every_path_and_batch)
+{
+    same_everywhere("linear");
+}
+
+TEST(products_that_underflow_or_overflow_have_the_same_bits_on_every_path)
+{
+    same_everywhere("linear_extremes");
+}
+
+TEST(norms_have_the_same_bits_on_every_path_and_batch)
+{
+    same_everywhere("rmsnorm");
+}
+
+TEST(rope_has_the_same_bits_on_every_path_and_batch)
+{
+    same_everywhere("rope");
+}
+
+TEST(activations_have_the_same_bits_on_every_path_and_batch)
+{
+    same_everywhere("silu_mul_and_add");
+}
+
+TEST(attention_has_the_same_bits_on_every_path_and_batch)
+{
+    same_everywhere("attention");
+}
+
+TEST(scores_of_positions_have_the_same_bits_on_every_path_and_batch)
+{
+    same_everywhere("head");
+}
+
+extern const struct ucb_kernel_table ucb_kernel_table_amx_modelled;
+
+static void compare_modelled_amx(const struct kernel_case *which)
+{
+    char expected[UCB_SHA256_HEX], found[UCB_SHA256_HEX];
+    struct ucb_backend *scalar = backend_for_test(UCB_ARITH_BF16, UCB_KERNEL_SCALAR, NULL), *modelled = NULL;
+    struct ucb_err err;
+    CHECK_OK(ucb_backend_open_table(UCB_ARITH_BF16, &ucb_kernel_table_amx_modelled, NULL, &modelled, &err), err);
+    kernel_case_digest(which, scalar, 512, expected);
+    kernel_case_digest(which, modelled, 512, found);
+    CHECK_TEXT(found, expected);
+    ucb_backend_close(modelled);
+    ucb_backend_close(scalar);
+}
+
+TEST(the_amx_kernel_on_modelled_tiles_equals_scalar_to_the_bit)
+{
+    const char *why = NULL;
+    if (!ucb_kernel_available(UCB_KERNEL_AVX512, UCB_ARITH_BF16, &why)) SKIP("%s", why);
+    compare_modelled_amx(kernel_case_find("linear"));
+    compare_modelled_amx(kernel_case_find("linear_extremes"));
+    compare_modelled_amx(kernel_case_find("attention"));
+    compare_modelled_amx(kernel_case_find("head"));
+}
