@@ -12,7 +12,9 @@
 
 enum { N_DOCUMENTS = 12, ITEMS_PER_DOCUMENT = 3, N_ITEMS = N_DOCUMENTS * ITEMS_PER_DOCUMENT, TOKENS_PER_ITEM = 40 };
 
-#define GRID_NOTE "the model's own weights lie on a 4-bit grid, which flatters some 4-bit methods"
+#define GRID_NOTE                                                                                                      \
+    "smollm2-135m: the original's matrices already lie on a 4-bit grid (Q4_1), which flatters 4-bit min/max methods; " \
+    "compare methods on smollm2-135m-smooth"
 
 static const struct made_up_point on_the_grid[] = {
     {"none", "none", GRID_NOTE, 5.0, 0, 1},

@@ -225,7 +225,7 @@ static void find_ranges(struct ucb_chart *c)
     c->x_low = fmax(0, c->x_low - pad);
     c->x_high += pad;
     c->y_low = low / 1.6;
-    c->y_high = high * 1.6;
+    c->y_high = high * 2.5; /* room for the highest point's label */
 }
 
 static ucb_status load_script(struct ucb_report_job *job, struct ucb_chart *c, const char **sql, struct ucb_err *err)

@@ -23,7 +23,7 @@ enum { N_COLOURS = sizeof(colours) / sizeof(colours[0]), N_MARKS = sizeof(marks)
 enum { GREY_RGB = 0x8c8c8c, QUIET_RGB = 0x707070 };
 
 /* In points, but for the sizes that follow the font. */
-enum { LEFT = 50, RIGHT = 10, GAP = 16, MARK_RADIUS = 3 };
+enum { LEFT = 50, RIGHT = 10, GAP = 16, MARK_RADIUS = 3, MAX_LABELLED = 16 };
 
 /* After the methods: what is not on the frontier, the frontier, the original's size. */
 enum { N_FIXED_ENTRIES = 3 };
@@ -100,6 +100,9 @@ static void write_caption(struct layout *l)
              "the error of weights, not this quantity.%s",
              kld ? "" : " Cells at or below the original's perplexity are not on a logarithmic axis.");
     add_wrapped(l, text);
+    bool noise = false;
+    for (size_t i = 0; i < c->n_panels; i++) noise |= c->panels[i].noise > 0;
+    if (noise) add_wrapped(l, "Tinted: the original against itself in another arithmetic; below it nothing is a difference.");
     for (size_t i = 0; i < c->n_caveats; i++) {
         snprintf(text, sizeof(text), "Caveat: %s", c->caveats[i]);
         add_wrapped(l, text);
@@ -222,6 +225,14 @@ static void write_label(const struct layout *l, const struct ucb_chart_point *p,
     ucb_text_add(out, "\t%d\n", p->frontier ? 0x222222 : QUIET_RGB);
 }
 
+/* In a crowd only the frontier is named; the table has the rest. */
+static bool is_labelled(const struct ucb_chart *c, size_t panel, const struct ucb_chart_point *p)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < c->n_points; i++) n += c->points[i].panel == panel;
+    return p->panel == panel && (p->frontier || n <= MAX_LABELLED);
+}
+
 static ucb_status write_panel_labels(const struct layout *l, size_t panel, struct ucb_arena *arena, struct ucb_text *out,
                                      struct ucb_err *err)
 {
@@ -231,14 +242,14 @@ static ucb_status write_panel_labels(const struct layout *l, size_t panel, struc
     size_t n = 0, at = 0;
     if (labels == NULL || obstacles == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu labels", c->n_points);
     for (size_t i = 0; i < c->n_points; i++)
-        if (c->points[i].panel == panel)
+        if (is_labelled(c, panel, &c->points[i]))
             labels[n++] = (struct ucb_label){.x = page_x(l, panel, c->points[i].x), .y = page_y(l, panel, c->points[i].y),
                                              .width = text_width(c->points[i].label) * l->label_size,
                                              .height = 1.15 * l->label_size};
     size_t n_obstacles = collect_obstacles(l, panel, obstacles);
     UCB_TRY(ucb_labels_place(labels, n, obstacles, n_obstacles, l->panels[panel], MARK_RADIUS, 1, arena, err));
     for (size_t i = 0; i < c->n_points; i++)
-        if (c->points[i].panel == panel) write_label(l, &c->points[i], &labels[at++], out);
+        if (is_labelled(c, panel, &c->points[i])) write_label(l, &c->points[i], &labels[at++], out);
     if (n == 0) ucb_text_add(out, "NaN\tNaN\t\tNaN\tNaN\tNaN\tNaN\t0\n");
     return UCB_OK;
 }
@@ -360,7 +371,8 @@ static void write_panel(const struct layout *l, size_t i, struct ucb_text *out)
     const struct ucb_box *b = &l->panels[i];
     size_t columns = l->page->columns, k = i + 1;
     char title[512];
-    snprintf(title, sizeof(title), isnan(panel->original_bpw) ? "%s" : "%s (original: %.3g bpw)", panel->model,
+    const char *slash = strrchr(panel->model, '/'), *name = slash == NULL ? panel->model : slash + 1;
+    snprintf(title, sizeof(title), isnan(panel->original_bpw) ? "%s" : "%s (original: %.3g bpw)", name,
              panel->original_bpw);
     ucb_text_add(out, "panel_left[%zu] = %.2f; panel_right[%zu] = %.2f; panel_bottom[%zu] = %.2f; panel_top[%zu] = %.2f\n", k,
                  b->left, k, b->right, k, b->bottom, k, b->top);
