@@ -1,8 +1,8 @@
 /*
  * report_html.c - one page that needs nothing else: charts inline, tables that sort, caveats, environment, digest.
  *
- * reports/report.html is the page with {{marks}}; each mark is written by one function below. The page holds the chart twice,
- * two panels wide and one above the other, and its style sheet shows the one that fits the screen.
+ * reports/report.html is the page with {{marks}}; each mark is written by one function below. The page holds the chart
+ * twice, two panels wide and one above the other, and its style sheet shows the one that fits the screen.
  */
 #include <math.h>
 #include <sqlite3.h>
@@ -59,13 +59,14 @@ static ucb_status write_summary(struct page *p, struct ucb_err *err)
     ucb_text_add(p->out, "%zu results in %zu tables, from <code>", p->data.n_cells - n_failed, p->data.n_groups);
     add_escaped(p->out, p->job->database);
     ucb_text_add(p->out, "</code>.");
-    if (n_failed > 0) ucb_text_add(p->out, " <span class=\"failed\">%zu failed</span> and stand below their tables.", n_failed);
+    if (n_failed > 0)
+        ucb_text_add(p->out, " <span class=\"failed\">%zu failed</span> and stand below their tables.", n_failed);
     return UCB_OK;
 }
 
 /* ---- {{chart}} ---- */
 
-/* Copies the <svg> element. Two charts of gnuplot on one page name their parts alike, so the second one's names get a prefix. */
+/* Copies an <svg>. Two charts of gnuplot name their parts alike, so on one page the second one's get a prefix. */
 static void add_svg(struct ucb_text *out, const char *svg, const char *prefix)
 {
     static const char *const names[] = {"gpPt", "gpDot", "gnuplot_", "textbox", "greybox"};
@@ -100,7 +101,8 @@ static ucb_status write_chart(struct page *p, struct ucb_err *err)
         ucb_text_add(p->out, "</p>\n");
         return UCB_OK;
     }
-    ucb_text_add(p->out, "<figure role=\"img\" aria-label=\"%s against bits per weight; the tables below hold every value\">\n",
+    ucb_text_add(p->out,
+                 "<figure role=\"img\" aria-label=\"%s against bits per weight; the tables below hold every value\">\n",
                  strcmp(p->chart.metric, "kld_mean") == 0 ? "Mean KL divergence" : "Perplexity ratio");
     UCB_TRY(add_svg_file(p, "pareto.svg", "", err));
     UCB_TRY(add_svg_file(p, "pareto-1col.svg", "narrow-", err));
@@ -224,14 +226,15 @@ static ucb_status write_runs(struct page *p, struct ucb_err *err)
 {
     sqlite3 *db = ucb_store_db(p->job->store);
     sqlite3_stmt *rows = NULL;
-    int code = sqlite3_prepare_v2(db, "SELECT run_id, build_id, started, command_line, environment FROM runs ORDER BY run_id",
-                                  -1, &rows, NULL);
+    int code = sqlite3_prepare_v2(
+        db, "SELECT run_id, build_id, started, command_line, environment FROM runs ORDER BY run_id", -1, &rows, NULL);
     while (code == SQLITE_OK || code == SQLITE_ROW) {
         code = sqlite3_step(rows);
         if (code == SQLITE_ROW) add_run(p->out, rows);
     }
     ucb_status status = code == SQLITE_DONE ? UCB_OK
-                        : UCB_FAIL(err, UCB_CORRUPT, "%s: cannot read its runs: %s", p->job->database, sqlite3_errmsg(db));
+                                            : UCB_FAIL(err, UCB_CORRUPT, "%s: cannot read its runs: %s",
+                                                       p->job->database, sqlite3_errmsg(db));
     sqlite3_finalize(rows);
     return status;
 }
@@ -257,8 +260,9 @@ static ucb_status write_mark(struct page *p, const char *name, size_t n, struct 
     static const struct {
         const char *name;
         ucb_status (*write)(struct page *p, struct ucb_err *err);
-    } marks[] = {{"title", write_title},     {"summary", write_summary}, {"chart", write_chart}, {"tables", write_tables},
-                 {"caveats", write_caveats}, {"digest", write_digest},   {"runs", write_runs}};
+    } marks[] = {{"title", write_title},   {"summary", write_summary}, {"chart", write_chart},
+                 {"tables", write_tables}, {"caveats", write_caveats}, {"digest", write_digest},
+                 {"runs", write_runs}};
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
         if (strlen(marks[i].name) == n && memcmp(marks[i].name, name, n) == 0) return marks[i].write(p, err);
     return UCB_FAIL(err, UCB_CORRUPT, "%s: unknown mark {{%.*s}}", template_name, (int)n, name);
@@ -295,7 +299,8 @@ static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
     struct page p = {.job = job, .out = &text};
     const struct ucb_resource *page = ucb_resource_find(template_name);
     ucb_status status = UCB_OK;
-    if (page == NULL) return UCB_FAIL(err, UCB_ENVIRONMENT, "%s is missing from this build; build it again", template_name);
+    if (page == NULL)
+        return UCB_FAIL(err, UCB_ENVIRONMENT, "%s is missing from this build; build it again", template_name);
     UCB_TRY(ucb_report_load(job, &p.data, err));
     UCB_TRY(make_chart(&p, err));
     UCB_TRY_OUT(fill_template(&p, page->data, err));

@@ -1,4 +1,5 @@
-/* digest, export and report: exit codes, files, and the same bytes from the same data. The verbs are called directly. */
+/* digest, export and report: exit codes, files, and the same bytes from the same data. The verbs are called directly.
+ */
 #include "test.h"
 
 #include <stdio.h>
@@ -82,10 +83,12 @@ TEST(verbs_name_what_is_missing)
     CHECK_HAS(err.text, "`table`");
     CHECK_STATUS(verb(&ucb_command_report, &err, ucb_test_path("report table --db %s", db)), UCB_USAGE, err);
     CHECK_STATUS(verb(&ucb_command_report, &err,
-                      ucb_test_path("report table --db %s --out %s --model other", db, ucb_test_folder())), UCB_MISSING, err);
+                      ucb_test_path("report table --db %s --out %s --model other", db, ucb_test_folder())),
+                 UCB_MISSING, err);
     CHECK_HAS(err.text, "other");
     CHECK_STATUS(verb(&ucb_command_report, &err,
-                      ucb_test_path("report pareto --db %s --out %s --metric ppl", db, ucb_test_folder())), UCB_USAGE, err);
+                      ucb_test_path("report pareto --db %s --out %s --metric ppl", db, ucb_test_folder())),
+                 UCB_USAGE, err);
 }
 
 TEST(export_has_the_columns_of_the_view_in_every_format)
@@ -107,7 +110,8 @@ TEST(the_table_shows_every_cell_and_each_caveat_once)
 {
     struct ucb_err err;
     const char *db = make_database();
-    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report table --db %s --out %s/a/b", db, ucb_test_folder())), err);
+    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report table --db %s --out %s/a/b", db, ucb_test_folder())),
+             err);
     const char *text = content("a/b/table.txt"), *caveat = strstr(text, "Caveat: ");
     CHECK_HAS(text, "smollm2-135m-smooth, wikitext on wiki_mini");
     CHECK_HAS(text, "0.0340 [0.0306, 0.0377]");
@@ -115,13 +119,14 @@ TEST(the_table_shows_every_cell_and_each_caveat_once)
     CHECK(caveat != NULL && strstr(caveat + 1, "Caveat: ") == NULL);
     const char *head = ucb_test_path("%.500s", text);
     CHECK(strncmp(content("stdout"), head, strlen(head)) == 0);
-    CHECK_HAS(content("a/b/table.csv"), "model,task,dataset,spec,status,bpw_nominal,bpw_matrices,bpw_model,n_items,ppl,ppl_low");
+    CHECK_HAS(content("a/b/table.csv"),
+              "model,task,dataset,spec,status,bpw_nominal,bpw_matrices,bpw_model,n_items,ppl,ppl_low");
 }
 
 TEST(the_same_data_draws_the_same_bytes)
 {
-    static const char *const files[] = {"pareto.svg", "pareto.png", "pareto.pdf", "pareto.gp", "pareto.tsv", "pareto-1col.svg",
-                                        "pareto-1col.pdf", "report.html"};
+    static const char *const files[] = {"pareto.svg", "pareto.png",      "pareto.pdf",      "pareto.gp",
+                                        "pareto.tsv", "pareto-1col.svg", "pareto-1col.pdf", "report.html"};
     struct ucb_err err;
     skip_without_gnuplot();
     const char *db = make_database();
@@ -144,7 +149,8 @@ TEST(the_page_needs_nothing_from_outside)
     struct ucb_err err;
     skip_without_gnuplot();
     const char *db = make_database();
-    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())), err);
+    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())),
+             err);
     const char *page = content("report.html");
     CHECK(strstr(page, "src=") == NULL && strstr(page, "<link") == NULL && strstr(page, "@import") == NULL);
     CHECK(strstr(page, "{{") == NULL);
@@ -172,8 +178,9 @@ TEST(without_gnuplot_the_chart_says_how_to_install_it)
     struct ucb_err err;
     const char *db = make_database();
     CHECK_EQ(setenv("PATH", ucb_test_folder(), 1), 0);
-    CHECK_STATUS(verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
-                 UCB_ENVIRONMENT, err);
+    CHECK_STATUS(
+        verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+        UCB_ENVIRONMENT, err);
     CHECK_HAS(err.text, "apt-get install gnuplot-nox");
 }
 
@@ -194,8 +201,10 @@ TEST(a_database_with_only_the_original_has_tables_and_no_chart)
     CHECK_OK(ucb_store_put_cell(store, run_id, "b", &cell, &result, &err), err);
     ucb_store_close(store);
     ucb_arena_free(&arena);
-    CHECK_STATUS(verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
-                 UCB_MISSING, err);
-    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())), err);
+    CHECK_STATUS(
+        verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+        UCB_MISSING, err);
+    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())),
+             err);
     CHECK_HAS(content("report.html"), "No chart: ");
 }
