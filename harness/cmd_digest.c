@@ -6,7 +6,7 @@
 #include "store/store.h"
 
 static const char help[] =
-    "Usage: ucbench digest --db FILE [--json]\n"
+    "usage: ucbench digest --db FILE [--json]\n"
     "\n"
     "Prints SHA-256 over all results of a database: what was measured, on what, and every value to the bit; not when, where,\n"
     "how fast, by which run or by which build. A sweep that was killed and resumed, split over machines or run with another\n"

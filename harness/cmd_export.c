@@ -9,7 +9,7 @@
 #include "report/rows.h"
 
 static const char help[] =
-    "Usage: ucbench export --db FILE [--format csv|json|tsv] [--out FILE]\n"
+    "usage: ucbench export --db FILE [--format csv|json|tsv] [--out FILE]\n"
     "\n"
     "Writes every result, one row for each run, cell and metric, with the columns of v_results (db/README.md).\n"
     "\n"

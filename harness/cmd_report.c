@@ -12,7 +12,7 @@
 enum { MAX_REPORTS = 16, MAX_MODELS = 32 };
 
 static const char help[] =
-    "Usage: ucbench report NAME --db FILE --out DIR [--model M]... [--task T] [--metric NAME] [--json]\n"
+    "usage: ucbench report NAME --db FILE --out DIR [--model M]... [--task T] [--metric NAME] [--json]\n"
     "\n"
     "  table    per model and task: sizes, perplexity, accuracy, divergence with intervals (also table.txt, table.csv)\n"
     "  pareto   divergence against true bits per weight: SVG, PNG, PDF for one and two columns, and the gnuplot text\n"

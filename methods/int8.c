@@ -67,11 +67,12 @@ UCB_CLONES static float row_peak(const float *w, size_t n)
 
 UCB_CLONES static void row_codes(const float *w, size_t n, float r, uint8_t *codes)
 {
+    ucb_f32x16 factor = ucb_lanes_all(r);
     for (size_t i = 0; i < n; i += UCB_LANES) {
         uint8_t some[UCB_LANES];
         ucb_f32x16 half = ucb_lanes_f16_round(ucb_lanes_load_some(w + i, n - i));
         uint8_t *room = n - i < UCB_LANES ? some : codes + i;
-        ucb_lanes_store_u8(room, ucb_lanes_rne(half * r));
+        ucb_lanes_store_code(room, ucb_lanes_rne(half * factor));
         if (room == some) memcpy(codes + i, some, n - i);
     }
 }
@@ -170,12 +171,13 @@ static ucb_status open_payload(struct ucb_job *job, const struct ucb_matrix *mat
 
 UCB_CLONES static void decode_row(const uint8_t *codes, size_t n, float absmax, float *out)
 {
+    ucb_f32x16 scale = ucb_lanes_all(absmax);
     size_t i = 0;
     for (; i + UCB_LANES <= n; i += UCB_LANES) {
         ucb_i32x16 code =
             ((ucb_i32x16)ucb_lanes_load_u8(codes + i) ^ 0x80) - 0x80; /* sign from bit 7 */
         ucb_lanes_store(out + i,
-                        __builtin_convertvector(code, ucb_f32x16) * absmax * inverse_127);
+                        __builtin_convertvector(code, ucb_f32x16) * scale * inverse_127);
     }
     for (; i < n; i++) out[i] = (float)(int8_t)codes[i] * absmax * inverse_127;
 }

@@ -12,7 +12,8 @@ complain() {
 
 for h in $(git ls-files 'harness/*.h' 'methods/*.h' 2>/dev/null || find harness methods -name '*.h'); do
     case $h in *_template.h) continue ;; esac
-    echo "#include \"$h\"" | $cc -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -I. -Iharness -fsyntax-only -x c - ||
+    echo "#include \"$h\"" | $cc -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wno-psabi -Werror -march=x86-64-v4 -mamx-tile -mamx-bf16 -I. -Iharness -Ibuild/release/gen \
+        -fsyntax-only -x c - ||
         complain "$h does not compile alone"
 done
 

@@ -23,10 +23,12 @@ typedef uint8_t ucb_u8x16 __attribute__((vector_size(16)));
  * convention. */
 #define UCB_LANES_INLINE static inline __attribute__((always_inline))
 
-UCB_LANES_INLINE ucb_f32x16 ucb_lanes_all(float x)
-{
-    return (ucb_f32x16){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
-}
+/*
+ * x in every lane: subtracting zero keeps every x, -0 too. A macro because gcc 12 builds
+ * the vector lane by lane when it comes out of a function that was compiled for narrower
+ * registers.
+ */
+#define ucb_lanes_all(x) ((float)(x) - (ucb_f32x16){0})
 
 UCB_LANES_INLINE ucb_f32x16 ucb_lanes_load(const float *p)
 {
@@ -142,11 +144,16 @@ UCB_LANES_INLINE ucb_u32x16 ucb_lanes_load_u8(const uint8_t *p)
     return __builtin_convertvector(x, ucb_u32x16);
 }
 
-UCB_LANES_INLINE void ucb_lanes_store_u8(uint8_t *p, ucb_f32x16 whole)
+UCB_LANES_INLINE void ucb_lanes_store_u8(uint8_t *p, ucb_i32x16 code)
 {
-    ucb_i32x16 code = __builtin_convertvector(whole, ucb_i32x16);
     ucb_u8x16 bytes = __builtin_convertvector(code, ucb_u8x16);
     memcpy(p, &bytes, sizeof(bytes));
+}
+
+/* The same for codes that are still floats. */
+UCB_LANES_INLINE void ucb_lanes_store_code(uint8_t *p, ucb_f32x16 whole)
+{
+    ucb_lanes_store_u8(p, __builtin_convertvector(whole, ucb_i32x16));
 }
 
 #endif

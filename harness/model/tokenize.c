@@ -4,7 +4,7 @@
  *     text -> added tokens | rest -> normalizer -> added tokens | rest -> pretokenizer
  *          -> pieces -> merges -> ids
  *
- * A natural text repeats its pieces, so a call remembers pieces it has seen: where the piece
+ * A natural text repeats its pieces, so a call remembers those it has seen: where a piece
  * lay in the text, and where its ids lie in the output. The result is the same without it.
  */
 #include <assert.h>

@@ -2,8 +2,8 @@
  * tokenizer_internal.h - what the files of the tokenizer share.
  *
  * A text passes through: added tokens (added.c), normalizer (normalize.c), pretokenizer
- * (pretok.c), merges (bpe.c and spm.c on top of merge.c). The sources of all tables are
- * tokenizer_json.c and tokenizer_gguf.c; tokenizer.c opens one, tokenize.c runs the passage.
+ * (pretok.c), merges (bpe.c and spm.c on top of merge.c); tokenize.c is the passage. The
+ * tables come from tokenizer_json.c or tokenizer_gguf.c; tokenizer.c opens the right one.
  * After opening nothing in struct ucb_tokenizer changes.
  */
 #ifndef UCB_MODEL_TOKENIZER_INTERNAL_H

@@ -16,13 +16,21 @@ const struct ucb_chart_page ucb_chart_wide = {"pareto", 486, 2, 190, 7.5};      
 const struct ucb_chart_page ucb_chart_narrow = {"pareto-1col", 234, 1, 165, 7};     /* 3.25 inches */
 
 /* Okabe and Ito's colours without black and yellow, which white paper swallows; filled marks first. */
-static const char *const colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"};
+static const int colours[] = {0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9};
 static const int marks[] = {7, 5, 9, 13, 11, 15, 6, 4, 8, 12, 10, 14};
 enum { N_COLOURS = sizeof(colours) / sizeof(colours[0]), N_MARKS = sizeof(marks) / sizeof(marks[0]) };
-#define QUIET_RGB 0x707070 /* dominated points' labels: darker than their marks, to stay readable */
+/* Dominated points, and their labels, which are darker to stay readable. */
+enum { GREY_RGB = 0x8c8c8c, QUIET_RGB = 0x707070 };
 
 /* In points, but for the sizes that follow the font. */
-enum { LEFT = 44, RIGHT = 10, GAP = 16, MARK_RADIUS = 3 };
+enum { LEFT = 50, RIGHT = 10, GAP = 16, MARK_RADIUS = 3 };
+
+/* After the methods: what is not on the frontier, the frontier, the original's size. */
+enum { N_FIXED_ENTRIES = 3 };
+struct legend_entry {
+    const char *text;
+    double x, y, mark_width; /* x of the mark's left end; y counted down from the legend's top */
+};
 
 struct layout {
     const struct ucb_chart *chart;
@@ -30,8 +38,12 @@ struct layout {
     double height, line;             /* of the page; of a line of caption */
     double label_size;
     struct ucb_box panels[UCB_CHART_MAX_PANELS];
-    double legend_bottom, legend_top, title_y, caption_y;
-    size_t legend_columns;
+    double title_y, caption_y;
+    struct legend_entry entries[UCB_CHART_MAX_METHODS + N_FIXED_ENTRIES];
+    size_t n_entries;
+    double legend_x, legend_y;       /* of the next entry; y counted down from legend_top */
+    double legend_top;
+    char title[256];
     struct ucb_text caption;         /* with newlines */
     size_t n_caption_lines;
 };
@@ -96,32 +108,44 @@ static void write_caption(struct layout *l)
 
 /* ---- boxes ---- */
 
-/* Rows of the legend, by how many entries the page is wide enough for. */
-static size_t legend_rows(struct layout *l)
+/* Entries of the legend follow each other like the words of a text. */
+static void add_entry(struct layout *l, const char *text, double mark_width)
 {
-    const struct ucb_chart *c = l->chart;
-    size_t n = c->n_methods + 3;
-    l->legend_columns = l->page->columns == 1 ? 3 : 7;
-    return (n + l->legend_columns - 1) / l->legend_columns;
+    double font = l->page->font_size, width = mark_width + 0.5 * font + text_width(text) * font;
+    if (l->legend_x > RIGHT && l->legend_x + width > l->page->width - RIGHT) {
+        l->legend_x = RIGHT;
+        l->legend_y += 1.5 * font;
+    }
+    l->entries[l->n_entries++] = (struct legend_entry){text, l->legend_x, l->legend_y, mark_width};
+    l->legend_x += width + 1.4 * font;
+}
+
+static void place_legend(struct layout *l)
+{
+    double font = l->page->font_size;
+    l->legend_x = RIGHT;
+    for (size_t i = 0; i < l->chart->n_methods; i++) add_entry(l, l->chart->methods[i], 0.8 * font);
+    add_entry(l, "grey: above the frontier", 0.8 * font);
+    add_entry(l, "frontier", 2.2 * font);
+    add_entry(l, "size of the original", 2.2 * font);
 }
 
 static void place_boxes(struct layout *l)
 {
     const struct ucb_chart_page *page = l->page;
-    double font = page->font_size, title = 2.4 * font, panel_title = 1.8 * font, x_axis = 3.4 * font;
+    double font = page->font_size, title = 2.4 * font, panel_title = 1.8 * font, x_axis = 5.4 * font, between = 1.4 * font;
     size_t columns = l->chart->n_panels < page->columns ? l->chart->n_panels : page->columns;
     size_t rows = (l->chart->n_panels + columns - 1) / columns;
-    double legend = (double)legend_rows(l) * 1.45 * font + 0.4 * font, caption = ((double)l->n_caption_lines + 0.9) * l->line;
+    double legend = l->legend_y + 1.5 * font, caption = ((double)l->n_caption_lines + 0.9) * l->line;
     double panel_width = (page->width - LEFT - RIGHT - GAP * (double)(columns - 1)) / (double)columns;
-    l->height = title + (double)rows * (panel_title + page->panel_height + x_axis) + legend + caption;
+    l->height = title + (double)rows * (panel_title + page->panel_height) + (double)(rows - 1) * between + x_axis + legend + caption;
     l->title_y = l->height - 1.1 * font;
     for (size_t i = 0; i < l->chart->n_panels; i++) {
         double left = LEFT + (double)(i % columns) * (panel_width + GAP);
-        double top = l->height - title - panel_title - (double)(i / columns) * (panel_title + page->panel_height + x_axis);
+        double top = l->height - title - panel_title - (double)(i / columns) * (panel_title + page->panel_height + between);
         l->panels[i] = (struct ucb_box){left, top - page->panel_height, left + panel_width, top};
     }
     l->legend_top = legend + caption;
-    l->legend_bottom = caption;
     l->caption_y = caption - 0.7 * l->line;
 }
 
@@ -180,7 +204,7 @@ static size_t collect_obstacles(const struct layout *l, size_t panel, struct ucb
     if (!isnan(last_x)) out[n++] = line_box(last_x, last_y, b->right, last_y);
     if (original > c->x_low && original < c->x_high) {
         double x = page_x(l, panel, original);
-        out[n++] = line_box(x, b->bottom, x, b->top);
+        out[n++] = line_box(x, b->bottom, x, b->bottom + 0.15 * (b->top - b->bottom));
     }
     return n;
 }
@@ -249,6 +273,32 @@ static void write_frontier(const struct layout *l, struct ucb_text *out)
     ucb_text_add(out, "END\n");
 }
 
+static void write_legend_lines(const struct layout *l, size_t which, struct ucb_text *out)
+{
+    const struct legend_entry *e = &l->entries[which];
+    ucb_text_add(out, "\n\n%.5g\t%.5g\t%.5g\n", e->x, l->legend_top - e->y, e->mark_width);
+}
+
+/* Index 0: marks (x, y, type, colour); 1: the frontier's line and 2: the original's (x, y, length); 3: texts. */
+static void write_legend(const struct layout *l, struct ucb_text *out)
+{
+    size_t n_methods = l->chart->n_methods;
+    ucb_text_add(out, "$legend << END\n");
+    for (size_t i = 0; i <= n_methods; i++) {
+        const struct legend_entry *e = &l->entries[i];
+        int rgb = i < n_methods ? colours[i % N_COLOURS] : GREY_RGB, mark = i < n_methods ? marks[i % N_MARKS] : 5;
+        ucb_text_add(out, "%.5g\t%.5g\t%d\t%d\n", e->x + e->mark_width / 2, l->legend_top - e->y, mark, rgb);
+    }
+    write_legend_lines(l, n_methods + 1, out);
+    write_legend_lines(l, n_methods + 2, out);
+    ucb_text_add(out, "\n\n");
+    for (size_t i = 0; i < l->n_entries; i++) {
+        const struct legend_entry *e = &l->entries[i];
+        ucb_text_add(out, "%.5g\t%.5g\t%s\n", e->x + e->mark_width + 0.5 * l->page->font_size, l->legend_top - e->y, e->text);
+    }
+    ucb_text_add(out, "END\n");
+}
+
 /* ---- the script ---- */
 
 /* A gnuplot string: single quotes, a quote inside is doubled. */
@@ -278,19 +328,16 @@ static void add_array(struct ucb_text *out, const char *name, size_t n)
 static void write_page(const struct layout *l, struct ucb_text *out)
 {
     const struct ucb_chart *c = l->chart;
-    double w = l->page->width, h = l->height;
     bool kld = strcmp(c->metric, "kld_mean") == 0;
     ucb_text_add(out, "base = '%s'; data = 'pareto.tsv'\n", l->page->base);
-    ucb_text_add(out, "width = %g; height = %.5g; font_size = %g; label_size = %.4g\n", w, h, l->page->font_size,
-                 l->label_size);
+    ucb_text_add(out, "width = %.2f; height = %.2f; font_size = %g; label_size = %.4g\n", l->page->width, l->height,
+                 l->page->font_size, l->label_size);
     ucb_text_add(out, "x_low = %.6g; x_high = %.6g; y_low = %.6g; y_high = %.6g\n", c->x_low, c->x_high, c->y_low, c->y_high);
-    ucb_text_add(out, "title_x = %.5g; title_y = %.5g; caption_y = %.5g\n", RIGHT / w, l->title_y / h, l->caption_y / h);
-    ucb_text_add(out, "legend_bottom = %.5g; legend_top = %.5g; legend_x = %.5g; legend_columns = %zu\n",
-                 l->legend_bottom / h, l->legend_top / h, RIGHT / w, l->legend_columns);
-    ucb_text_add(out, "x_label = 'bits per weight of the quantized matrices (bpw_matrices)'\ny_label = '%s'\n",
+    ucb_text_add(out, "title_x = %d; title_y = %.5g; caption_y = %.5g\n", RIGHT, l->title_y, l->caption_y);
+    ucb_text_add(out, "x_label = 'bits per weight of the quantized matrices'\ny_label = '%s'\n",
                  kld ? "mean KL divergence, nats per token" : "perplexity ratio - 1");
     ucb_text_add(out, "figure_title = ");
-    add_quoted(out, c->title);
+    add_quoted(out, l->title);
     ucb_text_add(out, "\ncaption = ");
     add_lines(out, ucb_text_get(&l->caption));
     ucb_text_add(out, "\n");
@@ -299,14 +346,11 @@ static void write_page(const struct layout *l, struct ucb_text *out)
 static void write_methods(const struct ucb_chart *c, struct ucb_text *out)
 {
     ucb_text_add(out, "n_methods = %zu\n", c->n_methods);
-    add_array(out, "method_name", c->n_methods);
     add_array(out, "method_colour", c->n_methods);
     add_array(out, "method_point", c->n_methods);
     for (size_t i = 0; i < c->n_methods; i++) {
-        ucb_text_add(out, "method_name[%zu] = ", i + 1);
-        add_quoted(out, c->methods[i]);
-        ucb_text_add(out, "; method_colour[%zu] = '%s'; method_point[%zu] = %d\n", i + 1, colours[i % N_COLOURS], i + 1,
-                     marks[i % N_MARKS]);
+        ucb_text_add(out, "method_colour[%zu] = '#%06x'; method_point[%zu] = %d\n", i + 1, (unsigned)colours[i % N_COLOURS],
+                     i + 1, marks[i % N_MARKS]);
     }
 }
 
@@ -314,13 +358,12 @@ static void write_panel(const struct layout *l, size_t i, struct ucb_text *out)
 {
     const struct ucb_chart_panel *panel = &l->chart->panels[i];
     const struct ucb_box *b = &l->panels[i];
-    double w = l->page->width, h = l->height;
     size_t columns = l->page->columns, k = i + 1;
     char title[512];
     snprintf(title, sizeof(title), isnan(panel->original_bpw) ? "%s" : "%s (original: %.3g bpw)", panel->model,
              panel->original_bpw);
-    ucb_text_add(out, "panel_left[%zu] = %.5g; panel_right[%zu] = %.5g; panel_bottom[%zu] = %.5g; panel_top[%zu] = %.5g\n", k,
-                 b->left / w, k, b->right / w, k, b->bottom / h, k, b->top / h);
+    ucb_text_add(out, "panel_left[%zu] = %.2f; panel_right[%zu] = %.2f; panel_bottom[%zu] = %.2f; panel_top[%zu] = %.2f\n", k,
+                 b->left, k, b->right, k, b->bottom, k, b->top);
     ucb_text_add(out, "panel_has_y[%zu] = %d; panel_has_x[%zu] = %d\n", k, i % columns == 0, k,
                  i + columns >= l->chart->n_panels);
     ucb_text_add(out, "panel_noise[%zu] = %.6g; panel_original[%zu] = %.6g; panel_title[%zu] = ", k, panel->noise, k,
@@ -343,11 +386,14 @@ ucb_status ucb_chart_script(const struct ucb_chart *chart, const struct ucb_char
                             struct ucb_text *out, struct ucb_err *err)
 {
     struct layout l = {.chart = chart, .page = page, .line = 1.15 * page->font_size, .label_size = 0.82 * page->font_size};
+    snprintf(l.title, sizeof(l.title), "%s, task %s", chart->title, chart->task);
     write_caption(&l);
+    place_legend(&l);
     place_boxes(&l);
     write_page(&l, out);
     write_methods(chart, out);
     write_panels(&l, out);
+    write_legend(&l, out);
     write_frontier(&l, out);
     ucb_status status = write_labels(&l, arena, out, err);
     ucb_text_add(out, "\n%s", chart->script);

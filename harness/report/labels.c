@@ -6,6 +6,7 @@
  *      400 * overlap with obstacles / own area        texts over points and bars hide data
  *     1000 * share outside the frame
  *       60 for each leader it crosses                 crossed leaders name the wrong point
+ *      150 for each text, 60 for each point a leader of it or of the other runs through
  *        1 for each step in the order of preference   right of the point is best, close is better than far
  * Annealing changes one label at a time and starts from the greedy state, so it only ever has to mend.
  */
@@ -66,6 +67,19 @@ static double side(double ax, double ay, double bx, double by, double x, double 
     return (bx - ax) * (y - ay) - (by - ay) * (x - ax);
 }
 
+/* Whether the straight line from the point of `a` to its text meets the box (looked at in 32 steps). */
+static bool leader_meets(const struct ucb_label *a, const struct ucb_box *box)
+{
+    enum { PIECES = 32 };
+    double x, y;
+    leader_end(a, &x, &y);
+    for (int k = 1; k < PIECES; k++) {
+        double px = a->x + (x - a->x) * k / PIECES, py = a->y + (y - a->y) * k / PIECES;
+        if (px > box->left && px < box->right && py > box->bottom && py < box->top) return true;
+    }
+    return false;
+}
+
 static bool leaders_cross(const struct ucb_label *a, const struct ucb_label *b)
 {
     double ax, ay, bx, by;
@@ -75,21 +89,45 @@ static bool leaders_cross(const struct ucb_label *a, const struct ucb_label *b)
            side(b->x, b->y, bx, by, a->x, a->y) * side(b->x, b->y, bx, by, ax, ay) < 0;
 }
 
-/* What label i costs where it is, against all others that are placed. */
-static double cost_of(const struct layout *l, size_t i, size_t n_placed)
+/* What a reader could not undo: texts over texts, over data, outside the frame; as shares of the label's area. */
+static double hidden_cost(const struct layout *l, size_t i, size_t n_placed)
 {
     const struct ucb_label *label = &l->labels[i];
-    double area = label->width * label->height, hidden = 0, covered = 0, cost = l->rank[i];
+    double area = label->width * label->height, hidden = 0, covered = 0;
     for (size_t k = 0; k < l->n; k++) {
         struct ucb_box mark = mark_of(l, &l->labels[k]);
         covered += ucb_box_overlap(&label->box, &mark);
-        if (k == i || k >= n_placed) continue;
-        hidden += ucb_box_overlap(&label->box, &l->labels[k].box);
-        if (leaders_cross(label, &l->labels[k])) cost += 60;
+        if (k != i && k < n_placed) hidden += ucb_box_overlap(&label->box, &l->labels[k].box);
     }
     for (size_t k = 0; k < l->n_obstacles; k++) covered += ucb_box_overlap(&label->box, &l->obstacles[k]);
     double inside = ucb_box_overlap(&label->box, &l->frame);
-    return cost + 1000 * hidden / area + 400 * covered / area + 1000 * (1 - inside / area);
+    return 1000 * hidden / area + 400 * covered / area + 1000 * (1 - inside / area);
+}
+
+/* What makes a reader look twice: leaders through other texts, points and leaders. */
+static double leader_cost(const struct layout *l, size_t i, size_t n_placed)
+{
+    const struct ucb_label *label = &l->labels[i];
+    struct ucb_box own = mark_of(l, label);
+    double cost = 0;
+    for (size_t k = 0; k < l->n; k++) {
+        const struct ucb_label *other = &l->labels[k];
+        struct ucb_box mark = mark_of(l, other);
+        bool apart = ucb_box_overlap(&own, &mark) == 0; /* marks upon each other have no way around */
+        if (k == i) continue;
+        if (apart && leader_meets(label, &mark)) cost += 60;
+        if (k >= n_placed) continue;
+        if (apart && leader_meets(other, &own)) cost += 60;
+        cost += 60 * leaders_cross(label, other);
+        cost += 150 * (leader_meets(label, &other->box) + leader_meets(other, &label->box));
+    }
+    return cost;
+}
+
+/* What label i costs where it is, against the first n_placed labels. */
+static double cost_of(const struct layout *l, size_t i, size_t n_placed)
+{
+    return l->rank[i] + hidden_cost(l, i, n_placed) + leader_cost(l, i, n_placed);
 }
 
 static void take(struct layout *l, size_t i, int which)
@@ -155,28 +193,25 @@ static void settle(struct layout *l)
 
 static bool is_free(const struct layout *l, size_t i)
 {
-    int rank = l->rank[i];
-    l->rank[i] = 0;
-    double cost = cost_of(l, i, l->n);
-    l->rank[i] = rank;
-    return cost < 1e-6;
+    return hidden_cost(l, i, l->n) < 1e-6;
 }
 
-/* For a label that found no free candidate: the nearest place of a grid over the frame that is free, if there is one. */
+/* For a label that found no free candidate: the free place of a grid over the frame that is nearest, leaders considered. */
 static void place_on_grid(struct layout *l, size_t i)
 {
     struct ucb_label *label = &l->labels[i];
-    struct ucb_box kept = label->box, best = kept;
-    double best_distance = INFINITY;
+    struct ucb_box best = label->box;
+    double best_cost = INFINITY;
     for (int k = 0; k < GRID * GRID; k++) {
         double left = l->frame.left + (l->frame.right - l->frame.left - label->width) * (k % GRID) / (GRID - 1);
         double bottom = l->frame.bottom + (l->frame.top - l->frame.bottom - label->height) * (k / GRID) / (GRID - 1);
         double distance = hypot(left + label->width / 2 - label->x, bottom + label->height / 2 - label->y);
         label->box = (struct ucb_box){left, bottom, left + label->width, bottom + label->height};
-        if (distance < best_distance && is_free(l, i)) {
-            best_distance = distance;
-            best = label->box;
-        }
+        if (distance >= best_cost || !is_free(l, i)) continue;
+        double cost = distance + leader_cost(l, i, l->n);
+        if (cost >= best_cost) continue;
+        best_cost = cost;
+        best = label->box;
     }
     label->box = best;
 }

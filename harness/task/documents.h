@@ -1,5 +1,6 @@
 /*
- * documents.h - byte ranges of documents in a tokenized text -> items, the pieces of windows that belong to one document.
+ * documents.h - byte ranges of documents in a tokenized text -> items, the pieces of
+ * windows that belong to one document.
  */
 #ifndef UCB_TASK_DOCUMENTS_H
 #define UCB_TASK_DOCUMENTS_H
@@ -13,12 +14,15 @@ struct ucb_document_start {
 };
 
 /*
- * Cuts the scored positions of out->windows, whose ids point into `ids`, wherever the document of the target changes, and
- * fills items and documents of *out from `arena`. A token belongs to the document its first byte lies in. starts[0].begin is
- * 0 and begins ascend. Documents without an item are left out, so that every document resampled has something in it.
- * NOMEM only.
+ * Cuts the scored positions of out->windows, whose ids point into `ids`, wherever the
+ * document of the target changes, and fills items and documents of *out from `arena`. A
+ * token belongs to the document its first byte lies in. starts[0].begin is 0 and begins
+ * ascend. Documents without an item are left out, so that every document resampled has
+ * something in it. NOMEM only.
  */
-ucb_status ucb_documents_cut(const struct ucb_ids *ids, const struct ucb_document_start *starts, size_t n_starts,
-                             struct ucb_arena *arena, struct ucb_items *out, struct ucb_err *err);
+ucb_status ucb_documents_cut(const struct ucb_ids *ids,
+                             const struct ucb_document_start *starts, size_t n_starts,
+                             struct ucb_arena *arena, struct ucb_items *out,
+                             struct ucb_err *err);
 
 #endif

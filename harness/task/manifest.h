@@ -1,12 +1,15 @@
 /*
- * manifest.h - datasets/<folder>/manifest.ini: what a data set is, where it comes from, and the digest of each file.
+ * manifest.h - datasets/<folder>/manifest.ini: what a data set is, where it comes from, and
+ * the digest of each file.
  *
- *     [dataset]                 once: name, kind (a word: lambada, wikitext), revision, split, licence, origin, description
- *     [file]                    once for each file: path, bytes, sha256, documents, and where to fetch it: url, mirror,
- *                               member (the file's name inside the zip archive that both URLs point to)
+ *     [dataset]    once: name, kind (lambada, wikitext), revision, split, licence, origin,
+ *                  description
+ *     [file]       for each file: path, bytes, sha256, documents, and where to fetch it:
+ *                  url, mirror, member (its name inside the zip archive behind both URLs)
  *
- * A line is empty, a comment (; or #), a section or `key = value`. `name`, `kind`, `licence`, `split`, `path` and `sha256`
- * must be there. What a file can be fetched from belongs to scripts/fetch.sh; the program never opens a connection.
+ * A line is empty, a comment (; or #), a section or `key = value`. `name`, `kind`,
+ * `licence`, `split`, `path` and `sha256` must be there. What a file can be fetched from is
+ * read by scripts/fetch.sh; the program never opens a connection.
  */
 #ifndef UCB_TASK_MANIFEST_H
 #define UCB_TASK_MANIFEST_H
@@ -34,16 +37,17 @@ struct ucb_manifest {
 };
 
 /* `folder` is copied, `name` stands in errors. CORRUPT names the line. */
-ucb_status ucb_manifest_parse(const char *folder, const char *name, const char *text, size_t n_bytes,
-                              struct ucb_manifest *out, struct ucb_err *err);
+ucb_status ucb_manifest_parse(const char *folder, const char *name, const char *text,
+                              size_t n_bytes, struct ucb_manifest *out,
+                              struct ucb_err *err);
 
-/* The manifests inside the program, in name order of their folders; they live as long as it does. Any thread. */
+/* Those inside the program, in folder order; they live as long as it does. Any thread. */
 ucb_status ucb_manifests(const struct ucb_manifest **out, size_t *n, struct ucb_err *err);
 /*
- * The manifest inside the program, and its file, that `path` means: "lambada_test.jsonl" or, with the folder,
- * "datasets/wiki_mini/wiki_mini.txt". MISSING where no manifest names it.
+ * The manifest inside the program, and its file, that `path` means: "lambada_test.jsonl"
+ * or, with the folder, "datasets/wiki_mini/wiki_mini.txt". MISSING: no manifest names it.
  */
-ucb_status ucb_manifest_find(const char *path, const struct ucb_manifest **out, const struct ucb_manifest_file **file,
-                             struct ucb_err *err);
+ucb_status ucb_manifest_find(const char *path, const struct ucb_manifest **out,
+                             const struct ucb_manifest_file **file, struct ucb_err *err);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * mt19937.c - see mt19937.h.
  *
- * x[k + 624] = x[k + 397] ^ twist(upper bit of x[k], lower 31 bits of x[k + 1]); a word is tempered on its way out. All
- * constants are those of the paper's MT19937 and of the authors' 2002 initialisation.
+ * x[k + 624] = x[k + 397] ^ twist(upper bit of x[k], lower 31 bits of x[k + 1]); a word is
+ * tempered on its way out. All constants are those of the paper's MT19937 and of the
+ * authors' 2002 initialisation.
  */
 #include "task/mt19937.h"
 
@@ -24,7 +25,8 @@ static uint32_t twist(uint32_t upper, uint32_t lower)
     return (x >> 1) ^ ((x & 1) != 0 ? 0x9908b0dfu : 0);
 }
 
-/* In place: by the time an index wraps around, the word it reads is already of the new generation, as it must be. */
+/* In place: by the time an index wraps around, the word it reads is already of the new
+ * generation, as it must be. */
 static void make_words(struct ucb_mt19937 *r)
 {
     for (uint32_t i = 0; i < UCB_MT19937_WORDS; i++) {

@@ -1,7 +1,9 @@
 /*
- * mt19937.h - the Mersenne Twister (Matsumoto and Nishimura, 1998), only where a protocol names it.
+ * mt19937.h - the Mersenne Twister (Matsumoto and Nishimura, 1998), only where a protocol
+ * names it.
  *
- * The starts of random windows are drawn from it, because the published numbers were. Everything else draws from core/pcg.h.
+ * The starts of random windows are drawn from it, because the published numbers were.
+ * Everything else draws from core/pcg.h.
  */
 #ifndef UCB_TASK_MT19937_H
 #define UCB_TASK_MT19937_H

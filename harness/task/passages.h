@@ -14,10 +14,12 @@ struct ucb_passage {
 };
 
 /*
- * Reads the first `limit` lines (0: all) of n_bytes at `text`; passages and their texts come from `arena`. CORRUPT, naming
- * `file` and line: a line that is no JSON object or has no string "text"; no line at all. Other keys are ignored.
+ * Reads the first `limit` lines (0: all) of n_bytes at `text`; passages and their texts
+ * come from `arena`. CORRUPT, naming `file` and line: a line that is no JSON object or has
+ * no string "text"; no line at all. Other keys are ignored.
  */
-ucb_status ucb_passages_read(const char *file, const char *text, size_t n_bytes, size_t limit, struct ucb_arena *arena,
+ucb_status ucb_passages_read(const char *file, const char *text, size_t n_bytes,
+                             size_t limit, struct ucb_arena *arena,
                              struct ucb_passage **out, size_t *n, struct ucb_err *err);
 
 #endif

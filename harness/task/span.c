@@ -7,7 +7,8 @@
 static bool is_general_punctuation_space(unsigned char second, unsigned char third)
 {
     if (second == 0x81) return third == 0x9f;
-    return second == 0x80 && ((third >= 0x80 && third <= 0x8a) || third == 0xa8 || third == 0xa9 || third == 0xaf);
+    return second == 0x80 && ((third >= 0x80 && third <= 0x8a) || third == 0xa8 ||
+                              third == 0xa9 || third == 0xaf);
 }
 
 size_t ucb_space_at(const char *p, const char *end)
@@ -25,7 +26,8 @@ size_t ucb_space_at(const char *p, const char *end)
 
 size_t ucb_space_before(const char *begin, const char *p)
 {
-    /* No white-space character is the tail of a longer one: all of them begin with a byte that is no continuation. */
+    /* No white-space character is the tail of a longer one: all of them begin with a byte
+     * that is no continuation. */
     for (size_t n = 1; n <= 3 && n <= (size_t)(p - begin); n++)
         if (ucb_space_at(p - n, p) == n) return n;
     return 0;

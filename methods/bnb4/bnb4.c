@@ -83,60 +83,80 @@ double bnb4_nominal_bpw(const struct ucb_job *job, const struct ucb_matrix *matr
 
 /* ---- encode ---- */
 
+/* The midpoints between neighbouring values, each spread over all lanes: loading one is one
+ * instruction. */
+struct limits {
+    float middle[N_MIDDLES][UCB_LANES];
+};
+
 struct encode_run {
     struct layout layout;
     const struct bnb4_type *type;
-    float middle[N_MIDDLES]; /* between neighbouring values */
+    struct limits limits;
     const float *w;
     float *absmax;
     uint8_t *packed;
 };
 
-static void fill_middles(const struct bnb4_type *type, float *middle)
+static void fill_limits(const struct bnb4_type *type, struct limits *limits)
 {
-    for (int i = 0; i < N_MIDDLES; i++)
-        middle[i] = (type->value[type->order[i]] + type->value[type->order[i + 1]]) / 2.0f;
+    for (int k = 0; k < N_MIDDLES; k++) {
+        float middle =
+            (type->value[type->order[k]] + type->value[type->order[k + 1]]) / 2.0f;
+        for (int i = 0; i < UCB_LANES; i++) limits->middle[k][i] = middle;
+    }
+}
+
+/* How many midpoints lie below each of 32 values: two vectors at once, so that a midpoint
+ * is loaded once for both. */
+UCB_LANES_INLINE void rank_32(const float *w, float inverse, const struct limits *limits,
+                              uint8_t *rank)
+{
+    /* No clamp: |x| * inverse passes 1 by an ulp at most, far above the last midpoint. */
+    ucb_f32x16 first = ucb_lanes_load(w) * inverse,
+               second = ucb_lanes_load(w + UCB_LANES) * inverse;
+    ucb_i32x16 below_first = {0}, below_second = {0};
+    for (int k = 0; k < N_MIDDLES; k++) {
+        ucb_f32x16 limit = ucb_lanes_load(limits->middle[k]);
+        below_first -= limit < first;
+        below_second -= limit < second;
+    }
+    ucb_lanes_store_u8(rank, below_first);
+    ucb_lanes_store_u8(rank + UCB_LANES, below_second);
 }
 
 /* Ranks (0..15, by value) of a whole block scaled by the reciprocal of its absmax, which is
  * returned. */
-UCB_CLONES static float rank_block(const float *w, size_t n, const float *middle,
+UCB_CLONES static float rank_block(const float *w, size_t n, const struct limits *limits,
                                    uint8_t *rank)
 {
     ucb_f32x16 peaks = {0};
     for (size_t i = 0; i < n; i += UCB_LANES)
-        peaks = ucb_lanes_max(peaks, ucb_lanes_abs(ucb_lanes_load(w + i)));
+        peaks = ucb_lanes_max(ucb_lanes_abs(ucb_lanes_load(w + i)), peaks);
     float absmax = ucb_lanes_peak(peaks);
     float inverse = 1.0f / (absmax > smallest_absmax ? absmax : smallest_absmax);
-    for (size_t i = 0; i < n; i += UCB_LANES) {
-        /* No clamp: |x| * inverse passes 1 by an ulp at most, far above the last midpoint.
-         */
-        ucb_f32x16 v = ucb_lanes_load(w + i) * inverse;
-        ucb_i32x16 below = {0};
-        for (int k = 0; k < N_MIDDLES; k++) below -= ucb_lanes_all(middle[k]) < v;
-        ucb_u8x16 bytes = __builtin_convertvector(below, ucb_u8x16);
-        memcpy(rank + i, &bytes, sizeof(bytes));
-    }
+    for (size_t i = 0; i < n; i += SMALLEST_BLOCK)
+        rank_32(w + i, inverse, limits, rank + i);
     return absmax;
 }
 
 /* The short last block: division, and the clamped absmax is what gets stored. */
-static float rank_last(const float *w, size_t n, const float *middle, uint8_t *rank)
+static float rank_last(const float *w, size_t n, const struct limits *limits, uint8_t *rank)
 {
     float absmax = smallest_absmax;
     for (size_t i = 0; i < n; i++) absmax = fmaxf(absmax, fabsf(w[i]));
     for (size_t i = 0; i < n; i++) {
         rank[i] = 0;
-        for (int k = 0; k < N_MIDDLES; k++) rank[i] += middle[k] < w[i] / absmax;
+        for (int k = 0; k < N_MIDDLES; k++) rank[i] += limits->middle[k][0] < w[i] / absmax;
     }
     return absmax;
 }
 
 /* The rank that v = 0 gets: the padding of an odd count. */
-static uint8_t rank_of_zero(const float *middle)
+static uint8_t rank_of_zero(const struct limits *limits)
 {
     uint8_t rank = 0;
-    for (int k = 0; k < N_MIDDLES; k++) rank += middle[k] < 0.0f;
+    for (int k = 0; k < N_MIDDLES; k++) rank += limits->middle[k][0] < 0.0f;
     return rank;
 }
 
@@ -160,9 +180,9 @@ static void encode_chunk(void *context, size_t chunk)
     if (last > l->n_blocks) last = l->n_blocks;
     for (size_t block = first; block < last; block++) {
         size_t at = block * l->block, n = l->n - at < l->block ? l->n - at : l->block;
-        run->absmax[block] = n == l->block ? rank_block(run->w + at, n, run->middle, rank)
-                                           : rank_last(run->w + at, n, run->middle, rank);
-        if (n % 2 == 1) rank[n++] = rank_of_zero(run->middle);
+        run->absmax[block] = n == l->block ? rank_block(run->w + at, n, &run->limits, rank)
+                                           : rank_last(run->w + at, n, &run->limits, rank);
+        if (n % 2 == 1) rank[n++] = rank_of_zero(&run->limits);
         pack_block(rank, n, run->type->order, run->packed + at / 2);
     }
 }
@@ -190,7 +210,7 @@ ucb_status bnb4_encode(struct ucb_job *job, const struct bnb4_type *type,
     struct encode_run run = {
         .layout = layout_of(job, src->matrix), .type = type, .w = src->w};
     const struct layout *l = &run.layout;
-    fill_middles(type, run.middle);
+    fill_limits(type, &run.limits);
     ucb_part(out, UCB_PART_CODES);
     run.packed = ucb_put_room(out, (l->n + 1) / 2);
     run.absmax = UCB_NEW(job->scratch, float, l->n_blocks);
@@ -237,10 +257,10 @@ static ucb_status open_nested(struct state *s, struct ucb_reader *in, struct ucb
 
 static ucb_status check_padding(const struct state *s, struct ucb_err *err)
 {
-    float middle[N_MIDDLES];
-    fill_middles(s->type, middle);
+    struct limits limits;
+    fill_limits(s->type, &limits);
     unsigned found = s->packed[s->layout.n / 2] & 15u,
-             expected = s->type->order[rank_of_zero(middle)];
+             expected = s->type->order[rank_of_zero(&limits)];
     if (s->layout.n % 2 == 0 || found == expected) return UCB_OK;
     return UCB_FAIL(err, UCB_CORRUPT, "%s: the padding after %zu codes is %u, expected %u",
                     s->matrix->name, s->layout.n, found, expected);

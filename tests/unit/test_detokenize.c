@@ -21,11 +21,27 @@ static void check_detokenized(const char *from, const char *to)
 
 TEST(every_white_space_character_is_found_from_both_sides_and_no_other)
 {
-    static const char *const spaces[] = {"\t", "\n", "\v", "\f", "\r", "\x1c", "\x1f", " ", "\xc2\x85", "\xc2\xa0",
-                                         "\xe1\x9a\x80", "\xe2\x80\x80", "\xe2\x80\x8a", "\xe2\x80\xa8", "\xe2\x80\xa9",
-                                         "\xe2\x80\xaf", "\xe2\x81\x9f", "\xe3\x80\x80"};
-    static const char *const others[] = {"a", "\x08", "\x0e", "\x1b", "!", "\xc2\x84", "\xc2\xa1", "\xe2\x80\x8b",
-                                         "\xe2\x80\xa7", "\xe2\x81\xa0", "\xe3\x80\x81", "\x85", "\xa0", "\xe2\x80", "\xc2"};
+    static const char *const spaces[] = {
+        "\t",           "\n",           "\v",           "\f",
+        "\r",           "\x1c",         "\x1f",         " ",
+        "\xc2\x85",     "\xc2\xa0",     "\xe1\x9a\x80", "\xe2\x80\x80",
+        "\xe2\x80\x8a", "\xe2\x80\xa8", "\xe2\x80\xa9", "\xe2\x80\xaf",
+        "\xe2\x81\x9f", "\xe3\x80\x80"};
+    static const char *const others[] = {"a",
+                                         "\x08",
+                                         "\x0e",
+                                         "\x1b",
+                                         "!",
+                                         "\xc2\x84",
+                                         "\xc2\xa1",
+                                         "\xe2\x80\x8b",
+                                         "\xe2\x80\xa7",
+                                         "\xe2\x81\xa0",
+                                         "\xe3\x80\x81",
+                                         "\x85",
+                                         "\xa0",
+                                         "\xe2\x80",
+                                         "\xc2"};
     for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]); i++) {
         struct ucb_span s = span(spaces[i]);
         CHECK_EQ(ucb_space_at(s.at, s.at + s.n), s.n);
@@ -41,7 +57,8 @@ TEST(every_white_space_character_is_found_from_both_sides_and_no_other)
 
 TEST(trimming_removes_white_space_at_the_ends_only)
 {
-    struct ucb_span s = ucb_span_trim(span(" \xc2\xa0" "a b\n\xe3\x80\x80"));
+    struct ucb_span s = ucb_span_trim(span(" \xc2\xa0"
+                                           "a b\n\xe3\x80\x80"));
     CHECK(ucb_span_is(s, "a b"));
     CHECK_EQ(ucb_span_trim(span(" \n\t ")).n, 0);
     CHECK(ucb_span_is(ucb_span_trim_end(span(" a ")), " a"));
@@ -70,7 +87,8 @@ TEST(tokens_of_words_and_numbers_are_joined)
     check_detokenized("the foxs ' den", "the foxs' den");
     check_detokenized("a half @-@ open door", "a half-open door");
     check_detokenized("12 @,@ 345 @.@ 5 m", "12,345.5 m");
-    check_detokenized("40 \xc2\xb0 C", "40\xc2\xb0" "C");
+    check_detokenized("40 \xc2\xb0 C", "40\xc2\xb0"
+                                       "C");
     check_detokenized("the crow 's nest", "the crow's nest");
     check_detokenized("vitamin N helps", "vitamin 1 helps");
 }
@@ -145,7 +163,8 @@ TEST(what_only_resembles_a_heading_begins_no_article)
 TEST(heading_marks_are_joined_from_the_left_before_a_line_is_judged)
 {
     struct ucb_heading *h;
-    /* Five marks at the end become four and one, and one is a heading's: as the original's replacements have it. */
+    /* Five marks at the end become four and one, and one is a heading's: as the original's
+     * replacements have it. */
     CHECK_EQ(n_headings("= a = = = = =", &h), 1);
     CHECK_TEXT(h[0].title, "a ====");
 }
