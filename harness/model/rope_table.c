@@ -37,12 +37,13 @@ ucb_status ucb_rope_table(const char *file, const struct ucb_rope *rope, struct 
     uint32_t half = arch->rotary_dim / 2;
     arch->rope_theta = rope->theta;
     arch->rope_inv_freq = UCB_NEW(arena, float, half);
-    if (arch->rope_inv_freq == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %u rotary frequencies", file, half);
+    if (arch->rope_inv_freq == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %u rotary frequencies", file, half);
     for (uint32_t i = 0; i < half; i++) {
         float f = (float)ucb_rope_frequency(rope, arch->rotary_dim, i);
         if (!isfinite(f))
-            return UCB_FAIL(err, UCB_CORRUPT, "%s: rotary frequency %u is not finite with a base (rope_theta) of %g", file, i,
-                            rope->theta);
+            return UCB_FAIL(err, UCB_CORRUPT, "%s: rotary frequency %u is not finite with a base (rope_theta) of %g",
+                            file, i, rope->theta);
         arch->rope_inv_freq[i] = f;
     }
     return UCB_OK;
