@@ -148,7 +148,7 @@ $(B)/ucbench-bench: $(call obj,$(sort $(wildcard tests/perf/*.c))) $(LIB_OBJ)
 fuzz: ## fuzz every reader for T seconds each (default 60)
 	@sh scripts/fuzz.sh $(T)
 $(B)/fuzz-%: tests/fuzz/fuzz_%.c $(LIB_OBJ)
-	$(CC) $(CFLAGS_ALL) -Itests -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	$(CC) $(CFLAGS_ALL) -Itests -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIBS)
 
 compdb: ## compile_commands.json for editors
 	@bear -- $(MAKE) --no-print-directory -B all
