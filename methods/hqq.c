@@ -29,8 +29,7 @@ static const char *const rounding[] = {"auto", "0", "1", NULL};
 static const char *const metas[] = {"fp16", "fp32", NULL};
 static const struct ucb_knob knobs[] = {
     {"bits", "bits of a code", "4", UCB_KNOB_CHOICE, 0, 0, widths},
-    {"group", "weights that share scale and zero; a multiple of 16", "64", UCB_KNOB_INT, 16,
-     65536, NULL},
+    {"group", "weights that share scale and zero", "64", UCB_KNOB_INT, 2, 65536, NULL},
     {"axis", "1: groups are neighbours in a row; 0: they lie a column apart", "1",
      UCB_KNOB_CHOICE, 0, 0, switches},
     {"optimize", "0: zeros stay where minimum and maximum put them", "1", UCB_KNOB_CHOICE,
@@ -51,15 +50,6 @@ static unsigned bits_of(const struct ucb_job *job)
 static bool is_half(const struct ucb_job *job)
 {
     return ucb_job_value(job, "meta") == 0;
-}
-
-static ucb_status check(const struct ucb_job *job, struct ucb_err *err)
-{
-    unsigned group = (unsigned)ucb_job_value(job, "group");
-    if (group % UCB_LANES == 0) return UCB_OK;
-    return UCB_FAIL(err, UCB_USAGE,
-                    "hqq:group=%u: groups are multiples of 16; try group=%u", group,
-                    group - group % UCB_LANES);
 }
 
 static enum ucb_dtype decoded_dtype(const struct ucb_job *job, enum ucb_dtype source)
@@ -86,11 +76,11 @@ static ucb_status refuse_shape(const struct ucb_job *job, const struct ucb_matri
                                struct ucb_err *err)
 {
     struct hqq_view v = view_of(job, matrix);
-    const char *reason = v.n % v.group != 0 ? "weights that are a multiple of the group"
+    const char *reason = v.n % v.group != 0 ? "whole groups"
                          : v.bits == 4      ? "an even number of rows in the grouped view"
                                             : "a multiple of 4 rows in the grouped view";
     char next[48] = "no group fits, try nf4";
-    for (size_t group = v.group - UCB_LANES; group >= UCB_LANES; group -= UCB_LANES) {
+    for (size_t group = v.group - 1; group >= 2; group--) {
         struct hqq_view smaller = hqq_view_of(v.n, group, v.bits, v.groups_are_rows);
         if (!hqq_view_fits(&smaller)) continue;
         snprintf(next, sizeof(next), "try group=%zu", group);
@@ -401,7 +391,6 @@ const struct ucb_method ucb_method_hqq = {
     .revision = 1,
     .kind = UCB_BASE,
     .knobs = knobs,
-    .check = check,
     .decoded_dtype = decoded_dtype,
     .nominal_bpw = nominal_bpw,
     .state_bytes = state_bytes,

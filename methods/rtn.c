@@ -97,18 +97,7 @@ struct grid {
 
 UCB_CLONES static void find_range(const float *w, size_t n, float *low, float *high)
 {
-    ucb_f32x16 lows = ucb_lanes_all(w[0]), highs = lows;
-    size_t i = 0;
-    for (; i + UCB_LANES <= n; i += UCB_LANES) {
-        lows = ucb_lanes_min(ucb_lanes_load(w + i), lows);
-        highs = ucb_lanes_max(ucb_lanes_load(w + i), highs);
-    }
-    *low = -ucb_lanes_peak(-lows);
-    *high = ucb_lanes_peak(highs);
-    for (; i < n; i++) {
-        *low = fminf(*low, w[i]);
-        *high = fmaxf(*high, w[i]);
-    }
+    ucb_lanes_range(w, n, low, high);
 }
 
 static struct grid fit_grid(const struct layout *l, const float *w)

@@ -184,9 +184,13 @@ ucb_status ucb_chain_check_order(const struct ucb_chain *chain, const char *spec
     return UCB_OK;
 }
 
-/* The shortest decimal that reads back as the same double. */
+/* Whole numbers plainly, others as the shortest decimal that reads back as the same double. */
 static void print_number(double value, char out[NUMBER_TEXT])
 {
+    if (value == rint(value) && fabs(value) < 1e15) {
+        snprintf(out, NUMBER_TEXT, "%.0f", value);
+        return;
+    }
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(out, NUMBER_TEXT, "%.*g", digits, value);
         if (strtod(out, NULL) == value) return;

@@ -136,6 +136,23 @@ UCB_LANES_INLINE float ucb_lanes_peak(ucb_f32x16 x)
     return lane[0] > lane[1] ? lane[0] : lane[1];
 }
 
+/* The smallest and the largest of n >= 1 values. */
+UCB_LANES_INLINE void ucb_lanes_range(const float *w, size_t n, float *low, float *high)
+{
+    ucb_f32x16 lows = ucb_lanes_all(w[0]), highs = lows;
+    size_t i = 0;
+    for (; i + UCB_LANES <= n; i += UCB_LANES) {
+        lows = ucb_lanes_min(ucb_lanes_load(w + i), lows);
+        highs = ucb_lanes_max(ucb_lanes_load(w + i), highs);
+    }
+    *low = -ucb_lanes_peak(-lows);
+    *high = ucb_lanes_peak(highs);
+    for (; i < n; i++) {
+        *low = w[i] < *low ? w[i] : *low;
+        *high = w[i] > *high ? w[i] : *high;
+    }
+}
+
 /* Codes, to and from bytes. */
 UCB_LANES_INLINE ucb_u32x16 ucb_lanes_load_u8(const uint8_t *p)
 {

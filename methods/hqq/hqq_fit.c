@@ -25,6 +25,7 @@
 #include "hqq.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "core/clones.h"
 #include "method/lanes.h"
@@ -61,8 +62,8 @@ UCB_LANES_INLINE ucb_f32x16 power(ucb_f32x16 a)
 /* e' of the formula above. */
 UCB_LANES_INLINE ucb_f32x16 shrink(ucb_f32x16 e)
 {
-    ucb_f32x16 a = ucb_lanes_abs(e),
-               kept = ucb_lanes_max(a - power(a) * 0.1f, ucb_lanes_all(0.0f));
+    ucb_f32x16 a = ucb_lanes_abs(e);
+    ucb_f32x16 kept = ucb_lanes_max(a - power(a) * 0.1f, ucb_lanes_all(0.0f));
     return (ucb_f32x16)((ucb_i32x16)kept | ((ucb_i32x16)e & ~0x7fffffff));
 }
 
@@ -74,14 +75,24 @@ UCB_LANES_INLINE ucb_f32x16 code_of(ucb_f32x16 w, ucb_f32x16 s, ucb_f32x16 z,
     return ucb_lanes_rne(ucb_lanes_clamp(w * s + z, 0.0f, max_code));
 }
 
+/* -1 in the lanes that hold one of n values; a group's last vector may be short. */
+#define LANES_BELOW(n)                                                                           \
+    (((ucb_i32x16){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}) < (int32_t)(n))
+
+UCB_LANES_INLINE ucb_f32x16 only(ucb_i32x16 lanes, ucb_f32x16 x)
+{
+    return (ucb_f32x16)((ucb_i32x16)x & lanes);
+}
+
 /* The sum over a group of q - (w - e') * s where some e' is not 0. */
 UCB_CLONES static float sum_shrunk(const float *w, size_t group, float scale, float zero,
                                    float max_code)
 {
     ucb_f32x16 sum = {0}, s = ucb_lanes_all(scale), z = ucb_lanes_all(zero);
     for (size_t i = 0; i < group; i += UCB_LANES) {
-        ucb_f32x16 x = ucb_lanes_load(w + i), q = code_of(x, s, z, max_code);
-        sum += q - (x - shrink(x - (q - z) / s)) * s;
+        ucb_f32x16 x = ucb_lanes_load_some(w + i, group - i);
+        ucb_f32x16 q = code_of(x, s, z, max_code);
+        sum += only(LANES_BELOW(group - i), q - (x - shrink(x - (q - z) / s)) * s);
     }
     return ucb_lanes_sum(sum);
 }
@@ -93,13 +104,23 @@ UCB_CLONES static double improve(const float *w, size_t n_groups, size_t group,
     double error = 0;
     for (size_t g = 0; g < n_groups; g++, w += group) {
         ucb_f32x16 s = ucb_lanes_all(scale[g]), z = ucb_lanes_all(zero[g]);
-        ucb_f32x16 sum = {0}, errors = {0}, peak = {0};
-        for (size_t i = 0; i < group; i += UCB_LANES) {
-            ucb_f32x16 x = ucb_lanes_load(w + i), q = code_of(x, s, z, max_code);
-            ucb_f32x16 e = ucb_lanes_abs(x - (q - z) / s);
+        ucb_f32x16 sum = {0}, errors = {0}, peak = {0}, x, q, e;
+        size_t i = 0;
+        for (; i + UCB_LANES <= group; i += UCB_LANES) {
+            x = ucb_lanes_load(w + i);
+            q = code_of(x, s, z, max_code);
+            e = ucb_lanes_abs(x - (q - z) / s);
             errors += e;
             peak = ucb_lanes_max(e, peak);
             sum += q - x * s;
+        }
+        if (i < group) { /* the same, for the lanes that hold a value */
+            x = ucb_lanes_load_some(w + i, group - i);
+            q = code_of(x, s, z, max_code);
+            e = only(LANES_BELOW(group - i), ucb_lanes_abs(x - (q - z) / s));
+            errors += e;
+            peak = ucb_lanes_max(e, peak);
+            sum += only(LANES_BELOW(group - i), q - x * s);
         }
         bool plain = ucb_lanes_peak(peak) <= smallest_shrunk;
         float total =
@@ -115,15 +136,12 @@ UCB_CLONES static void start(const float *w, size_t n_groups, size_t group,
 {
     float max_code = (float)((1u << fit->bits) - 1);
     for (size_t g = 0; g < n_groups; g++, w += group) {
-        ucb_f32x16 low = ucb_lanes_load(w), high = low;
-        for (size_t i = UCB_LANES; i < group; i += UCB_LANES) {
-            low = ucb_lanes_min(low, ucb_lanes_load(w + i));
-            high = ucb_lanes_max(high, ucb_lanes_load(w + i));
-        }
-        float lowest = -ucb_lanes_peak(-low), range = ucb_lanes_peak(high) - lowest;
+        float low, high;
+        ucb_lanes_range(w, group, &low, &high);
+        float range = high - low;
         float s = range <= 1e-4f ? 1.0f : 1.0f / range * max_code;
         scale[g] = s < 2e4f ? s : 2e4f;
-        zero[g] = -lowest * scale[g];
+        zero[g] = -low * scale[g];
         if (fit->round_zero) zero[g] = rintf(zero[g]);
     }
 }
@@ -132,10 +150,16 @@ UCB_CLONES static void write_codes(const float *w, size_t n_groups, size_t group
                                    const float *scale, const float *zero, float max_code,
                                    uint8_t *codes)
 {
-    for (size_t g = 0; g < n_groups; g++) {
+    for (size_t g = 0; g < n_groups; g++, w += group, codes += group) {
         ucb_f32x16 s = ucb_lanes_all(scale[g]), z = ucb_lanes_all(zero[g]);
-        for (size_t i = g * group; i < (g + 1) * group; i += UCB_LANES)
+        size_t i = 0;
+        for (; i + UCB_LANES <= group; i += UCB_LANES)
             ucb_lanes_store_code(codes + i, code_of(ucb_lanes_load(w + i), s, z, max_code));
+        if (i == group) continue;
+        uint8_t some[UCB_LANES];
+        ucb_lanes_store_code(
+            some, code_of(ucb_lanes_load_some(w + i, group - i), s, z, max_code));
+        memcpy(codes + i, some, group - i);
     }
 }
 
