@@ -1,110 +1,124 @@
 /*
- * bench_methods - seconds to encode and decode the linear layers of SmolLM2-135M (106 M
- * weights), by method.
+ * bench_methods.c - seconds to encode and to decode all linear layers of SmolLM2-135M (106 million weights), by method.
  *
- *     bench_methods [threads [spec ...]]
- *
- * The seven matrices of one layer, Gaussian, run thirty times: the sizes of the real thing
- * without the file. The first round warms up and is not counted.
+ * Gaussian matrices of the real shapes: one layer's seven, thirty times. A row is verified when one thread writes the bytes
+ * that all threads write.
  */
+#include "bench.h"
+
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+#include <string.h>
 
+#include "core/pcg.h"
 #include "method/chain.h"
-#include "method_fixture.h"
 
-enum {
-    N_LAYERS = 30,
-    N_MATRICES = 7,
-    LAYER_WEIGHTS = 576 * (2 * 576 + 2 * 192 + 3 * 1536)
-};
-static const uint32_t shapes[N_MATRICES][2] = {
-    {576, 576}, {192, 576}, {192, 576}, {576, 576}, {1536, 576}, {1536, 576}, {576, 1536}};
-static const char *const usual[] = {"nf4",
-                                    "nf4:double_quant=1",
-                                    "fp4",
-                                    "int8",
-                                    "rtn:bits=4",
-                                    "rtn:bits=3",
-                                    "hqq:bits=4",
-                                    "hqq:bits=3",
-                                    "hqq:bits=2,group=16",
-                                    "hqq:bits=4,axis=0",
-                                    NULL};
+enum { N_LAYERS = 30, N_MATRICES = 7, LAYER_WEIGHTS = 576 * (2 * 576 + 2 * 192 + 3 * 1536) };
+static const uint32_t shapes[N_MATRICES][2] = {{576, 576},  {192, 576},  {192, 576}, {576, 576},
+                                               {1536, 576}, {1536, 576}, {576, 1536}};
 
-struct bench {
-    struct method_fixture f;
-    const float *w;
-    float *decoded;
-    double encode_seconds, decode_seconds;
-    size_t n_bytes;
-};
+static struct coding {
+    struct ucb_chain *chain;
+    struct ucb_chain_context context;
+    struct ucb_arena kept, arena, scratch;
+    struct ucb_writer payload[N_MATRICES];
+    float *w, *decoded;
+} coding;
 
-static double now(void)
+static struct ucb_matrix matrix_of(int i)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    return (struct ucb_matrix){.name = "m", .n_out = shapes[i][0], .n_in = shapes[i][1], .dtype = UCB_BF16};
 }
 
-static void stop_on(ucb_status status, const struct ucb_err *err)
+static void encode_layer(struct coding *c, struct ucb_writer *payload)
 {
-    if (status == UCB_OK) return;
-    fprintf(stderr, "bench_methods: %s\n", err->text);
-    exit(ucb_exit_code(status));
-}
-
-static void run_layer(struct bench *b)
-{
-    const float *w = b->w;
+    const float *w = c->w;
     struct ucb_err err;
     for (int i = 0; i < N_MATRICES; i++) {
-        struct ucb_matrix m = {
-            .name = "m", .n_out = shapes[i][0], .n_in = shapes[i][1], .dtype = UCB_BF16};
-        struct ucb_source src = {.matrix = &m, .w = w};
-        double t0 = now();
-        stop_on(ucb_chain_encode(b->f.chain, &b->f.context, &src, &b->f.out, &err), &err);
-        double t1 = now();
-        stop_on(ucb_chain_decode(b->f.chain, &b->f.context, &m, b->f.out.data,
-                                 b->f.out.n_bytes, b->decoded, NULL, &err),
-                &err);
-        b->decode_seconds += now() - t1;
-        b->encode_seconds += t1 - t0;
-        b->n_bytes += b->f.out.n_bytes;
-        ucb_arena_reset(&b->f.arena);
+        struct ucb_matrix m = matrix_of(i);
+        struct ucb_source source = {.matrix = &m, .w = w};
+        bench_require(ucb_chain_encode(c->chain, &c->context, &source, &payload[i], &err), &err);
         w += (size_t)m.n_out * m.n_in;
     }
 }
 
-static void bench_spec(const char *spec, unsigned n_threads, const float *w, float *decoded)
+static void encode(void *context)
 {
-    struct bench b = {.w = w, .decoded = decoded};
-    fixture_open(&b.f, spec, 1, 1, UCB_BF16, n_threads);
-    b.f.context.trace = NULL;
-    run_layer(&b);
-    b.encode_seconds = b.decode_seconds = 0;
-    b.n_bytes = 0;
-    for (int layer = 0; layer < N_LAYERS; layer++) run_layer(&b);
-    printf("%-24s encode %7.3f s   decode %7.3f s (%5.1f GB/s written)   %.4f bits per "
-           "weight\n",
-           spec, b.encode_seconds, b.decode_seconds,
-           4e-9 * N_LAYERS * LAYER_WEIGHTS / b.decode_seconds,
-           8.0 * (double)b.n_bytes / ((double)N_LAYERS * LAYER_WEIGHTS));
-    fixture_close(&b.f);
+    struct coding *c = context;
+    for (int layer = 0; layer < N_LAYERS; layer++) encode_layer(c, c->payload);
 }
 
-int main(int n_args, char **args)
+static void decode(void *context)
 {
-    unsigned n_threads = n_args > 1 ? (unsigned)atoi(args[1]) : 0;
-    float *w = malloc(LAYER_WEIGHTS * sizeof(float)),
-          *decoded = malloc(LAYER_WEIGHTS * sizeof(float));
-    if (w == NULL || decoded == NULL) return 1;
-    fill_gaussian(w, LAYER_WEIGHTS, 0.05, "bench");
-    for (int i = 2; i < n_args; i++) bench_spec(args[i], n_threads, w, decoded);
-    for (int i = 0; n_args <= 2 && usual[i] != NULL; i++)
-        bench_spec(usual[i], n_threads, w, decoded);
-    free(w);
-    free(decoded);
-    return 0;
+    struct coding *c = context;
+    struct ucb_err err;
+    for (int layer = 0; layer < N_LAYERS; layer++)
+        for (int i = 0; i < N_MATRICES; i++) {
+            struct ucb_matrix m = matrix_of(i);
+            bench_require(ucb_chain_decode(c->chain, &c->context, &m, c->payload[i].data, c->payload[i].n_bytes, c->decoded,
+                                           NULL, &err),
+                          &err);
+        }
+}
+
+static bool verify(struct coding *c)
+{
+    struct ucb_writer alone[N_MATRICES] = {0};
+    bool same = true;
+    encode_layer(c, c->payload);
+    c->context.pool = NULL;
+    encode_layer(c, alone);
+    c->context.pool = bench_pool();
+    for (int i = 0; i < N_MATRICES; i++) {
+        same &= alone[i].n_bytes == c->payload[i].n_bytes && memcmp(alone[i].data, c->payload[i].data, alone[i].n_bytes) == 0;
+        ucb_writer_free(&alone[i]);
+    }
+    return same;
+}
+
+static void fill_gaussian(float *w, size_t n)
+{
+    struct ucb_pcg r;
+    ucb_pcg_named(&r, 1, "bench_methods");
+    for (size_t i = 0; i < n; i++) { /* Box and Muller; 1 - u is never 0 */
+        double radius = sqrt(-2 * log(1 - (double)ucb_pcg_unit(&r))), turn = 6.283185307179586 * (double)ucb_pcg_unit(&r);
+        w[i] = (float)(0.05 * radius * cos(turn));
+    }
+}
+
+static void bench_spec(struct coding *c, const char *spec)
+{
+    struct ucb_err err;
+    char what[64];
+    const double weights = (double)N_LAYERS * LAYER_WEIGHTS;
+    bench_require(ucb_chain_parse(spec, &c->kept, &c->chain, &err), &err);
+    c->context = (struct ucb_chain_context){.pool = bench_pool(), .arena = &c->arena, .scratch = &c->scratch, .seed = 1,
+                                            .model_digest = "bench"};
+    bool verified = verify(c);
+    snprintf(what, sizeof(what), "%s encode", spec);
+    struct bench_row row = {.what = what, .arithmetic = "", .work = weights, .unit = "Gw/s", .run = encode, .context = c,
+                            .verified = verified, .slow = strncmp(spec, "hqq", 3) == 0};
+    bench_row(&row);
+    snprintf(what, sizeof(what), "%s decode", spec);
+    row.run = decode;
+    bench_row(&row);
+}
+
+BENCH(methods)
+{
+    static const char *const specs[] = {"nf4", "nf4:double_quant=1", "fp4", "int8", "rtn:bits=4,group=64",
+                                        "hqq:bits=4,group=64", "hqq:bits=3,group=64", "hqq:bits=2,group=16"};
+    struct coding *c = &coding;
+    c->w = malloc(LAYER_WEIGHTS * sizeof(float));
+    c->decoded = malloc(LAYER_WEIGHTS * sizeof(float));
+    if (c->w == NULL || c->decoded == NULL) exit(4);
+    fill_gaussian(c->w, LAYER_WEIGHTS);
+    for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++) bench_spec(c, specs[i]);
+    for (int i = 0; i < N_MATRICES; i++) ucb_writer_free(&c->payload[i]);
+    ucb_arena_free(&c->kept);
+    ucb_arena_free(&c->arena);
+    ucb_arena_free(&c->scratch);
+    free(c->w);
+    free(c->decoded);
 }
