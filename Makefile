@@ -15,7 +15,7 @@ Q := $(if $(V),,@)
 say = $(if $(V),,@echo "  $(1)	$(2)")
 JOBS ?= $(shell nproc)
 
-WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wno-psabi -Wno-format-truncation -Werror
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wno-psabi -Werror
 BASE := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -g -fno-omit-frame-pointer -ffp-contract=off -pthread \
         -Iharness -I$(B)/gen -MMD -MP
 ARCH := -march=x86-64-v2
@@ -33,6 +33,8 @@ ifeq ($(VARIANT),fuzz)
 CC := clang
 OPT := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 endif
+# gcc guesses which snprintf may cut; messages are meant to be cut at their buffer's end. clang has no such warning.
+WARN += $(if $(findstring clang,$(CC)),,-Wno-format-truncation)
 CFLAGS_ALL := $(BASE) $(WARN) $(ARCH) $(OPT) $(CFLAGS)
 LIBS := -lsqlite3 -lcsv -ljansson -lpcre2-8 -lutf8proc -lcrypto -ldl -lm
 
@@ -146,7 +148,7 @@ $(B)/ucbench-bench: $(call obj,$(sort $(wildcard tests/perf/*.c))) $(LIB_OBJ)
 fuzz: ## fuzz every reader for T seconds each (default 60)
 	@sh scripts/fuzz.sh $(T)
 $(B)/fuzz-%: tests/fuzz/fuzz_%.c $(LIB_OBJ)
-	$(CC) $(CFLAGS_ALL) -Itests -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	$(CC) $(CFLAGS_ALL) -Itests -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIBS)
 
 compdb: ## compile_commands.json for editors
 	@bear -- $(MAKE) --no-print-directory -B all

@@ -8,9 +8,9 @@
 static const char help[] =
     "usage: ucbench digest --db FILE [--json]\n"
     "\n"
-    "Prints SHA-256 over all results of a database: what was measured, on what, and every value to the bit; not when, where,\n"
-    "how fast, by which run or by which build. A sweep that was killed and resumed, split over machines or run with another\n"
-    "number of threads has the digest of one that was not. db/README.md defines it.\n"
+    "Prints SHA-256 over all results of a database: what was measured, on what, and every value to the bit; not when,\n"
+    "where, how fast, by which run or by which build. A sweep that was killed and resumed, split over machines or run\n"
+    "with another number of threads has the digest of one that was not. db/README.md defines it.\n"
     "\n"
     "  --db FILE   the database\n"
     "  --json      print {\"digest\": \"...\"}\n"

@@ -14,7 +14,7 @@ enum { MAX_REPORTS = 16, MAX_MODELS = 32 };
 static const char help[] =
     "usage: ucbench report NAME --db FILE --out DIR [--model M]... [--task T] [--metric NAME] [--json]\n"
     "\n"
-    "  table    per model and task: sizes, perplexity, accuracy, divergence with intervals (also table.txt, table.csv)\n"
+    "  table    per model and task: sizes, perplexity, accuracy, divergence with intervals; table.txt, table.csv\n"
     "  pareto   divergence against true bits per weight: SVG, PNG, PDF for one and two columns, and the gnuplot text\n"
     "  html     one page with the chart, sortable tables, caveats and environment; needs no network\n"
     "\n"
@@ -57,7 +57,8 @@ static void print_json(const struct ucb_report *report, const char *files)
     json_decref(object);
 }
 
-static ucb_status make_report(const struct ucb_report *report, struct ucb_report_job *job, bool json, struct ucb_err *err)
+static ucb_status make_report(const struct ucb_report *report, struct ucb_report_job *job, bool json,
+                              struct ucb_err *err)
 {
     struct ucb_arena arena;
     struct ucb_text files = {0};
@@ -90,8 +91,8 @@ static ucb_status run_report(int n_args, char **args, struct ucb_err *err)
         {.name = "--model", .kind = UCB_OPTION_LIST, .list = models, .n_list = &n_models, .capacity = MAX_MODELS},
     };
     const struct ucb_report *report = NULL;
-    UCB_TRY(ucb_options_parse("report", n_args, args, options, sizeof(options) / sizeof(options[0]), &name, &n_operands, 1,
-                              err));
+    UCB_TRY(ucb_options_parse("report", n_args, args, options, sizeof(options) / sizeof(options[0]), &name, &n_operands,
+                              1, err));
     if (n_operands == 0) return UCB_FAIL(err, UCB_USAGE, "report: no NAME was given; known: html, pareto, table");
     UCB_TRY(find_report(name, &report, err));
     if (db == NULL) return UCB_FAIL(err, UCB_USAGE, "report: no --db FILE was given; name the database of a sweep");

@@ -204,11 +204,13 @@ static ucb_status samples_of(const struct task_slot *t, const struct ucb_sample 
     return UCB_OK;
 }
 
-static ucb_status store_failed(struct group *g, const struct ucb_cell *cell, const char *message, struct ucb_err *err)
+static ucb_status store_failed(struct group *g, const struct ucb_cell *cell, const struct ucb_err *why,
+                               struct ucb_err *err)
 {
-    struct ucb_cell_result result = {.failed = true, .message = message};
+    struct ucb_cell_result result = {.failed = true, .message = why->text, .reason = ucb_status_name(why->status)};
     g->counts->n_failed++;
-    fprintf(stderr, "  FAILED %s, %s: %s\n", cell->spec, cell->task, message);
+    ucb_progress_end(&g->progress);
+    fprintf(stderr, "  FAILED %s, %s: %s\n", cell->spec, cell->task, why->text);
     return ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(), cell, &result, err);
 }
 
@@ -245,7 +247,7 @@ static ucb_status store_cell(struct group *g, const struct method_slot *m, size_
         status = ucb_metrics_compute(t->run.task, t->run.spec, &samples, own == original ? NULL : &reference, g->seed,
                                      &arena, metrics, &result.n_metrics, &why);
     if (status != UCB_OK) {
-        status = store_failed(g, cell, why.text, err);
+        status = store_failed(g, cell, &why, err);
     } else {
         result.samples = samples;
         status = ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(), cell, &result, err);
@@ -267,7 +269,7 @@ static ucb_status store_method(struct group *g, const struct method_slot *m, con
     for (size_t s = 0; s < n_sets; s++) {
         if ((m->pending >> set[s] & 1) == 0) continue;
         if (own->status != UCB_OK)
-            UCB_TRY(store_failed(g, &m->cell[set[s]], own->err.text, err));
+            UCB_TRY(store_failed(g, &m->cell[set[s]], &own->err, err));
         else
             UCB_TRY(store_cell(g, m, set[s], own, own->samples[s], original->samples[s], err));
     }

@@ -14,7 +14,7 @@
 if (!exists("kind")) kind = "svg"
 if (kind eq "svg") {
     scale = 1.85
-    set terminal svg size scale * width, scale * height dynamic font sprintf("sans-serif,%g", scale * font_size) \
+    set terminal svg size scale * width, scale * height dynamic name "pareto" font sprintf("sans-serif,%g", scale * font_size) \
         linewidth 1.5 background rgb "white"
 } else { if (kind eq "png") {
     scale = 3

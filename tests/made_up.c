@@ -12,7 +12,9 @@
 
 enum { N_DOCUMENTS = 12, ITEMS_PER_DOCUMENT = 3, N_ITEMS = N_DOCUMENTS * ITEMS_PER_DOCUMENT, TOKENS_PER_ITEM = 40 };
 
-#define GRID_NOTE "the model's own weights lie on a 4-bit grid, which flatters some 4-bit methods"
+#define GRID_NOTE                                                                                                      \
+    "smollm2-135m: the original's matrices already lie on a 4-bit grid (Q4_1), which flatters 4-bit min/max methods; " \
+    "compare methods on smollm2-135m-smooth"
 
 static const struct made_up_point on_the_grid[] = {
     {"none", "none", GRID_NOTE, 5.0, 0, 1},
@@ -118,12 +120,15 @@ static size_t fill_metrics(const struct made_up_point *point, bool lambada, stru
     bool original = strcmp(point->spec, "none") == 0;
     double ratio = exp(1.1 * point->kld), ppl = (lambada ? 31.2 : 17.4) * ratio, agree = point->agree;
     *m++ = (struct ucb_metric){"ppl", ppl, ppl * 0.86, ppl * 1.16, N_DOCUMENTS, "t-cluster", NULL};
-    if (lambada) *m++ = (struct ucb_metric){"accuracy", 0.42 * agree, 0.42 * agree - 0.11, 0.42 * agree + 0.12, 60, "wilson", NULL};
+    if (lambada)
+        *m++ =
+            (struct ucb_metric){"accuracy", 0.42 * agree, 0.42 * agree - 0.11, 0.42 * agree + 0.12, 60, "wilson", NULL};
     if (original) return (size_t)(m - out);
     *m++ = (struct ucb_metric){"ppl_ratio", ratio, ratio * 0.985, ratio * 1.016, N_DOCUMENTS, "t-cluster", NULL};
     if (lambada) *m++ = (struct ucb_metric){"retention", agree, agree - 0.05, agree + 0.05, 60, "bootstrap", NULL};
     *m++ = (struct ucb_metric){"t1_agree", agree, agree - 0.01, agree + 0.01, N_ITEMS, "wilson", NULL};
-    *m++ = (struct ucb_metric){"kld_mean", point->kld, point->kld * 0.9, point->kld * 1.11, N_DOCUMENTS, "t-cluster", NULL};
+    *m++ = (struct ucb_metric){"kld_mean",  point->kld, point->kld * 0.9, point->kld * 1.11, N_DOCUMENTS,
+                               "t-cluster", NULL};
     *m++ = (struct ucb_metric){"kld_p99", point->kld * 4.6, NAN, NAN, N_ITEMS, "none", NULL};
     *m++ = (struct ucb_metric){"ear", agree, agree - 0.01, agree + 0.01, N_DOCUMENTS, "t-cluster", NULL};
     return (size_t)(m - out);
@@ -171,7 +176,8 @@ static void put(struct ucb_store *store, int64_t run_id, const char *build_id, c
 
 void made_up_database(const char *path, const char *build_id, bool reverse)
 {
-    static const char *const models[] = {"smollm2-135m", "smollm2-135m-smooth"}, *const tasks[] = {"lambada", "wikitext"};
+    static const char *const models[] = {"smollm2-135m", "smollm2-135m-smooth"}, *const tasks[] = {"lambada",
+                                                                                                   "wikitext"};
     struct ucb_run_info info = {build_id, "ucbench sweep (made up)", "{\"cpu\": \"made up\", \"threads\": 2}"};
     struct ucb_store *store = NULL;
     struct ucb_err err;

@@ -19,7 +19,8 @@ const struct made_up_point *made_up_points(bool smooth);
 void made_up_cell(struct ucb_arena *arena, const struct made_up_point *point, const char *model, const char *task,
                   struct ucb_cell *cell, struct ucb_cell_result *result);
 
-/* A run with every point of both models on both tasks, in this order or the reverse; ends the test when storing fails. */
+/* A run with every point of both models on both tasks, in this order or the reverse; ends the test when storing fails.
+ */
 void made_up_database(const char *path, const char *build_id, bool reverse);
 
 #endif

@@ -20,24 +20,31 @@ INLINE void dot_chunk_fp32(const float *x, uint32_t n_k, const float *w, float *
     for (int column = 0; column < UCB_PANEL; column++) y[column] = first ? sum[column] : y[column] + sum[column];
 }
 
-/* Column c of a block: pair p stands at w[p * 32 + 2 c] in its half of 16 columns. */
-INLINE void dot_block_bf16(const float *x, const uint16_t *w, float *y)
+/* Sixteen columns of a block; a word holds the pair of a column, the even k in its low half. */
+INLINE void dot_half_bf16(const float *x, const unsigned char *pairs, float *y)
 {
-    float even[UCB_PANEL] = {0}, odd[UCB_PANEL] = {0};
-    for (int pair = 0; pair < UCB_BLOCK / 2; pair++) {
-        for (int column = 0; column < UCB_PANEL; column++) {
-            const uint16_t *of = w + column / 16 * (UCB_BLOCK / 2 * UCB_PANEL) + pair * UCB_PANEL + column % 16 * 2;
-            even[column] = __builtin_fmaf(x[2 * pair], ucb_bf16_widen(of[0]), even[column]);
-            odd[column] = __builtin_fmaf(x[2 * pair + 1], ucb_bf16_widen(of[1]), odd[column]);
+    enum { COLUMNS = UCB_PANEL / 2 };
+    float even[COLUMNS] = {0}, odd[COLUMNS] = {0};
+    for (int pair = 0; pair < UCB_BLOCK / 2; pair++, pairs += COLUMNS * sizeof(uint32_t)) {
+        uint32_t both[COLUMNS];
+        memcpy(both, pairs, sizeof(both));
+        for (int column = 0; column < COLUMNS; column++) {
+            float w_even = ucb_f32_from_bits(both[column] << 16), w_odd = ucb_f32_from_bits(both[column] & 0xffff0000u);
+            even[column] = __builtin_fmaf(x[2 * pair], w_even, even[column]);
+            odd[column] = __builtin_fmaf(x[2 * pair + 1], w_odd, odd[column]);
         }
     }
-    for (int column = 0; column < UCB_PANEL; column++) y[column] = y[column] + (even[column] + odd[column]);
+    for (int column = 0; column < COLUMNS; column++) y[column] = y[column] + (even[column] + odd[column]);
 }
 
-INLINE void dot_chunk_bf16(const float *x, uint32_t n_k, const uint16_t *w, float *y, bool first)
+INLINE void dot_chunk_bf16(const float *x, uint32_t n_k, const unsigned char *w, float *y, bool first)
 {
+    enum { HALF_BYTES = UCB_BLOCK * UCB_PANEL };
     if (first) memset(y, 0, UCB_PANEL * sizeof(*y));
-    for (uint32_t k = 0; k < n_k; k += UCB_BLOCK) dot_block_bf16(x + k, w + (size_t)k * UCB_PANEL, y);
+    for (uint32_t k = 0; k < n_k; k += UCB_BLOCK, w += 2 * HALF_BYTES) {
+        dot_half_bf16(x + k, w, y);
+        dot_half_bf16(x + k, w + HALF_BYTES, y + UCB_PANEL / 2);
+    }
 }
 
 typedef void dot_chunk(const float *x, uint32_t n_k, const void *w, float *y, bool first);

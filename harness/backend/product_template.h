@@ -29,7 +29,7 @@ INLINE void tile_fp32(const float *x, uint32_t n_k, const float *w, float *y, si
     vec sum[FP32_ROWS][FP32_VECS];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < FP32_VECS; v++) sum[i][v] = vec_zero();
-    for (uint32_t k = 0; k < n_k; k++, w += UCB_PANEL) {
+    for (size_t k = 0; k < n_k; k++, w += UCB_PANEL) {
         vec b[FP32_VECS];
         UNROLL for (int v = 0; v < FP32_VECS; v++) b[v] = vec_load(w + v * VEC_LANES);
         UNROLL for (int i = 0; i < rows; i++) {

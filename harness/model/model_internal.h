@@ -81,7 +81,7 @@ ucb_status ucb_checkpoint_intact(const struct ucb_checkpoint *c, struct ucb_err 
 bool ucb_dtype_widens(enum ucb_dtype dtype);
 /* ucb_tensor_widen without its checks: n_elements (whole blocks) from `source`. */
 void ucb_widen(enum ucb_dtype dtype, const uint8_t *source, size_t n_elements, float *out);
-/* The index of the first element that is NaN or infinite (for block types: of a block whose scale is), or n_elements. */
+/* Index of the first element that is NaN or infinite (of a block: whose scale is), or n_elements. */
 uint64_t ucb_find_nonfinite(enum ucb_dtype dtype, const uint8_t *source, uint64_t n_elements);
 
 /* ---- architectures ---- */
@@ -135,7 +135,10 @@ struct ucb_rope {
 };
 /* Frequency i of rotary_dim / 2, scaled. */
 double ucb_rope_frequency(const struct ucb_rope *rope, uint32_t rotary_dim, uint32_t i);
-/* Sets arch->rope_theta, allocates and fills arch->rope_inv_freq from arch->rotary_dim. NOMEM; CORRUPT for one that is not finite; `file` stands in messages. */
+/*
+ * Sets arch->rope_theta, allocates and fills arch->rope_inv_freq from arch->rotary_dim. NOMEM; CORRUPT for a frequency
+ * that is not finite. `file` stands in messages.
+ */
 ucb_status ucb_rope_table(const char *file, const struct ucb_rope *rope, struct ucb_arena *arena, struct ucb_arch *arch,
                           struct ucb_err *err);
 

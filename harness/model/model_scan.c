@@ -61,10 +61,10 @@ static ucb_status report(const struct scan_slot *slot, uint32_t head_dim, struct
     ucb_widen(t->dtype, t->data + slot->first_bad / block * ucb_dtype_block_bytes(t->dtype), block, widened);
     const char *what = block > 1 ? "a block scale that is not finite" : isnan(widened[0]) ? "a NaN" : "an infinity";
     if (is_vector)
-        return UCB_FAIL(err, UCB_CORRUPT, "%s: %s holds %s at element %llu, expected finite numbers", t->file, slot->name, what,
-                        (unsigned long long)row);
-    return UCB_FAIL(err, UCB_CORRUPT, "%s: %s holds %s at row %llu, column %llu, expected finite numbers", t->file, slot->name,
-                    what, (unsigned long long)row, (unsigned long long)column);
+        return UCB_FAIL(err, UCB_CORRUPT, "%s: %s holds %s at element %llu, expected finite numbers", t->file,
+                        slot->name, what, (unsigned long long)row);
+    return UCB_FAIL(err, UCB_CORRUPT, "%s: %s holds %s at row %llu, column %llu, expected finite numbers", t->file,
+                    slot->name, what, (unsigned long long)row, (unsigned long long)column);
 }
 
 ucb_status ucb_model_scan(const struct ucb_model *model, struct ucb_pool *pool, struct ucb_err *err)

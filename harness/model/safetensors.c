@@ -198,8 +198,8 @@ static ucb_status read_dtype(struct cursor *in, struct ucb_tensor *t)
     UCB_TRY(read_raw(in, &name));
     t->dtype = ucb_dtype_find(name.chars, name.n);
     if (t->dtype <= UCB_BOOL) return UCB_OK; /* the types after BOOL are ggml's blocks */
-    return UCB_FAIL(in->err, UCB_UNSUPPORTED, "%s: tensor `%s` has dtype %.*s, which this program does not read", in->path,
-                    t->name, name.n > 32 ? 32 : (int)name.n, name.chars);
+    return UCB_FAIL(in->err, UCB_UNSUPPORTED, "%s: tensor `%s` has dtype %.*s, which this program does not read",
+                    in->path, t->name, name.n > 32 ? 32 : (int)name.n, name.chars);
 }
 
 static ucb_status read_shape(struct cursor *in, struct ucb_tensor *t)
@@ -249,13 +249,14 @@ static ucb_status place_tensor(const struct cursor *in, struct ucb_tensor *t, co
     char shape[UCB_SHAPE_TEXT];
     if (!ucb_tensor_measure(t)) return broken(in, "its shape asks for more bytes than 64 bits can count");
     if (range[1] < range[0] || range[1] - range[0] != t->n_bytes)
-        return UCB_FAIL(in->err, UCB_CORRUPT, "%s: tensor `%s`: data_offsets are [%llu, %llu], but %s %s takes %llu bytes",
-                        in->path, t->name, (unsigned long long)range[0], (unsigned long long)range[1],
-                        ucb_dtype_name(t->dtype), ucb_shape_text(t->shape, t->n_dims, shape),
-                        (unsigned long long)t->n_bytes);
+        return UCB_FAIL(in->err, UCB_CORRUPT,
+                        "%s: tensor `%s`: data_offsets are [%llu, %llu], but %s %s takes %llu bytes", in->path,
+                        t->name, (unsigned long long)range[0], (unsigned long long)range[1], ucb_dtype_name(t->dtype),
+                        ucb_shape_text(t->shape, t->n_dims, shape), (unsigned long long)t->n_bytes);
     if (range[1] > n_data)
         return UCB_FAIL(in->err, UCB_CORRUPT,
-                        "%s is cut short: a tensor's data ends after the end of the file: tensor `%s` ends at data byte "
+                        "%s is cut short: a tensor's data ends after the end of the file: tensor `%s` ends at data "
+                        "byte "
                         "%llu, the file holds %zu",
                         in->path, t->name, (unsigned long long)range[1], n_data);
     t->data = in->end + range[0]; /* the data begin where the header ends */
@@ -315,9 +316,9 @@ static ucb_status check_cover(const char *path, const struct ucb_checkpoint *c, 
         const struct ucb_tensor *t = &c->tensors[i];
         size_t begin = (size_t)(t->data - data);
         if (begin != at)
-            return UCB_FAIL(err, UCB_CORRUPT, "%s: tensor `%s` begins at data byte %zu, expected %zu: %s", path, t->name,
-                            begin, at,
-                            begin < at ? "it overlaps the tensor before it" : "the bytes between belong to no tensor");
+            return UCB_FAIL(
+                err, UCB_CORRUPT, "%s: tensor `%s` begins at data byte %zu, expected %zu: %s", path, t->name, begin,
+                at, begin < at ? "it overlaps the tensor before it" : "the bytes between belong to no tensor");
         at += t->n_bytes;
     }
     if (at == n_data) return UCB_OK;
@@ -330,17 +331,20 @@ static ucb_status measure_header(const char *path, const uint8_t *data, size_t n
                                  struct ucb_err *err)
 {
     if (n_bytes < LENGTH_BYTES)
-        return UCB_FAIL(err, UCB_CORRUPT, "%s is cut short: %zu bytes, a safetensors file begins with 8 bytes of length",
-                        path, n_bytes);
+        return UCB_FAIL(err, UCB_CORRUPT,
+                        "%s is cut short: %zu bytes, a safetensors file begins with 8 bytes of length", path,
+                        n_bytes);
     uint64_t n = ucb_load_u64(data);
     if (n > MAX_HEADER)
-        return UCB_FAIL(err, UCB_CORRUPT,
-                        "%s: neither GGUF nor safetensors: its first 8 bytes would mean a header of %llu bytes, the limit is "
-                        "100 MB%s", path, (unsigned long long)n,
-                        memcmp(data, "PK\3\4", 4) == 0 ? "; it looks like a PyTorch .bin: convert it to safetensors" : "");
+        return UCB_FAIL(
+            err, UCB_CORRUPT,
+            "%s: neither GGUF nor safetensors: its first 8 bytes would mean a header of %llu bytes, the limit is "
+            "100 MB%s",
+            path, (unsigned long long)n,
+            memcmp(data, "PK\3\4", 4) == 0 ? "; it looks like a PyTorch .bin: convert it to safetensors" : "");
     if (n > n_bytes - LENGTH_BYTES)
-        return UCB_FAIL(err, UCB_CORRUPT, "%s is cut short: its header has %llu bytes, the file holds %zu of them", path,
-                        (unsigned long long)n, n_bytes - LENGTH_BYTES);
+        return UCB_FAIL(err, UCB_CORRUPT, "%s is cut short: its header has %llu bytes, the file holds %zu of them",
+                        path, (unsigned long long)n, n_bytes - LENGTH_BYTES);
     if (n < 2 || data[LENGTH_BYTES] != '{')
         return UCB_FAIL(err, UCB_CORRUPT, "%s: neither GGUF nor safetensors: no '{' begins the header", path);
     *header = (size_t)n;
@@ -370,8 +374,8 @@ static ucb_status check_writable(const char *path, const struct ucb_tensor *t, s
         return UCB_FAIL(err, UCB_USAGE, "%s: tensor `%s` is %s, which safetensors does not have", path, t->name,
                         ucb_dtype_name(t->dtype));
     if (t->n_dims > MAX_DIMS || !ucb_tensor_measure(&measured) || measured.n_bytes != t->n_bytes)
-        return UCB_FAIL(err, UCB_USAGE, "%s: tensor `%s` has %llu bytes, its shape and dtype ask for %llu", path, t->name,
-                        (unsigned long long)t->n_bytes, (unsigned long long)measured.n_bytes);
+        return UCB_FAIL(err, UCB_USAGE, "%s: tensor `%s` has %llu bytes, its shape and dtype ask for %llu", path,
+                        t->name, (unsigned long long)t->n_bytes, (unsigned long long)measured.n_bytes);
     return UCB_OK;
 }
 
@@ -431,7 +435,8 @@ static ucb_status check_names_differ(const char *path, const struct ucb_tensor *
     return status;
 }
 
-ucb_status ucb_safetensors_write(const char *path, const struct ucb_tensor *tensors, size_t n_tensors, struct ucb_err *err)
+ucb_status ucb_safetensors_write(const char *path, const struct ucb_tensor *tensors, size_t n_tensors,
+                                 struct ucb_err *err)
 {
     ucb_status status = UCB_OK;
     struct ucb_text header = {0};

@@ -5,7 +5,7 @@
  *     w = c d + m                 as widen.c
  *     out = bf16(w + u d)
  *
- * The stream is pcg32 named (1, the tensor's name in the GGUF), one draw per element in the order of the GGUF's elements;
+ * The stream is pcg32 named (1, the GGUF name of the tensor), one draw per element in the order of the GGUF;
  * rows are written in Hugging Face order.
  */
 #include "model/smooth.h"
@@ -83,8 +83,9 @@ static ucb_status check_source(const struct ucb_tensor *t, struct ucb_err *err)
     switch (t->dtype) {
     case UCB_Q4_1: case UCB_Q8_0: case UCB_F32: case UCB_F16: case UCB_BF16: return UCB_OK;
     default:
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "%s: %s: is stored as %s; a source may hold Q4_1 beside Q8_0, F32, F16, BF16",
-                        t->file, t->name, ucb_dtype_name(t->dtype));
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "%s: %s: is stored as %s; a source may hold Q4_1 beside Q8_0, F32, F16, BF16", t->file,
+                        t->name, ucb_dtype_name(t->dtype));
     }
 }
 
@@ -162,13 +163,13 @@ static void set_token_id(json_t *config, const char *field, const struct ucb_che
 static json_t *make_config(const struct ucb_model *m)
 {
     const struct ucb_arch *a = &m->arch;
-    json_t *config = json_pack(
-        "{s:[s], s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:n, s:s}", "architectures", "LlamaForCausalLM",
-        "model_type", a->model_type, "hidden_act", "silu", "hidden_size", (int)a->hidden, "intermediate_size", (int)a->ffn,
-        "num_hidden_layers", (int)a->n_layers, "num_attention_heads", (int)a->n_heads, "num_key_value_heads",
-        (int)a->n_kv_heads, "head_dim", (int)a->head_dim, "vocab_size", (int)a->vocabulary, "attention_bias",
-        (int)a->attention_bias, "mlp_bias", (int)a->mlp_bias, "tie_word_embeddings", (int)a->tied_head, "rope_scaling",
-        "torch_dtype", "bfloat16");
+    json_t *config = json_pack("{s:[s], s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:n, s:s}",
+                               "architectures", "LlamaForCausalLM", "model_type", a->model_type, "hidden_act", "silu",
+                               "hidden_size", (int)a->hidden, "intermediate_size", (int)a->ffn, "num_hidden_layers",
+                               (int)a->n_layers, "num_attention_heads", (int)a->n_heads, "num_key_value_heads",
+                               (int)a->n_kv_heads, "head_dim", (int)a->head_dim, "vocab_size", (int)a->vocabulary,
+                               "attention_bias", (int)a->attention_bias, "mlp_bias", (int)a->mlp_bias,
+                               "tie_word_embeddings", (int)a->tied_head, "rope_scaling", "torch_dtype", "bfloat16");
     if (config == NULL) return NULL;
     json_object_set_new(config, "rms_norm_eps", shortest_real(a->norm_eps));
     json_object_set_new(config, "rope_theta", shortest_real((float)a->rope_theta));
@@ -188,8 +189,8 @@ static ucb_status check_config(struct build *b, const char *path, const char *te
     bool same = read.norm_eps == a->norm_eps && read.rope_theta == a->rope_theta && read.rotary_dim == a->rotary_dim &&
                 read.max_positions == a->max_positions && read.rope_magnitude == a->rope_magnitude;
     if (same && memcmp(read.rope_inv_freq, a->rope_inv_freq, table_bytes) == 0) return UCB_OK;
-    return UCB_FAIL(err, UCB_UNSUPPORTED, "%s: its positions are scaled; only models without scaling can be made smooth",
-                    b->model->path);
+    return UCB_FAIL(err, UCB_UNSUPPORTED,
+                    "%s: its positions are scaled; only models without scaling can be made smooth", b->model->path);
 }
 
 static ucb_status write_config(struct build *b, const char *path, struct ucb_err *err)

@@ -110,8 +110,8 @@ UCB_CLONES static void widen_q5_0(const uint8_t *b, size_t n_blocks, float *out)
 UCB_CLONES static void widen_q5_1(const uint8_t *b, size_t n_blocks, float *out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 24, out += BLOCK)
-        widen_five_bits(b + 8, ucb_load_u32(b + 4), half_to_float(ucb_load_u16(b)), 0, half_to_float(ucb_load_u16(b + 2)),
-                        out);
+        widen_five_bits(b + 8, ucb_load_u32(b + 4), half_to_float(ucb_load_u16(b)), 0,
+                        half_to_float(ucb_load_u16(b + 2)), out);
 }
 
 UCB_CLONES static void widen_q8_0(const uint8_t *b, size_t n_blocks, float *out)
@@ -147,12 +147,15 @@ void ucb_widen(enum ucb_dtype dtype, const uint8_t *source, size_t n_elements, f
     }
 }
 
-ucb_status ucb_tensor_widen(const struct ucb_tensor *tensor, uint64_t first, uint64_t n, float *out, struct ucb_err *err)
+ucb_status ucb_tensor_widen(const struct ucb_tensor *tensor, uint64_t first, uint64_t n, float *out,
+                            struct ucb_err *err)
 {
     uint32_t block = ucb_dtype_block_elements(tensor->dtype);
     if (!ucb_dtype_widens(tensor->dtype))
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "%s: tensor `%s` is stored as %s; F32, F16, BF16, F64, Q4_0, Q4_1, Q5_0, Q5_1 and "
-                        "Q8_0 can be read as weights", tensor->file, tensor->name, ucb_dtype_name(tensor->dtype));
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "%s: tensor `%s` is stored as %s; F32, F16, BF16, F64, Q4_0, Q4_1, Q5_0, Q5_1 and "
+                        "Q8_0 can be read as weights",
+                        tensor->file, tensor->name, ucb_dtype_name(tensor->dtype));
     if (first > tensor->n_elements || n > tensor->n_elements - first || first % block != 0 || n % block != 0)
         return UCB_FAIL(err, UCB_USAGE, "tensor `%s`: elements %llu to %llu asked for, it has %llu in blocks of %u",
                         tensor->name, (unsigned long long)first, (unsigned long long)(first + n),

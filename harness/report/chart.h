@@ -38,9 +38,9 @@ struct ucb_chart {
 };
 
 /*
- * Chooses task and metric (job->task and job->metric where given, otherwise a wikitext task with kld_mean where there is one),
- * reads the points and finds the frontier. MISSING: nothing to draw, saying what is there; USAGE: an unknown metric; UNSUPPORTED:
- * more models than panels.
+ * Chooses task and metric (job->task and job->metric where given, otherwise a wikitext task with kld_mean where there
+ * is one), reads the points and finds the frontier. MISSING: nothing to draw, saying what is there; USAGE: an unknown
+ * metric; UNSUPPORTED: more models than panels.
  */
 ucb_status ucb_chart_load(struct ucb_report_job *job, const struct ucb_report_data *data, struct ucb_chart *out,
                           struct ucb_err *err);

@@ -1,8 +1,8 @@
 /*
  * chart_data.c - the points of the Pareto chart: which task, which rows, and which of them lie on the frontier.
  *
- * A point is on the frontier when no other has at most its bits and a smaller y. Points are compared by their values, not by
- * their intervals: the bars show how sure that is.
+ * A point is on the frontier when no other has at most its bits and a smaller y. Points are compared by their values,
+ * not by their intervals: the bars show how sure that is.
  */
 #include <math.h>
 #include <sqlite3.h>
@@ -29,8 +29,8 @@ static int score_group(const struct ucb_report_group *g, const char *task, enum 
     return strncmp(g->task, "wikitext", strlen("wikitext")) == 0 ? 2 : 1;
 }
 
-static ucb_status choose_group(const struct ucb_report_job *job, const struct ucb_report_data *data, struct ucb_chart *c,
-                               struct ucb_err *err)
+static ucb_status choose_group(const struct ucb_report_job *job, const struct ucb_report_data *data,
+                               struct ucb_chart *c, struct ucb_err *err)
 {
     int best = 0;
     for (size_t i = 0; i < data->n_groups; i++) {
@@ -43,10 +43,11 @@ static ucb_status choose_group(const struct ucb_report_job *job, const struct uc
         c->dataset_digest = g->dataset_digest;
     }
     if (best > 0) return UCB_OK;
-    return UCB_FAIL(err, UCB_MISSING, "%s: no %s of a compressed model%s%s, so there is nothing to draw; it holds task %s (%zu "
-                    "cells), run `ucbench sweep` with `none` and a method", job->database, c->metric,
-                    job->task == NULL ? "" : " on task ", job->task == NULL ? "" : job->task, data->groups[0].task,
-                    data->n_cells);
+    return UCB_FAIL(err, UCB_MISSING,
+                    "%s: no %s of a compressed model%s%s, so there is nothing to draw; it holds task %s (%zu "
+                    "cells), run `ucbench sweep` with `none` and a method",
+                    job->database, c->metric, job->task == NULL ? "" : " on task ", job->task == NULL ? "" : job->task,
+                    data->groups[0].task, data->n_cells);
 }
 
 static ucb_status choose_metric(const struct ucb_report_job *job, struct ucb_chart *c, struct ucb_err *err)
@@ -225,13 +226,14 @@ static void find_ranges(struct ucb_chart *c)
     c->x_low = fmax(0, c->x_low - pad);
     c->x_high += pad;
     c->y_low = low / 1.6;
-    c->y_high = high * 1.6;
+    c->y_high = high * 2.5; /* room for the highest point's label */
 }
 
 static ucb_status load_script(struct ucb_report_job *job, struct ucb_chart *c, const char **sql, struct ucb_err *err)
 {
     const struct ucb_resource *script = ucb_resource_find(script_name);
-    if (script == NULL) return UCB_FAIL(err, UCB_ENVIRONMENT, "%s is missing from this build; build it again", script_name);
+    if (script == NULL)
+        return UCB_FAIL(err, UCB_ENVIRONMENT, "%s is missing from this build; build it again", script_name);
     c->script = script->data;
     c->title = script_lines(job->arena, script->data, "title");
     *sql = script_lines(job->arena, script->data, "sql");
@@ -250,7 +252,8 @@ ucb_status ucb_chart_load(struct ucb_report_job *job, const struct ucb_report_da
     UCB_TRY(make_panels(data, &c, err));
     c.points = UCB_NEW(job->arena, struct ucb_chart_point, data->n_cells);
     c.caveats = ucb_report_caveats(job->arena, data, &c.n_caveats);
-    if (c.points == NULL || c.caveats == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu points", data->n_cells);
+    if (c.points == NULL || c.caveats == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu points", data->n_cells);
     UCB_TRY(read_points(job, data, sql, &c, err));
     if (c.n_points == 0)
         return UCB_FAIL(err, UCB_MISSING, "%s: no %s above zero on task %s, so a logarithmic axis has nothing to show",

@@ -1,8 +1,8 @@
 /*
  * chart_layout.c - from the points of a chart to a page: boxes of panels, places of labels, the words around them.
  *
- * Everything is worked out in points of the page with y upwards, and handed to gnuplot as fractions of the page (boxes) or in
- * the units of the axes (labels), so that one layout serves SVG, PNG and PDF.
+ * Everything is worked out in points of the page with y upwards, and handed to gnuplot as fractions of the page (boxes)
+ * or in the units of the axes (labels), so that one layout serves SVG, PNG and PDF.
  */
 #include <math.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@ enum { N_COLOURS = sizeof(colours) / sizeof(colours[0]), N_MARKS = sizeof(marks)
 enum { GREY_RGB = 0x8c8c8c, QUIET_RGB = 0x707070 };
 
 /* In points, but for the sizes that follow the font. */
-enum { LEFT = 50, RIGHT = 10, GAP = 16, MARK_RADIUS = 3 };
+enum { LEFT = 50, RIGHT = 10, GAP = 16, MARK_RADIUS = 3, MAX_LABELLED = 16 };
 
 /* After the methods: what is not on the frontier, the frontier, the original's size. */
 enum { N_FIXED_ENTRIES = 3 };
@@ -91,15 +91,22 @@ static void write_caption(struct layout *l)
     bool kld = strcmp(c->metric, "kld_mean") == 0;
     char n[64], text[1024];
     snprintf(n, sizeof(n), c->n_low == c->n_high ? "%lld" : "%lld to %lld", (long long)c->n_low, (long long)c->n_high);
-    snprintf(text, sizeof(text), "%s, task %s on %s (sha256 %.12s), n = %s documents. Bars: 95%% intervals, documents resampled. "
+    snprintf(text, sizeof(text),
+             "%s, task %s on %s (sha256 %.12s), n = %s documents. Bars: 95%% intervals, documents resampled. "
              "bpw: 8 x every byte written for the quantized matrices / their weights.",
              kld ? "Mean KL divergence of the next-token distribution from the original's"
-                 : "Perplexity over the original's, less 1", c->task, c->dataset, c->dataset_digest, n);
+                 : "Perplexity over the original's, less 1",
+             c->task, c->dataset, c->dataset_digest, n);
     add_wrapped(l, text);
-    snprintf(text, sizeof(text), "Steps: the best seen at no more bits. No information limit is drawn: rate-distortion theory bounds "
+    snprintf(text, sizeof(text),
+             "Steps: the best seen at no more bits. No information limit is drawn: rate-distortion theory bounds "
              "the error of weights, not this quantity.%s",
              kld ? "" : " Cells at or below the original's perplexity are not on a logarithmic axis.");
     add_wrapped(l, text);
+    bool noise = false;
+    for (size_t i = 0; i < c->n_panels; i++) noise |= c->panels[i].noise > 0;
+    if (noise)
+        add_wrapped(l, "Tinted: the original against itself in another arithmetic; below it nothing is a difference.");
     for (size_t i = 0; i < c->n_caveats; i++) {
         snprintf(text, sizeof(text), "Caveat: %s", c->caveats[i]);
         add_wrapped(l, text);
@@ -133,16 +140,19 @@ static void place_legend(struct layout *l)
 static void place_boxes(struct layout *l)
 {
     const struct ucb_chart_page *page = l->page;
-    double font = page->font_size, title = 2.4 * font, panel_title = 1.8 * font, x_axis = 5.4 * font, between = 1.4 * font;
+    double font = page->font_size, title = 2.4 * font, panel_title = 1.8 * font, x_axis = 5.4 * font,
+           between = 1.4 * font;
     size_t columns = l->chart->n_panels < page->columns ? l->chart->n_panels : page->columns;
     size_t rows = (l->chart->n_panels + columns - 1) / columns;
     double legend = l->legend_y + 1.5 * font, caption = ((double)l->n_caption_lines + 0.9) * l->line;
     double panel_width = (page->width - LEFT - RIGHT - GAP * (double)(columns - 1)) / (double)columns;
-    l->height = title + (double)rows * (panel_title + page->panel_height) + (double)(rows - 1) * between + x_axis + legend + caption;
+    l->height = title + (double)rows * (panel_title + page->panel_height) + (double)(rows - 1) * between + x_axis +
+                legend + caption;
     l->title_y = l->height - 1.1 * font;
     for (size_t i = 0; i < l->chart->n_panels; i++) {
         double left = LEFT + (double)(i % columns) * (panel_width + GAP);
-        double top = l->height - title - panel_title - (double)(i / columns) * (panel_title + page->panel_height + between);
+        double top =
+            l->height - title - panel_title - (double)(i / columns) * (panel_title + page->panel_height + between);
         l->panels[i] = (struct ucb_box){left, top - page->panel_height, left + panel_width, top};
     }
     l->legend_top = legend + caption;
@@ -222,8 +232,16 @@ static void write_label(const struct layout *l, const struct ucb_chart_point *p,
     ucb_text_add(out, "\t%d\n", p->frontier ? 0x222222 : QUIET_RGB);
 }
 
-static ucb_status write_panel_labels(const struct layout *l, size_t panel, struct ucb_arena *arena, struct ucb_text *out,
-                                     struct ucb_err *err)
+/* In a crowd only the frontier is named; the table has the rest. */
+static bool is_labelled(const struct ucb_chart *c, size_t panel, const struct ucb_chart_point *p)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < c->n_points; i++) n += c->points[i].panel == panel;
+    return p->panel == panel && (p->frontier || n <= MAX_LABELLED);
+}
+
+static ucb_status write_panel_labels(const struct layout *l, size_t panel, struct ucb_arena *arena,
+                                     struct ucb_text *out, struct ucb_err *err)
 {
     const struct ucb_chart *c = l->chart;
     struct ucb_label *labels = UCB_NEW(arena, struct ucb_label, c->n_points);
@@ -231,20 +249,22 @@ static ucb_status write_panel_labels(const struct layout *l, size_t panel, struc
     size_t n = 0, at = 0;
     if (labels == NULL || obstacles == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu labels", c->n_points);
     for (size_t i = 0; i < c->n_points; i++)
-        if (c->points[i].panel == panel)
-            labels[n++] = (struct ucb_label){.x = page_x(l, panel, c->points[i].x), .y = page_y(l, panel, c->points[i].y),
+        if (is_labelled(c, panel, &c->points[i]))
+            labels[n++] = (struct ucb_label){.x = page_x(l, panel, c->points[i].x),
+                                             .y = page_y(l, panel, c->points[i].y),
                                              .width = text_width(c->points[i].label) * l->label_size,
                                              .height = 1.15 * l->label_size};
     size_t n_obstacles = collect_obstacles(l, panel, obstacles);
     UCB_TRY(ucb_labels_place(labels, n, obstacles, n_obstacles, l->panels[panel], MARK_RADIUS, 1, arena, err));
     for (size_t i = 0; i < c->n_points; i++)
-        if (c->points[i].panel == panel) write_label(l, &c->points[i], &labels[at++], out);
+        if (is_labelled(c, panel, &c->points[i])) write_label(l, &c->points[i], &labels[at++], out);
     if (n == 0) ucb_text_add(out, "NaN\tNaN\t\tNaN\tNaN\tNaN\tNaN\t0\n");
     return UCB_OK;
 }
 
 /* A datablock with one index per panel: two empty lines between them. */
-static ucb_status write_labels(const struct layout *l, struct ucb_arena *arena, struct ucb_text *out, struct ucb_err *err)
+static ucb_status write_labels(const struct layout *l, struct ucb_arena *arena, struct ucb_text *out,
+                               struct ucb_err *err)
 {
     ucb_text_add(out, "$labels << END\n# x\ty\ttext\tleader x\ty\tdx\tdy\tcolour\n");
     for (size_t i = 0; i < l->chart->n_panels; i++) {
@@ -264,7 +284,8 @@ static void write_frontier(const struct layout *l, struct ucb_text *out)
         if (panel > 0) ucb_text_add(out, "\n\n");
         for (size_t i = 0; i < c->n_points; i++) {
             if (c->points[i].panel != panel || !c->points[i].frontier) continue;
-            if (isnan(y)) ucb_text_add(out, "%.6g\t%.6g\n", c->points[i].x, c->y_high); /* nothing is known left of it */
+            if (isnan(y))
+                ucb_text_add(out, "%.6g\t%.6g\n", c->points[i].x, c->y_high); /* nothing is known left of it */
             y = c->points[i].y;
             ucb_text_add(out, "%.6g\t%.6g\n", c->points[i].x, y);
         }
@@ -294,7 +315,8 @@ static void write_legend(const struct layout *l, struct ucb_text *out)
     ucb_text_add(out, "\n\n");
     for (size_t i = 0; i < l->n_entries; i++) {
         const struct legend_entry *e = &l->entries[i];
-        ucb_text_add(out, "%.5g\t%.5g\t%s\n", e->x + e->mark_width + 0.5 * l->page->font_size, l->legend_top - e->y, e->text);
+        ucb_text_add(out, "%.5g\t%.5g\t%s\n", e->x + e->mark_width + 0.5 * l->page->font_size, l->legend_top - e->y,
+                     e->text);
     }
     ucb_text_add(out, "END\n");
 }
@@ -332,7 +354,8 @@ static void write_page(const struct layout *l, struct ucb_text *out)
     ucb_text_add(out, "base = '%s'; data = 'pareto.tsv'\n", l->page->base);
     ucb_text_add(out, "width = %.2f; height = %.2f; font_size = %g; label_size = %.4g\n", l->page->width, l->height,
                  l->page->font_size, l->label_size);
-    ucb_text_add(out, "x_low = %.6g; x_high = %.6g; y_low = %.6g; y_high = %.6g\n", c->x_low, c->x_high, c->y_low, c->y_high);
+    ucb_text_add(out, "x_low = %.6g; x_high = %.6g; y_low = %.6g; y_high = %.6g\n", c->x_low, c->x_high, c->y_low,
+                 c->y_high);
     ucb_text_add(out, "title_x = %d; title_y = %.5g; caption_y = %.5g\n", RIGHT, l->title_y, l->caption_y);
     ucb_text_add(out, "x_label = 'bits per weight of the quantized matrices'\ny_label = '%s'\n",
                  kld ? "mean KL divergence, nats per token" : "perplexity ratio - 1");
@@ -349,8 +372,8 @@ static void write_methods(const struct ucb_chart *c, struct ucb_text *out)
     add_array(out, "method_colour", c->n_methods);
     add_array(out, "method_point", c->n_methods);
     for (size_t i = 0; i < c->n_methods; i++) {
-        ucb_text_add(out, "method_colour[%zu] = '#%06x'; method_point[%zu] = %d\n", i + 1, (unsigned)colours[i % N_COLOURS],
-                     i + 1, marks[i % N_MARKS]);
+        ucb_text_add(out, "method_colour[%zu] = '#%06x'; method_point[%zu] = %d\n", i + 1,
+                     (unsigned)colours[i % N_COLOURS], i + 1, marks[i % N_MARKS]);
     }
 }
 
@@ -360,10 +383,12 @@ static void write_panel(const struct layout *l, size_t i, struct ucb_text *out)
     const struct ucb_box *b = &l->panels[i];
     size_t columns = l->page->columns, k = i + 1;
     char title[512];
-    snprintf(title, sizeof(title), isnan(panel->original_bpw) ? "%s" : "%s (original: %.3g bpw)", panel->model,
+    const char *slash = strrchr(panel->model, '/'), *name = slash == NULL ? panel->model : slash + 1;
+    snprintf(title, sizeof(title), isnan(panel->original_bpw) ? "%s" : "%s (original: %.3g bpw)", name,
              panel->original_bpw);
-    ucb_text_add(out, "panel_left[%zu] = %.2f; panel_right[%zu] = %.2f; panel_bottom[%zu] = %.2f; panel_top[%zu] = %.2f\n", k,
-                 b->left, k, b->right, k, b->bottom, k, b->top);
+    ucb_text_add(out,
+                 "panel_left[%zu] = %.2f; panel_right[%zu] = %.2f; panel_bottom[%zu] = %.2f; panel_top[%zu] = %.2f\n",
+                 k, b->left, k, b->right, k, b->bottom, k, b->top);
     ucb_text_add(out, "panel_has_y[%zu] = %d; panel_has_x[%zu] = %d\n", k, i % columns == 0, k,
                  i + columns >= l->chart->n_panels);
     ucb_text_add(out, "panel_noise[%zu] = %.6g; panel_original[%zu] = %.6g; panel_title[%zu] = ", k, panel->noise, k,
@@ -385,7 +410,8 @@ static void write_panels(const struct layout *l, struct ucb_text *out)
 ucb_status ucb_chart_script(const struct ucb_chart *chart, const struct ucb_chart_page *page, struct ucb_arena *arena,
                             struct ucb_text *out, struct ucb_err *err)
 {
-    struct layout l = {.chart = chart, .page = page, .line = 1.15 * page->font_size, .label_size = 0.82 * page->font_size};
+    struct layout l = {
+        .chart = chart, .page = page, .line = 1.15 * page->font_size, .label_size = 0.82 * page->font_size};
     snprintf(l.title, sizeof(l.title), "%s, task %s", chart->title, chart->task);
     write_caption(&l);
     place_legend(&l);
@@ -397,7 +423,8 @@ ucb_status ucb_chart_script(const struct ucb_chart *chart, const struct ucb_char
     write_frontier(&l, out);
     ucb_status status = write_labels(&l, arena, out, err);
     ucb_text_add(out, "\n%s", chart->script);
-    if (status == UCB_OK && (l.caption.failed || out->failed)) status = UCB_FAIL(err, UCB_NOMEM, "no memory for the chart");
+    if (status == UCB_OK && (l.caption.failed || out->failed))
+        status = UCB_FAIL(err, UCB_NOMEM, "no memory for the chart");
     ucb_text_free(&l.caption);
     return status;
 }
@@ -408,8 +435,9 @@ void ucb_chart_table(const struct ucb_chart *chart, struct ucb_text *out)
     ucb_text_add(out, "# panel\tmethod\tfrontier\tmodel\tmethod name\tspec\tbpw_matrices\ty\tlow\thigh\tn\n");
     for (size_t i = 0; i < chart->n_points; i++) {
         const struct ucb_chart_point *p = &chart->points[i];
-        ucb_text_add(out, "%zu\t%zu\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%lld\n", p->panel + 1, p->method_index + 1, p->frontier,
-                     p->model, p->method, p->label, ucb_real_text(p->x, text[0]), ucb_real_text(p->y, text[1]),
-                     ucb_real_text(fmax(p->low, chart->y_low), text[2]), ucb_real_text(p->high, text[3]), (long long)p->n);
+        ucb_text_add(out, "%zu\t%zu\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%lld\n", p->panel + 1, p->method_index + 1,
+                     p->frontier, p->model, p->method, p->label, ucb_real_text(p->x, text[0]),
+                     ucb_real_text(p->y, text[1]), ucb_real_text(fmax(p->low, chart->y_low), text[2]),
+                     ucb_real_text(p->high, text[3]), (long long)p->n);
     }
 }

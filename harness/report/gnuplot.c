@@ -64,8 +64,10 @@ static ucb_status wait_for(pid_t child, const char *script, const char *words, s
     int state = 0;
     while (waitpid(child, &state, 0) < 0 && errno == EINTR) {}
     if (WIFEXITED(state) && WEXITSTATUS(state) == 0) return UCB_OK;
-    return UCB_FAIL(err, UCB_ENVIRONMENT, "gnuplot could not draw %s (%s %d): %s; needs gnuplot 5.4 with the svg, pngcairo and "
-                    "pdfcairo terminals", script, WIFEXITED(state) ? "exit code" : "signal",
+    return UCB_FAIL(err, UCB_ENVIRONMENT,
+                    "gnuplot could not draw %s (%s %d): %s; needs gnuplot 5.4 with the svg, pngcairo and "
+                    "pdfcairo terminals",
+                    script, WIFEXITED(state) ? "exit code" : "signal",
                     WIFEXITED(state) ? WEXITSTATUS(state) : WTERMSIG(state), words[0] == '\0' ? "no message" : words);
 }
 
@@ -98,7 +100,8 @@ ucb_status ucb_pdf_fix_date(const char *path, struct ucb_err *err)
     size_t offset = at == NULL ? 0 : (size_t)(at - file.data) + sizeof(mark) - 1;
     bool found = at != NULL && offset + sizeof(fixed) - 1 <= file.n_bytes;
     ucb_file_unmap(&file);
-    if (!found) return UCB_FAIL(err, UCB_CORRUPT, "%s: no /CreationDate in it; is it a PDF of gnuplot's pdfcairo?", path);
+    if (!found)
+        return UCB_FAIL(err, UCB_CORRUPT, "%s: no /CreationDate in it; is it a PDF of gnuplot's pdfcairo?", path);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     ssize_t written = fd < 0 ? -1 : pwrite(fd, fixed, sizeof(fixed) - 1, (off_t)offset);
     int saved = errno;

@@ -196,7 +196,7 @@ static bool is_free(const struct layout *l, size_t i)
     return hidden_cost(l, i, l->n) < 1e-6;
 }
 
-/* For a label that found no free candidate: the free place of a grid over the frame that is nearest, leaders considered. */
+/* For a label that found no free candidate: the nearest free place of a grid over the frame, leaders considered. */
 static void place_on_grid(struct layout *l, size_t i)
 {
     struct ucb_label *label = &l->labels[i];

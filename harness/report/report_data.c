@@ -1,5 +1,6 @@
 /*
- * report_data.c - see report_data.h. One query, ordered as the tables are, grouped here: rows of one cell, cells of a table.
+ * report_data.c - see report_data.h. One query, ordered as the tables are, grouped here: rows of one cell, cells of a
+ * table.
  */
 #include "report/report_data.h"
 
@@ -27,7 +28,8 @@ enum column {
 #define COLUMN_TEXT(name) #name ", "
 static const char query[] =
     "SELECT " COLUMN_LIST(COLUMN_TEXT) "0 FROM v_latest"
-    " ORDER BY model, task, dataset, status = 'FAILED', spec <> 'none', bpw_matrices, spec, arithmetic, cell_id, metric";
+                                       " ORDER BY model, task, dataset, status = 'FAILED', spec <> 'none', "
+                                       "bpw_matrices, spec, arithmetic, cell_id, metric";
 
 /* ---- rows -> cells ---- */
 
@@ -94,8 +96,8 @@ static ucb_status fail_query(struct ucb_report_job *job, struct ucb_err *err)
                     sqlite3_errmsg(ucb_store_db(job->store)));
 }
 
-static ucb_status read_cells(struct ucb_report_job *job, sqlite3_stmt *rows, struct ucb_report_data *out, size_t capacity,
-                             struct ucb_err *err)
+static ucb_status read_cells(struct ucb_report_job *job, sqlite3_stmt *rows, struct ucb_report_data *out,
+                             size_t capacity, struct ucb_err *err)
 {
     struct ucb_report_cell *last = NULL;
     int code;
@@ -103,9 +105,11 @@ static ucb_status read_cells(struct ucb_report_job *job, sqlite3_stmt *rows, str
         const char *id = (const char *)sqlite3_column_text(rows, COLUMN_cell_id);
         if (!model_wanted(job, (const char *)sqlite3_column_text(rows, COLUMN_model))) continue;
         if (last == NULL || strcmp(last->cell_id, id) != 0) {
-            if (out->n_cells == capacity) return UCB_FAIL(err, UCB_IO, "%s: grew while it was read; run again", job->database);
+            if (out->n_cells == capacity)
+                return UCB_FAIL(err, UCB_IO, "%s: grew while it was read; run again", job->database);
             last = &out->cells[out->n_cells++];
-            if (!read_cell(job->arena, rows, last)) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its cells", job->database);
+            if (!read_cell(job->arena, rows, last))
+                return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its cells", job->database);
         }
         read_metric(rows, last);
     }
@@ -169,8 +173,10 @@ ucb_status ucb_report_load(struct ucb_report_job *job, struct ucb_report_data *o
     UCB_TRY(load_cells(job, &data, err));
     UCB_TRY(ucb_store_digest(job->store, data.digest, err));
     if (data.n_cells == 0)
-        return UCB_FAIL(err, UCB_MISSING, "%s: no results%s%s; `ucbench sweep --db` makes some, `ucbench export --db` shows "
-                        "what is there", job->database, job->n_models > 0 ? " of --model " : "",
+        return UCB_FAIL(err, UCB_MISSING,
+                        "%s: no results%s%s; `ucbench sweep --db` makes some, `ucbench export --db` shows "
+                        "what is there",
+                        job->database, job->n_models > 0 ? " of --model " : "",
                         job->n_models > 0 ? job->models[0] : "");
     make_groups(&data);
     *out = data;

@@ -34,8 +34,8 @@ static ucb_status draw_kind(struct ucb_report_job *job, const char *script, cons
     return strcmp(kind, "pdf") == 0 ? ucb_pdf_fix_date(path, err) : UCB_OK;
 }
 
-static ucb_status draw_page(struct ucb_report_job *job, const struct ucb_chart *chart, const struct ucb_chart_page *page,
-                            struct ucb_err *err)
+static ucb_status draw_page(struct ucb_report_job *job, const struct ucb_chart *chart,
+                            const struct ucb_chart_page *page, struct ucb_err *err)
 {
     static const char *const kinds[] = {"svg", "png", "pdf"};
     struct ucb_text text = {0};

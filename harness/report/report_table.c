@@ -1,8 +1,8 @@
 /*
  * report_table.c - the table for a terminal, also as table.txt, and wide as table.csv: one row a cell.
  *
- * A text table is first a grid of texts, then printed: widths are known only when every text is. A value and its interval
- * are two columns, so that decimal points stand below each other.
+ * A text table is first a grid of texts, then printed: widths are known only when every text is. A value and its
+ * interval are two columns, so that decimal points stand below each other.
  */
 #include <csv.h>
 #include <math.h>
@@ -19,7 +19,7 @@ enum { MAX_COLUMNS = 3 + 2 * UCB_N_SHOWN + 1, VALUE_TEXT = 96, GAP = 2 };
 struct grid {
     struct ucb_arena *arena;
     size_t n_columns, n_rows;
-    const char *(*cells)[MAX_COLUMNS]; /* row 0 is the heading; a text in column 1 that is NULL: the row is one sentence */
+    const char *(*cells)[MAX_COLUMNS]; /* row 0 is the heading; NULL: empty */
     bool left[MAX_COLUMNS];
     int width[MAX_COLUMNS];
     bool failed; /* memory ran out */
@@ -112,7 +112,9 @@ static bool print_group(struct ucb_arena *arena, const struct ucb_report_group *
     for (size_t i = 0; i < group->n_cells; i++) {
         const struct ucb_report_cell *c = &group->cells[i];
         if (!c->failed) print_row(&g, i + 1, out);
-        else ucb_text_add(out, "%-*s  FAILED: %s\n", g.width[0], c->label, c->message == NULL ? "no message" : c->message);
+        else
+            ucb_text_add(out, "%-*s  FAILED: %s\n", g.width[0], c->label,
+                         c->message == NULL ? "no message" : c->message);
     }
     ucb_text_add(out, "\n");
     return !g.failed;

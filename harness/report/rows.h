@@ -20,9 +20,9 @@ enum ucb_row_format {
 ucb_status ucb_row_format_parse(const char *name, enum ucb_row_format *out, struct ucb_err *err);
 
 /*
- * Writes the header and every row of `sql`. Reals are the shortest text that reads back to the same bits. NULL is an empty
- * field, in JSON null; blobs are their lengths. In TSV a tab, newline or backslash of a text is written \t, \n, \\. Errors of
- * the stream stay in it for whoever closes it; only the query's come back.
+ * Writes the header and every row of `sql`. Reals are the shortest text that reads back to the same bits. NULL is an
+ * empty field, in JSON null; blobs are their lengths. In TSV a tab, newline or backslash of a text is written \t, \n,
+ * \\. Errors of the stream stay in it for whoever closes it; only the query's come back.
  */
 ucb_status ucb_rows_write(struct ucb_store *store, const char *sql, enum ucb_row_format format, FILE *stream,
                           struct ucb_err *err);

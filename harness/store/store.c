@@ -59,8 +59,8 @@ static const char *advice_of(int code)
 }
 
 /*
- * The system's reason. Where a file cannot be made, SQLite reports why its second try (open it for reading) failed, which
- * is always "No such file"; the folder knows better.
+ * The system's reason. Where a file cannot be made, SQLite reports why its second try (open it for reading) failed,
+ * which is always "No such file"; the folder knows better.
  */
 static int system_reason(struct ucb_store *store, int code)
 {
@@ -236,8 +236,10 @@ static ucb_status check_length(struct ucb_store *store, struct ucb_err *err)
     UCB_TRY(ucb_sql_integer(store, "PRAGMA page_count", &n_pages, err));
     UCB_TRY(ucb_sql_integer(store, "PRAGMA page_size", &page_bytes, err));
     if (stat(store->path, &info) != 0 || info.st_size >= n_pages * page_bytes) return UCB_OK;
-    return UCB_FAIL(err, UCB_CORRUPT, "%s: cut short, %lld bytes of %lld; restore a copy, or save what is readable with "
-                    "`sqlite3 FILE .recover`", store->path, (long long)info.st_size, (long long)(n_pages * page_bytes));
+    return UCB_FAIL(err, UCB_CORRUPT,
+                    "%s: cut short, %lld bytes of %lld; restore a copy, or save what is readable with "
+                    "`sqlite3 FILE .recover`",
+                    store->path, (long long)info.st_size, (long long)(n_pages * page_bytes));
 }
 
 static ucb_status prepare_for_reading(struct ucb_store *store, struct ucb_err *err)
@@ -295,7 +297,7 @@ static ucb_status check_exists(const char *path, struct ucb_err *err)
 ucb_status ucb_store_open(const char *path, enum ucb_store_mode mode, struct ucb_store **out, struct ucb_err *err)
 {
     ucb_status status = UCB_OK;
-    /* Reading may have to write: the journal of a sweep that was killed is rolled back by whoever opens the file next. */
+    /* Reading may have to write: whoever opens the file next rolls back the journal of a sweep that was killed. */
     int flags = SQLITE_OPEN_READWRITE | (mode == UCB_STORE_READ ? 0 : SQLITE_OPEN_CREATE);
     if (mode == UCB_STORE_READ) UCB_TRY(check_exists(path, err));
     struct ucb_store *store = ucb_mem_alloc(sizeof(*store));

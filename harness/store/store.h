@@ -77,27 +77,28 @@ struct ucb_cell_result {
 struct ucb_run_info {
     const char *build_id, *command_line, *environment_json;
 };
-ucb_status ucb_store_begin_run(struct ucb_store *store, const struct ucb_run_info *info, int64_t *run_id, struct ucb_err *err);
+ucb_status ucb_store_begin_run(struct ucb_store *store, const struct ucb_run_info *info, int64_t *run_id,
+                               struct ucb_err *err);
 ucb_status ucb_store_end_run(struct ucb_store *store, int64_t run_id, struct ucb_err *err);
 /* File digests that the run used (model files, data files): path, size, SHA-256. */
-ucb_status ucb_store_put_file(struct ucb_store *store, int64_t run_id, const char *kind, const char *path, uint64_t n_bytes,
-                              const char *sha256, struct ucb_err *err);
+ucb_status ucb_store_put_file(struct ucb_store *store, int64_t run_id, const char *kind, const char *path,
+                              uint64_t n_bytes, const char *sha256, struct ucb_err *err);
 
 /* *found: a finished (not failed) row of this cell under this build id exists. */
 ucb_status ucb_store_has_cell(struct ucb_store *store, const char *cell_id, const char *build_id, bool *found,
                               struct ucb_err *err);
 /*
- * The cell, its items, metrics and checks in one transaction. A failed row of the same key is replaced; a finished one is
- * kept and counted to the run when the new result is equal or failed, and is CORRUPT when the new result differs.
+ * The cell, its items, metrics and checks in one transaction. A failed row of the same key is replaced; a finished one
+ * is kept and counted to the run when the new result is equal or failed, and is CORRUPT when the new result differs.
  */
-ucb_status ucb_store_put_cell(struct ucb_store *store, int64_t run_id, const char *build_id, const struct ucb_cell *cell,
-                              const struct ucb_cell_result *result, struct ucb_err *err);
+ucb_status ucb_store_put_cell(struct ucb_store *store, int64_t run_id, const char *build_id,
+                              const struct ucb_cell *cell, const struct ucb_cell_result *result, struct ucb_err *err);
 /* Records that a run counts an already finished cell as its own. */
 ucb_status ucb_store_adopt_cell(struct ucb_store *store, int64_t run_id, const char *build_id, const char *cell_id,
                                 struct ucb_err *err);
 /*
- * Canonical digest of all results: SHA-256 over cells and items sorted by key (keys, status, counts, quality values as IEEE
- * bits); no run id, time, memory, message or host.
+ * Canonical digest of all results: SHA-256 over cells and items sorted by key (keys, status, counts, quality values as
+ * IEEE bits); no run id, time, memory, message or host.
  */
 ucb_status ucb_store_digest(struct ucb_store *store, char hex[UCB_SHA256_HEX], struct ucb_err *err);
 

@@ -107,8 +107,8 @@ static ucb_status hash_rows(struct ucb_store *store, const char *sql, int64_t ce
 }
 
 /*
- * A failed cell is its key and status only: how far it came depends on the machine. Checks are left out because which of
- * them run depends on the CPU; a check that fails shows in the status of the sweep.
+ * A failed cell is its key and status only: how far it came depends on the machine. Checks are left out because which
+ * of them run depends on the CPU; a check that fails shows in the status of the sweep.
  */
 static const char *const digest_queries[] = {
     "SELECT cell_id, status FROM cells WHERE cell_key = ?",
@@ -176,8 +176,9 @@ static ucb_status hash_collected(struct ucb_store *store, char hex[UCB_SHA256_HE
 
 ucb_status ucb_store_digest(struct ucb_store *store, char hex[UCB_SHA256_HEX], struct ucb_err *err)
 {
-    static const char table[] = "PRAGMA temp_store = MEMORY; DROP TABLE IF EXISTS temp.cell_digests;"
-                                "CREATE TEMP TABLE cell_digests (cell_id TEXT, digest TEXT, PRIMARY KEY (cell_id, digest))";
+    static const char table[] =
+        "PRAGMA temp_store = MEMORY; DROP TABLE IF EXISTS temp.cell_digests;"
+        "CREATE TEMP TABLE cell_digests (cell_id TEXT, digest TEXT, PRIMARY KEY (cell_id, digest))";
     UCB_TRY(ucb_sql_run(store, table, "collect digests", err));
     /* One read transaction: a sweep that writes meanwhile is either in the digest whole or not at all. */
     UCB_TRY(ucb_sql_run(store, "BEGIN", "collect digests", err));

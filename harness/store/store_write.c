@@ -76,8 +76,8 @@ static ucb_status find_cell(struct ucb_store *store, const char *cell_id, const 
     static const char doing[] = "look for a cell";
     sqlite3_stmt *select = NULL;
     bool row = false;
-    UCB_TRY(ucb_sql_prepare(store, "SELECT cell_key, status = 'OK' FROM cells WHERE cell_id = ? AND build_id = ?", doing,
-                            &select, err));
+    UCB_TRY(ucb_sql_prepare(store, "SELECT cell_key, status = 'OK' FROM cells WHERE cell_id = ? AND build_id = ?",
+                            doing, &select, err));
     struct ucb_binder b = {.statement = select};
     ucb_bind_text(&b, cell_id);
     ucb_bind_text(&b, build_id);
@@ -120,7 +120,8 @@ ucb_status ucb_store_adopt_cell(struct ucb_store *store, int64_t run_id, const c
     int64_t cell_key = 0;
     UCB_TRY(find_cell(store, cell_id, build_id, &found, &cell_key, err));
     if (found != FOUND_OK)
-        return UCB_FAIL(err, UCB_USAGE, "%s: cell %.12s is %s under build %.12s, only a finished one can be adopted; run it",
+        return UCB_FAIL(err, UCB_USAGE,
+                        "%s: cell %.12s is %s under build %.12s, only a finished one can be adopted; run it",
                         store->path, cell_id, found == FOUND_NONE ? "not stored" : "stored as failed", build_id);
     return link_run(store, run_id, cell_key, err);
 }
@@ -401,9 +402,12 @@ static ucb_status keep_stored(struct put *p, int64_t run_id, int64_t stored_key,
     bool equal = p->result->failed; /* a failure never takes the place of a result */
     if (!equal) UCB_TRY(compare_with_stored(p, stored_key, &equal, err));
     if (!equal)
-        return UCB_FAIL(err, UCB_CORRUPT, "%s: %s, %s, %s: this build already stored another result for cell %.12s; one "
-                        "build must give one result, so look for a machine fault or an unpinned input (the stored result "
-                        "is kept)", p->store->path, p->cell->model, p->cell->spec, p->cell->task, p->cell->id);
+        return UCB_FAIL(
+            err, UCB_CORRUPT,
+            "%s: %s, %s, %s: this build already stored another result for cell %.12s; one "
+            "build must give one result, so look for a machine fault or an unpinned input (the stored result "
+            "is kept)",
+            p->store->path, p->cell->model, p->cell->spec, p->cell->task, p->cell->id);
     return link_run(p->store, run_id, stored_key, err);
 }
 
@@ -418,8 +422,8 @@ static ucb_status put_in_transaction(struct put *p, int64_t run_id, struct ucb_e
     return link_run(p->store, run_id, p->cell_key, err);
 }
 
-ucb_status ucb_store_put_cell(struct ucb_store *store, int64_t run_id, const char *build_id, const struct ucb_cell *cell,
-                              const struct ucb_cell_result *result, struct ucb_err *err)
+ucb_status ucb_store_put_cell(struct ucb_store *store, int64_t run_id, const char *build_id,
+                              const struct ucb_cell *cell, const struct ucb_cell_result *result, struct ucb_err *err)
 {
     struct put p = {.store = store, .build_id = build_id, .cell = cell, .result = result};
     UCB_TRY(ucb_sql_run(store, "BEGIN IMMEDIATE", doing_put, err));

@@ -118,7 +118,8 @@ TEST(a_folder_that_cannot_be_written_is_an_io_error_with_the_path)
         if (geteuid() == 0 && setuid(65534) != 0) _exit(2);
         struct ucb_store *store = NULL;
         ucb_status status = ucb_store_open(path, UCB_STORE_WRITE, &store, &err);
-        bool named = status == UCB_IO && strstr(err.text, path) != NULL && strstr(err.text, "Permission denied") != NULL;
+        bool named =
+            status == UCB_IO && strstr(err.text, path) != NULL && strstr(err.text, "Permission denied") != NULL;
         if (!named) fprintf(stderr, "%s\n", err.text);
         _exit(named ? 0 : 1);
     }
@@ -225,7 +226,8 @@ TEST(two_processes_write_one_file_and_lose_nothing)
     pid_t child[N_WRITERS];
     const char *path = ucb_test_path("%s/two.db", ucb_test_folder());
     const char *whole = ucb_test_path("%s/whole.db", ucb_test_folder());
-    for (uint64_t w = 0; w < N_WRITERS; w++) { /* they overlap: every cell is put by two of them, and all make the tables */
+    for (uint64_t w = 0; w < N_WRITERS;
+         w++) { /* they overlap: every cell is put by two of them, and all make the tables */
         child[w] = fork();
         if (child[w] == 0) _exit(fill(path, w * 8, w * 8 + 16 < N_CELLS ? w * 8 + 16 : N_CELLS, NULL) != UCB_OK);
     }

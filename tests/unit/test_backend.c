@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../same/kernel_cases.h"
+#include "backend/backend_internal.h"
 #include "core/arena.h"
 #include "core/half.h"
 
@@ -299,6 +300,31 @@ TEST(a_model_beside_itself_has_no_divergence_and_full_agreement)
     free(hidden);
 }
 
+TEST(rounding_alone_makes_no_divergence_below_minus_a_millionth)
+{
+    enum { HIDDEN = 24, STEPS = 8 };
+    float *w0 = named_values("w", IDS * HIDDEN, 1), *hidden = named_values("hidden", ROWS * HIDDEN, 2);
+    uint32_t target[ROWS] = {0};
+    struct ucb_backend *backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
+    struct ucb_packed reference = packed_for_test(backend, w0, IDS, HIDDEN);
+    for (int step = 0; step < STEPS; step++) { /* noise from the last bit of a weight to a hundredth of it */
+        float *w = named_values("noise", IDS * HIDDEN, ldexpf(1, 2 * step - 23));
+        for (int i = 0; i < IDS * HIDDEN; i++) w[i] += w0[i];
+        struct ucb_packed packed = packed_for_test(backend, w, IDS, HIDDEN);
+        struct ucb_head models[2] = {{&reference, hidden}, {&packed, hidden}};
+        struct ucb_position out[2 * ROWS];
+        struct ucb_err err;
+        CHECK_OK(ucb_head_score(backend, models, 2, target, ROWS, out, &err), err);
+        for (int i = ROWS; i < 2 * ROWS; i++) CHECK(out[i].kld > -1e-6f && out[i].ear <= 1.0f);
+        ucb_mem_free(packed.data);
+        free(w);
+    }
+    ucb_mem_free(reference.data);
+    ucb_backend_close(backend);
+    free(w0);
+    free(hidden);
+}
+
 TEST(equal_logits_rank_by_lower_id_and_ranks_count_strictly_larger)
 {
     enum { N = 40 };
@@ -320,5 +346,54 @@ TEST(equal_logits_rank_by_lower_id_and_ranks_count_strictly_larger)
     CHECK_EQ(out[1].overlap10, 5);
     ucb_mem_free(packed[0].data);
     ucb_mem_free(packed[1].data);
+    ucb_backend_close(backend);
+}
+
+TEST(attention_over_8192_positions_needs_a_bounded_scratch)
+{
+    enum { T = 8192, D = 16 };
+    const struct ucb_attention shape = {1, 1, D, 0, 0.25f};
+    const size_t start[2] = {0, T};
+    float *q = named_values("q", T * D, 1), *v = named_values("v", T * D, 1), *out = malloc(sizeof(float) * T * D);
+    struct ucb_backend *backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
+    struct ucb_err err;
+    memset(q, 0, sizeof(float) * T * D); /* all weights equal: the mean of the values so far */
+    CHECK_OK(ucb_attention(backend, &shape, q, q, v, 1, start, out, &err), err);
+    double mean[D] = {0};
+    for (int i = 0; i < T; i++)
+        for (int c = 0; c < D; c++) {
+            mean[c] += v[i * D + c];
+            CHECK_NEAR(out[i * D + c], mean[c] / (i + 1), 2e-6);
+        }
+    CHECK(backend->scratch_bytes < 4u << 20);
+    ucb_backend_close(backend);
+    free(q);
+    free(v);
+    free(out);
+}
+
+TEST(memory_that_runs_out_is_answered_and_the_backend_stays_usable)
+{
+    struct ucb_backend *backend = NULL;
+    struct ucb_err err;
+    float w[4] = {1, 2, 3, 4}, x[2] = {1, 1}, y[2], out[2];
+    const struct ucb_attention shape = {1, 1, 2, 0, 1.0f};
+    const size_t start[2] = {0, 1};
+    const uint32_t target[1] = {0};
+    struct ucb_position position;
+    ucb_mem_fail_after(1);
+    CHECK_STATUS(ucb_backend_open(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL, &backend, &err), UCB_NOMEM, err);
+    backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
+    struct ucb_packed packed = packed_for_test(backend, w, 2, 2);
+    struct ucb_head model = {&packed, x};
+    ucb_mem_fail_after(1);
+    CHECK_STATUS(ucb_linear(backend, &packed, NULL, x, 1, y, &err), UCB_NOMEM, err);
+    ucb_mem_fail_after(1);
+    CHECK_STATUS(ucb_attention(backend, &shape, x, x, x, 1, start, out, &err), UCB_NOMEM, err);
+    ucb_mem_fail_after(1);
+    CHECK_STATUS(ucb_head_score(backend, &model, 1, target, 1, &position, &err), UCB_NOMEM, err);
+    CHECK_OK(ucb_linear(backend, &packed, NULL, x, 1, y, &err), err);
+    CHECK(y[0] == 3.0f && y[1] == 7.0f);
+    ucb_mem_free(packed.data);
     ucb_backend_close(backend);
 }

@@ -2,9 +2,17 @@
 #include "test.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "core/fmath.h"
 #include "core/pcg.h"
+
+static uint64_t bits_of(double x)
+{
+    uint64_t u;
+    memcpy(&u, &x, sizeof(u));
+    return u;
+}
 
 static double uniform(struct ucb_pcg *r, double low, double high)
 {
@@ -88,4 +96,21 @@ TEST(sine_and_cosine_are_within_one_unit_up_to_two_to_the_22)
     CHECK(s == 0.0 && c == 1.0);
     ucb_sincos(5e6, &s, &c);
     CHECK(isnan(s) && isnan(c));
+}
+
+TEST(double_functions_have_the_bits_that_the_page_prints)
+{
+    double s, c;
+    CHECK_EQ(bits_of(ucb_exp(1.0)), 0x4005bf0a8b145769);
+    CHECK_EQ(bits_of(ucb_exp(-0.5)), 0x3fe368b2fc6f960a);
+    CHECK_EQ(bits_of(ucb_log(10.0)), 0x40026bb1bbb55516);
+    CHECK_EQ(bits_of(ucb_log(0.1)), 0xc0026bb1bbb55515);
+    CHECK_EQ(bits_of(ucb_pow(10000.0, -0.25)), 0x3fb999999999999a);
+    CHECK_EQ(bits_of(ucb_pow(2.0, 0.5)), 0x3ff6a09e667f3bcc);
+    ucb_sincos(1.0, &s, &c);
+    CHECK_EQ(bits_of(s), 0x3feaed548f090cee);
+    CHECK_EQ(bits_of(c), 0x3fe14a280fb5068c);
+    ucb_sincos(4000000.0, &s, &c);
+    CHECK_EQ(bits_of(s), 0xbfefaf3b3a27faf1);
+    CHECK_EQ(bits_of(c), 0x3fc1ee0f022432c4);
 }

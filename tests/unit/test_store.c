@@ -70,8 +70,11 @@ TEST(a_stored_item_comes_back_to_the_bit)
     sqlite3_stmt *rows = NULL;
     bench_open(&b, "r.db");
     CHECK_OK(bench_put(&b), b.err);
-    CHECK_EQ(sqlite3_prepare_v2(ucb_store_db(b.store), "SELECT sum_logp, kld_sum, kld, document, t1_agree_hits, n_tokens"
-                                " FROM items ORDER BY item", -1, &rows, NULL), SQLITE_OK);
+    CHECK_EQ(sqlite3_prepare_v2(ucb_store_db(b.store),
+                                "SELECT sum_logp, kld_sum, kld, document, t1_agree_hits, n_tokens"
+                                " FROM items ORDER BY item",
+                                -1, &rows, NULL),
+             SQLITE_OK);
     for (size_t i = 0; i < b.result.samples.n; i++) {
         const struct ucb_sample *s = &b.result.samples.samples[i];
         CHECK_EQ(sqlite3_step(rows), SQLITE_ROW);
@@ -128,7 +131,8 @@ TEST(costs_are_metrics_without_intervals)
                    " WHERE metric IN ('encode_seconds', 'decode_seconds', 'tokens_per_second', 'peak_rss_bytes')"
                    " AND ci_low IS NULL AND ci_high IS NULL ORDER BY metric)"),
                "decode_seconds=0.5/1 encode_seconds=1.5/1 peak_rss_bytes=419430400.0/1 tokens_per_second=900.0/1");
-    CHECK_TEXT(ask(b.store, "SELECT ci_low IS NULL AND interval = 'none' FROM v_results WHERE metric = 'kld_p99'"), "1");
+    CHECK_TEXT(ask(b.store, "SELECT ci_low IS NULL AND interval = 'none' FROM v_results WHERE metric = 'kld_p99'"),
+               "1");
     bench_close(&b);
 }
 
@@ -138,8 +142,9 @@ TEST(a_failed_cell_is_one_row_with_its_message)
     bench_open(&b, "f.db");
     b.result = (struct ucb_cell_result){.failed = true, .message = "no memory", .reason = "UCB_NOMEM"};
     CHECK_OK(bench_put(&b), b.err);
-    CHECK_TEXT(ask(b.store, "SELECT status || '|' || reason || '|' || message || '|' || (metric IS NULL) FROM v_results"),
-               "FAILED|UCB_NOMEM|no memory|1");
+    CHECK_TEXT(
+        ask(b.store, "SELECT status || '|' || reason || '|' || message || '|' || (metric IS NULL) FROM v_results"),
+        "FAILED|UCB_NOMEM|no memory|1");
     bool found = true;
     CHECK_OK(ucb_store_has_cell(b.store, b.cell.id, BUILD, &found, &b.err), b.err);
     CHECK(!found);

@@ -1,0 +1,55 @@
+/*
+ * bench.h - a measurement is BENCH(name) { ... bench_row(...) ... }; the file it stands in registers it.
+ *
+ * `ucbench-bench` runs all, `ucbench-bench word ...` those whose name holds a word. A row is verified first, then timed:
+ * warm-up, then repeats that alternate with the peak of the same path, because both change with the load of the machine.
+ * The table shows medians; the share is the median of the shares of the repeats.
+ */
+#ifndef UCB_TESTS_PERF_BENCH_H
+#define UCB_TESTS_PERF_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "backend/backend.h"
+
+struct bench {
+    const char *name;
+    void (*run)(void);
+    struct bench *next;
+};
+void bench_register(struct bench *bench);
+
+#define BENCH(bench_name)                                                                                            \
+    static void bench_name(void);                                                                                    \
+    static struct bench bench_name##_entry = {#bench_name, bench_name, NULL};                                        \
+    __attribute__((constructor)) static void bench_name##_register(void)                                             \
+    {                                                                                                                \
+        bench_register(&bench_name##_entry);                                                                         \
+    }                                                                                                                \
+    static void bench_name(void)
+
+struct bench_row {
+    const char *what;       /* the shape, in words */
+    enum ucb_kernel kernel; /* UCB_KERNEL_AUTO: no path, and no share of a peak */
+    const char *arithmetic; /* "" where it means nothing */
+    double work;            /* of one run; in `unit` per second it is divided by 1e9 */
+    const char *unit;       /* "GFLOP/s", "GB/s" */
+    void (*run)(void *context);
+    void *context;
+    bool verified;
+    bool slow;              /* a run takes many seconds: one warm-up and three repeats instead of two and fifteen */
+};
+void bench_row(const struct bench_row *row);
+
+/* All threads of the machine, shared by every row. */
+struct ucb_pool *bench_pool(void);
+/* Ends the program with a sentence unless the call succeeded. */
+void bench_require(ucb_status status, const struct ucb_err *err);
+
+/* About 50 million fused multiply-adds in one thread, nothing else; the number of floating point operations done. */
+double bench_fma_scalar(void);
+double bench_fma_avx2(void);
+double bench_fma_avx512(void);
+
+#endif

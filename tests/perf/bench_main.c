@@ -1,0 +1,171 @@
+/* bench_main.c - see bench.h. */
+#include "bench.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/pool.h"
+
+enum { WARM_UP = 2, REPEATS = 15, SLOW_WARM_UP = 1, SLOW_REPEATS = 3 };
+
+static struct bench *benches;
+static struct ucb_pool *pool;
+
+void bench_register(struct bench *bench)
+{
+    bench->next = benches;
+    benches = bench;
+}
+
+struct ucb_pool *bench_pool(void)
+{
+    return pool;
+}
+
+void bench_require(ucb_status status, const struct ucb_err *err)
+{
+    if (status == UCB_OK) return;
+    fprintf(stderr, "ucbench-bench: %s\n", err->text);
+    exit(ucb_exit_code(status));
+}
+
+static double now_seconds(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Seconds by the wall, and by the processors divided by the threads: the second does not count what other programs took,
+   nor the time in which a thread of ours had nothing to do. */
+struct span {
+    double wall, busy;
+};
+
+static struct span span_now(void)
+{
+    return (struct span){now_seconds(CLOCK_MONOTONIC), now_seconds(CLOCK_PROCESS_CPUTIME_ID) / ucb_pool_threads(pool)};
+}
+
+static struct span span_since(struct span start)
+{
+    struct span now = span_now();
+    return (struct span){now.wall - start.wall, now.busy - start.busy};
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, size_t n)
+{
+    qsort(values, n, sizeof(*values), by_value);
+    return values[n / 2];
+}
+
+typedef double fma_loop(void);
+struct peak_run {
+    fma_loop *loop;
+    double *flops; /* of each index */
+};
+
+static void peak_item(void *context, size_t index)
+{
+    struct peak_run *run = context;
+    run->flops[index] = run->loop();
+}
+
+/* Floating point operations a second of all threads together, by the wall and by the processors. */
+static struct span peak_rate(enum ucb_kernel kernel)
+{
+    static fma_loop *const loops[UCB_N_KERNELS] = {
+        [UCB_KERNEL_SCALAR] = bench_fma_scalar,
+        [UCB_KERNEL_AVX2] = bench_fma_avx2,
+        [UCB_KERNEL_AVX512] = bench_fma_avx512,
+        [UCB_KERNEL_AMX] = bench_fma_avx512,
+    };
+    enum { MOST_THREADS = 256 };
+    double flops[MOST_THREADS] = {0}, total = 0;
+    struct peak_run run = {loops[kernel], flops};
+    struct span start = span_now();
+    ucb_parallel_for(pool, ucb_pool_threads(pool), peak_item, &run);
+    struct span spent = span_since(start);
+    for (unsigned i = 0; i < ucb_pool_threads(pool); i++) total += flops[i];
+    return (struct span){total / spent.wall, total / spent.busy};
+}
+
+struct samples {
+    double seconds[REPEATS], rate[REPEATS], share_wall[REPEATS], share_busy[REPEATS];
+};
+
+static int repeats_of(const struct bench_row *row)
+{
+    return row->slow ? SLOW_REPEATS : REPEATS;
+}
+
+static void take_samples(const struct bench_row *row, struct samples *s)
+{
+    for (int i = 0; i < (row->slow ? SLOW_WARM_UP : WARM_UP); i++) row->run(row->context);
+    for (int i = 0; i < repeats_of(row); i++) {
+        struct span peak = {INFINITY, INFINITY}, start, spent;
+        if (row->kernel != UCB_KERNEL_AUTO) peak = peak_rate(row->kernel);
+        start = span_now();
+        row->run(row->context);
+        spent = span_since(start);
+        s->seconds[i] = spent.wall;
+        s->rate[i] = row->work / spent.wall;
+        s->share_wall[i] = row->work / spent.wall / peak.wall;
+        s->share_busy[i] = row->work / spent.busy / peak.busy;
+    }
+}
+
+void bench_row(const struct bench_row *row)
+{
+    struct samples s;
+    size_t n = (size_t)repeats_of(row);
+    bool has_path = row->kernel != UCB_KERNEL_AUTO;
+    take_samples(row, &s);
+    printf("%-34s %-5s %-7s %9.3f %9.1f ", row->what, row->arithmetic, has_path ? ucb_kernel_name(row->kernel) : "",
+           median(s.seconds, n) * 1e3, median(s.rate, n) * 1e-9);
+    printf("%9.1f %-8s", s.rate[n - 1] * 1e-9, row->unit); /* sorted by now: the best */
+    if (has_path) printf("%6.1f%% %6.1f%%", 100 * median(s.share_wall, n), 100 * median(s.share_busy, n));
+    printf("  %s\n", row->verified ? "verified" : "WRONG");
+    fflush(stdout);
+}
+
+BENCH(fma_peak)
+{
+    for (int k = UCB_N_KERNELS - 1; k >= UCB_KERNEL_SCALAR; k--) {
+        if (k == UCB_KERNEL_AMX || !ucb_kernel_available((enum ucb_kernel)k, UCB_ARITH_FP32, NULL)) continue;
+        double rate[REPEATS];
+        for (int i = 0; i < REPEATS; i++) rate[i] = peak_rate((enum ucb_kernel)k).wall;
+        printf("%-34s %-5s %-7s %9s %9.1f ", "fma peak", "fp32", ucb_kernel_name((enum ucb_kernel)k), "",
+               median(rate, REPEATS) * 1e-9);
+        printf("%9.1f GFLOP/s\n", rate[REPEATS - 1] * 1e-9);
+    }
+}
+
+static bool wanted(const struct bench *bench, int n_args, char **args)
+{
+    for (int i = 1; i < n_args; i++)
+        if (strstr(bench->name, args[i]) != NULL) return true;
+    return n_args < 2;
+}
+
+int main(int n_args, char **args)
+{
+    struct ucb_err err;
+    bench_require(ucb_pool_open(0, &pool, &err), &err);
+    printf("%u threads; shares of the path's fp32 fma peak, measured beside each repeat: by the wall, and of the seconds\n"
+           "the processors gave us\n", ucb_pool_threads(pool));
+    printf("%-34s %-5s %-7s %9s %9s %9s %-8s%7s %7s\n", "what", "", "path", "median ms", "median", "best", "", "wall", "busy");
+    for (struct bench *b = benches; b != NULL; b = b->next)
+        if (wanted(b, n_args, args)) b->run();
+    ucb_pool_close(pool);
+    return 0;
+}
