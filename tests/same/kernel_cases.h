@@ -15,6 +15,7 @@ typedef void kernel_case_run(struct ucb_backend *backend, size_t batch, struct u
 struct kernel_case {
     const char *name;
     kernel_case_run *run;
+    size_t most_rows; /* a larger batch is the same calls again */
 };
 extern const struct kernel_case kernel_cases[];
 extern const size_t n_kernel_cases;
