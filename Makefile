@@ -10,6 +10,9 @@ endif
 VARIANT ?= release
 B := build/$(VARIANT)
 T ?= 60
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo "  $(1)	$(2)")
 JOBS ?= $(shell nproc)
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wno-psabi -Werror
@@ -30,6 +33,8 @@ ifeq ($(VARIANT),fuzz)
 CC := clang
 OPT := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 endif
+# gcc guesses which snprintf may cut; messages are meant to be cut at their buffer's end. clang has no such warning.
+WARN += $(if $(findstring clang,$(CC)),,-Wno-format-truncation)
 CFLAGS_ALL := $(BASE) $(WARN) $(ARCH) $(OPT) $(CFLAGS)
 LIBS := -lsqlite3 -lcsv -ljansson -lpcre2-8 -lutf8proc -lcrypto -ldl -lm
 
@@ -61,7 +66,8 @@ ucbench: $(B)/ucbench
 	@cmp -s $< $@ || cp $< $@
 
 $(B)/ucbench: $(B)/harness/main.o $(LIB_OBJ)
-	$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
 
 # methods/foo.c -> METHOD(foo): the file name is the registration. The same for harness/task/task_foo.c -> TASK(foo).
 $(B)/gen/methods.list: $(METHODS) $(wildcard methods)
@@ -76,7 +82,7 @@ $(B)/gen/resources.S: $(RESOURCES) scripts/resources.sh
 	@mkdir -p $(@D)
 	@sh scripts/resources.sh $(RESOURCES) > $@
 $(B)/gen/resources.o: $(B)/gen/resources.S $(RESOURCES)
-	$(CC) $(BASE) -c -o $@ $<
+	$(Q)$(CC) $(BASE) -c -o $@ $<
 
 # SHA-256 of everything the program is made from: two builds with one id are the same program.
 $(B)/gen/build_id.h: FORCE
@@ -88,11 +94,13 @@ $(B)/harness/core/build.o: $(B)/gen/build_id.h
 isa = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 $(B)/%.o: %.c | $(GEN)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(call isa,$<) $(EXTRA) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) $(call isa,$<) $(EXTRA) -c -o $@ $<
 $(B)/tests/%.o: EXTRA := -Itests -DUCB_TEST_ROOT='"$(CURDIR)"' -DUCB_TEST_PROGRAM='"$(CURDIR)/$(B)/ucbench"'
 
 $(B)/ucbench-test: $(call obj,$(TESTS)) $(LIB_OBJ)
-	$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
 
 -include $(shell find build/$(VARIANT) -name '*.d' 2>/dev/null)
 
@@ -134,12 +142,13 @@ bench: all ## measure speed: ratios to the machine's limits (minutes)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
 	@$(B)/ucbench-bench $(BENCH)
 $(B)/ucbench-bench: $(call obj,$(sort $(wildcard tests/perf/*.c))) $(LIB_OBJ)
-	$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
 
 fuzz: ## fuzz every reader for T seconds each (default 60)
 	@sh scripts/fuzz.sh $(T)
 $(B)/fuzz-%: tests/fuzz/fuzz_%.c $(LIB_OBJ)
-	$(CC) $(CFLAGS_ALL) -Itests -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	$(CC) $(CFLAGS_ALL) -Itests -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIBS)
 
 compdb: ## compile_commands.json for editors
 	@bear -- $(MAKE) --no-print-directory -B all

@@ -16,7 +16,8 @@ struct ucb_command {
     ucb_status (*run)(int n_args, char **args, struct ucb_err *err);
 };
 
-#define UCB_COMMAND_LIST(X) X(sweep) X(report) X(digest) X(export) X(list) X(info) X(doctor) X(tokenize) X(dump) X(quantize)
+#define UCB_COMMAND_LIST(X)                                                                      \
+    X(sweep) X(report) X(digest) X(export) X(list) X(info) X(doctor) X(tokenize) X(dump) X(quantize)
 #define UCB_COMMAND_DECLARE(name) extern const struct ucb_command ucb_command_##name;
 UCB_COMMAND_LIST(UCB_COMMAND_DECLARE)
 #undef UCB_COMMAND_DECLARE

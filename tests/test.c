@@ -109,9 +109,9 @@ const char *ucb_test_folder(void)
 
 const char *ucb_test_path(const char *format, ...)
 {
-    static char ring[8][4096];
+    static char ring[512][1024];
     static unsigned at;
-    char *out = ring[at++ % 8];
+    char *out = ring[at++ % 512];
     va_list args;
     va_start(args, format);
     vsnprintf(out, sizeof(ring[0]), format, args);

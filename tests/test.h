@@ -30,7 +30,7 @@ const char *ucb_test_folder(void);
 const char *ucb_test_program(void);
 /* The folder with the large shared inputs ($UCBENCH_SHARED, else ../shared), or NULL. Skip where it is absent. */
 const char *ucb_test_shared(void);
-/* printf into one of eight rotating buffers: for paths and messages. */
+/* printf into one of 512 rotating buffers of 1,024 bytes: for paths and messages. */
 const char *ucb_test_path(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #define TEST(test_name)                                                                          \

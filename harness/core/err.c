@@ -28,7 +28,7 @@ void ucb_err_prefix(struct ucb_err *err, const char *format, ...)
     int n = vsnprintf(err->text, sizeof(err->text), format, args);
     va_end(args);
     if (n < 0 || (size_t)n >= sizeof(err->text)) return;
-    snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s", old);
+    snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %.*s", (int)sizeof(old) - 1 - n, old);
 }
 
 int ucb_exit_code(ucb_status status)

@@ -1,6 +1,7 @@
 /*
  * checkpoint.h - the tensors and metadata of a model's files: safetensors (one file, or shards with an index) and
- * GGUF v2/v3, mapped, checked completely before anything is believed.
+ * GGUF v2/v3, mapped, checked completely before anything is believed. A file that is cut short later reads as zeros; the
+ * functions of model.h then answer IO. An open checkpoint may be read by any number of threads.
  */
 #ifndef UCB_MODEL_CHECKPOINT_H
 #define UCB_MODEL_CHECKPOINT_H
@@ -35,13 +36,14 @@ void ucb_checkpoint_close(struct ucb_checkpoint *checkpoint); /* NULL is fine */
 size_t ucb_checkpoint_n_tensors(const struct ucb_checkpoint *c);
 const struct ucb_tensor *ucb_checkpoint_tensor(const struct ucb_checkpoint *c, size_t index); /* in file order */
 const struct ucb_tensor *ucb_checkpoint_find(const struct ucb_checkpoint *c, const char *name); /* or NULL */
-/* All files that make it up (shards in name order): for digests and sizes. */
+/* All files that make it up (shards in name order, then their index): for digests and sizes. */
 size_t ucb_checkpoint_n_files(const struct ucb_checkpoint *c);
 const char *ucb_checkpoint_file(const struct ucb_checkpoint *c, size_t index);
 uint64_t ucb_checkpoint_file_bytes(const struct ucb_checkpoint *c, size_t index);
 bool ucb_checkpoint_is_gguf(const struct ucb_checkpoint *c);
 
 /* GGUF metadata by key; false when the key is absent or of another kind. Integers of any width, bool as 0/1. */
+bool ucb_checkpoint_has(const struct ucb_checkpoint *c, const char *key); /* of any kind */
 bool ucb_checkpoint_u64(const struct ucb_checkpoint *c, const char *key, uint64_t *value);
 bool ucb_checkpoint_f64(const struct ucb_checkpoint *c, const char *key, double *value); /* any number */
 bool ucb_checkpoint_string(const struct ucb_checkpoint *c, const char *key, const char **text, size_t *n_chars);

@@ -57,8 +57,8 @@ struct ucb_matrix {
 struct ucb_model;
 /*
  * `path` as for ucb_checkpoint_open; with safetensors, config.json lies beside. Checks every shape against the configuration
- * and refuses a configuration field that changes results and is not honoured, naming it. MISSING, CORRUPT, UNSUPPORTED, IO,
- * NOMEM.
+ * and refuses a configuration field that changes results and is not honoured, naming it. Looks at every weight: CORRUPT names
+ * tensor, row and column (from 0) of the first NaN or infinity. MISSING, CORRUPT, UNSUPPORTED, IO, NOMEM.
  */
 ucb_status ucb_model_open(const char *path, struct ucb_model **out, struct ucb_err *err);
 void ucb_model_close(struct ucb_model *model); /* NULL is fine */
@@ -67,7 +67,12 @@ const struct ucb_arch *ucb_model_arch(const struct ucb_model *model);
 struct ucb_checkpoint;
 const struct ucb_checkpoint *ucb_model_checkpoint(const struct ucb_model *model);
 const char *ucb_model_path(const struct ucb_model *model);
-/* SHA-256, hex: of the one file, or over the names and digests of several (config.json included). Computed once. */
+/* A sentence the user should see (a tied head that differs from the embedding), or NULL. */
+const char *ucb_model_warning(const struct ucb_model *model);
+/*
+ * SHA-256, hex: of the one file, or of what `sha256sum FILES` prints for several (config.json, weights, their index) in
+ * name order. Computed once; not for two threads at a time.
+ */
 ucb_status ucb_model_digest(struct ucb_model *model, const char **hex, struct ucb_err *err);
 /* All parameters (a tied head once) and the bytes of all model files (tokenizer.json not counted). */
 uint64_t ucb_model_n_parameters(const struct ucb_model *model);
@@ -76,8 +81,8 @@ uint64_t ucb_model_file_bytes(const struct ucb_model *model);
 /* The matrix of a role; `layer` is ignored for EMBED and HEAD. A tied head is the embedding's matrix. Never NULL. */
 const struct ucb_matrix *ucb_model_matrix(const struct ucb_model *model, uint32_t layer, enum ucb_role role);
 /*
- * Widens rows [row, row + n_rows) of a matrix exactly to out[n_rows][n_in]. CORRUPT names tensor, row and column of the first
- * NaN or infinity. Uses the pool (may be NULL).
+ * Widens rows [row, row + n_rows) of a matrix exactly to out[n_rows][n_in], all finite: opening has looked at every weight.
+ * USAGE for rows past the last; IO when the file was cut short meanwhile. Uses the pool (may be NULL).
  */
 ucb_status ucb_model_read_rows(const struct ucb_model *model, const struct ucb_matrix *matrix, uint32_t row,
                                uint32_t n_rows, struct ucb_pool *pool, float *out, struct ucb_err *err);

@@ -38,6 +38,7 @@ struct bench_row {
     void (*run)(void *context);
     void *context;
     bool verified;
+    bool slow;              /* a run takes many seconds: one warm-up and three repeats instead of two and fifteen */
 };
 void bench_row(const struct bench_row *row);
 

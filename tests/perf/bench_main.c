@@ -9,7 +9,7 @@
 
 #include "core/pool.h"
 
-enum { WARM_UP = 2, REPEATS = 15 };
+enum { WARM_UP = 2, REPEATS = 15, SLOW_WARM_UP = 1, SLOW_REPEATS = 3 };
 
 static struct bench *benches;
 static struct ucb_pool *pool;
@@ -103,10 +103,15 @@ struct samples {
     double seconds[REPEATS], rate[REPEATS], share_wall[REPEATS], share_busy[REPEATS];
 };
 
+static int repeats_of(const struct bench_row *row)
+{
+    return row->slow ? SLOW_REPEATS : REPEATS;
+}
+
 static void take_samples(const struct bench_row *row, struct samples *s)
 {
-    for (int i = 0; i < WARM_UP; i++) row->run(row->context);
-    for (int i = 0; i < REPEATS; i++) {
+    for (int i = 0; i < (row->slow ? SLOW_WARM_UP : WARM_UP); i++) row->run(row->context);
+    for (int i = 0; i < repeats_of(row); i++) {
         struct span peak = {INFINITY, INFINITY}, start, spent;
         if (row->kernel != UCB_KERNEL_AUTO) peak = peak_rate(row->kernel);
         start = span_now();
@@ -122,12 +127,13 @@ static void take_samples(const struct bench_row *row, struct samples *s)
 void bench_row(const struct bench_row *row)
 {
     struct samples s;
+    size_t n = (size_t)repeats_of(row);
     bool has_path = row->kernel != UCB_KERNEL_AUTO;
     take_samples(row, &s);
     printf("%-34s %-5s %-7s %9.3f %9.1f ", row->what, row->arithmetic, has_path ? ucb_kernel_name(row->kernel) : "",
-           median(s.seconds, REPEATS) * 1e3, median(s.rate, REPEATS) * 1e-9);
-    printf("%9.1f %-8s", s.rate[REPEATS - 1] * 1e-9, row->unit); /* sorted by now: the best */
-    if (has_path) printf("%6.1f%% %6.1f%%", 100 * median(s.share_wall, REPEATS), 100 * median(s.share_busy, REPEATS));
+           median(s.seconds, n) * 1e3, median(s.rate, n) * 1e-9);
+    printf("%9.1f %-8s", s.rate[n - 1] * 1e-9, row->unit); /* sorted by now: the best */
+    if (has_path) printf("%6.1f%% %6.1f%%", 100 * median(s.share_wall, n), 100 * median(s.share_busy, n));
     printf("  %s\n", row->verified ? "verified" : "WRONG");
     fflush(stdout);
 }

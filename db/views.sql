@@ -1,0 +1,43 @@
+-- views.sql - the stable views. The columns up to `message`, `detail` and `note` keep their names and order for
+-- ever; new ones come after them. Dropped and made anew whenever the schema is made or migrated.
+
+DROP VIEW IF EXISTS v_results;
+DROP VIEW IF EXISTS v_checks;
+DROP VIEW IF EXISTS v_claims;
+
+-- One row per run, cell and metric. A failed cell is one row whose metric is NULL.
+CREATE VIEW v_results AS
+SELECT run_cells.run_id, cells.build_id, cells.cell_id, cells.model, cells.method, cells.spec, cells.arithmetic,
+       sizes.bpw_nominal, sizes.bpw_matrices, sizes.bpw_model,
+       cells.task, cells.dataset, cells.n_items,
+       metrics.metric, metrics.value, metrics.ci_low, metrics.ci_high, metrics.n,
+       cells.status, cells.reason, cells.message,
+       -- since schema 1, beyond the promised columns
+       metrics.interval, metrics.note, cells.scope, cells.calib, cells.seed, cells.model_digest, cells.task_revision,
+       cells.dataset_digest, cells.weights_digest, sizes.bpw_claimed,
+       -- Only the original has files to count; a compressed model has none until it is packed.
+       CASE cells.spec WHEN 'none' THEN 8.0 * sizes.model_file_bytes / sizes.n_parameters END AS bpw_disk,
+       sizes.n_weights, sizes.n_parameters, sizes.matrices_bytes, sizes.rest_bytes,
+       sizes.codes_bytes, sizes.scales_bytes, sizes.zeros_bytes, sizes.codebook_bytes, sizes.factors_bytes,
+       sizes.tables_bytes, sizes.header_bytes, sizes.padding_bytes
+FROM cells
+JOIN run_cells USING (cell_key)
+LEFT JOIN sizes USING (cell_key)
+LEFT JOIN metrics USING (cell_key);
+
+CREATE VIEW v_checks AS
+SELECT cells.cell_id, cells.model, cells.spec, checks.check_name, checks.status, checks.detail,
+       cells.build_id, cells.task
+FROM checks JOIN cells USING (cell_key);
+
+CREATE VIEW v_claims AS
+SELECT claim_id, source, model, method, metric, claimed, measured, ci_low, ci_high, n, verdict, reason, note
+FROM claims;
+
+-- What reports show: of results that differ only in build or revision, the newest run's.
+DROP VIEW IF EXISTS v_latest;
+CREATE VIEW v_latest AS
+SELECT * FROM (
+    SELECT *, max(run_id) OVER (PARTITION BY model, scope, spec, calib, task, dataset, arithmetic, seed) AS newest
+    FROM v_results)
+WHERE run_id = newest;

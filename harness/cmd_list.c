@@ -1,0 +1,241 @@
+/*
+ * cmd_list.c - what there is: models, methods, tasks, datasets, reports, kernels, runs.
+ */
+#include "cmd.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+#include <sqlite3.h>
+
+#include "backend/backend.h"
+#include "core/resource.h"
+#include "core/text.h"
+#include "method/method.h"
+#include "model/catalog.h"
+#include "store/store.h"
+#include "task/task.h"
+
+static const char help[] =
+    "usage: ucbench list models|methods|tasks|datasets|reports|kernels|runs [--db FILE] [--json]\n"
+    "\n"
+    "  models     names that --model takes, where they come from, their licences\n"
+    "  methods    compression methods and their knobs, with defaults\n"
+    "  tasks      evaluation protocols and their knobs, with defaults\n"
+    "  datasets   data sets, files, digests, licences\n"
+    "  reports    what `ucbench report` makes\n"
+    "  kernels    kernel paths and whether this CPU runs them\n"
+    "  runs       the runs in a database (needs --db)\n";
+
+/* A list is an array of flat objects: printed as lines for people, or as it is. */
+static void add(json_t *list, json_t *entry)
+{
+    json_array_append_new(list, entry);
+}
+
+static json_t *text_or_null(const char *text)
+{
+    return text == NULL ? json_null() : json_string(text);
+}
+
+static ucb_status list_models(json_t *list)
+{
+    for (const struct ucb_catalog_model *m = ucb_catalog(); m->name != NULL; m++)
+        add(list, json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "name", m->name, "summary", m->summary, "origin", m->origin,
+                            "licence", m->licence, "sha256", text_or_null(m->sha256), "caveat", text_or_null(m->caveat)));
+    return UCB_OK;
+}
+
+static json_t *choices_json(const char *const *choices)
+{
+    json_t *list = json_array();
+    for (; choices != NULL && *choices != NULL; choices++) json_array_append_new(list, json_string(*choices));
+    return list;
+}
+
+static ucb_status list_methods(json_t *list)
+{
+    for (const struct ucb_method *const *m = ucb_methods(); *m != NULL; m++) {
+        json_t *knobs = json_array();
+        for (const struct ucb_knob *k = (*m)->knobs; k != NULL && k->name != NULL; k++)
+            json_array_append_new(knobs, k->type == UCB_KNOB_CHOICE
+                                             ? json_pack("{s:s, s:s, s:s, s:o}", "name", k->name, "default", k->fallback,
+                                                         "help", k->help, "choices", choices_json(k->choices))
+                                             : json_pack("{s:s, s:s, s:s, s:f, s:f}", "name", k->name, "default",
+                                                         k->fallback, "help", k->help, "low", k->low, "high", k->high));
+        add(list, json_pack("{s:s, s:s, s:s, s:i, s:o}", "name", (*m)->name, "summary", (*m)->summary, "source",
+                            (*m)->source, "revision", (int)(*m)->revision, "knobs", knobs));
+    }
+    return UCB_OK;
+}
+
+static ucb_status list_tasks(json_t *list)
+{
+    for (const struct ucb_task *const *t = ucb_tasks(); *t != NULL; t++) {
+        json_t *knobs = json_array();
+        for (const struct ucb_task_knob *k = (*t)->knobs; k != NULL && k->name != NULL; k++)
+            json_array_append_new(knobs, k->low > k->high
+                                             ? json_pack("{s:s, s:s, s:s, s:o}", "name", k->name, "default", k->fallback,
+                                                         "help", k->help, "choices", choices_json(k->choices))
+                                             : json_pack("{s:s, s:s, s:s, s:I, s:I}", "name", k->name, "default",
+                                                         k->fallback, "help", k->help, "low", (json_int_t)k->low, "high",
+                                                         (json_int_t)k->high));
+        add(list, json_pack("{s:s, s:s, s:s, s:i, s:s, s:o}", "name", (*t)->name, "summary", (*t)->summary, "protocol",
+                            (*t)->protocol, "revision", (int)(*t)->revision, "file", (*t)->full_file, "knobs", knobs));
+    }
+    return UCB_OK;
+}
+
+static ucb_status list_kernels(json_t *list)
+{
+    for (unsigned k = UCB_KERNEL_SCALAR; k < UCB_N_KERNELS; k++)
+        for (unsigned a = 0; a < UCB_N_ARITHS; a++) {
+            const char *why = NULL;
+            bool runs = ucb_kernel_available((enum ucb_kernel)k, (enum ucb_arithmetic)a, &why);
+            add(list, json_pack("{s:s, s:s, s:b, s:s}", "name", ucb_kernel_name((enum ucb_kernel)k), "arithmetic",
+                                ucb_arithmetic_name((enum ucb_arithmetic)a), "available", runs, "note",
+                                runs || why == NULL ? "" : why));
+        }
+    return UCB_OK;
+}
+
+/* "key = value" of an ini text; the value goes to `out`, "" when absent. */
+static void ini_value(const char *text, const char *key, char *out, size_t size)
+{
+    size_t n = strlen(key);
+    out[0] = '\0';
+    for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, key, n) != 0 || strncmp(line + n, " = ", 3) != 0) continue;
+        snprintf(out, size, "%.*s", (int)strcspn(line + n + 3, "\n"), line + n + 3);
+        return;
+    }
+}
+
+static ucb_status list_datasets(json_t *list)
+{
+    static const char *const keys[] = {"name", "description", "kind", "split", "licence", "origin", "path", "bytes", "sha256"};
+    for (const struct ucb_resource *r = ucb_resources(); r->name != NULL; r++) {
+        if (strncmp(r->name, "datasets/", 9) != 0 || strstr(r->name, "/manifest.ini") == NULL) continue;
+        json_t *entry = json_object();
+        for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+            char value[512];
+            ini_value(r->data, keys[i], value, sizeof(value));
+            json_object_set_new(entry, keys[i], json_string(value));
+        }
+        add(list, entry);
+    }
+    return UCB_OK;
+}
+
+static ucb_status list_reports(json_t *list)
+{
+    add(list, json_pack("{s:s, s:s}", "name", "table", "summary", "every cell with intervals, as text and CSV"));
+    add(list, json_pack("{s:s, s:s}", "name", "pareto", "summary", "quality against true bits per weight, as SVG, PNG and PDF"));
+    add(list, json_pack("{s:s, s:s}", "name", "html", "summary", "one self-contained page: chart, table, how to read it"));
+    return UCB_OK;
+}
+
+static ucb_status list_runs(json_t *list, const char *db, struct ucb_err *err)
+{
+    static const char sql[] = "SELECT r.run_id, r.started, substr(r.build_id, 1, 12), r.command_line, count(c.cell_id) "
+                              "FROM runs r LEFT JOIN run_cells c USING (run_id) GROUP BY r.run_id ORDER BY r.run_id";
+    struct ucb_store *store;
+    sqlite3_stmt *statement = NULL;
+    if (db == NULL) return UCB_FAIL(err, UCB_USAGE, "ucbench list runs needs --db FILE");
+    UCB_TRY(ucb_store_open(db, UCB_STORE_READ, &store, err));
+    ucb_status status = UCB_OK;
+    if (sqlite3_prepare_v2(ucb_store_db(store), sql, -1, &statement, NULL) != SQLITE_OK)
+        status = UCB_FAIL(err, UCB_CORRUPT, "%s: %s", db, sqlite3_errmsg(ucb_store_db(store)));
+    while (status == UCB_OK && sqlite3_step(statement) == SQLITE_ROW)
+        add(list, json_pack("{s:I, s:s, s:s, s:s, s:I}", "name", (json_int_t)sqlite3_column_int64(statement, 0), "started",
+                            sqlite3_column_text(statement, 1), "build", sqlite3_column_text(statement, 2), "command",
+                            sqlite3_column_text(statement, 3), "cells", (json_int_t)sqlite3_column_int64(statement, 4)));
+    sqlite3_finalize(statement);
+    ucb_store_close(store);
+    return status;
+}
+
+static void print_value(const char *key, json_t *value)
+{
+    if (json_is_null(value) || (json_is_string(value) && json_string_value(value)[0] == '\0')) return;
+    char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    printf("    %s: %s\n", key, json_is_string(value) ? json_string_value(value) : text);
+    free(text);
+}
+
+static void print_knob(json_t *knob)
+{
+    json_t *choices = json_object_get(knob, "choices");
+    printf("    %s=%s  %s", json_string_value(json_object_get(knob, "name")),
+           json_string_value(json_object_get(knob, "default")), json_string_value(json_object_get(knob, "help")));
+    for (size_t i = 0; i < json_array_size(choices); i++)
+        printf("%s%s", i == 0 ? " (" : "|", json_string_value(json_array_get(choices, i)));
+    puts(json_array_size(choices) > 0 ? ")" : "");
+}
+
+static void print_entry(json_t *entry)
+{
+    const char *key;
+    json_t *value, *name = json_object_get(entry, "name"), *summary = json_object_get(entry, "summary");
+    if (json_is_integer(name))
+        printf("%lld\n", (long long)json_integer_value(name));
+    else
+        printf("%s%s%s\n", json_string_value(name), summary != NULL ? "  -  " : "",
+               summary != NULL ? json_string_value(summary) : "");
+    json_object_foreach(entry, key, value)
+    {
+        size_t i;
+        json_t *knob;
+        if (value == name || value == summary) continue;
+        if (strcmp(key, "knobs") == 0) {
+            json_array_foreach(value, i, knob) print_knob(knob);
+        } else {
+            print_value(key, value);
+        }
+    }
+}
+
+static ucb_status make_list(const char *what, const char *db, json_t *list, struct ucb_err *err)
+{
+    static const char *const names[] = {"models", "methods", "tasks", "datasets", "reports", "kernels", "runs"};
+    char near[128];
+    if (strcmp(what, "models") == 0) return list_models(list);
+    if (strcmp(what, "methods") == 0) return list_methods(list);
+    if (strcmp(what, "tasks") == 0) return list_tasks(list);
+    if (strcmp(what, "datasets") == 0) return list_datasets(list);
+    if (strcmp(what, "reports") == 0) return list_reports(list);
+    if (strcmp(what, "kernels") == 0) return list_kernels(list);
+    if (strcmp(what, "runs") == 0) return list_runs(list, db, err);
+    ucb_text_near(what, names, sizeof(names) / sizeof(names[0]), near, sizeof(near));
+    return UCB_FAIL(err, UCB_USAGE, "ucbench list `%s`: %s", what, near);
+}
+
+static ucb_status list_main(int n_args, char **args, struct ucb_err *err)
+{
+    const char *db = NULL, *what = NULL;
+    bool as_json = false;
+    size_t n = 0;
+    const struct ucb_option options[] = {{"--db", UCB_OPTION_TEXT, .text = &db}, {"--json", UCB_OPTION_SWITCH, .on = &as_json}};
+    UCB_TRY(ucb_options_parse("list", n_args, args, options, 2, &what, &n, 1, err));
+    if (n == 0) return UCB_FAIL(err, UCB_USAGE, "ucbench list needs one of: models methods tasks datasets reports kernels runs");
+    json_t *list = json_array();
+    ucb_status status = make_list(what, db, list, err);
+    if (status == UCB_OK && as_json) {
+        json_dumpf(list, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else if (status == UCB_OK) {
+        for (size_t i = 0; i < json_array_size(list); i++) print_entry(json_array_get(list, i));
+    }
+    json_decref(list);
+    return status;
+}
+
+const struct ucb_command ucb_command_list = {
+    .name = "list",
+    .summary = "models, methods, tasks, datasets, reports, kernels, runs",
+    .help = help,
+    .run = list_main,
+};

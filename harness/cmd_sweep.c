@@ -1,0 +1,223 @@
+/*
+ * cmd_sweep.c - plan -> cells -> model files -> layer loop -> items -> statistics -> SQLite: sweep_main reads like that line.
+ */
+#include "cmd.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "core/progress.h"
+#include "core/resource.h"
+#include "core/text.h"
+#include "environment.h"
+#include "model/catalog.h"
+#include "sweep.h"
+
+enum { MAX_LIST = 256 };
+
+static const char help[] =
+    "usage: ucbench sweep [PLAN.csv] [--model M]... [--method SPEC]... [--task T]... --db FILE [options]\n"
+    "\n"
+    "Compresses models, scores them, stores every item in FILE. What is finished is not run again: run the same\n"
+    "command after a crash, or with more methods, and only the missing cells are computed.\n"
+    "\n"
+    "what to run\n"
+    "  PLAN.csv             header line with any of: model,method,bits,task,scope,arithmetic,calib,seed;\n"
+    "                       an absent column or empty field takes the values of the options below\n"
+    "  --model M            a name (`ucbench list models`), a Hugging Face folder, a .safetensors or .gguf file\n"
+    "  --method SPEC        none, nf4, hqq:bits=4,group=64, ... (`ucbench list methods`); may be repeated.\n"
+    "                       The original (none) always runs: all else is compared with it\n"
+    "  --task T             lambada:n=500, wikitext:ctx=512,half=1, ... (`ucbench list tasks`); may be repeated.\n"
+    "                       Default: lambada and wikitext:ctx=512\n"
+    "  --data DIR|mini      folder with lambada_test.jsonl and wikitext-2-raw.test.txt; default $UCBENCH_DATA,\n"
+    "                       else the mini sets inside the program\n"
+    "  --scope body|linear|all   which matrices a method may touch: the layers' (default), and the head, and the embedding\n"
+    "  --arithmetic fp32|bf16    what is computed; part of a result's identity (default fp32)\n"
+    "  --seed N             of bootstrap and random streams (default 0)\n"
+    "  --calib SPEC         calibration text, for methods that need it\n"
+    "\n"
+    "how to run it (never changes a result)\n"
+    "  --db FILE            the database; made when absent\n"
+    "  --kernel auto|scalar|avx2|avx512|amx    (default auto: the fastest this CPU has)\n"
+    "  --threads N          default: all cores      --batch N    tokens per product (default 1024)\n"
+    "  --memory BYTES       for hidden states, e.g. 4G (default: half of the machine's); the rest goes to files\n"
+    "  --cache DIR          models and spilled states (default $UCBENCH_CACHE or ~/.cache/ucbench)\n"
+    "  --resident decoded   keep a layer's weights decoded while it runs\n"
+    "  --dry-run            only list the cells and whether they are finished\n"
+    "  --quiet              no progress\n"
+    "  --json               a summary as JSON on stdout\n"
+    "\n"
+    "example\n"
+    "  ucbench sweep --model smollm2-135m --method nf4 --method hqq:bits=4,group=64 --task wikitext:ctx=512 --db r.db\n"
+    "\n"
+    "exit code: 0 all cells stored, 1 a cell failed (listed), 2 usage, 3 bad input, 4 environment\n";
+
+struct sweep_args {
+    const char *plan, *db, *data, *kernel, *threads, *batch, *memory, *cache, *resident;
+    const char *model[MAX_LIST], *method[MAX_LIST], *task[MAX_LIST], *scope[4], *arithmetic[4], *calib[4], *seed[MAX_LIST];
+    size_t n_model, n_method, n_task, n_scope, n_arithmetic, n_calib, n_seed;
+    bool dry_run, quiet, json;
+};
+
+static ucb_status parse_args(int n_args, char **args, struct sweep_args *a, struct ucb_err *err)
+{
+    size_t n_operands = 0;
+    const struct ucb_option options[] = {
+        {"--db", UCB_OPTION_TEXT, .text = &a->db},
+        {"--data", UCB_OPTION_TEXT, .text = &a->data},
+        {"--kernel", UCB_OPTION_TEXT, .text = &a->kernel},
+        {"--threads", UCB_OPTION_TEXT, .text = &a->threads},
+        {"--batch", UCB_OPTION_TEXT, .text = &a->batch},
+        {"--memory", UCB_OPTION_TEXT, .text = &a->memory},
+        {"--cache", UCB_OPTION_TEXT, .text = &a->cache},
+        {"--resident", UCB_OPTION_TEXT, .text = &a->resident},
+        {"--model", UCB_OPTION_LIST, .list = a->model, .n_list = &a->n_model, .capacity = MAX_LIST},
+        {"--method", UCB_OPTION_LIST, .list = a->method, .n_list = &a->n_method, .capacity = MAX_LIST},
+        {"--task", UCB_OPTION_LIST, .list = a->task, .n_list = &a->n_task, .capacity = MAX_LIST},
+        {"--scope", UCB_OPTION_LIST, .list = a->scope, .n_list = &a->n_scope, .capacity = 3},
+        {"--arithmetic", UCB_OPTION_LIST, .list = a->arithmetic, .n_list = &a->n_arithmetic, .capacity = 3},
+        {"--calib", UCB_OPTION_LIST, .list = a->calib, .n_list = &a->n_calib, .capacity = 1},
+        {"--seed", UCB_OPTION_LIST, .list = a->seed, .n_list = &a->n_seed, .capacity = MAX_LIST},
+        {"--dry-run", UCB_OPTION_SWITCH, .on = &a->dry_run},
+        {"--quiet", UCB_OPTION_SWITCH, .on = &a->quiet},
+        {"--json", UCB_OPTION_SWITCH, .on = &a->json},
+    };
+    UCB_TRY(ucb_options_parse("sweep", n_args, args, options, sizeof(options) / sizeof(options[0]), &a->plan, &n_operands,
+                              1, err));
+    if (a->db == NULL && !a->dry_run)
+        return UCB_FAIL(err, UCB_USAGE, "ucbench sweep needs --db FILE, the database that receives the results");
+    if (a->resident != NULL && strcmp(a->resident, "decoded") != 0)
+        return UCB_FAIL(err, strcmp(a->resident, "encoded") == 0 ? UCB_UNSUPPORTED : UCB_USAGE,
+                        "--resident %s: this build keeps a layer `decoded`", a->resident);
+    return UCB_OK;
+}
+
+static const char *or_default(const char **list, size_t *n, const char *fallback)
+{
+    if (*n == 0) list[(*n)++] = fallback;
+    return list[0];
+}
+
+static ucb_status make_plan(struct sweep_args *a, struct ucb_arena *arena, struct ucb_plan *plan, struct ucb_err *err)
+{
+    if (a->n_task == 0) {
+        a->task[a->n_task++] = "lambada";
+        a->task[a->n_task++] = "wikitext:ctx=512";
+    }
+    if (a->plan == NULL) or_default(a->method, &a->n_method, "none");
+    or_default(a->scope, &a->n_scope, "body");
+    or_default(a->arithmetic, &a->n_arithmetic, "fp32");
+    or_default(a->calib, &a->n_calib, "");
+    or_default(a->seed, &a->n_seed, "0");
+    const struct ucb_plan_defaults flags = {{a->model, a->n_model}, {a->method, a->n_method}, {a->task, a->n_task},
+                                            {a->scope, a->n_scope}, {a->arithmetic, a->n_arithmetic},
+                                            {a->calib, a->n_calib}, {a->seed, a->n_seed}};
+    return a->plan != NULL ? ucb_plan_read(a->plan, &flags, arena, plan, err) : ucb_plan_from_flags(&flags, arena, plan, err);
+}
+
+static ucb_status read_limits(const struct sweep_args *a, struct ucb_sweep_options *o, struct ucb_err *err)
+{
+    uint64_t threads = 0, batch = 1024;
+    o->memory_bytes = ucb_ram_bytes() / 2;
+    if (a->threads != NULL && (!ucb_parse_u64(a->threads, &threads) || threads == 0 || threads > 256))
+        return UCB_FAIL(err, UCB_USAGE, "--threads %s: a number from 1 to 256", a->threads);
+    if (a->batch != NULL && (!ucb_parse_u64(a->batch, &batch) || batch == 0 || batch > 1 << 20))
+        return UCB_FAIL(err, UCB_USAGE, "--batch %s: tokens per product, from 1 to 1048576", a->batch);
+    if (a->memory != NULL && !ucb_parse_bytes(a->memory, &o->memory_bytes))
+        return UCB_FAIL(err, UCB_USAGE, "--memory %s: a number of bytes, as 4G or 800M", a->memory);
+    o->kernel = UCB_KERNEL_AUTO;
+    if (a->kernel != NULL) UCB_TRY(ucb_kernel_find(a->kernel, &o->kernel, err));
+    o->batch = batch;
+    return ucb_pool_open((unsigned)threads, &o->pool, err);
+}
+
+static const char *data_folder(const struct sweep_args *a)
+{
+    const char *variable = getenv("UCBENCH_DATA");
+    if (a->data != NULL) return a->data;
+    return variable != NULL && *variable != '\0' ? variable : "mini";
+}
+
+static ucb_status begin_run(struct ucb_sweep_options *o, int n_args, char **args, struct ucb_err *err)
+{
+    struct ucb_text line = {0};
+    for (int i = 0; i < n_args; i++) ucb_text_add(&line, "%s%s", i == 0 ? "ucbench " : " ", args[i]);
+    json_t *environment = ucb_environment();
+    char *text = environment == NULL ? NULL : json_dumps(environment, JSON_COMPACT);
+    struct ucb_run_info info = {ucb_build_id(), ucb_text_get(&line), text == NULL ? "{}" : text};
+    ucb_status status = ucb_store_begin_run(o->store, &info, &o->run_id, err);
+    free(text);
+    json_decref(environment);
+    ucb_text_free(&line);
+    return status;
+}
+
+static void print_summary(const struct sweep_args *a, const struct ucb_sweep_counts *c, int64_t run_id)
+{
+    if (a->json) {
+        printf("{\"run_id\": %lld, \"cells\": %zu, \"new\": %zu, \"finished_before\": %zu, \"failed\": %zu}\n",
+               (long long)run_id, c->n_cells, c->n_new, c->n_finished_before, c->n_failed);
+        return;
+    }
+    if (a->dry_run) {
+        printf("%zu cells, %zu finished, %zu to do\n", c->n_cells, c->n_finished_before, c->n_cells - c->n_finished_before);
+        return;
+    }
+    printf("run %lld: %zu cells, %zu new, %zu finished before, %zu failed\n", (long long)run_id, c->n_cells, c->n_new,
+           c->n_finished_before, c->n_failed);
+    printf("next: ucbench report table --db %s --out DIR\n", a->db);
+}
+
+/* The store is opened for a dry run only when it is there: a dry run writes nothing. */
+static ucb_status open_store(const struct sweep_args *a, struct ucb_sweep_options *o, int n_args, char **args,
+                             struct ucb_err *err)
+{
+    if (a->dry_run && a->db == NULL) return UCB_OK;
+    enum ucb_store_mode mode = a->dry_run ? UCB_STORE_READ : UCB_STORE_WRITE;
+    ucb_status status = ucb_store_open(a->db, mode, &o->store, err);
+    if (a->dry_run && status == UCB_MISSING) return UCB_OK;
+    UCB_TRY(status);
+    return a->dry_run ? UCB_OK : begin_run(o, n_args, args, err);
+}
+
+static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
+{
+    static struct sweep_args a;
+    struct ucb_sweep_options options = {0};
+    struct ucb_sweep_counts counts;
+    struct ucb_plan plan;
+    struct ucb_arena arena;
+    char cache[4000];
+    ucb_status status;
+    ucb_arena_init(&arena);
+    UCB_TRY_OUT(parse_args(n_args, args, &a, err));
+    UCB_TRY_OUT(make_plan(&a, &arena, &plan, err));
+    UCB_TRY_OUT(read_limits(&a, &options, err));
+    UCB_TRY_OUT(ucb_cache_folder(a.cache, cache, sizeof(cache), err));
+    ucb_progress_quiet(a.quiet);
+    options.data = data_folder(&a);
+    options.cache = cache;
+    options.dry_run = a.dry_run;
+    UCB_TRY_OUT(open_store(&a, &options, n_args, args, err));
+    UCB_TRY_OUT(ucb_sweep_run(&plan, &options, &counts, err));
+    if (!a.dry_run) UCB_TRY_OUT(ucb_store_end_run(options.store, options.run_id, err));
+    print_summary(&a, &counts, options.run_id);
+    if (counts.n_failed > 0)
+        status = UCB_FAIL(err, UCB_NO, "%zu of %zu cells failed; each is a row with its message", counts.n_failed,
+                          counts.n_cells);
+out:
+    ucb_store_close(options.store);
+    ucb_pool_close(options.pool);
+    ucb_arena_free(&arena);
+    return status;
+}
+
+const struct ucb_command ucb_command_sweep = {
+    .name = "sweep",
+    .summary = "compress, score and store: models x methods x tasks",
+    .help = help,
+    .run = sweep_main,
+};

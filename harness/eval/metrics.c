@@ -1,0 +1,485 @@
+/*
+ * metrics.c - from per-item scores to the numbers that are printed, each with its interval.
+ *
+ *   samples -> tally of each document -> columns (one double per document) -> ratio of two column sums -> metric
+ *
+ * Every metric but the percentiles of KLD and the counts of flips is a ratio of two sums over documents, so one table
+ * of columns serves the linearised intervals, the Wilson intervals and the bootstrap. Documents stand in ascending
+ * order of their index and those without items are left out: the order of windows does not matter.
+ *
+ * One rule gives a rate its interval: Wilson over documents where each is a single verdict (it holds exactly one trial,
+ * or all trials of all documents agree), else the clustered t, because Wilson takes trials for independent and the
+ * tokens of a document are not. docs/metrics.md has the definitions.
+ */
+#include "eval/metrics.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/pcg.h"
+#include "stats/bootstrap.h"
+#include "stats/cluster.h"
+#include "stats/proportion.h"
+#include "stats/quantile.h"
+#include "stats/sum.h"
+
+enum column {
+    TOKENS, ITEMS, WORDS, BYTES,         /* what is averaged over */
+    TOP10_SLOTS,                         /* ten per token: where an overlap of top tens counts */
+    NLL, NLL_GAP, KLD, EAR,              /* NLL_GAP: the cell's less the reference's */
+    T1_GT, T10_GT, CORRECT, T1_GT_LAST, T10_GT_LAST,
+    T1_AGREE, T10_AGREE, T10_OVERLAP, T1_AGREE_LAST,
+    REFERENCE_T1_GT, REFERENCE_T10_GT, REFERENCE_CORRECT,
+    LOST, WON, WON_LESS_LOST,
+    N_COLUMNS
+};
+
+/* Column sums of one document. Counts go through the same compensated sum, where they stay exact. */
+struct tally {
+    struct ucb_sum column[N_COLUMNS];
+};
+
+/* One computation: its inputs, the columns, and the list that grows. */
+struct metrics_run {
+    const struct ucb_task *task;
+    const struct ucb_samples *cell, *reference;
+    const char *task_spec;
+    uint64_t seed;
+    struct ucb_arena *arena;
+    double *columns[N_COLUMNS]; /* n_documents values each */
+    size_t n_documents;         /* with items */
+    struct ucb_metric *out;
+    size_t n_out;
+    struct ucb_err *err;
+};
+
+static ucb_status no_memory(struct metrics_run *run, const char *what)
+{
+    return UCB_FAIL(run->err, UCB_NOMEM, "no memory for %s of %zu items; try a smaller --memory or fewer items", what,
+                    run->cell->n);
+}
+
+/* ---- samples to columns ---- */
+
+static ucb_status check_cell(const struct ucb_task *task, const struct ucb_samples *cell, struct ucb_err *err)
+{
+    if (cell->n == 0) return UCB_FAIL(err, UCB_USAGE, "%s: no items; a metric needs at least one", task->name);
+    if (task->ppl_unit == UCB_PPL_PER_WORD && cell->documents == NULL)
+        return UCB_FAIL(err, UCB_USAGE, "%s: perplexity per word needs the documents' word counts", task->name);
+    for (size_t i = 0; i < cell->n; i++) {
+        if (cell->samples[i].n_tokens == 0)
+            return UCB_FAIL(err, UCB_USAGE, "%s: item %zu has no scored token", task->name, i);
+        if (cell->documents != NULL && cell->document[i] >= cell->n_documents)
+            return UCB_FAIL(err, UCB_USAGE, "%s: item %zu belongs to document %u of %zu", task->name, i,
+                            cell->document[i], cell->n_documents);
+    }
+    return UCB_OK;
+}
+
+static ucb_status check_pair(const struct ucb_task *task, const struct ucb_samples *cell,
+                             const struct ucb_samples *reference, struct ucb_err *err)
+{
+    if (cell->n != reference->n)
+        return UCB_FAIL(err, UCB_USAGE, "%s: %zu items, but its reference has %zu; score both on the same items",
+                        task->name, cell->n, reference->n);
+    for (size_t i = 0; i < cell->n; i++) {
+        const struct ucb_sample *ours = &cell->samples[i], *theirs = &reference->samples[i];
+        if (ours->n_tokens != theirs->n_tokens || cell->document[i] != reference->document[i])
+            return UCB_FAIL(err, UCB_USAGE,
+                            "%s: item %zu is %u tokens of document %u, but %u tokens of document %u in its reference",
+                            task->name, i, ours->n_tokens, cell->document[i], theirs->n_tokens,
+                            reference->document[i]);
+        if (ours->kld == NULL)
+            return UCB_FAIL(err, UCB_USAGE, "%s: item %zu has a reference but no KLD values", task->name, i);
+    }
+    return UCB_OK;
+}
+
+static void add(struct tally *tally, enum column column, double x)
+{
+    ucb_sum_add(&tally->column[column], x);
+}
+
+static void add_cell(struct tally *tally, const struct ucb_sample *sample)
+{
+    add(tally, ITEMS, 1);
+    add(tally, TOKENS, sample->n_tokens);
+    add(tally, TOP10_SLOTS, 10.0 * sample->n_tokens);
+    add(tally, NLL, -sample->sum_logp);
+    add(tally, T1_GT, sample->t1_gt_hits);
+    add(tally, T10_GT, sample->t10_gt_hits);
+    add(tally, CORRECT, sample->target_correct);
+    add(tally, T1_GT_LAST, sample->last_t1_gt);
+    add(tally, T10_GT_LAST, sample->last_t10_gt);
+}
+
+static void add_comparison(struct tally *tally, const struct ucb_sample *sample, const struct ucb_sample *reference)
+{
+    bool was = reference->target_correct != 0, is = sample->target_correct != 0;
+    add(tally, NLL_GAP, reference->sum_logp - sample->sum_logp);
+    add(tally, KLD, sample->kld_sum);
+    add(tally, EAR, sample->ear_sum);
+    add(tally, T1_AGREE, sample->t1_agree_hits);
+    add(tally, T10_AGREE, sample->t10_agree_hits);
+    add(tally, T10_OVERLAP, sample->t10_overlap_sum);
+    add(tally, T1_AGREE_LAST, sample->last_t1_agree);
+    add(tally, REFERENCE_T1_GT, reference->t1_gt_hits);
+    add(tally, REFERENCE_T10_GT, reference->t10_gt_hits);
+    add(tally, REFERENCE_CORRECT, reference->target_correct);
+    add(tally, LOST, was && !is);
+    add(tally, WON, !was && is);
+    add(tally, WON_LESS_LOST, (double)is - (double)was);
+}
+
+static struct tally *tally_documents(struct metrics_run *run, size_t *n_tallies)
+{
+    const struct ucb_samples *cell = run->cell;
+    uint32_t last = 0;
+    for (size_t i = 0; i < cell->n; i++) last = cell->document[i] > last ? cell->document[i] : last;
+    *n_tallies = (size_t)last + 1;
+    struct tally *tallies = UCB_NEW(run->arena, struct tally, *n_tallies);
+    for (size_t i = 0; tallies != NULL && i < cell->n; i++) {
+        struct tally *tally = &tallies[cell->document[i]];
+        add_cell(tally, &cell->samples[i]);
+        if (run->reference != NULL) add_comparison(tally, &cell->samples[i], &run->reference->samples[i]);
+    }
+    return tallies;
+}
+
+static void fill_columns(struct metrics_run *run, const struct tally *tallies, size_t n_tallies)
+{
+    size_t row = 0;
+    for (size_t d = 0; d < n_tallies; d++) {
+        if (ucb_sum_value(&tallies[d].column[ITEMS]) == 0) continue;
+        for (int k = 0; k < N_COLUMNS; k++) run->columns[k][row] = ucb_sum_value(&tallies[d].column[k]);
+        if (run->cell->documents != NULL) {
+            run->columns[WORDS][row] = (double)run->cell->documents[d].n_words;
+            run->columns[BYTES][row] = (double)run->cell->documents[d].n_bytes;
+        }
+        row++;
+    }
+    run->n_documents = row;
+}
+
+static ucb_status make_columns(struct metrics_run *run)
+{
+    size_t n_tallies;
+    struct tally *tallies = tally_documents(run, &n_tallies);
+    if (tallies == NULL) return no_memory(run, "the document sums");
+    for (int k = 0; k < N_COLUMNS; k++) {
+        run->columns[k] = UCB_NEW(run->arena, double, n_tallies);
+        if (run->columns[k] == NULL) return no_memory(run, "the document sums");
+    }
+    fill_columns(run, tallies, n_tallies);
+    return UCB_OK;
+}
+
+/* ---- one metric ---- */
+
+static void put(struct metrics_run *run, const char *name, struct ucb_estimate e, uint64_t n, const char *interval)
+{
+    assert(run->n_out < UCB_MAX_METRICS);
+    bool open = isnan(e.low) || isnan(e.high);
+    run->out[run->n_out++] = (struct ucb_metric){
+        .name = name,
+        .value = e.value,
+        .low = open ? NAN : e.low,
+        .high = open ? NAN : e.high,
+        .n = n,
+        .interval = open ? "none" : interval,
+    };
+}
+
+static void put_number(struct metrics_run *run, const char *name, double value, uint64_t n)
+{
+    put(run, name, (struct ucb_estimate){value, NAN, NAN}, n, "none");
+}
+
+static ucb_status estimate(struct metrics_run *run, enum column total, enum column weight, struct ucb_estimate *out)
+{
+    return ucb_cluster_ratio(run->columns[total], run->columns[weight], run->n_documents, UCB_CONFIDENCE, out,
+                             run->err);
+}
+
+static ucb_status put_mean(struct metrics_run *run, const char *name, enum column total, enum column weight)
+{
+    struct ucb_estimate e;
+    UCB_TRY(estimate(run, total, weight, &e));
+    put(run, name, e, run->n_documents, "t-cluster");
+    return UCB_OK;
+}
+
+static ucb_status put_exp_mean(struct metrics_run *run, const char *name, enum column total, enum column weight)
+{
+    struct ucb_estimate e;
+    UCB_TRY(estimate(run, total, weight, &e));
+    put(run, name, ucb_estimate_exp(e), run->n_documents, "t-cluster");
+    return UCB_OK;
+}
+
+static double total_of(const struct metrics_run *run, enum column column)
+{
+    return ucb_sum_of(run->columns[column], run->n_documents);
+}
+
+static bool one_trial_each(const struct metrics_run *run, enum column trials)
+{
+    for (size_t i = 0; i < run->n_documents; i++)
+        if (run->columns[trials][i] != 1) return false;
+    return true;
+}
+
+static ucb_status put_wilson(struct metrics_run *run, const char *name, uint64_t n_hits)
+{
+    struct ucb_estimate e;
+    UCB_TRY(ucb_wilson(n_hits, run->n_documents, UCB_CONFIDENCE, &e, run->err));
+    put(run, name, e, run->n_documents, "wilson");
+    return UCB_OK;
+}
+
+static ucb_status put_rate(struct metrics_run *run, const char *name, enum column hits, enum column trials)
+{
+    struct ucb_estimate e;
+    double n_hits = total_of(run, hits), n_trials = total_of(run, trials);
+    if (one_trial_each(run, trials)) return put_wilson(run, name, (uint64_t)n_hits);
+    /* No document deviates: the clustered error is 0 and would claim certainty. Each document is one verdict. */
+    if (n_hits == 0) return put_wilson(run, name, 0);
+    if (n_hits == n_trials) return put_wilson(run, name, run->n_documents);
+
+    UCB_TRY(estimate(run, hits, trials, &e));
+    if (!isnan(e.low)) e.low = fmax(e.low, 0);
+    if (!isnan(e.high)) e.high = fmin(e.high, 1);
+    put(run, name, e, run->n_documents, "t-cluster");
+    return UCB_OK;
+}
+
+/* ---- the cell by itself ---- */
+
+static enum column ppl_weight(const struct ucb_task *task)
+{
+    switch (task->ppl_unit) {
+    case UCB_PPL_PER_TOKEN: return TOKENS;
+    case UCB_PPL_PER_PASSAGE: return ITEMS;
+    case UCB_PPL_PER_WORD: return WORDS;
+    }
+    return TOKENS;
+}
+
+static ucb_status put_bits_per_byte(struct metrics_run *run)
+{
+    static const double BITS_PER_NAT = 0x1.71547652b82fep+0; /* 1 / log(2) */
+    struct ucb_estimate e;
+    UCB_TRY(estimate(run, NLL, BYTES, &e));
+    e = (struct ucb_estimate){e.value * BITS_PER_NAT, e.low * BITS_PER_NAT, e.high * BITS_PER_NAT};
+    put(run, "bits_per_byte", e, run->n_documents, "t-cluster");
+    return UCB_OK;
+}
+
+static ucb_status put_perplexities(struct metrics_run *run)
+{
+    UCB_TRY(put_exp_mean(run, "ppl", NLL, ppl_weight(run->task)));
+    if (run->task->ppl_unit != UCB_PPL_PER_WORD) return UCB_OK;
+    UCB_TRY(put_exp_mean(run, "byte_ppl", NLL, BYTES));
+    UCB_TRY(put_bits_per_byte(run));
+    return put_exp_mean(run, "token_ppl", NLL, TOKENS);
+}
+
+static ucb_status put_own(struct metrics_run *run)
+{
+    UCB_TRY(put_perplexities(run));
+    UCB_TRY(put_rate(run, "t1_gt", T1_GT, TOKENS));
+    UCB_TRY(put_rate(run, "t10_gt", T10_GT, TOKENS));
+    if (!run->task->has_accuracy) return UCB_OK;
+    UCB_TRY(put_rate(run, "accuracy", CORRECT, ITEMS));
+    UCB_TRY(put_rate(run, "t1_gt_last", T1_GT_LAST, ITEMS));
+    return put_rate(run, "t10_gt_last", T10_GT_LAST, ITEMS);
+}
+
+/* ---- the cell against its reference ---- */
+
+static ucb_status put_agreement(struct metrics_run *run)
+{
+    UCB_TRY(put_rate(run, "t1_agree", T1_AGREE, TOKENS));
+    UCB_TRY(put_rate(run, "t10_agree", T10_AGREE, TOKENS));
+    UCB_TRY(put_rate(run, "t10_overlap", T10_OVERLAP, TOP10_SLOTS));
+    if (run->task->has_accuracy) UCB_TRY(put_rate(run, "t1_agree_last", T1_AGREE_LAST, ITEMS));
+    UCB_TRY(put_mean(run, "kld_mean", KLD, TOKENS));
+    return put_mean(run, "ear", EAR, TOKENS);
+}
+
+/* All items' KLD values in one list, ascending; *n_values 0 when one is NaN and has no rank. */
+static double *sorted_kld(struct metrics_run *run, size_t *n_values)
+{
+    size_t n = 0;
+    bool defined = true;
+    for (size_t i = 0; i < run->cell->n; i++) n += run->cell->samples[i].n_tokens;
+    double *values = UCB_NEW(run->arena, double, n);
+    if (values == NULL) return NULL;
+    n = 0;
+    for (size_t i = 0; i < run->cell->n; i++) {
+        const struct ucb_sample *sample = &run->cell->samples[i];
+        for (uint32_t t = 0; t < sample->n_tokens; t++) {
+            defined = defined && !isnan(sample->kld[t]);
+            values[n++] = sample->kld[t];
+        }
+    }
+    if (defined) ucb_sort(values, n);
+    *n_values = defined ? n : 0;
+    return values;
+}
+
+static ucb_status put_kld_quantiles(struct metrics_run *run)
+{
+    static const struct {
+        const char *name;
+        double p;
+    } wanted[] = {{"kld_p50", 0.5},  {"kld_p90", 0.9},    {"kld_p95", 0.95},
+                  {"kld_p99", 0.99}, {"kld_p999", 0.999}, {"kld_max", 1}};
+    size_t n;
+    double *values = sorted_kld(run, &n);
+    if (values == NULL) return no_memory(run, "the KLD values");
+    for (size_t k = 0; k < sizeof(wanted) / sizeof(wanted[0]); k++)
+        put_number(run, wanted[k].name, n == 0 ? NAN : ucb_quantile_sorted(values, n, wanted[k].p),
+                   (uint64_t)total_of(run, TOKENS));
+    return UCB_OK;
+}
+
+/* McNemar and Newcombe take items for independent, so they speak only where each item is its own document. */
+static ucb_status put_flips(struct metrics_run *run)
+{
+    uint64_t lost = (uint64_t)total_of(run, LOST), won = (uint64_t)total_of(run, WON), n = run->cell->n;
+    uint64_t before = (uint64_t)total_of(run, REFERENCE_CORRECT);
+    put_number(run, "flips_lost", (double)lost, n);
+    put_number(run, "flips_won", (double)won, n);
+    if (!one_trial_each(run, ITEMS)) return put_mean(run, "accuracy_difference", WON_LESS_LOST, ITEMS);
+
+    struct ucb_paired_counts counts = {before - lost, lost, won, n - before - won};
+    struct ucb_estimate e;
+    UCB_TRY(ucb_newcombe(&counts, UCB_CONFIDENCE, &e, run->err));
+    put(run, "accuracy_difference", e, n, "newcombe");
+    struct ucb_mcnemar test = ucb_mcnemar_test(lost, won);
+    put_number(run, "mcnemar_p", test.p, n);
+    put_number(run, "mcnemar_mid_p", test.mid_p, n);
+    put_number(run, "mcnemar_worse_p", test.worse_p, n);
+    return UCB_OK;
+}
+
+/* ---- resampled intervals ---- */
+
+enum { LOG_RATIO, RETENTION, T1_RET, T10_RET }; /* the places in a row; LOG_RATIO is the gap of mean NLLs */
+
+struct resamples {
+    struct ucb_bootstrap_row *rows; /* one per document */
+    double *replicates;
+};
+
+static void fill_rows(const struct metrics_run *run, struct ucb_bootstrap_row *rows)
+{
+    const double *weight = run->columns[ppl_weight(run->task)];
+    for (size_t i = 0; i < run->n_documents; i++) {
+        rows[i] = (struct ucb_bootstrap_row){
+            .above = {[LOG_RATIO] = run->columns[NLL_GAP][i], [RETENTION] = run->columns[CORRECT][i],
+                      [T1_RET] = run->columns[T1_GT][i], [T10_RET] = run->columns[T10_GT][i]},
+            .below = {[LOG_RATIO] = weight[i], [RETENTION] = run->columns[REFERENCE_CORRECT][i],
+                      [T1_RET] = run->columns[REFERENCE_T1_GT][i], [T10_RET] = run->columns[REFERENCE_T10_GT][i]},
+        };
+    }
+}
+
+static ucb_status resample(struct metrics_run *run, struct resamples *out)
+{
+    struct ucb_pcg stream;
+    size_t n = run->n_documents;
+    const char *name = ucb_arena_printf(run->arena, "%s bootstrap", run->task_spec);
+    uint32_t *counts = UCB_NEW(run->arena, uint32_t, n);
+    out->rows = UCB_NEW(run->arena, struct ucb_bootstrap_row, n);
+    out->replicates = UCB_NEW(run->arena, double, (size_t)UCB_BOOTSTRAP_RATIOS * UCB_BOOTSTRAP_REPLICATES);
+    if (name == NULL || counts == NULL || out->rows == NULL || out->replicates == NULL)
+        return no_memory(run, "the bootstrap");
+    fill_rows(run, out->rows);
+    ucb_pcg_named(&stream, run->seed, name);
+    ucb_bootstrap_draw(out->rows, n, UCB_BOOTSTRAP_REPLICATES, &stream, counts, out->replicates);
+    return UCB_OK;
+}
+
+/* A ratio to the reference's rate; absent where that rate is 0, for there is then nothing to retain. */
+static void put_retained(struct metrics_run *run, const char *name, const struct resamples *drawn, size_t k)
+{
+    double value = ucb_bootstrap_value(drawn->rows, run->n_documents, k);
+    if (isnan(value)) return;
+    struct ucb_estimate e = {value, NAN, NAN};
+    if (run->n_documents > 1)
+        e = ucb_bootstrap_percentile(value, &drawn->replicates[k * UCB_BOOTSTRAP_REPLICATES], UCB_BOOTSTRAP_REPLICATES,
+                                     UCB_CONFIDENCE);
+    put(run, name, e, run->n_documents, "bootstrap");
+}
+
+/*
+ * By how much of the linearised width the farther end moves when it is resampled: where that exceeds a tenth, a report
+ * says so beside the ratio (spec/statistics.md). Absent where either has no interval.
+ */
+static void put_interval_gap(struct metrics_run *run, struct ucb_estimate linearised, struct ucb_estimate resampled)
+{
+    double width = linearised.high - linearised.low;
+    double gap = fmax(fabs(linearised.low - resampled.low), fabs(linearised.high - resampled.high));
+    if (isnan(width) || isnan(gap)) return;
+    put_number(run, "ppl_ratio_interval_gap", gap == 0 ? 0 : gap / width, run->n_documents);
+}
+
+/* The perplexity ratio again with resampled ends, formed on the log scale where the ratio is a mean. */
+static void put_ratio_resampled(struct metrics_run *run, const struct resamples *drawn, struct ucb_estimate linearised)
+{
+    double *replicates = &drawn->replicates[(size_t)LOG_RATIO * UCB_BOOTSTRAP_REPLICATES];
+    double value = ucb_bootstrap_value(drawn->rows, run->n_documents, LOG_RATIO);
+    struct ucb_estimate percentile = {value, NAN, NAN}, bca = percentile;
+    if (run->n_documents > 1) {
+        double acceleration = ucb_bootstrap_acceleration(drawn->rows, run->n_documents, LOG_RATIO);
+        percentile = ucb_bootstrap_percentile(value, replicates, UCB_BOOTSTRAP_REPLICATES, UCB_CONFIDENCE);
+        bca = ucb_bootstrap_bca(value, acceleration, replicates, UCB_BOOTSTRAP_REPLICATES, UCB_CONFIDENCE);
+    }
+    bca = ucb_estimate_exp(bca);
+    put(run, "ppl_ratio_bootstrap", bca, run->n_documents, "bca");
+    put(run, "ppl_ratio_percentile", ucb_estimate_exp(percentile), run->n_documents, "bootstrap");
+    put_interval_gap(run, linearised, bca);
+}
+
+static ucb_status put_ratio(struct metrics_run *run, const struct resamples *drawn)
+{
+    struct ucb_estimate e;
+    UCB_TRY(estimate(run, NLL_GAP, ppl_weight(run->task), &e));
+    e = ucb_estimate_exp(e);
+    put(run, "ppl_ratio", e, run->n_documents, "t-cluster");
+    put_ratio_resampled(run, drawn, e);
+    return UCB_OK;
+}
+
+static ucb_status put_compared(struct metrics_run *run)
+{
+    struct resamples drawn;
+    UCB_TRY(resample(run, &drawn));
+    UCB_TRY(put_ratio(run, &drawn));
+    if (run->task->has_accuracy) put_retained(run, "retention", &drawn, RETENTION);
+    put_retained(run, "t1_ret", &drawn, T1_RET);
+    put_retained(run, "t10_ret", &drawn, T10_RET);
+    UCB_TRY(put_agreement(run));
+    UCB_TRY(put_kld_quantiles(run));
+    return run->task->has_accuracy ? put_flips(run) : UCB_OK;
+}
+
+ucb_status ucb_metrics_compute(const struct ucb_task *task, const char *task_spec, const struct ucb_samples *cell,
+                               const struct ucb_samples *reference, uint64_t seed, struct ucb_arena *arena,
+                               struct ucb_metric *out, size_t *n_out, struct ucb_err *err)
+{
+    struct metrics_run run = {
+        .task = task, .cell = cell, .reference = reference, .task_spec = task_spec, .seed = seed,
+        .arena = arena, .out = out, .err = err,
+    };
+    UCB_TRY(check_cell(task, cell, err));
+    if (reference != NULL) UCB_TRY(check_pair(task, cell, reference, err));
+    UCB_TRY(make_columns(&run));
+    UCB_TRY(put_own(&run));
+    if (reference != NULL) UCB_TRY(put_compared(&run));
+    *n_out = run.n_out;
+    return UCB_OK;
+}

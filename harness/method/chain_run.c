@@ -1,0 +1,345 @@
+/*
+ * chain_run.c - runs a chain on one matrix: encode to one payload, decode from nothing but
+ * that payload.
+ *
+ * Payload: for n stages, n - 1 lengths (u64), then the n stage payloads; a single stage has
+ * no header at all. A later stage sees the decode of the stages before it, made from their
+ * bytes, exactly as a reader will see it.
+ *
+ * The merged decode is rounded once to the deployed dtype. What that rounding must not do
+ * is make an infinity: such a weight would poison every logit after it, so it is an error
+ * that names row and column.
+ */
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/clones.h"
+#include "method/chain.h"
+#include "method/chain_internal.h"
+#include "method/lanes.h"
+#include "method/payload.h"
+
+enum { CHUNK_WEIGHTS = 1 << 16 };
+
+/* True when all n values are finite. */
+UCB_CLONES static bool all_finite(const float *w, size_t n)
+{
+    ucb_i32x16 bad = {0};
+    for (size_t i = 0; i < n; i += UCB_LANES)
+        bad |= ((ucb_i32x16)ucb_lanes_load_some(w + i, n - i) & 0x7fffffff) >= 0x7f800000;
+    for (int i = 0; i < UCB_LANES; i++)
+        if (bad[i]) return false;
+    return true;
+}
+
+UCB_CLONES static void round_f16(float *w, size_t n)
+{
+    for (size_t i = 0; i < n; i += UCB_LANES)
+        ucb_lanes_store_some(w + i, ucb_lanes_f16_round(ucb_lanes_load_some(w + i, n - i)),
+                             n - i);
+}
+
+UCB_CLONES static void round_bf16(float *w, size_t n)
+{
+    for (size_t i = 0; i < n; i += UCB_LANES)
+        ucb_lanes_store_some(w + i, ucb_lanes_bf16_round(ucb_lanes_load_some(w + i, n - i)),
+                             n - i);
+}
+
+static uint32_t chunk_rows(const struct ucb_matrix *matrix)
+{
+    return matrix->n_in >= CHUNK_WEIGHTS ? 1 : CHUNK_WEIGHTS / matrix->n_in;
+}
+
+static size_t count_chunks(const struct ucb_matrix *matrix)
+{
+    return ((size_t)matrix->n_out + chunk_rows(matrix) - 1) / chunk_rows(matrix);
+}
+
+/* A pass over the rows of w that marks chunks holding a NaN or an infinity. */
+struct finite_run {
+    const struct ucb_matrix *matrix;
+    const float *w;
+    bool *bad; /* by chunk */
+};
+
+static void check_chunk(void *context, size_t chunk)
+{
+    struct finite_run *run = context;
+    size_t row = chunk * chunk_rows(run->matrix), n_rows = run->matrix->n_out - row;
+    if (n_rows > chunk_rows(run->matrix)) n_rows = chunk_rows(run->matrix);
+    run->bad[chunk] =
+        !all_finite(run->w + row * run->matrix->n_in, n_rows * run->matrix->n_in);
+}
+
+static bool *new_marks(const struct ucb_matrix *matrix, struct ucb_arena *scratch,
+                       struct ucb_err *err)
+{
+    bool *bad = UCB_NEW(scratch, bool, count_chunks(matrix));
+    if (bad == NULL) UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its marks", matrix->name);
+    return bad;
+}
+
+/* The first weight that is not finite, in row order, or the number of weights. */
+static size_t first_bad(const struct ucb_matrix *matrix, const float *w, const bool *bad)
+{
+    size_t n = ucb_matrix_weights(matrix), step = (size_t)chunk_rows(matrix) * matrix->n_in;
+    for (size_t chunk = 0; chunk < count_chunks(matrix); chunk++) {
+        if (!bad[chunk]) continue;
+        size_t i = chunk * step;
+        while (isfinite(w[i])) i++;
+        return i;
+    }
+    return n;
+}
+
+static ucb_status check_source(const struct ucb_chain_context *context,
+                               const struct ucb_source *src, struct ucb_err *err)
+{
+    const struct ucb_matrix *matrix = src->matrix;
+    if (matrix->n_out == 0 || matrix->n_in == 0)
+        return UCB_FAIL(
+            err, UCB_USAGE,
+            "%s: %u x %u weights; a matrix needs one row and one column at least",
+            matrix->name, matrix->n_out, matrix->n_in);
+    struct finite_run run = {matrix, src->w, new_marks(matrix, context->scratch, err)};
+    if (run.bad == NULL) return UCB_NOMEM;
+    ucb_parallel_for(context->pool, count_chunks(matrix), check_chunk, &run);
+    size_t at = first_bad(matrix, src->w, run.bad), n = ucb_matrix_weights(matrix);
+    ucb_arena_reset(context->scratch);
+    if (at == n) return UCB_OK;
+    return UCB_FAIL(err, UCB_CORRUPT,
+                    "%s: the weight in row %zu, column %zu is %g; weights must be finite "
+                    "before they are "
+                    "compressed",
+                    matrix->name, at / matrix->n_in, at % matrix->n_in, (double)src->w[at]);
+}
+
+/* Everything of a job but the matrix is fixed by the context; the random stream is named
+ * after all of it. */
+static ucb_status start_job(const struct ucb_stage *stage,
+                            const struct ucb_chain_context *context,
+                            const struct ucb_matrix *matrix, struct ucb_job *job,
+                            struct ucb_err *err)
+{
+    *job = ucb_stage_job(stage);
+    job->arena = context->arena;
+    job->scratch = context->scratch;
+    job->pool = context->pool;
+    const char *name =
+        ucb_arena_printf(context->scratch, "%s/%s/%s",
+                         context->model_digest == NULL ? "" : context->model_digest,
+                         matrix->name, stage->method->name);
+    if (name == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a stream's name", matrix->name);
+    ucb_pcg_named(&job->random, context->seed, name);
+    ucb_arena_reset(context->scratch);
+    return UCB_OK;
+}
+
+static ucb_status open_stage(const struct ucb_stage *stage,
+                             const struct ucb_chain_context *context,
+                             const struct ucb_matrix *matrix, const uint8_t *bytes,
+                             size_t n_bytes, void **state, struct ucb_job *job,
+                             struct ucb_err *err)
+{
+    struct ucb_reader in = {bytes, n_bytes, 0};
+    UCB_TRY(start_job(stage, context, matrix, job, err));
+    *state = ucb_arena_alloc(context->arena, stage->method->state_bytes(job, matrix));
+    if (*state == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory to decode %s", matrix->name,
+                        stage->method->name);
+    ucb_status status = stage->method->open(job, matrix, &in, *state, err);
+    ucb_arena_reset(context->scratch);
+    return status == UCB_OK ? ucb_payload_end(&in, matrix, err) : status;
+}
+
+/* One pass over the rows: decode the stages, keep the fp32 sum if asked, round, check. */
+struct decode_run {
+    const struct ucb_matrix *matrix;
+    uint32_t n_stages;
+    const struct ucb_method *method[UCB_MAX_STAGES];
+    const void *state[UCB_MAX_STAGES];
+    enum ucb_dtype dtype; /* deployed */
+    float *w, *exact;     /* exact: decoded_f32, or NULL */
+    bool *bad;            /* by chunk */
+};
+
+static void sum_stages(const struct decode_run *run, uint32_t row, uint32_t n_rows,
+                       float *out)
+{
+    for (uint32_t i = 0; i < run->n_stages; i++)
+        run->method[i]->decode(run->state[i], row, n_rows, out);
+}
+
+static void decode_chunk(void *context, size_t chunk)
+{
+    struct decode_run *run = context;
+    uint32_t row = (uint32_t)chunk * chunk_rows(run->matrix),
+             n_rows = run->matrix->n_out - row;
+    if (n_rows > chunk_rows(run->matrix)) n_rows = chunk_rows(run->matrix);
+    size_t at = (size_t)row * run->matrix->n_in, n = (size_t)n_rows * run->matrix->n_in;
+    bool own_rounding = run->n_stages == 1 && run->method[0]->decode_deployed != NULL;
+
+    if (run->exact != NULL) sum_stages(run, row, n_rows, run->exact + at);
+    if (own_rounding)
+        run->method[0]->decode_deployed(run->state[0], row, n_rows, run->w + at);
+    else if (run->exact != NULL)
+        memcpy(run->w + at, run->exact + at, n * sizeof(float));
+    else
+        sum_stages(run, row, n_rows, run->w + at);
+    if (!own_rounding && run->dtype == UCB_F16) round_f16(run->w + at, n);
+    if (!own_rounding && run->dtype == UCB_BF16) round_bf16(run->w + at, n);
+    run->bad[chunk] = !all_finite(run->w + at, n);
+}
+
+static ucb_status run_decode(struct decode_run *run,
+                             const struct ucb_chain_context *context, struct ucb_err *err)
+{
+    const struct ucb_matrix *matrix = run->matrix;
+    run->bad = new_marks(matrix, context->scratch, err);
+    if (run->bad == NULL) return UCB_NOMEM;
+    ucb_parallel_for(context->pool, count_chunks(matrix), decode_chunk, run);
+    size_t at = first_bad(matrix, run->w, run->bad);
+    ucb_arena_reset(context->scratch);
+    if (at == ucb_matrix_weights(matrix)) return UCB_OK;
+    return UCB_FAIL(err, UCB_UNSUPPORTED,
+                    "%s: the decoded weight in row %zu, column %zu is past the largest %s, "
+                    "the dtype that %s "
+                    "deploys; try a method that deploys F32",
+                    matrix->name, at / matrix->n_in, at % matrix->n_in,
+                    ucb_dtype_name(run->dtype), run->method[0]->name);
+}
+
+/* Adds the decode of stage `index`, given its bytes, to `before` (the first stage writes
+ * it). */
+static ucb_status extend_before(const struct ucb_chain *chain, uint32_t index,
+                                const struct ucb_chain_context *context,
+                                const struct ucb_matrix *matrix, const uint8_t *bytes,
+                                size_t n_bytes, float *before, struct ucb_err *err)
+{
+    struct decode_run run = {
+        .matrix = matrix, .n_stages = 1, .dtype = UCB_F32, .w = before, .exact = before};
+    struct ucb_method plain = *chain->stages[index].method;
+    struct ucb_job job;
+    void *state;
+    UCB_TRY(open_stage(&chain->stages[index], context, matrix, bytes, n_bytes, &state, &job,
+                       err));
+    plain.decode_deployed = NULL; /* stages are summed in fp32 */
+    run.method[0] = &plain;
+    run.state[0] = state;
+    run.exact = NULL;
+    return run_decode(&run, context, err);
+}
+
+static ucb_status encode_stage(const struct ucb_chain *chain, uint32_t index,
+                               const struct ucb_chain_context *context,
+                               const struct ucb_source *src, struct ucb_writer *out,
+                               struct ucb_err *err)
+{
+    const struct ucb_stage *stage = &chain->stages[index];
+    struct ucb_job job;
+    UCB_TRY(start_job(stage, context, src->matrix, &job, err));
+    if (index == 0) {
+        job.trace = context->trace;
+        job.trace_context = context->trace_context;
+    }
+    ucb_part(out, UCB_PART_CODES);
+    UCB_TRY(stage->method->encode(&job, src, 1, &out, err));
+    ucb_arena_reset(context->scratch);
+    return ucb_writer_status(out, err);
+}
+
+ucb_status ucb_chain_encode(const struct ucb_chain *chain,
+                            const struct ucb_chain_context *context,
+                            const struct ucb_source *src, struct ucb_writer *out,
+                            struct ucb_err *err)
+{
+    struct ucb_source view = *src;
+    float *before = NULL;
+    UCB_TRY(check_source(context, src, err));
+    ucb_writer_reset(out);
+    ucb_part(out, UCB_PART_HEADER);
+    for (uint32_t i = 1; i < chain->n_stages; i++)
+        ucb_put_u64(out, 0); /* lengths, filled in below */
+    if (chain->n_stages > 1) {
+        before = UCB_NEW(context->arena, float, ucb_matrix_weights(src->matrix));
+        if (before == NULL)
+            return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for the decode of a stage",
+                            src->matrix->name);
+    }
+    for (uint32_t i = 0; i < chain->n_stages; i++) {
+        size_t start = out->n_bytes;
+        view.before = i == 0 ? NULL : before;
+        UCB_TRY(encode_stage(chain, i, context, &view, out, err));
+        if (i + 1 == chain->n_stages) break;
+        uint64_t length = out->n_bytes - start;
+        memcpy(out->data + i * sizeof(length), &length, sizeof(length));
+        UCB_TRY(extend_before(chain, i, context, src->matrix, out->data + start, length,
+                              before, err));
+    }
+    return UCB_OK;
+}
+
+/* Cuts a payload into its stages. */
+static ucb_status split_payload(const struct ucb_chain *chain,
+                                const struct ucb_matrix *matrix, const uint8_t *payload,
+                                size_t n_bytes, const uint8_t **bytes, size_t *lengths,
+                                struct ucb_err *err)
+{
+    struct ucb_reader in = {payload, n_bytes, 0};
+    const uint8_t *header;
+    UCB_TRY(ucb_payload_take(&in, matrix, "stage lengths",
+                             (chain->n_stages - 1) * sizeof(uint64_t), &header, err));
+    for (uint32_t i = 0; i < chain->n_stages; i++) {
+        lengths[i] = i + 1 < chain->n_stages ? ucb_load_u64(header + i * sizeof(uint64_t))
+                                             : ucb_reader_left(&in);
+        UCB_TRY(ucb_payload_take(&in, matrix, chain->stages[i].method->name, lengths[i],
+                                 &bytes[i], err));
+    }
+    return UCB_OK;
+}
+
+ucb_status ucb_chain_decode(const struct ucb_chain *chain,
+                            const struct ucb_chain_context *context,
+                            const struct ucb_matrix *matrix, const uint8_t *payload,
+                            size_t n_bytes, float *w, float *decoded_f32,
+                            struct ucb_err *err)
+{
+    const uint8_t *bytes[UCB_MAX_STAGES];
+    size_t lengths[UCB_MAX_STAGES];
+    struct decode_run run = {
+        .matrix = matrix, .n_stages = chain->n_stages, .w = w, .exact = decoded_f32};
+    UCB_TRY(split_payload(chain, matrix, payload, n_bytes, bytes, lengths, err));
+    run.dtype = ucb_chain_decoded_dtype(chain, matrix->dtype);
+    for (uint32_t i = 0; i < chain->n_stages; i++) {
+        struct ucb_job job;
+        void *state;
+        UCB_TRY(open_stage(&chain->stages[i], context, matrix, bytes[i], lengths[i], &state,
+                           &job, err));
+        run.method[i] = chain->stages[i].method;
+        run.state[i] = state;
+    }
+    return run_decode(&run, context, err);
+}
+
+ucb_status ucb_chain_inspect(const struct ucb_chain *chain,
+                             const struct ucb_chain_context *context,
+                             const struct ucb_matrix *matrix, const uint8_t *payload,
+                             size_t n_bytes, ucb_inspect_emit *emit, void *emit_context,
+                             struct ucb_err *err)
+{
+    const uint8_t *bytes[UCB_MAX_STAGES];
+    size_t lengths[UCB_MAX_STAGES];
+    struct ucb_job job;
+    void *state;
+    if (chain->stages[0].method->inspect == NULL) return UCB_OK;
+    UCB_TRY(split_payload(chain, matrix, payload, n_bytes, bytes, lengths, err));
+    UCB_TRY(open_stage(&chain->stages[0], context, matrix, bytes[0], lengths[0], &state,
+                       &job, err));
+    ucb_status status =
+        chain->stages[0].method->inspect(&job, state, emit, emit_context, err);
+    ucb_arena_reset(context->scratch);
+    return status;
+}

@@ -1,0 +1,124 @@
+/*
+ * method.h - the contract of a compression method: functions that share nothing but bytes.
+ *
+ * encode() turns matrices into bytes, each byte tagged with its purpose; open() and decode() turn bytes into matrices
+ * in a job that met no encoder. A method is one file methods/<name>.c, ending in
+ * `const struct ucb_method ucb_method_<name>`; it allocates only through its job, and calls no clock, printer or random
+ * source but job->random. Methods chain: "a+b" (see chain.h).
+ */
+#ifndef UCB_METHOD_METHOD_H
+#define UCB_METHOD_METHOD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/arena.h"
+#include "core/bytes.h"
+#include "core/dtype.h"
+#include "core/err.h"
+#include "core/pcg.h"
+#include "core/pool.h"
+#include "model/model.h" /* struct ucb_matrix: always the [n_out][n_in] view of y = W x */
+
+/* What a stage of a chain may do. */
+enum ucb_kind {
+    UCB_BASE,    /* matrix to bytes */
+    UCB_ADD,     /* sees W minus the decode so far */
+    UCB_EXACT,   /* sees the source's bits and the prediction, restores the bits */
+    UCB_RECODE,  /* shrinks the bytes of the stage before it */
+    UCB_TUNE,    /* one layer at a time: changes continuous parameters of earlier stages and the layer's norm gains */
+    UCB_REPLACE  /* a whole model from a whole model; stands alone */
+};
+/* Calibration statistics of a matrix's input that a method asks for. */
+enum ucb_needs { UCB_NEEDS_NONE = 0, UCB_NEEDS_DIAG = 1, UCB_NEEDS_ABS = 2, UCB_NEEDS_H = 4, UCB_NEEDS_SAMPLE = 8 };
+
+/* Of the matrix's input; members not asked for are NULL. Doubles, summed in a fixed order. */
+struct ucb_calib {
+    uint64_t n_tokens;
+    const double *sq_mean, *abs_mean, *abs_max; /* [n_in] */
+    const double *second_moment;                /* [n_in][n_in] */
+    const float *sample;                        /* [n_sample][n_in], evenly spaced tokens */
+    uint32_t n_sample;
+};
+
+/* What an encoder may look at; read only. */
+struct ucb_source {
+    const struct ucb_matrix *matrix;
+    const float *w;                /* [n_out][n_in], widened exactly */
+    const void *bits;              /* as stored, for EXACT stages; NULL otherwise */
+    const float *before;           /* decode of the stages before, NULL for the first */
+    const struct ucb_calib *calib; /* NULL when the method needs none */
+};
+
+/* A value that a spec may set: "group=64". */
+struct ucb_knob {
+    const char *name, *help;
+    const char *fallback;       /* default, as text */
+    enum { UCB_KNOB_INT, UCB_KNOB_REAL, UCB_KNOB_CHOICE } type;
+    double low, high;           /* of a number */
+    const char *const *choices; /* of a choice, NULL-terminated */
+};
+enum { UCB_MAX_KNOBS = 12 };
+
+/* For `ucbench quantize`: takes a named array (golden role name); the data need not outlive the call. */
+typedef ucb_status ucb_inspect_emit(void *context, const char *role, enum ucb_dtype dtype, uint32_t n_dims,
+                                    const uint64_t *shape, const void *data, struct ucb_err *err);
+
+/* One call's surroundings. Two calls of one method on one matrix get equal jobs, whatever ran before. */
+struct ucb_job {
+    const struct ucb_method *method;
+    double value[UCB_MAX_KNOBS]; /* by index in method->knobs; of a choice: its index */
+    struct ucb_arena *arena;     /* lives as long as the cell */
+    struct ucb_arena *scratch;   /* emptied after each call */
+    struct ucb_pool *pool;       /* may be NULL; results never depend on it */
+    struct ucb_pcg random;       /* seeded from (run seed, model, matrix, method) */
+    /* NULL, or takes what encode() computed and no byte holds (HQQ's fp32 zeros); never changes the bytes. */
+    ucb_inspect_emit *trace;
+    void *trace_context;
+};
+
+struct ucb_method {
+    const char *name, *summary, *source; /* source: the paper or project that defines it */
+    uint32_t revision;                   /* raise when bytes or decoded values change */
+    uint32_t needs;                      /* UCB_NEEDS_* */
+    enum ucb_kind kind;
+    const struct ucb_knob *knobs;        /* ended by a NULL name; NULL: none */
+    /* USAGE when the values of the knobs cannot go together (bits=3,axis=0 ...). NULL: always fine. */
+    ucb_status (*check)(const struct ucb_job *job, struct ucb_err *err);
+    /* The dtype that the method's deployed weights have, for a source dtype. */
+    enum ucb_dtype (*decoded_dtype)(const struct ucb_job *job, enum ucb_dtype source);
+    /* Bits per weight as the method's paper counts them. */
+    double (*nominal_bpw)(const struct ucb_job *job, const struct ucb_matrix *matrix);
+    /* Bytes of the state that open() fills. */
+    size_t (*state_bytes)(const struct ucb_job *job, const struct ucb_matrix *matrix);
+    /* n_src matrices of one group to n_src payloads. Any thread count, the same bytes. USAGE names matrix, found, needed. */
+    ucb_status (*encode)(struct ucb_job *job, const struct ucb_source *src, uint32_t n_src,
+                         struct ucb_writer *const *out, struct ucb_err *err);
+    /*
+     * Parses one payload into `state`, checking every length; no encoder state exists. The payload outlives the state.
+     * CORRUPT on any truncation, trailing byte or impossible value.
+     */
+    ucb_status (*open)(struct ucb_job *job, const struct ucb_matrix *matrix, struct ucb_reader *in, void *state,
+                       struct ucb_err *err);
+    /* BASE writes, ADD adds to, rows [row, row + n) of acc (n_in floats a row). Pure, any thread. */
+    void (*decode)(const void *state, uint32_t row, uint32_t n, float *acc);
+    /*
+     * Where the peer's deployed arithmetic rounds more than once (HQQ subtracts and multiplies in half precision): writes
+     * those values, exact in decoded_dtype. Used when the method is alone in its chain. NULL: decode(), rounded once.
+     */
+    void (*decode_deployed)(const void *state, uint32_t row, uint32_t n, float *acc);
+    /* Lists the arrays of an opened payload; arrays made for the purpose come from job->scratch. */
+    ucb_status (*inspect)(struct ucb_job *job, const void *state, ucb_inspect_emit *emit, void *context,
+                          struct ucb_err *err);
+    /* Matrices that one encode call takes together have the same key (q k v share AWQ's scales). NULL: each alone. */
+    uint32_t (*group)(const struct ucb_job *job, const struct ucb_matrix *matrix);
+};
+
+/* All methods, ended by NULL, in name order. */
+const struct ucb_method *const *ucb_methods(void);
+const struct ucb_method *ucb_method_find(const char *name); /* or NULL */
+/* The value of a knob by name; the knob must exist. */
+double ucb_job_value(const struct ucb_job *job, const char *knob);
+
+#endif

@@ -1,0 +1,533 @@
+/*
+ * tokenizer_json.c - reads a Hugging Face tokenizer.json whose model is BPE.
+ *
+ *     added_tokens   id, content, normalized, special: recognised as they are written
+ *     normalizer     null, NFC, SentencePiece's Prepend U+2581 and Replace " " by U+2581,
+ *                    or a Sequence of those
+ *     pre_tokenizer  ByteLevel, Digits, Split with a known expression, or a Sequence
+ *     model          BPE: vocab {text: id}, merges ["a b"] or [["a", "b"]],
+ *                    byte_fallback, ignore_merges
+ *
+ * The post-processor only adds BOS and EOS, which we never do; the decoder, truncation and
+ * padding do not concern us. Whatever else would change the ids is refused by name.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/json.h"
+#include "core/text.h"
+#include "model/tokenizer_internal.h"
+
+/* ---- fields of the file ---- */
+
+static const char *kind_name(const json_t *value)
+{
+    static const char *const names[] = {"an object",  "an array",      "a string",
+                                        "an integer", "a real number", "true",
+                                        "false",      "null"};
+    return value == NULL ? "absent" : names[json_typeof(value)];
+}
+
+static ucb_status wrong_kind(const char *field, const json_t *found, const char *expected,
+                             struct ucb_err *err)
+{
+    return UCB_FAIL(err, UCB_CORRUPT, "%s is %s, must be %s", field, kind_name(found),
+                    expected);
+}
+
+/* The name in "type" of a component; "" where there is none. */
+static const char *type_of(const json_t *component)
+{
+    const char *type = json_string_value(json_object_get(component, "type"));
+    return type == NULL ? "" : type;
+}
+
+static bool is_absent(const json_t *value)
+{
+    return value == NULL || json_is_null(value);
+}
+
+/* A boolean field that may be absent. */
+static ucb_status get_bool(const json_t *object, const char *key, bool absent, bool *out,
+                           struct ucb_err *err)
+{
+    const json_t *value = json_object_get(object, key);
+    if (!is_absent(value) && !json_is_boolean(value))
+        return wrong_kind(key, value, "true or false", err);
+    *out = is_absent(value) ? absent : json_is_true(value);
+    return UCB_OK;
+}
+
+static ucb_status unknown_type(const char *field, const json_t *component,
+                               const char *const *known, size_t n_known,
+                               struct ucb_err *err)
+{
+    char near[256];
+    ucb_text_near(type_of(component), known, n_known, near, sizeof(near));
+    return UCB_FAIL(
+        err, UCB_UNSUPPORTED,
+        "%s has the type `%.60s`, which would change the ids and is not implemented; %s",
+        field, type_of(component), near);
+}
+
+/* ---- vocabulary ---- */
+
+/* How far ids may run beyond the number of tokens: some files leave room for later ones. */
+enum { ID_SLACK = 1 << 16 };
+
+static ucb_status check_id(const char *text, size_t n_chars, const json_t *id,
+                           size_t n_tokens, struct ucb_err *err)
+{
+    if (!json_is_integer(id))
+        return wrong_kind(ucb_show(text, n_chars).text, id, "an integer id", err);
+    json_int_t limit = (json_int_t)n_tokens + ID_SLACK, value = json_integer_value(id);
+    if (value >= 0 && value < limit) return UCB_OK;
+    return UCB_FAIL(
+        err, UCB_CORRUPT, "`%s` has the id %lld; %zu tokens need ids from 0 to %lld",
+        ucb_show(text, n_chars).text, (long long)value, n_tokens, (long long)limit - 1);
+}
+
+/*
+ * What the whole vocabulary needs: ids and bytes. Also checks every id and text of the two
+ * lists.
+ */
+static ucb_status measure(json_t *vocab, const json_t *added, uint32_t *n_ids,
+                          size_t *n_bytes, struct ucb_err *err)
+{
+    size_t n_tokens = json_object_size(vocab) + json_array_size(added), i;
+    const char *key;
+    size_t n_chars;
+    json_t *id, *token;
+    json_int_t top = -1;
+    json_object_keylen_foreach (vocab, key, n_chars, id) {
+        UCB_TRY(check_id(key, n_chars, id, n_tokens, err));
+        if (json_integer_value(id) > top) top = json_integer_value(id);
+        *n_bytes += n_chars;
+    }
+    json_array_foreach (added, i, token) {
+        const json_t *content = json_object_get(token, "content");
+        id = json_object_get(token, "id");
+        if (json_string_length(content) == 0)
+            return UCB_FAIL(
+                err, UCB_CORRUPT,
+                "added_tokens[%zu].content is %s, must be a string of 1 byte or more", i,
+                kind_name(content));
+        UCB_TRY(check_id(json_string_value(content), json_string_length(content), id,
+                         n_tokens, err));
+        if (json_integer_value(id) > top) top = json_integer_value(id);
+        *n_bytes += json_string_length(content);
+    }
+    *n_ids = (uint32_t)(top + 1);
+    return UCB_OK;
+}
+
+/* What would change where the token is found, and a second id for the same text. */
+static ucb_status check_added(const json_t *vocab, size_t index, const json_t *token,
+                              struct ucb_err *err)
+{
+    static const char *const moving[] = {"single_word", "lstrip", "rstrip"};
+    const char *text = json_string_value(json_object_get(token, "content"));
+    size_t n = json_string_length(json_object_get(token, "content"));
+    json_int_t id = json_integer_value(json_object_get(token, "id"));
+    const json_t *twin = json_object_getn(vocab, text, n);
+    bool on;
+    for (size_t i = 0; i < sizeof(moving) / sizeof(moving[0]); i++) {
+        UCB_TRY(get_bool(token, moving[i], false, &on, err));
+        if (on)
+            return UCB_FAIL(err, UCB_UNSUPPORTED,
+                            "added_tokens[%zu] `%s` sets %s, which is not implemented",
+                            index, ucb_show(text, n).text, moving[i]);
+    }
+    if (twin == NULL || json_integer_value(twin) == id) return UCB_OK;
+    return UCB_FAIL(err, UCB_CORRUPT,
+                    "added_tokens[%zu] `%s` has the id %lld, in model.vocab it has %lld; "
+                    "it needs one id",
+                    index, ucb_show(text, n).text, (long long)id,
+                    (long long)json_integer_value(twin));
+}
+
+/*
+ * Added tokens come before model.vocab: what that spells like one of them is the same
+ * token, and plain text.
+ */
+static ucb_status put_added(struct ucb_tokenizer *t, const json_t *vocab, size_t index,
+                            const json_t *token, struct ucb_err *err)
+{
+    const json_t *content = json_object_get(token, "content");
+    const char *text;
+    size_t n = json_string_length(content);
+    uint32_t id = (uint32_t)json_integer_value(json_object_get(token, "id"));
+    bool special, normalized;
+    UCB_TRY(check_added(vocab, index, token, err));
+    UCB_TRY(get_bool(token, "special", false, &special, err));
+    UCB_TRY(get_bool(token, "normalized", !special, &normalized, err));
+    UCB_TRY(ucb_vocab_put(&t->vocab, id, json_string_value(content), n,
+                          special ? UCB_TOKEN_CONTROL : UCB_TOKEN_USER, err));
+    text = t->vocab.tokens[id].text; /* lives as long as the tokenizer */
+    if (normalized)
+        UCB_TRY(ucb_normalize(&t->normalizer, text, n, &t->memory, &text, &n, err));
+    ucb_added_put(normalized ? &t->added_normalized : &t->added_raw, text, n, id);
+    return UCB_OK;
+}
+
+static ucb_status put_all_added(struct ucb_tokenizer *t, const json_t *vocab,
+                                const json_t *added, struct ucb_err *err)
+{
+    size_t n = json_array_size(added), i;
+    const json_t *token;
+    UCB_TRY(ucb_added_reserve(&t->added_raw, n, &t->memory, err));
+    UCB_TRY(ucb_added_reserve(&t->added_normalized, n, &t->memory, err));
+    json_array_foreach (added, i, token) UCB_TRY(put_added(t, vocab, i, token, err));
+    UCB_TRY(ucb_added_sort(&t->added_raw, err));
+    return ucb_added_sort(&t->added_normalized, err);
+}
+
+static ucb_status put_vocab(struct ucb_tokenizer *t, json_t *vocab, struct ucb_err *err)
+{
+    const char *key;
+    size_t n_chars;
+    json_t *value;
+    json_object_keylen_foreach (vocab, key, n_chars, value) {
+        uint32_t id = (uint32_t)json_integer_value(value);
+        const struct ucb_token *token = &t->vocab.tokens[id];
+        bool added = token->kind != UCB_TOKEN_ABSENT && token->n_bytes == n_chars &&
+                     memcmp(token->text, key, n_chars) == 0;
+        bool byte = t->by_char && ucb_byte_token(key, n_chars) >= 0;
+        if (!added)
+            UCB_TRY(ucb_vocab_put(&t->vocab, id, key, n_chars,
+                                  byte ? UCB_TOKEN_BYTE : UCB_TOKEN_NORMAL, err));
+        if (token->kind == UCB_TOKEN_BYTE || token->kind == UCB_TOKEN_UNUSED) continue;
+        uint32_t twin = ucb_vocab_index(&t->vocab, id);
+        if (twin != UCB_NO_ID)
+            return UCB_FAIL(err, UCB_CORRUPT,
+                            "ids %u and %u stand for the same bytes `%s`; they need one id",
+                            (unsigned)twin, (unsigned)id,
+                            ucb_show(token->text, token->n_bytes).text);
+    }
+    return UCB_OK;
+}
+
+static ucb_status read_vocab(struct ucb_tokenizer *t, json_t *model, const json_t *added,
+                             struct ucb_err *err)
+{
+    json_t *vocab = json_object_get(model, "vocab");
+    uint32_t n_ids = 0;
+    size_t n_bytes = 0;
+    if (json_object_size(vocab) == 0)
+        return wrong_kind("model.vocab", vocab, "an object with one token or more", err);
+    if (!is_absent(added) && !json_is_array(added))
+        return wrong_kind("added_tokens", added, "an array", err);
+    UCB_TRY(measure(vocab, added, &n_ids, &n_bytes, err));
+    UCB_TRY(ucb_vocab_reserve(&t->vocab, n_ids, n_bytes, &t->memory, err));
+    UCB_TRY(put_all_added(t, vocab, added, err));
+    UCB_TRY(put_vocab(t, vocab, err));
+    ucb_tokenizer_find_bytes(t);
+    return UCB_OK;
+}
+
+/* ---- model ---- */
+
+/* "a b", or ["a", "b"] as newer files have it. */
+static ucb_status read_merge(struct ucb_tokenizer *t, uint32_t rank, const json_t *merge,
+                             struct ucb_err *err)
+{
+    const json_t *left = json_array_get(merge, 0), *right = json_array_get(merge, 1);
+    if (json_array_size(merge) == 2 && json_is_string(left) && json_is_string(right))
+        return ucb_bpe_merge(t, rank, json_string_value(left), json_string_length(left),
+                             json_string_value(right), json_string_length(right), err);
+    const char *text = json_string_value(merge);
+    const char *space = text == NULL ? NULL : strchr(text, ' ');
+    if (space == NULL || strchr(space + 1, ' ') != NULL ||
+        strlen(text) != json_string_length(merge))
+        return UCB_FAIL(
+            err, UCB_CORRUPT, "%s, must be \"left right\" or [\"left\", \"right\"]",
+            text == NULL ? kind_name(merge) : ucb_show(text, strlen(text)).text);
+    return ucb_bpe_merge(t, rank, text, (size_t)(space - text), space + 1,
+                         strlen(space + 1), err);
+}
+
+static ucb_status read_merges(struct ucb_tokenizer *t, const json_t *model,
+                              struct ucb_err *err)
+{
+    const json_t *merges = json_object_get(model, "merges"), *merge;
+    size_t i;
+    if (!json_is_array(merges)) return wrong_kind("model.merges", merges, "an array", err);
+    if (json_array_size(merges) >= UCB_NO_ID)
+        return UCB_FAIL(err, UCB_CORRUPT, "model.merges has more than %u entries",
+                        UCB_NO_ID - 1);
+    UCB_TRY(ucb_pairs_reserve(&t->pairs, json_array_size(merges), &t->memory, err));
+    json_array_foreach (merges, i, merge) {
+        ucb_status status = read_merge(t, (uint32_t)i, merge, err);
+        if (status != UCB_OK) {
+            ucb_err_prefix(err, "model.merges[%zu]", i);
+            return status;
+        }
+    }
+    t->rule = ucb_bpe_rule;
+    return UCB_OK;
+}
+
+/* Fields of the model that would change the ids, and that no supported tokenizer sets. */
+static ucb_status check_model(const json_t *model, struct ucb_err *err)
+{
+    static const char *const known[] = {"BPE"};
+    static const char *const unset[] = {"dropout", "continuing_subword_prefix",
+                                        "end_of_word_suffix"};
+    const json_t *type = json_object_get(model, "type");
+    if (!json_is_object(model)) return wrong_kind("model", model, "an object", err);
+    /* Files older than the field hold BPE; merges, which only BPE has, must be there. */
+    if (type != NULL && strcmp(type_of(model), "BPE") != 0)
+        return unknown_type("model", model, known, 1, err);
+    for (size_t i = 0; i < sizeof(unset) / sizeof(unset[0]); i++) {
+        const json_t *value = json_object_get(model, unset[i]);
+        bool empty = json_is_string(value) && json_string_length(value) == 0;
+        bool zero = json_is_number(value) && json_number_value(value) == 0;
+        if (!is_absent(value) && !empty && !zero)
+            return UCB_FAIL(err, UCB_UNSUPPORTED,
+                            "model.%s is set, which is not implemented", unset[i]);
+    }
+    return UCB_OK;
+}
+
+/*
+ * Where a byte has no token, Hugging Face uses unk_token if there is one; that, no
+ * byte-level tokenizer we know needs.
+ */
+static ucb_status check_bytes(const struct ucb_tokenizer *t, const json_t *model,
+                              struct ucb_err *err)
+{
+    bool has_unknown = !is_absent(json_object_get(model, "unk_token"));
+    for (int b = 0; b < 256; b++) {
+        if (t->byte_ids[b] != UCB_NO_ID || (!t->by_char && !has_unknown)) continue;
+        return UCB_FAIL(
+            err, UCB_UNSUPPORTED,
+            "model.vocab has no token for the byte 0x%02x, and model.%s; every byte needs "
+            "one then",
+            b, t->by_char ? "byte_fallback is set" : "unk_token would stand for it");
+    }
+    return UCB_OK;
+}
+
+static ucb_status read_model(struct ucb_tokenizer *t, const json_t *root,
+                             struct ucb_err *err)
+{
+    json_t *model = json_object_get(root, "model");
+    UCB_TRY(check_model(model, err));
+    UCB_TRY(get_bool(model, "ignore_merges", false, &t->whole_pieces, err));
+    UCB_TRY(read_vocab(t, model, json_object_get(root, "added_tokens"), err));
+    UCB_TRY(check_bytes(t, model, err));
+    UCB_TRY(read_merges(t, model, err));
+    return t->by_char ? ucb_spm_cut_words(t, err) : UCB_OK;
+}
+
+/* ---- normalizer and pretokenizer ---- */
+
+typedef ucb_status component_reader(struct ucb_tokenizer *t, const json_t *component,
+                                    struct ucb_err *err);
+
+/* A component, or each of a Sequence of components. */
+static ucb_status read_components(struct ucb_tokenizer *t, const json_t *component,
+                                  const char *list, component_reader *read,
+                                  struct ucb_err *err)
+{
+    const json_t *one;
+    size_t i;
+    if (is_absent(component)) return UCB_OK;
+    if (strcmp(type_of(component), "Sequence") != 0) return read(t, component, err);
+    const json_t *items = json_object_get(component, list);
+    if (!json_is_array(items)) return wrong_kind(list, items, "an array", err);
+    json_array_foreach (items, i, one) UCB_TRY(read(t, one, err));
+    return UCB_OK;
+}
+
+static bool is_string(const json_t *object, const char *key, const char *expected)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL && strcmp(text, expected) == 0;
+}
+
+#define MARK "\xe2\x96\x81"
+
+static ucb_status read_normalizer(struct ucb_tokenizer *t, const json_t *component,
+                                  struct ucb_err *err)
+{
+    static const char *const known[] = {"NFC", "Prepend", "Replace", "Sequence"};
+    const char *type = type_of(component);
+    struct ucb_normalizer *n = &t->normalizer;
+    if (strcmp(type, "NFC") == 0 && !n->spaces && !n->prefix)
+        n->nfc = true;
+    else if (strcmp(type, "Prepend") == 0 && is_string(component, "prepend", MARK) &&
+             !n->spaces)
+        n->prefix = true;
+    else if (strcmp(type, "Replace") == 0 &&
+             is_string(json_object_get(component, "pattern"), "String", " ") &&
+             is_string(component, "content", MARK))
+        n->spaces = true;
+    else if (strcmp(type, "NFC") == 0 || strcmp(type, "Prepend") == 0 ||
+             strcmp(type, "Replace") == 0)
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "normalizer: this use of %s is not implemented; known: NFC, then "
+                        "Prepend of U+2581, then Replace of space by U+2581",
+                        type);
+    else
+        return unknown_type("normalizer", component, known,
+                            sizeof(known) / sizeof(known[0]), err);
+    return UCB_OK;
+}
+
+/*
+ * "Isolated" keeps matches and what lies between. Keeping only matches is the same: the
+ * known expressions match all.
+ */
+static ucb_status read_split(struct ucb_tokenizer *t, const json_t *split,
+                             struct ucb_err *err)
+{
+    bool invert;
+    const char *pattern =
+        json_string_value(json_object_get(json_object_get(split, "pattern"), "Regex"));
+    UCB_TRY(get_bool(split, "invert", false, &invert, err));
+    bool isolated = is_string(split, "behavior", "Isolated") && !invert;
+    bool matches = is_string(split, "behavior", "Removed") && invert;
+    if (pattern == NULL)
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "pre_tokenizer: Split without pattern.Regex is not implemented");
+    if (!isolated && !matches)
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "pre_tokenizer: this behavior of Split is not implemented; known: "
+                        "Isolated, and Removed with invert");
+    return ucb_pretok_add_pattern(&t->pretok, pattern, err);
+}
+
+static ucb_status read_byte_level(struct ucb_tokenizer *t, const json_t *component,
+                                  struct ucb_err *err)
+{
+    bool prefix, regex;
+    UCB_TRY(get_bool(component, "add_prefix_space", true, &prefix, err));
+    UCB_TRY(get_bool(component, "use_regex", true, &regex, err));
+    if (prefix)
+        return UCB_FAIL(
+            err, UCB_UNSUPPORTED,
+            "pre_tokenizer: ByteLevel with add_prefix_space is not implemented");
+    t->by_char = false;
+    return regex ? ucb_pretok_add(&t->pretok, "gpt2", err) : UCB_OK;
+}
+
+static ucb_status read_pretokenizer(struct ucb_tokenizer *t, const json_t *component,
+                                    struct ucb_err *err)
+{
+    static const char *const known[] = {"ByteLevel", "Digits", "Split", "Sequence"};
+    const char *type = type_of(component);
+    bool individual;
+    if (!t->by_char)
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "pre_tokenizer: `%.60s` after ByteLevel is not implemented", type);
+    if (strcmp(type, "ByteLevel") == 0) return read_byte_level(t, component, err);
+    if (strcmp(type, "Split") == 0) return read_split(t, component, err);
+    if (strcmp(type, "Digits") != 0)
+        return unknown_type("pre_tokenizer", component, known,
+                            sizeof(known) / sizeof(known[0]), err);
+    UCB_TRY(get_bool(component, "individual_digits", false, &individual, err));
+    return ucb_pretok_add(&t->pretok, individual ? "digit" : "digits", err);
+}
+
+/*
+ * Either every byte is written as a character of the alphabet (ByteLevel), or it is
+ * SentencePiece with byte fallback.
+ */
+static ucb_status read_components_of(struct ucb_tokenizer *t, const json_t *root,
+                                     struct ucb_err *err)
+{
+    bool fallback;
+    t->by_char = true; /* until a ByteLevel says otherwise */
+    UCB_TRY(read_components(t, json_object_get(root, "normalizer"), "normalizers",
+                            read_normalizer, err));
+    UCB_TRY(read_components(t, json_object_get(root, "pre_tokenizer"), "pretokenizers",
+                            read_pretokenizer, err));
+    const json_t *model = json_object_get(root, "model");
+    UCB_TRY(get_bool(model, "byte_fallback", false, &fallback, err));
+    t->vocab.spelling = t->by_char ? UCB_SPELL_SPACES : UCB_SPELL_ALPHABET;
+    bool bytes = !t->by_char && !fallback && !t->normalizer.spaces && !t->normalizer.prefix;
+    bool pieces = t->by_char && fallback && t->normalizer.spaces;
+    if (bytes || pieces) return UCB_OK;
+    return UCB_FAIL(err, UCB_UNSUPPORTED,
+                    "neither byte-level BPE (pre_tokenizer ByteLevel, no byte_fallback) "
+                    "nor SentencePiece BPE (model.byte_fallback, normalizer Replace of "
+                    "space by U+2581); other tokenizers are not implemented");
+}
+
+ucb_status ucb_tokenizer_parse_json(struct ucb_tokenizer *t, const char *name,
+                                    const char *text, size_t n_bytes, struct ucb_err *err)
+{
+    json_t *root;
+    ucb_status status;
+    UCB_TRY(ucb_json_parse(name, text, n_bytes, &root, err));
+    if (!json_is_object(root))
+        status = wrong_kind("the file", root, "an object", err);
+    else
+        status = read_components_of(t, root, err);
+    if (status == UCB_OK) status = read_model(t, root, err);
+    if (status != UCB_OK) ucb_err_prefix(err, "%s", name);
+    json_decref(root);
+    return status;
+}
+
+/* ---- the BOS token stands in files beside ---- */
+
+/* "<s>", or {"content": "<s>"} as older files have it. */
+static const char *bos_text(const json_t *config)
+{
+    const json_t *bos = json_object_get(config, "bos_token");
+    return json_string_value(json_is_object(bos) ? json_object_get(bos, "content") : bos);
+}
+
+static ucb_status load_beside(const char *path, const char *name, json_t **out,
+                              struct ucb_err *err)
+{
+    char beside[4096];
+    const char *slash = strrchr(path, '/');
+    size_t folder = slash == NULL ? 0 : (size_t)(slash - path) + 1;
+    int n = snprintf(beside, sizeof(beside), "%.*s%s", (int)folder, path, name);
+    *out = NULL;
+    if (n < 0 || (size_t)n >= sizeof(beside)) return UCB_OK;
+    ucb_status status = ucb_json_load(beside, out, err);
+    return status == UCB_MISSING ? UCB_OK : status;
+}
+
+static uint32_t find_added(const struct ucb_tokenizer *t, const char *text)
+{
+    for (uint32_t id = 0; id < t->vocab.n_ids; id++) {
+        const struct ucb_token *token = &t->vocab.tokens[id];
+        if (token->n_bytes == strlen(text) &&
+            memcmp(token->text, text, token->n_bytes) == 0)
+            return id;
+    }
+    return UCB_NO_ID;
+}
+
+static ucb_status read_bos(struct ucb_tokenizer *t, const char *path, struct ucb_err *err)
+{
+    json_t *config;
+    UCB_TRY(load_beside(path, "tokenizer_config.json", &config, err));
+    if (bos_text(config) != NULL) t->bos = find_added(t, bos_text(config));
+    json_decref(config);
+    if (t->bos != UCB_NO_ID) return UCB_OK;
+    UCB_TRY(load_beside(path, "config.json", &config, err));
+    const json_t *id = json_object_get(config, "bos_token_id");
+    if (json_is_integer(id) && json_integer_value(id) >= 0 &&
+        json_integer_value(id) < t->vocab.n_ids)
+        t->bos = (uint32_t)json_integer_value(id);
+    json_decref(config);
+    return UCB_OK;
+}
+
+ucb_status ucb_tokenizer_read_json(struct ucb_tokenizer *t, const char *path,
+                                   struct ucb_err *err)
+{
+    struct ucb_file file;
+    UCB_TRY(ucb_file_map(path, &file, err));
+    ucb_status status = ucb_tokenizer_parse_json(
+        t, path, file.data == NULL ? "" : (const char *)file.data, file.n_bytes, err);
+    ucb_file_unmap(&file);
+    return status != UCB_OK ? status : read_bos(t, path, err);
+}

@@ -1,0 +1,77 @@
+/*
+ * options.c - the one parser of every verb's options, strict: what is not known is an error that lists what is.
+ */
+#include "cmd.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "core/text.h"
+
+enum { MAX_OPTIONS = 48 };
+
+static const struct ucb_option *find(const struct ucb_option *options, size_t n, const char *arg, size_t n_chars)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strlen(options[i].name) == n_chars && memcmp(options[i].name, arg, n_chars) == 0) return &options[i];
+    return NULL;
+}
+
+static ucb_status unknown(const char *verb, const char *arg, const struct ucb_option *options, size_t n,
+                          struct ucb_err *err)
+{
+    const char *names[MAX_OPTIONS];
+    char near[256];
+    assert(n <= MAX_OPTIONS);
+    for (size_t i = 0; i < n; i++) names[i] = options[i].name;
+    ucb_text_near(arg, names, n, near, sizeof(near));
+    return UCB_FAIL(err, UCB_USAGE, "ucbench %s has no option %s; %s (see `ucbench %s --help`)", verb, arg, near, verb);
+}
+
+static ucb_status store_value(const char *verb, const struct ucb_option *o, const char *value, struct ucb_err *err)
+{
+    if (o->kind == UCB_OPTION_LIST) {
+        if (*o->n_list == o->capacity)
+            return UCB_FAIL(err, UCB_USAGE, "ucbench %s: more than %zu times %s", verb, o->capacity, o->name);
+        o->list[(*o->n_list)++] = value;
+        return UCB_OK;
+    }
+    if (*o->text != NULL) return UCB_FAIL(err, UCB_USAGE, "ucbench %s: %s stands twice", verb, o->name);
+    *o->text = value;
+    return UCB_OK;
+}
+
+ucb_status ucb_options_parse(const char *verb, int n_args, char **args, const struct ucb_option *options, size_t n_options,
+                             const char **operands, size_t *n_operands, size_t max_operands, struct ucb_err *err)
+{
+    size_t n_found = 0;
+    bool only_operands = false;
+    for (int i = 1; i < n_args; i++) {
+        const char *arg = args[i];
+        if (!only_operands && strcmp(arg, "--") == 0) {
+            only_operands = true;
+            continue;
+        }
+        if (only_operands || arg[0] != '-' || arg[1] == '\0') {
+            if (n_found == max_operands)
+                return UCB_FAIL(err, UCB_USAGE, "ucbench %s takes no further argument `%s`; see `ucbench %s --help`", verb,
+                                arg, verb);
+            operands[n_found++] = arg;
+            continue;
+        }
+        const char *equals = strchr(arg, '=');
+        size_t n_chars = equals == NULL ? strlen(arg) : (size_t)(equals - arg);
+        const struct ucb_option *o = find(options, n_options, arg, n_chars);
+        if (o == NULL) return unknown(verb, arg, options, n_options, err);
+        if (o->kind == UCB_OPTION_SWITCH) {
+            if (equals != NULL) return UCB_FAIL(err, UCB_USAGE, "ucbench %s: %s takes no value", verb, o->name);
+            *o->on = true;
+            continue;
+        }
+        if (equals == NULL && i + 1 == n_args)
+            return UCB_FAIL(err, UCB_USAGE, "ucbench %s: %s needs a value; see `ucbench %s --help`", verb, o->name, verb);
+        UCB_TRY(store_value(verb, o, equals != NULL ? equals + 1 : args[++i], err));
+    }
+    if (n_operands != NULL) *n_operands = n_found;
+    return UCB_OK;
+}

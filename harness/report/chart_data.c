@@ -1,0 +1,265 @@
+/*
+ * chart_data.c - the points of the Pareto chart: which task, which rows, and which of them lie on the frontier.
+ *
+ * A point is on the frontier when no other has at most its bits and a smaller y. Points are compared by their values,
+ * not by their intervals: the bars show how sure that is.
+ */
+#include <math.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/resource.h"
+#include "report/chart.h"
+
+static const char script_name[] = "reports/pareto.gp";
+
+/* ---- which task ---- */
+
+static enum ucb_shown shown_of(const char *metric)
+{
+    return strcmp(metric, "ppl_ratio") == 0 ? UCB_SHOWN_ppl_ratio : UCB_SHOWN_kld_mean;
+}
+
+/* How much a group is wanted for the chart; 0: it cannot be drawn. */
+static int score_group(const struct ucb_report_group *g, const char *task, enum ucb_shown shown)
+{
+    if (!g->has[shown]) return 0;
+    if (task != NULL) return strcmp(g->task, task) == 0 || strcmp(g->dataset, task) == 0;
+    return strncmp(g->task, "wikitext", strlen("wikitext")) == 0 ? 2 : 1;
+}
+
+static ucb_status choose_group(const struct ucb_report_job *job, const struct ucb_report_data *data,
+                               struct ucb_chart *c, struct ucb_err *err)
+{
+    int best = 0;
+    for (size_t i = 0; i < data->n_groups; i++) {
+        const struct ucb_report_group *g = &data->groups[i];
+        int score = score_group(g, job->task, shown_of(c->metric));
+        if (score <= best) continue;
+        best = score;
+        c->task = g->task;
+        c->dataset = g->dataset;
+        c->dataset_digest = g->dataset_digest;
+    }
+    if (best > 0) return UCB_OK;
+    return UCB_FAIL(err, UCB_MISSING,
+                    "%s: no %s of a compressed model%s%s, so there is nothing to draw; it holds task %s (%zu "
+                    "cells), run `ucbench sweep` with `none` and a method",
+                    job->database, c->metric, job->task == NULL ? "" : " on task ", job->task == NULL ? "" : job->task,
+                    data->groups[0].task, data->n_cells);
+}
+
+static ucb_status choose_metric(const struct ucb_report_job *job, struct ucb_chart *c, struct ucb_err *err)
+{
+    c->metric = job->metric == NULL ? "kld_mean" : job->metric;
+    if (strcmp(c->metric, "kld_mean") == 0 || strcmp(c->metric, "ppl_ratio") == 0) return UCB_OK;
+    return UCB_FAIL(err, UCB_USAGE, "--metric %s: the chart draws kld_mean or ppl_ratio", c->metric);
+}
+
+/* ---- the script's own title and query ---- */
+
+/* The rest of every line of the script that starts with "# key: ", joined by newlines. */
+static const char *script_lines(struct ucb_arena *arena, const char *script, const char *key)
+{
+    struct ucb_text text = {0};
+    char start[32];
+    int n_start = snprintf(start, sizeof(start), "# %s: ", key);
+    for (const char *line = script; *line != '\0'; line += strcspn(line, "\n"), line += *line == '\n') {
+        if (strncmp(line, start, (size_t)n_start) != 0) continue;
+        if (text.n_chars > 0) ucb_text_add(&text, "\n");
+        ucb_text_add_chars(&text, line + n_start, strcspn(line, "\n") - (size_t)n_start);
+    }
+    const char *copy = text.failed ? NULL : ucb_arena_strdup(arena, ucb_text_get(&text));
+    ucb_text_free(&text);
+    return copy;
+}
+
+/* ---- rows -> points ---- */
+
+enum row_column { MODEL, METHOD, SPEC, SCOPE, ARITHMETIC, BPW, VALUE, LOW, HIGH, N };
+
+static const char *text_at(sqlite3_stmt *row, int column)
+{
+    return (const char *)sqlite3_column_text(row, column);
+}
+
+static double real_or(sqlite3_stmt *row, int column, double otherwise)
+{
+    return sqlite3_column_type(row, column) == SQLITE_NULL ? otherwise : sqlite3_column_double(row, column);
+}
+
+/* Cells are found again by what the query and the tables share, so that a point carries its table's label. */
+static const char *label_of(const struct ucb_report_data *data, const struct ucb_chart *c, sqlite3_stmt *row)
+{
+    for (size_t i = 0; i < data->n_cells; i++) {
+        const struct ucb_report_cell *cell = &data->cells[i];
+        const struct ucb_value *v = &cell->values[shown_of(c->metric)];
+        if (strcmp(cell->model, text_at(row, MODEL)) == 0 && strcmp(cell->spec, text_at(row, SPEC)) == 0 &&
+            strcmp(cell->task, c->task) == 0 && v->present && v->value == sqlite3_column_double(row, VALUE))
+            return cell->label;
+    }
+    return NULL;
+}
+
+static struct ucb_chart_panel *panel_of(struct ucb_chart *c, const char *model)
+{
+    for (size_t i = 0; i < c->n_panels; i++)
+        if (strcmp(c->panels[i].model, model) == 0) return &c->panels[i];
+    return NULL;
+}
+
+static size_t method_index(const struct ucb_chart *c, const char *method)
+{
+    size_t i = 0;
+    while (i < c->n_methods && strcmp(c->methods[i], method) != 0) i++;
+    return i;
+}
+
+/* Keeps the names in order, so that a method's place does not depend on its sizes. */
+static bool add_method(struct ucb_chart *c, struct ucb_arena *arena, const char *method)
+{
+    if (method_index(c, method) < c->n_methods) return true;
+    const char *copy = ucb_arena_strdup(arena, method);
+    if (copy == NULL || c->n_methods == UCB_CHART_MAX_METHODS) return false;
+    size_t at = c->n_methods++;
+    for (; at > 0 && strcmp(c->methods[at - 1], copy) > 0; at--) c->methods[at] = c->methods[at - 1];
+    c->methods[at] = copy;
+    return true;
+}
+
+static ucb_status add_point(struct ucb_report_job *job, const struct ucb_report_data *data, struct ucb_chart *c,
+                            sqlite3_stmt *row, struct ucb_err *err)
+{
+    const char *label = label_of(data, c, row);
+    struct ucb_chart_panel *panel = panel_of(c, text_at(row, MODEL));
+    double shift = shown_of(c->metric) == UCB_SHOWN_ppl_ratio ? 1 : 0, y = real_or(row, VALUE, NAN) - shift;
+    if (label == NULL || panel == NULL) return UCB_OK; /* a model that was not asked for */
+    if (strcmp(text_at(row, SPEC), "none") == 0) {
+        panel->noise = fmax(panel->noise, real_or(row, HIGH, y + shift) - shift);
+        return UCB_OK;
+    }
+    if (!(y > 0) || !isfinite(y)) {
+        c->n_off_axis++;
+        return UCB_OK;
+    }
+    const char *method = ucb_arena_strdup(job->arena, text_at(row, METHOD));
+    if (method == NULL || !add_method(c, job->arena, method))
+        return UCB_FAIL(err, UCB_UNSUPPORTED, "the chart has colours and marks for %d methods; choose with --model",
+                        UCB_CHART_MAX_METHODS);
+    c->points[c->n_points++] = (struct ucb_chart_point){
+        .model = panel->model, .method = method, .label = label, .x = sqlite3_column_double(row, BPW), .y = y,
+        .low = real_or(row, LOW, y + shift) - shift, .high = real_or(row, HIGH, y + shift) - shift,
+        .n = sqlite3_column_int64(row, N), .panel = (size_t)(panel - c->panels)};
+    return UCB_OK;
+}
+
+static ucb_status read_points(struct ucb_report_job *job, const struct ucb_report_data *data, const char *sql,
+                              struct ucb_chart *c, struct ucb_err *err)
+{
+    sqlite3 *db = ucb_store_db(job->store);
+    sqlite3_stmt *rows = NULL;
+    ucb_status status = UCB_OK;
+    int code = sqlite3_prepare_v2(db, sql, -1, &rows, NULL);
+    if (code == SQLITE_OK) {
+        sqlite3_bind_text(rows, sqlite3_bind_parameter_index(rows, ":task"), c->task, -1, SQLITE_STATIC);
+        sqlite3_bind_text(rows, sqlite3_bind_parameter_index(rows, ":metric"), c->metric, -1, SQLITE_STATIC);
+        while (status == UCB_OK && c->n_points < data->n_cells && (code = sqlite3_step(rows)) == SQLITE_ROW)
+            status = add_point(job, data, c, rows, err);
+    }
+    if (status == UCB_OK && code != SQLITE_DONE && code != SQLITE_ROW)
+        status = UCB_FAIL(err, UCB_CORRUPT, "%s: cannot run the query of %s: %s", job->database, script_name,
+                          sqlite3_errmsg(db));
+    sqlite3_finalize(rows);
+    return status;
+}
+
+/* A panel for every model that was run on the task. */
+static ucb_status make_panels(const struct ucb_report_data *data, struct ucb_chart *c, struct ucb_err *err)
+{
+    for (size_t i = 0; i < data->n_cells; i++) {
+        const struct ucb_report_cell *cell = &data->cells[i];
+        if (strcmp(cell->task, c->task) != 0 || cell->failed) continue;
+        struct ucb_chart_panel *panel = panel_of(c, cell->model);
+        if (panel == NULL) {
+            if (c->n_panels == UCB_CHART_MAX_PANELS)
+                return UCB_FAIL(err, UCB_UNSUPPORTED, "the chart has room for %d models; choose with --model",
+                                UCB_CHART_MAX_PANELS);
+            panel = &c->panels[c->n_panels++];
+            *panel = (struct ucb_chart_panel){.model = cell->model, .original_bpw = NAN};
+        }
+        if (cell->original && isnan(panel->original_bpw)) panel->original_bpw = cell->bpw_matrices;
+    }
+    return UCB_OK;
+}
+
+/* ---- what follows from the points ---- */
+
+/* Points come in order of bits, then y: one is on the frontier when it is below all before it in its panel. */
+static void find_frontier(struct ucb_chart *c)
+{
+    double lowest[UCB_CHART_MAX_PANELS];
+    for (size_t i = 0; i < UCB_CHART_MAX_PANELS; i++) lowest[i] = INFINITY;
+    for (size_t i = 0; i < c->n_points; i++) {
+        struct ucb_chart_point *p = &c->points[i];
+        p->frontier = p->y < lowest[p->panel];
+        if (p->frontier) lowest[p->panel] = p->y;
+        p->method_index = method_index(c, p->method);
+    }
+}
+
+static void find_ranges(struct ucb_chart *c)
+{
+    double low = INFINITY, high = 0;
+    c->x_low = INFINITY;
+    c->n_low = INT64_MAX;
+    for (size_t i = 0; i < c->n_points; i++) {
+        const struct ucb_chart_point *p = &c->points[i];
+        c->x_low = fmin(c->x_low, p->x);
+        c->x_high = fmax(c->x_high, p->x);
+        low = fmin(low, p->low > p->y / 10 ? p->low : p->y / 10); /* a bar may reach zero, a log axis may not */
+        high = fmax(high, p->high);
+        if (p->n < c->n_low) c->n_low = p->n;
+        if (p->n > c->n_high) c->n_high = p->n;
+    }
+    double pad = fmax(0.06 * (c->x_high - c->x_low), 0.25);
+    c->x_low = fmax(0, c->x_low - pad);
+    c->x_high += pad;
+    c->y_low = low / 1.6;
+    c->y_high = high * 2.5; /* room for the highest point's label */
+}
+
+static ucb_status load_script(struct ucb_report_job *job, struct ucb_chart *c, const char **sql, struct ucb_err *err)
+{
+    const struct ucb_resource *script = ucb_resource_find(script_name);
+    if (script == NULL)
+        return UCB_FAIL(err, UCB_ENVIRONMENT, "%s is missing from this build; build it again", script_name);
+    c->script = script->data;
+    c->title = script_lines(job->arena, script->data, "title");
+    *sql = script_lines(job->arena, script->data, "sql");
+    if (c->title == NULL || *sql == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the chart");
+    return UCB_OK;
+}
+
+ucb_status ucb_chart_load(struct ucb_report_job *job, const struct ucb_report_data *data, struct ucb_chart *out,
+                          struct ucb_err *err)
+{
+    struct ucb_chart c = {0};
+    const char *sql = NULL;
+    UCB_TRY(choose_metric(job, &c, err));
+    UCB_TRY(choose_group(job, data, &c, err));
+    UCB_TRY(load_script(job, &c, &sql, err));
+    UCB_TRY(make_panels(data, &c, err));
+    c.points = UCB_NEW(job->arena, struct ucb_chart_point, data->n_cells);
+    c.caveats = ucb_report_caveats(job->arena, data, &c.n_caveats);
+    if (c.points == NULL || c.caveats == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu points", data->n_cells);
+    UCB_TRY(read_points(job, data, sql, &c, err));
+    if (c.n_points == 0)
+        return UCB_FAIL(err, UCB_MISSING, "%s: no %s above zero on task %s, so a logarithmic axis has nothing to show",
+                        job->database, c.metric, c.task);
+    find_frontier(&c);
+    find_ranges(&c);
+    *out = c;
+    return UCB_OK;
+}

@@ -1,0 +1,69 @@
+/*
+ * report_data.h - the newest result of every cell of a database, with the metrics that tables and charts show.
+ */
+#ifndef UCB_REPORT_REPORT_DATA_H
+#define UCB_REPORT_REPORT_DATA_H
+
+#include "report/report.h"
+
+/* name in v_results, heading, decimals, factor (100: shown in percent) */
+#define UCB_SHOWN_LIST(X)                                                                        \
+    X(ppl, "ppl", 2, 1)                                                                          \
+    X(ppl_ratio, "ppl ratio", 3, 1)                                                              \
+    X(accuracy, "accuracy %", 1, 100)                                                            \
+    X(retention, "retention %", 1, 100)                                                          \
+    X(t1_agree, "t1 agree %", 1, 100)                                                            \
+    X(kld_mean, "KLD mean", 4, 1)
+enum ucb_shown {
+#define UCB_SHOWN_ENUM(name, heading, decimals, factor) UCB_SHOWN_##name,
+    UCB_SHOWN_LIST(UCB_SHOWN_ENUM)
+#undef UCB_SHOWN_ENUM
+    UCB_N_SHOWN
+};
+struct ucb_shown_info {
+    const char *name, *heading;
+    int decimals;
+    double factor;
+};
+extern const struct ucb_shown_info ucb_shown[UCB_N_SHOWN];
+
+struct ucb_value {
+    bool present;
+    double value, low, high; /* low and high NaN: no interval */
+    int64_t n;
+};
+struct ucb_report_cell {
+    const char *model, *task, *dataset, *dataset_digest, *method, *spec;
+    const char *label;   /* the spec, and what tells it from another cell of the same spec */
+    const char *message; /* why it failed, or a caveat; NULL */
+    const char *cell_id, *build_id;
+    double bpw_nominal, bpw_matrices, bpw_model; /* NaN where unknown */
+    int64_t n_items;
+    bool failed, original;
+    struct ucb_value values[UCB_N_SHOWN];
+};
+/* One table: the cells of a model on a task, the original first, then by bpw_matrices, failed ones last. */
+struct ucb_report_group {
+    const char *model, *task, *dataset, *dataset_digest;
+    const struct ucb_report_cell *cells;
+    size_t n_cells;
+    bool has[UCB_N_SHOWN]; /* some cell has the metric */
+};
+struct ucb_report_data {
+    struct ucb_report_cell *cells;
+    size_t n_cells;
+    struct ucb_report_group *groups;
+    size_t n_groups;
+    char digest[UCB_SHA256_HEX]; /* of the whole database */
+};
+
+/* Everything in *out lives in job->arena. MISSING when the database has no cell of the models asked for. */
+ucb_status ucb_report_load(struct ucb_report_job *job, struct ucb_report_data *out, struct ucb_err *err);
+
+/* The value as people read it, with its interval: "0.0340 [0.0306, 0.0377]"; "-" when absent. */
+const char *ucb_value_text(const struct ucb_value *v, enum ucb_shown which, bool with_interval, char out[96]);
+
+/* Messages of finished cells, each once, in order; *n of them. From the arena. */
+const char **ucb_report_caveats(struct ucb_arena *arena, const struct ucb_report_data *data, size_t *n);
+
+#endif

@@ -1,0 +1,317 @@
+/*
+ * report_html.c - one page that needs nothing else: charts inline, tables that sort, caveats, environment, digest.
+ *
+ * reports/report.html is the page with {{marks}}; each mark is written by one function below. The page holds the chart
+ * twice, two panels wide and one above the other, and its style sheet shows the one that fits the screen.
+ */
+#include <math.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/resource.h"
+#include "report/chart.h"
+#include "report/rows.h"
+
+static const char template_name[] = "reports/report.html";
+static const char page_title[] = "What a bit per weight costs";
+
+struct page {
+    struct ucb_report_job *job;
+    struct ucb_report_data data;
+    struct ucb_chart chart;
+    bool has_chart;
+    char no_chart[UCB_ERR_TEXT]; /* why not */
+    struct ucb_text *out;
+};
+
+/* ---- text ---- */
+
+static void add_escaped(struct ucb_text *out, const char *text)
+{
+    for (; text != NULL && *text != '\0'; text++) {
+        switch (*text) {
+        case '&': ucb_text_add(out, "&amp;"); break;
+        case '<': ucb_text_add(out, "&lt;"); break;
+        case '>': ucb_text_add(out, "&gt;"); break;
+        case '"': ucb_text_add(out, "&quot;"); break;
+        default: ucb_text_add_chars(out, text, 1);
+        }
+    }
+}
+
+/* "<tag>text</tag>\n" */
+static void add_element(struct ucb_text *out, const char *tag, const char *text)
+{
+    ucb_text_add(out, "<%s>", tag);
+    add_escaped(out, text);
+    ucb_text_add(out, "</%s>\n", tag);
+}
+
+/* ---- {{summary}} ---- */
+
+static ucb_status write_summary(struct page *p, struct ucb_err *err)
+{
+    size_t n_failed = 0;
+    (void)err;
+    for (size_t i = 0; i < p->data.n_cells; i++) n_failed += p->data.cells[i].failed;
+    ucb_text_add(p->out, "%zu results in %zu tables, from <code>", p->data.n_cells - n_failed, p->data.n_groups);
+    add_escaped(p->out, p->job->database);
+    ucb_text_add(p->out, "</code>.");
+    if (n_failed > 0)
+        ucb_text_add(p->out, " <span class=\"failed\">%zu failed</span> and stand below their tables.", n_failed);
+    return UCB_OK;
+}
+
+/* ---- {{chart}} ---- */
+
+/* Copies an <svg>. Two charts of gnuplot name their parts alike, so on one page the second one's get a prefix. */
+static void add_svg(struct ucb_text *out, const char *svg, const char *prefix)
+{
+    static const char *const names[] = {"gpPt", "gpDot", "gnuplot_", "textbox", "greybox"};
+    enum { N_NAMES = sizeof(names) / sizeof(names[0]) };
+    while (*svg != '\0') {
+        for (size_t i = 0; i < N_NAMES; i++)
+            if (strncmp(svg, names[i], strlen(names[i])) == 0) ucb_text_add(out, "%s", prefix);
+        ucb_text_add_chars(out, svg++, 1);
+    }
+}
+
+static ucb_status add_svg_file(struct page *p, const char *name, const char *prefix, struct ucb_err *err)
+{
+    struct ucb_file file;
+    const char *path = ucb_arena_printf(p->job->arena, "%s/%s", p->job->folder, name);
+    if (path == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its path", name);
+    UCB_TRY(ucb_file_map(path, &file, err));
+    char *text = ucb_arena_alloc(p->job->arena, file.n_bytes + 1);
+    if (text != NULL && file.n_bytes > 0) memcpy(text, file.data, file.n_bytes);
+    ucb_file_unmap(&file);
+    const char *svg = text == NULL ? NULL : strstr(text, "<svg");
+    if (svg == NULL) return UCB_FAIL(err, UCB_CORRUPT, "%s: no <svg> in what gnuplot wrote", path);
+    add_svg(p->out, svg, prefix);
+    return UCB_OK;
+}
+
+static ucb_status write_chart(struct page *p, struct ucb_err *err)
+{
+    if (!p->has_chart) {
+        ucb_text_add(p->out, "<p class=\"quiet\">No chart: ");
+        add_escaped(p->out, p->no_chart);
+        ucb_text_add(p->out, "</p>\n");
+        return UCB_OK;
+    }
+    ucb_text_add(p->out,
+                 "<figure role=\"img\" aria-label=\"%s against bits per weight; the tables below hold every value\">\n",
+                 strcmp(p->chart.metric, "kld_mean") == 0 ? "Mean KL divergence" : "Perplexity ratio");
+    UCB_TRY(add_svg_file(p, "pareto.svg", "", err));
+    UCB_TRY(add_svg_file(p, "pareto-1col.svg", "narrow-", err));
+    ucb_text_add(p->out, "</figure>\n");
+    return UCB_OK;
+}
+
+/* ---- {{tables}} ---- */
+
+static void add_heading(struct ucb_text *out, const char *text)
+{
+    ucb_text_add(out, "<th scope=\"col\"><button type=\"button\">");
+    add_escaped(out, text);
+    ucb_text_add(out, "</button></th>");
+}
+
+static void add_number(struct ucb_text *out, double value, const char *text, const char *interval)
+{
+    char exact[UCB_REAL_TEXT];
+    ucb_text_add(out, "<td data-v=\"%s\">%s", isnan(value) ? "" : ucb_real_text(value, exact), text);
+    if (interval[0] != '\0') ucb_text_add(out, "<span class=\"interval\">%s</span>", interval);
+    ucb_text_add(out, "</td>");
+}
+
+static void add_bpw(struct ucb_text *out, double bpw)
+{
+    char text[32] = "-";
+    if (!isnan(bpw)) snprintf(text, sizeof(text), "%.3f", bpw);
+    add_number(out, bpw, text, "");
+}
+
+static void add_value(struct ucb_text *out, const struct ucb_value *v, enum ucb_shown which)
+{
+    char value[96], both[96];
+    ucb_value_text(v, which, false, value);
+    ucb_value_text(v, which, true, both);
+    add_number(out, v->present ? v->value : NAN, value, both + strlen(value));
+}
+
+static void add_row(struct ucb_text *out, const struct ucb_report_group *g, const struct ucb_report_cell *c)
+{
+    ucb_text_add(out, "<tr%s><th scope=\"row\">", c->original ? " class=\"original\"" : "");
+    add_escaped(out, c->label);
+    ucb_text_add(out, "</th>");
+    add_bpw(out, c->bpw_matrices);
+    add_bpw(out, c->bpw_model);
+    for (int k = 0; k < UCB_N_SHOWN; k++)
+        if (g->has[k]) add_value(out, &c->values[k], (enum ucb_shown)k);
+    ucb_text_add(out, "<td data-v=\"%lld\">%lld</td></tr>\n", (long long)c->n_items, (long long)c->n_items);
+}
+
+static void add_failed(struct ucb_text *out, const struct ucb_report_cell *c)
+{
+    ucb_text_add(out, "<p class=\"failed\"><code>");
+    add_escaped(out, c->label);
+    ucb_text_add(out, "</code> failed: ");
+    add_escaped(out, c->message == NULL ? "no message" : c->message);
+    ucb_text_add(out, "</p>\n");
+}
+
+static void add_table(struct ucb_text *out, const struct ucb_report_group *g)
+{
+    ucb_text_add(out, "<div class=\"scroll\" tabindex=\"0\"><table>\n<caption>task ");
+    add_escaped(out, g->task);
+    ucb_text_add(out, " on ");
+    add_escaped(out, g->dataset);
+    ucb_text_add(out, ", sha256 %.12s; press a heading to sort</caption>\n<thead><tr>", g->dataset_digest);
+    add_heading(out, "spec");
+    add_heading(out, "bpw matrices");
+    add_heading(out, "bpw model");
+    for (int k = 0; k < UCB_N_SHOWN; k++)
+        if (g->has[k]) add_heading(out, ucb_shown[k].heading);
+    add_heading(out, "n");
+    ucb_text_add(out, "</tr></thead>\n<tbody>\n");
+    for (size_t i = 0; i < g->n_cells; i++)
+        if (!g->cells[i].failed) add_row(out, g, &g->cells[i]);
+    ucb_text_add(out, "</tbody></table></div>\n");
+    for (size_t i = 0; i < g->n_cells; i++)
+        if (g->cells[i].failed) add_failed(out, &g->cells[i]);
+}
+
+static ucb_status write_tables(struct page *p, struct ucb_err *err)
+{
+    (void)err;
+    for (size_t i = 0; i < p->data.n_groups; i++) {
+        const struct ucb_report_group *g = &p->data.groups[i];
+        ucb_text_add(p->out, "<h2>");
+        add_escaped(p->out, g->model);
+        ucb_text_add(p->out, ", ");
+        add_escaped(p->out, g->task);
+        ucb_text_add(p->out, "</h2>\n");
+        add_table(p->out, g);
+    }
+    return UCB_OK;
+}
+
+/* ---- {{caveats}}, {{runs}}, the short ones ---- */
+
+static ucb_status write_caveats(struct page *p, struct ucb_err *err)
+{
+    size_t n = 0;
+    const char **caveats = ucb_report_caveats(p->job->arena, &p->data, &n);
+    if (caveats == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the caveats");
+    ucb_text_add(p->out, "<ul>\n");
+    for (size_t i = 0; i < n; i++) add_element(p->out, "li", caveats[i]);
+    add_element(p->out, "li", "Results hold for the task, data and model they were measured on.");
+    ucb_text_add(p->out, "</ul>\n");
+    return UCB_OK;
+}
+
+static void add_run(struct ucb_text *out, sqlite3_stmt *row)
+{
+    ucb_text_add(out, "<details><summary>Run %d, %.10s, build %.12s</summary>\n", sqlite3_column_int(row, 0),
+                 (const char *)sqlite3_column_text(row, 2), (const char *)sqlite3_column_text(row, 1));
+    add_element(out, "pre", (const char *)sqlite3_column_text(row, 3));
+    add_element(out, "pre", (const char *)sqlite3_column_text(row, 4));
+    ucb_text_add(out, "</details>\n");
+}
+
+static ucb_status write_runs(struct page *p, struct ucb_err *err)
+{
+    sqlite3 *db = ucb_store_db(p->job->store);
+    sqlite3_stmt *rows = NULL;
+    int code = sqlite3_prepare_v2(
+        db, "SELECT run_id, build_id, started, command_line, environment FROM runs ORDER BY run_id", -1, &rows, NULL);
+    while (code == SQLITE_OK || code == SQLITE_ROW) {
+        code = sqlite3_step(rows);
+        if (code == SQLITE_ROW) add_run(p->out, rows);
+    }
+    ucb_status status = code == SQLITE_DONE ? UCB_OK
+                                            : UCB_FAIL(err, UCB_CORRUPT, "%s: cannot read its runs: %s",
+                                                       p->job->database, sqlite3_errmsg(db));
+    sqlite3_finalize(rows);
+    return status;
+}
+
+static ucb_status write_title(struct page *p, struct ucb_err *err)
+{
+    (void)err;
+    ucb_text_add(p->out, "%s", page_title);
+    return UCB_OK;
+}
+
+static ucb_status write_digest(struct page *p, struct ucb_err *err)
+{
+    (void)err;
+    ucb_text_add(p->out, "%s", p->data.digest);
+    return UCB_OK;
+}
+
+/* ---- the page ---- */
+
+static ucb_status write_mark(struct page *p, const char *name, size_t n, struct ucb_err *err)
+{
+    static const struct {
+        const char *name;
+        ucb_status (*write)(struct page *p, struct ucb_err *err);
+    } marks[] = {{"title", write_title},   {"summary", write_summary}, {"chart", write_chart},
+                 {"tables", write_tables}, {"caveats", write_caveats}, {"digest", write_digest},
+                 {"runs", write_runs}};
+    for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+        if (strlen(marks[i].name) == n && memcmp(marks[i].name, name, n) == 0) return marks[i].write(p, err);
+    return UCB_FAIL(err, UCB_CORRUPT, "%s: unknown mark {{%.*s}}", template_name, (int)n, name);
+}
+
+static ucb_status fill_template(struct page *p, const char *text, struct ucb_err *err)
+{
+    for (;;) {
+        const char *open = strstr(text, "{{"), *close = open == NULL ? NULL : strstr(open, "}}");
+        if (close == NULL) break;
+        ucb_text_add_chars(p->out, text, (size_t)(open - text));
+        UCB_TRY(write_mark(p, open + 2, (size_t)(close - open) - 2, err));
+        text = close + 2;
+    }
+    ucb_text_add(p->out, "%s", text);
+    return UCB_OK;
+}
+
+/* A database without compressed cells still has its tables. A missing gnuplot, though, is not passed over. */
+static ucb_status make_chart(struct page *p, struct ucb_err *err)
+{
+    struct ucb_err why;
+    ucb_status status = ucb_chart_load(p->job, &p->data, &p->chart, &why);
+    p->has_chart = status == UCB_OK;
+    if (status == UCB_OK) return ucb_chart_draw(p->job, &p->chart, err);
+    if (status != UCB_MISSING) return UCB_FAIL(err, status, "%s", why.text);
+    snprintf(p->no_chart, sizeof(p->no_chart), "%s", why.text);
+    return UCB_OK;
+}
+
+static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
+{
+    struct ucb_text text = {0};
+    struct page p = {.job = job, .out = &text};
+    const struct ucb_resource *page = ucb_resource_find(template_name);
+    ucb_status status = UCB_OK;
+    if (page == NULL)
+        return UCB_FAIL(err, UCB_ENVIRONMENT, "%s is missing from this build; build it again", template_name);
+    UCB_TRY(ucb_report_load(job, &p.data, err));
+    UCB_TRY(make_chart(&p, err));
+    UCB_TRY_OUT(fill_template(&p, page->data, err));
+    const char *path = ucb_report_path(job, "report.html");
+    if (text.failed || path == NULL)
+        status = UCB_FAIL(err, UCB_NOMEM, "no memory for the page");
+    else
+        status = ucb_file_write(path, text.data, text.n_chars, err);
+out:
+    ucb_text_free(&text);
+    return status;
+}
+
+const struct ucb_report ucb_report_html = {"html", "one page: chart, sortable tables, caveats, environment", run};

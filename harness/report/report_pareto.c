@@ -1,0 +1,68 @@
+/* report_pareto.c - the Pareto chart in every format: scripts and data first, then gnuplot. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "report/chart.h"
+#include "report/gnuplot.h"
+
+static ucb_status write_text(struct ucb_report_job *job, const char *name, const struct ucb_text *text,
+                             struct ucb_err *err)
+{
+    const char *path = ucb_report_path(job, name);
+    if (path == NULL || text->failed) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for it", name);
+    return ucb_file_write(path, text->data, text->n_chars, err);
+}
+
+static ucb_status write_table(struct ucb_report_job *job, const struct ucb_chart *chart, struct ucb_err *err)
+{
+    struct ucb_text text = {0};
+    ucb_chart_table(chart, &text);
+    ucb_status status = write_text(job, "pareto.tsv", &text, err);
+    ucb_text_free(&text);
+    return status;
+}
+
+static ucb_status draw_kind(struct ucb_report_job *job, const char *script, const char *base, const char *kind,
+                            struct ucb_err *err)
+{
+    char name[64];
+    UCB_TRY(ucb_gnuplot_run(job->folder, script, kind, err));
+    snprintf(name, sizeof(name), "%s.%s", base, kind);
+    const char *path = ucb_report_path(job, name);
+    if (path == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its path", name);
+    return strcmp(kind, "pdf") == 0 ? ucb_pdf_fix_date(path, err) : UCB_OK;
+}
+
+static ucb_status draw_page(struct ucb_report_job *job, const struct ucb_chart *chart,
+                            const struct ucb_chart_page *page, struct ucb_err *err)
+{
+    static const char *const kinds[] = {"svg", "png", "pdf"};
+    struct ucb_text text = {0};
+    char script[64];
+    snprintf(script, sizeof(script), "%s.gp", page->base);
+    ucb_status status = ucb_chart_script(chart, page, job->arena, &text, err);
+    if (status == UCB_OK) status = write_text(job, script, &text, err);
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && status == UCB_OK; i++)
+        status = draw_kind(job, script, page->base, kinds[i], err);
+    ucb_text_free(&text);
+    return status;
+}
+
+ucb_status ucb_chart_draw(struct ucb_report_job *job, const struct ucb_chart *chart, struct ucb_err *err)
+{
+    UCB_TRY(write_table(job, chart, err));
+    UCB_TRY(draw_page(job, chart, &ucb_chart_wide, err));
+    return draw_page(job, chart, &ucb_chart_narrow, err);
+}
+
+static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
+{
+    struct ucb_report_data data;
+    struct ucb_chart chart;
+    UCB_TRY(ucb_report_load(job, &data, err));
+    UCB_TRY(ucb_chart_load(job, &data, &chart, err));
+    return ucb_chart_draw(job, &chart, err);
+}
+
+const struct ucb_report ucb_report_pareto = {"pareto", "the chart of quality against true size", run};

@@ -1,0 +1,204 @@
+/*
+ * report_table.c - the table for a terminal, also as table.txt, and wide as table.csv: one row a cell.
+ *
+ * A text table is first a grid of texts, then printed: widths are known only when every text is. A value and its
+ * interval are two columns, so that decimal points stand below each other.
+ */
+#include <csv.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "report/report_data.h"
+#include "report/rows.h"
+
+/* spec, two sizes, value and interval of each metric, n */
+enum { MAX_COLUMNS = 3 + 2 * UCB_N_SHOWN + 1, VALUE_TEXT = 96, GAP = 2 };
+
+struct grid {
+    struct ucb_arena *arena;
+    size_t n_columns, n_rows;
+    const char *(*cells)[MAX_COLUMNS]; /* row 0 is the heading; NULL: empty */
+    bool left[MAX_COLUMNS];
+    int width[MAX_COLUMNS];
+    bool failed; /* memory ran out */
+};
+
+static void set(struct grid *g, size_t row, size_t column, const char *text)
+{
+    if (text == NULL) {
+        g->failed = true;
+        return;
+    }
+    g->cells[row][column] = text;
+    int n = (int)strlen(text);
+    if (n > g->width[column]) g->width[column] = n;
+}
+
+static const char *bpw_text(struct ucb_arena *arena, double bpw)
+{
+    return isnan(bpw) ? "-" : ucb_arena_printf(arena, "%.3f", bpw);
+}
+
+/* The agreement's interval is left out: it is a per-token rate, and the table is wide enough. */
+static bool shows_interval(enum ucb_shown which)
+{
+    return which != UCB_SHOWN_t1_agree;
+}
+
+static void set_value(struct grid *g, size_t row, size_t *column, const struct ucb_value *v, enum ucb_shown which)
+{
+    char value[VALUE_TEXT], both[VALUE_TEXT];
+    ucb_value_text(v, which, false, value);
+    ucb_value_text(v, which, true, both);
+    set(g, row, (*column)++, ucb_arena_strdup(g->arena, value));
+    if (shows_interval(which)) set(g, row, (*column)++, ucb_arena_strdup(g->arena, both + strlen(value)));
+}
+
+static void set_heading(struct grid *g, const struct ucb_report_group *group)
+{
+    size_t column = 0;
+    g->left[0] = true;
+    set(g, 0, column++, "spec");
+    set(g, 0, column++, "bpw matrices");
+    set(g, 0, column++, "bpw model");
+    for (int k = 0; k < UCB_N_SHOWN; k++) {
+        if (!group->has[k]) continue;
+        set(g, 0, column++, ucb_shown[k].heading);
+        if (!shows_interval((enum ucb_shown)k)) continue;
+        g->left[column] = true;
+        set(g, 0, column++, "");
+    }
+    set(g, 0, column++, "n");
+    g->n_columns = column;
+}
+
+static void set_cell(struct grid *g, size_t row, const struct ucb_report_group *group, const struct ucb_report_cell *c)
+{
+    size_t column = 0;
+    set(g, row, column++, c->label);
+    if (c->failed) return;
+    set(g, row, column++, bpw_text(g->arena, c->bpw_matrices));
+    set(g, row, column++, bpw_text(g->arena, c->bpw_model));
+    for (int k = 0; k < UCB_N_SHOWN; k++)
+        if (group->has[k]) set_value(g, row, &column, &c->values[k], (enum ucb_shown)k);
+    set(g, row, column, ucb_arena_printf(g->arena, "%lld", (long long)c->n_items));
+}
+
+static void print_row(const struct grid *g, size_t row, struct ucb_text *out)
+{
+    size_t start = out->n_chars;
+    for (size_t i = 0; i < g->n_columns; i++) {
+        const char *text = g->cells[row][i] == NULL ? "" : g->cells[row][i];
+        /* An interval brings its own space and belongs to the value on its left. */
+        bool interval = i > 0 && g->left[i];
+        if (i > 0 && !interval) ucb_text_add(out, "%*s", GAP, "");
+        ucb_text_add(out, g->left[i] ? "%-*s" : "%*s", g->width[i], text);
+    }
+    while (!out->failed && out->n_chars > start && out->data[out->n_chars - 1] == ' ') out->data[--out->n_chars] = '\0';
+    ucb_text_add(out, "\n");
+}
+
+static bool print_group(struct ucb_arena *arena, const struct ucb_report_group *group, struct ucb_text *out)
+{
+    struct grid g = {.arena = arena, .n_rows = group->n_cells + 1};
+    g.cells = ucb_arena_array(arena, g.n_rows, sizeof(g.cells[0]));
+    if (g.cells == NULL) return false;
+    set_heading(&g, group);
+    for (size_t i = 0; i < group->n_cells; i++) set_cell(&g, i + 1, group, &group->cells[i]);
+    ucb_text_add(out, "%s, %s on %s\n\n", group->model, group->task, group->dataset);
+    print_row(&g, 0, out);
+    for (size_t i = 0; i < group->n_cells; i++) {
+        const struct ucb_report_cell *c = &group->cells[i];
+        if (!c->failed) print_row(&g, i + 1, out);
+        else
+            ucb_text_add(out, "%-*s  FAILED: %s\n", g.width[0], c->label,
+                         c->message == NULL ? "no message" : c->message);
+    }
+    ucb_text_add(out, "\n");
+    return !g.failed;
+}
+
+static void print_notes(struct ucb_report_job *job, const struct ucb_report_data *data, struct ucb_text *out)
+{
+    size_t n = 0;
+    const char **caveats = ucb_report_caveats(job->arena, data, &n);
+    ucb_text_add(out, "In brackets: 95%% intervals, documents resampled; n: items; -: not defined for the cell.\n"
+                      "bpw matrices: every byte written for the matrices in scope; bpw model: the whole model.\n");
+    for (size_t i = 0; i < n; i++) ucb_text_add(out, "Caveat: %s\n", caveats[i]);
+    ucb_text_add(out, "Digest of the results: %s\n", data->digest);
+}
+
+/* ---- table.csv ---- */
+
+static void csv_text(FILE *stream, const char *text)
+{
+    if (text == NULL) text = "";
+    csv_fwrite(stream, text, strlen(text));
+}
+
+static void csv_real(FILE *stream, bool present, double value)
+{
+    char text[UCB_REAL_TEXT];
+    fprintf(stream, ",%s", present && !isnan(value) ? ucb_real_text(value, text) : "");
+}
+
+static void csv_cell(FILE *stream, const struct ucb_report_cell *c)
+{
+    const char *const texts[] = {c->model, c->task, c->dataset, c->label, c->failed ? "FAILED" : "OK"};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (i > 0) fputc(',', stream);
+        csv_text(stream, texts[i]);
+    }
+    csv_real(stream, true, c->bpw_nominal);
+    csv_real(stream, true, c->bpw_matrices);
+    csv_real(stream, true, c->bpw_model);
+    fprintf(stream, ",%lld", (long long)c->n_items);
+    for (int k = 0; k < UCB_N_SHOWN; k++) {
+        csv_real(stream, c->values[k].present, c->values[k].value);
+        csv_real(stream, c->values[k].present, c->values[k].low);
+        csv_real(stream, c->values[k].present, c->values[k].high);
+    }
+    fputc(',', stream);
+    csv_text(stream, c->message);
+    fputc('\n', stream);
+}
+
+static ucb_status write_csv(const char *path, const struct ucb_report_data *data, struct ucb_err *err)
+{
+    struct ucb_out_file out;
+    UCB_TRY(ucb_out_open(path, &out, err));
+    fputs("model,task,dataset,spec,status,bpw_nominal,bpw_matrices,bpw_model,n_items", out.stream);
+    for (int k = 0; k < UCB_N_SHOWN; k++)
+        fprintf(out.stream, ",%s,%s_low,%s_high", ucb_shown[k].name, ucb_shown[k].name, ucb_shown[k].name);
+    fputs(",message\n", out.stream);
+    for (size_t i = 0; i < data->n_cells; i++) csv_cell(out.stream, &data->cells[i]);
+    return ucb_out_commit(&out, err);
+}
+
+/* ---- the report ---- */
+
+static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
+{
+    struct ucb_report_data data;
+    struct ucb_text text = {0};
+    ucb_status status = UCB_OK;
+    bool enough = true;
+    UCB_TRY(ucb_report_load(job, &data, err));
+    for (size_t i = 0; i < data.n_groups && enough; i++) enough = print_group(job->arena, &data.groups[i], &text);
+    print_notes(job, &data, &text);
+    const char *txt = ucb_report_path(job, "table.txt"), *csv = ucb_report_path(job, "table.csv");
+    if (!enough || text.failed || txt == NULL || csv == NULL) {
+        status = UCB_FAIL(err, UCB_NOMEM, "no memory for a table of %zu cells", data.n_cells);
+        goto out;
+    }
+    UCB_TRY_OUT(ucb_file_write(txt, text.data, text.n_chars, err));
+    UCB_TRY_OUT(write_csv(csv, &data, err));
+    if (!job->quiet) fputs(text.data, stdout);
+out:
+    ucb_text_free(&text);
+    return status;
+}
+
+const struct ucb_report ucb_report_table = {"table", "a table for the terminal, as text and CSV", run};

@@ -1,0 +1,452 @@
+/*
+ * sweep.c - see sweep.h. The original is always measured, asked for or not: every other cell is compared with it.
+ *
+ * Cells of one model are partitioned by the tasks they still need; in each part the original's pass runs once, then the
+ * methods in groups, and a method's cells are stored when its group is through.
+ */
+#include "sweep.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "core/progress.h"
+#include "core/resource.h"
+#include "core/text.h"
+#include "eval/eval.h"
+#include "eval/metrics.h"
+#include "model/catalog.h"
+#include "model/tokenizer.h"
+
+enum { MAX_TASKS = 32, MAX_METHODS = 1024 };
+
+struct task_slot {
+    const char *text;        /* as in the plan */
+    struct ucb_task_run run;
+    const char *dataset;
+    char dataset_digest[UCB_SHA256_HEX];
+    struct ucb_items items;
+    bool loaded;
+};
+
+struct method_slot {
+    const char *text;
+    struct ucb_chain *chain;
+    uint32_t wanted, pending; /* bit t: task slot t */
+    struct ucb_cell cell[MAX_TASKS];
+};
+
+/* Everything that shares one original's pass. */
+struct group {
+    const struct ucb_sweep_options *options;
+    struct ucb_sweep_counts *counts;
+    const char *model_name;
+    struct ucb_model *model;
+    struct ucb_tokenizer *tokenizer;
+    const char *model_digest;
+    enum ucb_scope scope;
+    enum ucb_arithmetic arithmetic;
+    uint64_t seed;
+    struct ucb_backend *backend;
+    struct ucb_arena arena;
+    struct task_slot tasks[MAX_TASKS];
+    size_t n_tasks;
+    struct method_slot *methods; /* [0] is the original */
+    size_t n_methods;
+    struct ucb_progress progress;
+};
+
+/* ---- plan -> slots -------------------------------------------------------------------------------------------- */
+
+static bool same_group(const struct ucb_plan_row *a, const struct ucb_plan_row *b)
+{
+    return strcmp(a->model, b->model) == 0 && strcmp(a->scope, b->scope) == 0 &&
+           strcmp(a->arithmetic, b->arithmetic) == 0 && strcmp(a->seed, b->seed) == 0;
+}
+
+static ucb_status task_slot(struct group *g, const char *text, size_t *slot, struct ucb_err *err)
+{
+    struct ucb_task_run run;
+    UCB_TRY(ucb_task_parse(text, &run, err));
+    for (*slot = 0; *slot < g->n_tasks; (*slot)++)
+        if (strcmp(g->tasks[*slot].run.spec, run.spec) == 0) return UCB_OK;
+    if (g->n_tasks == MAX_TASKS) return UCB_FAIL(err, UCB_USAGE, "more than %d tasks for one model", MAX_TASKS);
+    struct task_slot *t = &g->tasks[g->n_tasks++];
+    t->text = text;
+    t->run = run;
+    return ucb_task_dataset(&t->run, g->options->data, &t->dataset, t->dataset_digest, err);
+}
+
+static ucb_status method_slot(struct group *g, const char *text, struct method_slot **slot, struct ucb_err *err)
+{
+    struct ucb_chain *chain;
+    UCB_TRY(ucb_chain_parse(text, &g->arena, &chain, err));
+    for (size_t i = 0; i < g->n_methods; i++) {
+        *slot = &g->methods[i];
+        if (strcmp(ucb_chain_identity((*slot)->chain), ucb_chain_identity(chain)) == 0) return UCB_OK;
+    }
+    if (g->n_methods == MAX_METHODS) return UCB_FAIL(err, UCB_USAGE, "more than %d methods for one model", MAX_METHODS);
+    if (ucb_chain_needs(chain) != 0)
+        return UCB_FAIL(err, UCB_UNSUPPORTED, "%s needs calibration, which this build does not collect", text);
+    *slot = &g->methods[g->n_methods++];
+    **slot = (struct method_slot){.text = text, .chain = chain};
+    return UCB_OK;
+}
+
+static ucb_status collect(struct group *g, const struct ucb_plan *plan, const bool *mine, struct ucb_err *err)
+{
+    struct method_slot *slot;
+    UCB_TRY(method_slot(g, "none", &slot, err));
+    for (size_t i = 0; i < plan->n_rows; i++) {
+        size_t task;
+        if (!mine[i]) continue;
+        UCB_TRY(task_slot(g, plan->rows[i].task, &task, err));
+        UCB_TRY(method_slot(g, plan->rows[i].method, &slot, err));
+        slot->wanted |= 1u << task;
+        g->methods[0].wanted |= 1u << task;
+    }
+    return UCB_OK;
+}
+
+static void fill_cell(const struct group *g, const struct method_slot *m, const struct task_slot *t,
+                      struct ucb_cell *cell)
+{
+    *cell = (struct ucb_cell){
+        .model = g->model_name,
+        .model_digest = g->model_digest,
+        .scope = ucb_scope_name(g->scope),
+        .method = ucb_chain_name(m->chain),
+        .spec = ucb_chain_spec(m->chain),
+        .identity = ucb_chain_identity(m->chain),
+        .calib = "",
+        .task = t->run.spec,
+        .task_revision = t->run.task->revision,
+        .dataset = t->dataset,
+        .dataset_digest = t->dataset_digest,
+        .arithmetic = ucb_arithmetic_name(g->arithmetic),
+        .arithmetic_revision = ucb_arithmetic_revision(g->arithmetic),
+        .seed = g->seed,
+    };
+    ucb_cell_identify(cell);
+}
+
+/* Finds which cells are finished under this build; those are adopted by the run. */
+static ucb_status find_pending(struct group *g, struct ucb_err *err)
+{
+    struct ucb_store *store = g->options->store;
+    for (size_t i = 0; i < g->n_methods; i++)
+        for (size_t t = 0; t < g->n_tasks; t++) {
+            struct method_slot *m = &g->methods[i];
+            bool found = false;
+            if ((m->wanted >> t & 1) == 0) continue;
+            fill_cell(g, m, &g->tasks[t], &m->cell[t]);
+            if (store != NULL) UCB_TRY(ucb_store_has_cell(store, m->cell[t].id, ucb_build_id(), &found, err));
+            g->counts->n_cells++;
+            if (found) {
+                g->counts->n_finished_before++;
+                if (!g->options->dry_run)
+                    UCB_TRY(ucb_store_adopt_cell(store, g->options->run_id, ucb_build_id(), m->cell[t].id, err));
+            } else {
+                m->pending |= 1u << t;
+            }
+            if (g->options->dry_run)
+                printf("%.12s  %-8s  %-20s  %-32s  %-36s  %s\n", m->cell[t].id, found ? "finished" : "to do",
+                       g->model_name, m->cell[t].spec, m->cell[t].task, m->cell[t].arithmetic);
+        }
+    return UCB_OK;
+}
+
+/* ---- results -> store ----------------------------------------------------------------------------------------- */
+
+static uint64_t peak_rss_bytes(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (uint64_t)usage.ru_maxrss * 1024;
+}
+
+static struct ucb_sizes sizes_of(const struct group *g, const struct ucb_tally *tally)
+{
+    struct ucb_sizes s = {.n_weights = tally->n_weights,
+                          .n_parameters = ucb_model_n_parameters(g->model),
+                          .model_file_bytes = ucb_model_file_bytes(g->model)};
+    memcpy(s.part_bytes, tally->part_bytes, sizeof(s.part_bytes));
+    s.rest_bytes = s.model_file_bytes - tally->stored_bytes;
+    s.bpw_nominal = tally->n_weights > 0 ? tally->nominal_bits / (double)tally->n_weights : 0;
+    return s;
+}
+
+static void show_cell(const struct ucb_cell *cell, const struct ucb_metric *metrics, size_t n)
+{
+    fprintf(stderr, "  %-32s %-36s", cell->spec, cell->task);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(metrics[i].name, "ppl") == 0 || strcmp(metrics[i].name, "kld_mean") == 0)
+            fprintf(stderr, " %s %.5g [%.5g, %.5g]", metrics[i].name, metrics[i].value, metrics[i].low, metrics[i].high);
+    fputc('\n', stderr);
+}
+
+static const char *caveat_of(const struct group *g)
+{
+    for (const struct ucb_catalog_model *m = ucb_catalog(); m->name != NULL; m++)
+        if (strcmp(m->name, g->model_name) == 0 || (m->sha256 != NULL && strcmp(m->sha256, g->model_digest) == 0))
+            return m->caveat;
+    return NULL;
+}
+
+static ucb_status samples_of(const struct task_slot *t, const struct ucb_sample *samples, struct ucb_arena *arena,
+                             struct ucb_samples *out, struct ucb_err *err)
+{
+    uint32_t *document = UCB_NEW(arena, uint32_t, t->items.n_items);
+    if (document == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu items", t->items.n_items);
+    for (size_t i = 0; i < t->items.n_items; i++) document[i] = t->items.items[i].document;
+    *out = (struct ucb_samples){samples, document, t->items.n_items, t->items.documents, t->items.n_documents};
+    return UCB_OK;
+}
+
+static ucb_status store_failed(struct group *g, const struct ucb_cell *cell, const struct ucb_err *why,
+                               struct ucb_err *err)
+{
+    struct ucb_cell_result result = {.failed = true, .message = why->text, .reason = ucb_status_name(why->status)};
+    g->counts->n_failed++;
+    ucb_progress_end(&g->progress);
+    fprintf(stderr, "  FAILED %s, %s: %s\n", cell->spec, cell->task, why->text);
+    return ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(), cell, &result, err);
+}
+
+static void add_checks(const struct ucb_tally *tally, struct ucb_cell_result *out)
+{
+    if (tally->n_decoded_twice == 0) return;
+    bool same = tally->n_decodes_differing == 0;
+    out->checks[0].name = "decode_deterministic";
+    out->checks[0].status = same ? "PASS" : "FAIL";
+    out->checks[0].detail = same ? "the first layer's payloads decoded again, by one thread: equal bits"
+                                 : "a second decode of the same bytes gave other bits";
+}
+
+/* One finished cell: metrics, sizes, samples. A cell whose statistics cannot be made is a failed cell. */
+static ucb_status store_cell(struct group *g, const struct method_slot *m, size_t task, const struct ucb_eval_result *r,
+                             const struct ucb_sample *own, const struct ucb_sample *original, struct ucb_err *err)
+{
+    const struct task_slot *t = &g->tasks[task];
+    const struct ucb_cell *cell = &m->cell[task];
+    struct ucb_arena arena;
+    struct ucb_metric metrics[UCB_MAX_METRICS];
+    struct ucb_samples samples, reference;
+    struct ucb_err why = {0};
+    struct ucb_cell_result result = {.message = caveat_of(g), .sizes = sizes_of(g, &r->tally),
+                                     .encode_seconds = r->tally.encode_seconds, .decode_seconds = r->tally.decode_seconds,
+                                     .tokens_per_second = r->tokens_per_second, .peak_rss_bytes = peak_rss_bytes(),
+                                     .task = t->run.task, .items = &t->items, .metrics = metrics};
+    memcpy(result.weights_digest, r->weights_digest, sizeof(result.weights_digest));
+    add_checks(&r->tally, &result);
+    ucb_arena_init(&arena);
+    ucb_status status = samples_of(t, own, &arena, &samples, &why);
+    if (status == UCB_OK) status = samples_of(t, original, &arena, &reference, &why);
+    if (status == UCB_OK)
+        status = ucb_metrics_compute(t->run.task, t->run.spec, &samples, own == original ? NULL : &reference, g->seed,
+                                     &arena, metrics, &result.n_metrics, &why);
+    if (status != UCB_OK) {
+        status = store_failed(g, cell, &why, err);
+    } else {
+        result.samples = samples;
+        status = ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(), cell, &result, err);
+        if (status == UCB_OK) {
+            g->counts->n_new++;
+            ucb_progress_end(&g->progress);
+            show_cell(cell, metrics, result.n_metrics);
+        }
+    }
+    ucb_arena_free(&arena);
+    return status;
+}
+
+/* All pending cells of one method. `set[i]` is the task of the i-th set of the evaluation. */
+static ucb_status store_method(struct group *g, const struct method_slot *m, const size_t *set, size_t n_sets,
+                               const struct ucb_eval_result *own, const struct ucb_eval_result *original,
+                               struct ucb_err *err)
+{
+    for (size_t s = 0; s < n_sets; s++) {
+        if ((m->pending >> set[s] & 1) == 0) continue;
+        if (own->status != UCB_OK)
+            UCB_TRY(store_failed(g, &m->cell[set[s]], &own->err, err));
+        else
+            UCB_TRY(store_cell(g, m, set[s], own, own->samples[s], original->samples[s], err));
+    }
+    return UCB_OK;
+}
+
+/* ---- evaluation ----------------------------------------------------------------------------------------------- */
+
+static ucb_status run_methods(struct group *g, struct ucb_eval *eval, struct method_slot **todo, size_t n_todo,
+                              const size_t *set, size_t n_sets, const struct ucb_eval_result *original,
+                              struct ucb_err *err)
+{
+    size_t limit = ucb_eval_group_limit(eval);
+    ucb_status status = UCB_OK;
+    for (size_t i = 0; i < n_todo && status == UCB_OK; i += limit) {
+        size_t n = n_todo - i < limit ? n_todo - i : limit;
+        const struct ucb_chain *chains[16];
+        struct ucb_eval_result results[16];
+        assert(n <= 16);
+        for (size_t j = 0; j < n; j++) chains[j] = todo[i + j]->chain;
+        UCB_TRY(ucb_eval_group(eval, chains, n, &g->progress, results, err));
+        for (size_t j = 0; j < n; j++) {
+            if (status == UCB_OK) status = store_method(g, todo[i + j], set, n_sets, &results[j], original, err);
+            ucb_eval_result_free(&results[j]);
+        }
+    }
+    return status;
+}
+
+/* The methods that still need exactly the tasks of `mask`; the original is among them or only the reference. */
+static ucb_status run_part(struct group *g, uint32_t mask, struct ucb_err *err)
+{
+    const struct ucb_items *sets[MAX_TASKS];
+    size_t set[MAX_TASKS], n_sets = 0, n_todo = 0;
+    struct method_slot **todo = UCB_NEW(&g->arena, struct method_slot *, g->n_methods);
+    if (todo == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a list of methods");
+    for (size_t t = 0; t < g->n_tasks; t++) {
+        if ((mask >> t & 1) == 0) continue;
+        set[n_sets] = t;
+        sets[n_sets++] = &g->tasks[t].items;
+    }
+    for (size_t i = 1; i < g->n_methods; i++)
+        if (g->methods[i].pending == mask) todo[n_todo++] = &g->methods[i];
+    struct ucb_eval_options options = {.backend = g->backend, .pool = g->options->pool, .scope = g->scope, .seed = g->seed,
+                                       .model_digest = g->model_digest, .batch = g->options->batch,
+                                       .memory_bytes = g->options->memory_bytes, .cache = g->options->cache};
+    struct ucb_eval *eval;
+    UCB_TRY(ucb_eval_open(g->model, &options, sets, n_sets, &eval, err));
+    char label[96];
+    snprintf(label, sizeof(label), "%s, %zu tokens, %zu methods", g->model_name, ucb_eval_n_tokens(eval), n_todo + 1);
+    ucb_progress_start(&g->progress, label, (double)ucb_eval_n_tokens(eval) * (double)(n_todo + 1));
+    struct ucb_eval_result original;
+    ucb_status status = ucb_eval_original(eval, g->methods[0].chain, &g->progress, &original, err);
+    if (status == UCB_OK) {
+        status = store_method(g, &g->methods[0], set, n_sets, &original, &original, err);
+        g->methods[0].pending &= ~mask;
+    }
+    if (status == UCB_OK) status = run_methods(g, eval, todo, n_todo, set, n_sets, &original, err);
+    for (size_t i = 0; i < n_todo; i++) todo[i]->pending = 0;
+    ucb_progress_end(&g->progress);
+    ucb_eval_result_free(&original);
+    ucb_eval_close(eval);
+    return status;
+}
+
+static ucb_status load_tasks(struct group *g, uint32_t mask, struct ucb_err *err)
+{
+    for (size_t t = 0; t < g->n_tasks; t++) {
+        struct task_slot *task = &g->tasks[t];
+        if ((mask >> t & 1) == 0 || task->loaded) continue;
+        UCB_TRY(ucb_task_load(&task->run, g->options->data, g->tokenizer, &g->arena, &task->items, err));
+        task->loaded = true;
+    }
+    return UCB_OK;
+}
+
+/* The largest set of tasks first: a method's set is run whole, and the original's cells come along. */
+static uint32_t next_mask(const struct group *g)
+{
+    uint32_t best = g->methods[0].pending;
+    int most = 0;
+    for (size_t i = 1; i < g->n_methods; i++) {
+        int n = __builtin_popcount(g->methods[i].pending);
+        if (n > most) {
+            most = n;
+            best = g->methods[i].pending;
+        }
+    }
+    return best;
+}
+
+static ucb_status run_pending(struct group *g, struct ucb_err *err)
+{
+    for (uint32_t mask; (mask = next_mask(g)) != 0;) {
+        UCB_TRY(load_tasks(g, mask, err));
+        UCB_TRY(run_part(g, mask, err));
+    }
+    return UCB_OK;
+}
+
+static ucb_status record_files(struct group *g, const char *path, struct ucb_err *err)
+{
+    return ucb_store_put_file(g->options->store, g->options->run_id, "model", path, ucb_model_file_bytes(g->model),
+                              g->model_digest, err);
+}
+
+static ucb_status open_model(struct group *g, char *path, size_t size, struct ucb_err *err)
+{
+    UCB_TRY(ucb_model_locate(g->model_name, g->options->cache, path, size, err));
+    UCB_TRY(ucb_model_open(path, &g->model, err));
+    UCB_TRY(ucb_model_digest(g->model, &g->model_digest, err));
+    return ucb_tokenizer_open(path, &g->tokenizer, err);
+}
+
+static ucb_status run_group(struct group *g, const struct ucb_plan *plan, const bool *mine, struct ucb_err *err)
+{
+    char path[4096];
+    UCB_TRY(open_model(g, path, sizeof(path), err));
+    UCB_TRY(collect(g, plan, mine, err));
+    UCB_TRY(find_pending(g, err));
+    if (g->options->dry_run) return UCB_OK;
+    UCB_TRY(record_files(g, path, err));
+    UCB_TRY(ucb_backend_open(g->arithmetic, g->options->kernel, g->options->pool, &g->backend, err));
+    return run_pending(g, err);
+}
+
+static void close_group(struct group *g)
+{
+    ucb_backend_close(g->backend);
+    ucb_tokenizer_close(g->tokenizer);
+    ucb_model_close(g->model);
+    ucb_arena_free(&g->arena);
+    ucb_mem_free(g->methods);
+}
+
+static ucb_status begin_group(struct group *g, const struct ucb_plan_row *row, struct ucb_err *err)
+{
+    ucb_arena_init(&g->arena);
+    g->model_name = row->model;
+    g->methods = ucb_mem_alloc(MAX_METHODS * sizeof(*g->methods));
+    if (g->methods == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the plan's cells");
+    UCB_TRY(ucb_scope_find(row->scope, &g->scope, err));
+    UCB_TRY(ucb_arithmetic_find(row->arithmetic, &g->arithmetic, err));
+    if (row->calib[0] != '\0')
+        return UCB_FAIL(err, UCB_UNSUPPORTED, "--calib %s: no method of this build takes calibration", row->calib);
+    uint64_t seed;
+    if (!ucb_parse_u64(row->seed, &seed))
+        return UCB_FAIL(err, UCB_USAGE, "seed `%s` is not a whole number from 0 on", row->seed);
+    g->seed = seed;
+    return UCB_OK;
+}
+
+/* Marks the rows that belong with row `first` and were not run yet. */
+static void mark_rows(const struct ucb_plan *plan, size_t first, bool *done, bool *mine)
+{
+    for (size_t i = 0; i < plan->n_rows; i++) {
+        mine[i] = !done[i] && same_group(&plan->rows[first], &plan->rows[i]);
+        done[i] = done[i] || mine[i];
+    }
+}
+
+ucb_status ucb_sweep_run(const struct ucb_plan *plan, const struct ucb_sweep_options *options,
+                         struct ucb_sweep_counts *counts, struct ucb_err *err)
+{
+    ucb_status status = UCB_OK;
+    *counts = (struct ucb_sweep_counts){0};
+    bool *done = ucb_mem_alloc(plan->n_rows), *mine = ucb_mem_alloc(plan->n_rows);
+    if (done == NULL || mine == NULL) status = UCB_FAIL(err, UCB_NOMEM, "no memory for the plan");
+    for (size_t i = 0; i < plan->n_rows && status == UCB_OK; i++) {
+        if (done[i]) continue;
+        struct group g = {.options = options, .counts = counts};
+        mark_rows(plan, i, done, mine);
+        status = begin_group(&g, &plan->rows[i], err);
+        if (status == UCB_OK) status = run_group(&g, plan, mine, err);
+        close_group(&g);
+    }
+    ucb_mem_free(done);
+    ucb_mem_free(mine);
+    return status;
+}

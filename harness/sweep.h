@@ -1,0 +1,39 @@
+/*
+ * sweep.h - from a plan to stored cells: identify, skip what is finished, evaluate per model, store as soon as it is known.
+ */
+#ifndef UCB_SWEEP_H
+#define UCB_SWEEP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backend/backend.h"
+#include "core/pool.h"
+#include "plan/plan.h"
+#include "store/store.h"
+
+struct ucb_sweep_options {
+    const char *data;       /* "mini" or a folder */
+    const char *cache;      /* NULL: the default */
+    enum ucb_kernel kernel;
+    struct ucb_pool *pool;
+    size_t batch;
+    uint64_t memory_bytes;
+    bool dry_run;
+    struct ucb_store *store; /* NULL only with dry_run: nothing is finished yet */
+    int64_t run_id;
+};
+
+/* What became of the plan's cells. */
+struct ucb_sweep_counts {
+    size_t n_cells, n_new, n_finished_before, n_failed;
+};
+
+/*
+ * Runs the plan, one model (and arithmetic, scope, seed) after the other. A cell that fails becomes a row and a line on
+ * stderr; the sweep itself fails for what concerns a whole model (its file, the data, the store).
+ */
+ucb_status ucb_sweep_run(const struct ucb_plan *plan, const struct ucb_sweep_options *options,
+                         struct ucb_sweep_counts *counts, struct ucb_err *err);
+
+#endif

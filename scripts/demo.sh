@@ -1,0 +1,17 @@
+#!/bin/sh
+# demo.sh - the whole line on a real model: fetch, sweep, table, charts, page. Everything lands in demo/.
+set -eu
+cd "$(dirname "$0")/.."
+out=${1:-demo}
+sh scripts/fetch.sh model smollm2-135m
+mkdir -p "$out"
+status=0
+# 40 passages and 16 windows: about 13,000 tokens for each of 18 model x method pairs, some minutes on two cores.
+./ucbench sweep scripts/demo.csv --task lambada:n=40 --task wikitext:ctx=512,n=16 --data mini --db "$out/results.db" || status=$?
+[ "$status" -le 1 ] || exit "$status"
+./ucbench report table --db "$out/results.db" --out "$out"
+./ucbench report pareto --db "$out/results.db" --out "$out"
+./ucbench report html --db "$out/results.db" --out "$out"
+echo
+echo "demo: results in $out/results.db, chart in $out/pareto.svg (.png .pdf .gp .tsv), page in $out/report.html"
+exit "$status"

@@ -1,0 +1,131 @@
+/* The command line: help, errors and exit codes as a person meets them. */
+#include "test.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/err.h"
+#include "core/file.h"
+#include "tiny.h"
+
+static char out[1 << 16];
+
+#define RUN(expected, ...)                                                                       \
+    do {                                                                                         \
+        int code_ = ucb_run_program(out, sizeof(out), __VA_ARGS__);                              \
+        if (code_ != (expected))                                                                 \
+            ucb_test_fail(__FILE__, __LINE__, "exit code %d, expected %d; it said: %s", code_, (expected), out); \
+    } while (0)
+
+TEST(without_arguments_the_program_explains_itself_and_exits_2)
+{
+    RUN(2, "%s", "");
+    CHECK_HAS(out, "usage: ucbench VERB");
+    RUN(0, "--help");
+    CHECK_HAS(out, "Exit codes: 0 done");
+}
+
+TEST(every_verb_has_help_with_its_usage)
+{
+    static const char *const verbs[] = {"sweep", "report", "digest", "export", "list", "info", "doctor", "tokenize", "dump", "quantize"};
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        RUN(0, "%s --help", verbs[i]);
+        CHECK_HAS(out, ucb_test_path("usage: ucbench %s", verbs[i]));
+    }
+}
+
+TEST(an_unknown_verb_option_method_task_or_model_is_usage_with_a_hint)
+{
+    RUN(2, "sweeep");
+    CHECK_HAS(out, "did you mean `sweep`");
+    RUN(2, "sweep --modle x --db y");
+    CHECK_HAS(out, "did you mean `--model`");
+    RUN(2, "sweep --model smollm2-135");
+    CHECK_HAS(out, "--db");
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
+    const char *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    ucb_tiny_model(model);
+    RUN(2, "sweep --model %s --method nf5 --db %s", model, db);
+    CHECK_HAS(out, "nf4");
+    RUN(2, "sweep --model %s --method nf4:blok=64 --db %s", model, db);
+    CHECK_HAS(out, "block");
+    RUN(2, "sweep --model %s --method nf4 --task lambda --db %s", model, db);
+    CHECK_HAS(out, "lambada");
+    RUN(2, "sweep --model %s --method nf4 --task lambada:m=3 --db %s", model, db);
+    RUN(2, "sweep --model smollm2-13 --db %s", db);
+    CHECK_HAS(out, "smollm2-135m");
+    RUN(3, "sweep --model %s/none.gguf --db %s", ucb_test_folder(), db);
+    CHECK_HAS(out, "no such file");
+}
+
+TEST(amx_with_fp32_is_an_impossible_pair)
+{
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
+    ucb_tiny_model(model);
+    RUN(2, "sweep --model %s --arithmetic fp32 --kernel amx --db %s/r.db", model, ucb_test_folder());
+    RUN(2, "sweep --model %s --arithmetic fp33 --db %s/r.db", model, ucb_test_folder());
+}
+
+TEST(a_plan_with_an_unknown_column_is_refused_with_the_known_ones)
+{
+    struct ucb_err err;
+    const char *plan = ucb_test_path("%s/plan.csv", ucb_test_folder());
+    CHECK_OK(ucb_file_write(plan, "model,metod\nx,nf4\n", 18, &err), err);
+    RUN(2, "sweep %s --db %s/r.db", plan, ucb_test_folder());
+    CHECK_HAS(out, "did you mean `method`");
+    CHECK_OK(ucb_file_write(plan, "model,method\nx,hqq:bits=4,group=64\n", 35, &err), err);
+    RUN(3, "sweep %s --db %s/r.db", plan, ucb_test_folder());
+    CHECK_HAS(out, "quotes");
+    RUN(3, "sweep %s/absent.csv --db %s/r.db", ucb_test_folder(), ucb_test_folder());
+}
+
+TEST(a_truncated_or_foreign_model_file_is_bad_input)
+{
+    struct ucb_err err;
+    const char *gguf = ucb_test_path("%s/tests/golden/arch/llama-tied-gqa/model-f16.gguf", ucb_test_root());
+    const char *cut = ucb_test_path("%s/cut.gguf", ucb_test_folder());
+    struct ucb_file file;
+    CHECK_OK(ucb_file_map(gguf, &file, &err), err);
+    CHECK_OK(ucb_file_write(cut, file.data, file.n_bytes - 1000, &err), err);
+    RUN(3, "info %s", cut);
+    CHECK_HAS(out, "cut short");
+    CHECK_OK(ucb_file_write(cut, "hello, world", 12, &err), err);
+    RUN(3, "info %s", cut);
+    ucb_file_unmap(&file);
+}
+
+TEST(a_dry_run_lists_cells_and_writes_nothing)
+{
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()), *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    ucb_tiny_model(model);
+    RUN(0, "sweep --model %s --method nf4 --task lambada:n=4 --db %s --dry-run", model, db);
+    CHECK_HAS(out, "2 cells, 0 finished, 2 to do");
+    struct ucb_file file;
+    struct ucb_err err;
+    CHECK_STATUS(ucb_file_map(db, &file, &err), UCB_MISSING, err);
+}
+
+TEST(a_method_that_cannot_take_a_matrix_becomes_a_failed_row_and_exit_1)
+{
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()), *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    ucb_tiny_model(model);
+    RUN(1, "sweep --model %s --method hqq:bits=4,group=100 --method nf4 --task lambada:n=4 --db %s --quiet", model, db);
+    CHECK_HAS(out, "1 of 3 cells failed");
+    CHECK_HAS(out, "group");
+    RUN(0, "export --db %s --format csv", db);
+    CHECK_HAS(out, "FAILED");
+    RUN(1, "sweep --model %s --method hqq:bits=4,group=100 --method nf4 --task lambada:n=4 --db %s --quiet", model, db);
+    CHECK_HAS(out, "3 cells, 0 new, 2 finished before, 1 failed");
+}
+
+TEST(a_plan_file_and_flags_multiply)
+{
+    struct ucb_err err;
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()), *db = ucb_test_path("%s/r.db", ucb_test_folder()),
+               *plan = ucb_test_path("%s/plan.csv", ucb_test_folder());
+    static const char text[] = "method,bits\nnf4,\nhqq:group=64,4\n\"hqq:bits=4,group=64\",\n";
+    ucb_tiny_model(model);
+    CHECK_OK(ucb_file_write(plan, text, strlen(text), &err), err);
+    RUN(0, "sweep %s --model %s --task lambada:n=2 --task wikitext:ctx=64,n=2 --db %s --dry-run", plan, model, db);
+    CHECK_HAS(out, "6 cells"); /* none, nf4, hqq x two tasks: the two spellings of hqq are one method */
+}

@@ -1,0 +1,210 @@
+/* digest, export and report: exit codes, files, and the same bytes from the same data. The verbs are called directly.
+ */
+#include "test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd.h"
+#include "core/file.h"
+#include "core/sha256.h"
+#include "made_up.h"
+
+enum { MAX_ARGS = 16 };
+
+/* Runs a verb with the words of a line; standard output goes to the file `stdout` of the test's folder. */
+static ucb_status verb(const struct ucb_command *command, struct ucb_err *err, const char *line)
+{
+    static char words[4096];
+    char *args[MAX_ARGS];
+    int n = 0;
+    snprintf(words, sizeof(words), "%s", line);
+    for (char *word = strtok(words, " "); word != NULL && n < MAX_ARGS; word = strtok(NULL, " ")) args[n++] = word;
+    fflush(stdout);
+    int saved = dup(STDOUT_FILENO);
+    CHECK(freopen(ucb_test_path("%s/stdout", ucb_test_folder()), "w", stdout) != NULL);
+    ucb_status status = command->run(n, args, err);
+    fflush(stdout);
+    dup2(saved, STDOUT_FILENO);
+    close(saved);
+    return status;
+}
+
+/* A whole file of the test's folder as text, until the next call. */
+static const char *content(const char *name)
+{
+    struct ucb_err err;
+    struct ucb_file file;
+    CHECK_OK(ucb_file_map(ucb_test_path("%s/%s", ucb_test_folder(), name), &file, &err), err);
+    static char text[1 << 19];
+    CHECK(file.n_bytes < sizeof(text));
+    if (file.n_bytes > 0) memcpy(text, file.data, file.n_bytes);
+    text[file.n_bytes] = '\0';
+    ucb_file_unmap(&file);
+    return text;
+}
+
+static const char *make_database(void)
+{
+    static char path[512]; /* outlives the rotating buffers of ucb_test_path */
+    snprintf(path, sizeof(path), "%s/r.db", ucb_test_folder());
+    made_up_database(path, "build", false);
+    return path;
+}
+
+static void skip_without_gnuplot(void)
+{
+    if (access("/usr/bin/gnuplot", X_OK) != 0) SKIP("gnuplot is not installed");
+}
+
+TEST(digest_prints_one_hash_and_as_json)
+{
+    struct ucb_err err;
+    const char *db = make_database();
+    CHECK_OK(verb(&ucb_command_digest, &err, ucb_test_path("digest --db %s", db)), err);
+    CHECK_EQ(strlen(content("stdout")), 65);
+    CHECK_OK(verb(&ucb_command_digest, &err, ucb_test_path("digest --db %s --json", db)), err);
+    CHECK_HAS(content("stdout"), "{\"digest\": \"");
+}
+
+TEST(verbs_name_what_is_missing)
+{
+    struct ucb_err err;
+    const char *db = make_database();
+    CHECK_STATUS(verb(&ucb_command_digest, &err, "digest"), UCB_USAGE, err);
+    CHECK_HAS(err.text, "--db");
+    CHECK_STATUS(verb(&ucb_command_digest, &err, "digest --db /nowhere.db"), UCB_MISSING, err);
+    CHECK_STATUS(verb(&ucb_command_export, &err, ucb_test_path("export --db %s --format xml", db)), UCB_USAGE, err);
+    CHECK_HAS(err.text, "csv");
+    CHECK_STATUS(verb(&ucb_command_report, &err, ucb_test_path("report tabel --db %s --out %s", db, ucb_test_folder())),
+                 UCB_USAGE, err);
+    CHECK_HAS(err.text, "`table`");
+    CHECK_STATUS(verb(&ucb_command_report, &err, ucb_test_path("report table --db %s", db)), UCB_USAGE, err);
+    CHECK_STATUS(verb(&ucb_command_report, &err,
+                      ucb_test_path("report table --db %s --out %s --model other", db, ucb_test_folder())),
+                 UCB_MISSING, err);
+    CHECK_HAS(err.text, "other");
+    CHECK_STATUS(verb(&ucb_command_report, &err,
+                      ucb_test_path("report pareto --db %s --out %s --metric ppl", db, ucb_test_folder())),
+                 UCB_USAGE, err);
+}
+
+TEST(export_has_the_columns_of_the_view_in_every_format)
+{
+    struct ucb_err err;
+    const char *db = make_database();
+    CHECK_OK(verb(&ucb_command_export, &err, ucb_test_path("export --db %s", db)), err);
+    CHECK(strncmp(content("stdout"), "run_id,build_id,cell_id,model,method,spec,arithmetic,", 53) == 0);
+    CHECK_HAS(content("stdout"), "\"hqq:bits=4,group=64\""); /* a comma inside is quoted */
+    CHECK_OK(verb(&ucb_command_export, &err, ucb_test_path("export --db %s --format tsv", db)), err);
+    CHECK_HAS(content("stdout"), "\thqq:bits=4,group=64\t");
+    CHECK_OK(verb(&ucb_command_export, &err, ucb_test_path("export --db %s --format json --out %s/o.json", db,
+                                                           ucb_test_folder())), err);
+    CHECK_HAS(content("o.json"), "\"ci_low\":null");
+    CHECK_HAS(content("o.json"), "\"status\":\"FAILED\"");
+}
+
+TEST(the_table_shows_every_cell_and_each_caveat_once)
+{
+    struct ucb_err err;
+    const char *db = make_database();
+    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report table --db %s --out %s/a/b", db, ucb_test_folder())),
+             err);
+    const char *text = content("a/b/table.txt"), *caveat = strstr(text, "Caveat: ");
+    CHECK_HAS(text, "smollm2-135m-smooth, wikitext on wiki_mini");
+    CHECK_HAS(text, "0.0340 [0.0306, 0.0377]");
+    CHECK_HAS(text, "gptq:bits=4          FAILED: layer.3.q_proj: 100 columns");
+    CHECK(caveat != NULL && strstr(caveat + 1, "Caveat: ") == NULL);
+    const char *head = ucb_test_path("%.500s", text);
+    CHECK(strncmp(content("stdout"), head, strlen(head)) == 0);
+    CHECK_HAS(content("a/b/table.csv"),
+              "model,task,dataset,spec,status,bpw_nominal,bpw_matrices,bpw_model,n_items,ppl,ppl_low");
+}
+
+TEST(the_same_data_draws_the_same_bytes)
+{
+    static const char *const files[] = {"pareto.svg", "pareto.png",      "pareto.pdf",      "pareto.gp",
+                                        "pareto.tsv", "pareto-1col.svg", "pareto-1col.pdf", "report.html"};
+    struct ucb_err err;
+    skip_without_gnuplot();
+    const char *db = make_database();
+    for (int i = 0; i < 2; i++) {
+        const char *line = ucb_test_path("report html --db %s --out %s/%d --json", db, ucb_test_folder(), i);
+        CHECK_OK(verb(&ucb_command_report, &err, line), err);
+        if (i == 0) sleep(1); /* another second, so that a date would show */
+    }
+    CHECK_HAS(content("stdout"), "report.html");
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        char one[UCB_SHA256_HEX], two[UCB_SHA256_HEX];
+        CHECK_OK(ucb_sha256_file(ucb_test_path("%s/0/%s", ucb_test_folder(), files[i]), one, &err), err);
+        CHECK_OK(ucb_sha256_file(ucb_test_path("%s/1/%s", ucb_test_folder(), files[i]), two, &err), err);
+        CHECK_TEXT(two, one);
+    }
+}
+
+TEST(the_page_needs_nothing_from_outside)
+{
+    struct ucb_err err;
+    skip_without_gnuplot();
+    const char *db = make_database();
+    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())),
+             err);
+    const char *page = content("report.html");
+    CHECK(strstr(page, "src=") == NULL && strstr(page, "<link") == NULL && strstr(page, "@import") == NULL);
+    CHECK(strstr(page, "{{") == NULL);
+    CHECK_HAS(page, "<svg");
+    CHECK_HAS(page, "gptq:bits=4</code> failed: layer.3.q_proj");
+}
+
+TEST(the_chart_marks_the_frontier_by_bits_and_divergence)
+{
+    struct ucb_err err;
+    skip_without_gnuplot();
+    const char *db = make_database();
+    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s --model smollm2-135m", db,
+                                                           ucb_test_folder())), err);
+    const char *rows = content("pareto.tsv"); /* panel, method (fp4 hqq int8 nf4), frontier, model ... */
+    CHECK_HAS(rows, "1\t2\t1\tsmollm2-135m\thqq\thqq:bits=2,group=64\t");
+    CHECK_HAS(rows, "1\t2\t0\tsmollm2-135m\thqq\thqq:bits=2,group=16\t"); /* 3 bits are smaller and better */
+    CHECK_HAS(rows, "1\t1\t0\tsmollm2-135m\tfp4\tfp4\t");
+    CHECK_HAS(rows, "1\t3\t1\tsmollm2-135m\tint8\tint8\t");
+    CHECK(strstr(rows, "smooth") == NULL);
+}
+
+TEST(without_gnuplot_the_chart_says_how_to_install_it)
+{
+    struct ucb_err err;
+    const char *db = make_database();
+    CHECK_EQ(setenv("PATH", ucb_test_folder(), 1), 0);
+    CHECK_STATUS(
+        verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+        UCB_ENVIRONMENT, err);
+    CHECK_HAS(err.text, "apt-get install gnuplot-nox");
+}
+
+TEST(a_database_with_only_the_original_has_tables_and_no_chart)
+{
+    struct ucb_err err;
+    struct ucb_store *store = NULL;
+    struct ucb_arena arena;
+    struct ucb_cell cell;
+    struct ucb_cell_result result;
+    struct ucb_run_info info = {"b", "c", "{}"};
+    int64_t run_id;
+    const char *db = ucb_test_path("%s/one.db", ucb_test_folder());
+    ucb_arena_init(&arena);
+    made_up_cell(&arena, &made_up_points(true)[0], "m", "wikitext", &cell, &result);
+    CHECK_OK(ucb_store_open(db, UCB_STORE_WRITE, &store, &err), err);
+    CHECK_OK(ucb_store_begin_run(store, &info, &run_id, &err), err);
+    CHECK_OK(ucb_store_put_cell(store, run_id, "b", &cell, &result, &err), err);
+    ucb_store_close(store);
+    ucb_arena_free(&arena);
+    CHECK_STATUS(
+        verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+        UCB_MISSING, err);
+    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())),
+             err);
+    CHECK_HAS(content("report.html"), "No chart: ");
+}

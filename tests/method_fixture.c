@@ -1,0 +1,109 @@
+/* method_fixture.c - see method_fixture.h. */
+#include "method_fixture.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/pcg.h"
+#include "test.h"
+
+static ucb_status keep(void *context, const char *role, enum ucb_dtype dtype,
+                       uint32_t n_dims, const uint64_t *shape, const void *data,
+                       struct ucb_err *err)
+{
+    struct method_fixture *f = context;
+    struct emitted *e = &f->emitted[f->n_emitted++];
+    (void)err;
+    CHECK(f->n_emitted <= sizeof(f->emitted) / sizeof(*f->emitted));
+    snprintf(e->role, sizeof(e->role), "%s", role);
+    e->dtype = dtype;
+    e->n_dims = n_dims;
+    e->n = 1;
+    for (uint32_t i = 0; i < n_dims; i++) e->n *= e->shape[i] = shape[i];
+    e->n_bytes = e->n * ucb_dtype_block_bytes(dtype);
+    e->data = ucb_arena_alloc(&f->kept, e->n_bytes);
+    memcpy(e->data, data, e->n_bytes);
+    return UCB_OK;
+}
+
+void fixture_open(struct method_fixture *f, const char *spec, uint32_t n_out, uint32_t n_in,
+                  enum ucb_dtype dtype, unsigned n_threads)
+{
+    struct ucb_err err;
+    *f = (struct method_fixture){0};
+    CHECK_OK(ucb_chain_parse(spec, &f->kept, &f->chain, &err), err);
+    CHECK_OK(ucb_pool_open(n_threads, &f->pool, &err), err);
+    f->matrix =
+        (struct ucb_matrix){.name = "m", .n_out = n_out, .n_in = n_in, .dtype = dtype};
+    f->context = (struct ucb_chain_context){.pool = f->pool,
+                                            .arena = &f->arena,
+                                            .scratch = &f->scratch,
+                                            .seed = 1,
+                                            .model_digest = "test",
+                                            .trace = keep,
+                                            .trace_context = f};
+}
+
+ucb_status fixture_try_encode(struct method_fixture *f, const float *w, struct ucb_err *err)
+{
+    struct ucb_source src = {.matrix = &f->matrix, .w = w};
+    return ucb_chain_encode(f->chain, &f->context, &src, &f->out, err);
+}
+
+void fixture_run(struct method_fixture *f, const float *w)
+{
+    struct ucb_err err;
+    struct ucb_arena arena = {0}, scratch = {0};
+    struct ucb_chain_context elsewhere = {
+        .pool = f->pool, .arena = &arena, .scratch = &scratch};
+    size_t n = (size_t)f->matrix.n_out * f->matrix.n_in;
+    CHECK_OK(fixture_try_encode(f, w, &err), err);
+    f->decoded = UCB_NEW(&f->kept, float, n);
+    f->decoded_f32 = UCB_NEW(&f->kept, float, n);
+    CHECK_OK(ucb_chain_decode(f->chain, &elsewhere, &f->matrix, f->out.data, f->out.n_bytes,
+                              f->decoded, f->decoded_f32, &err),
+             err);
+    CHECK_OK(ucb_chain_inspect(f->chain, &elsewhere, &f->matrix, f->out.data,
+                               f->out.n_bytes, keep, f, &err),
+             err);
+    ucb_arena_free(&arena);
+    ucb_arena_free(&scratch);
+}
+
+const struct emitted *fixture_role(const struct method_fixture *f, const char *role)
+{
+    for (size_t i = 0; i < f->n_emitted; i++)
+        if (strcmp(f->emitted[i].role, role) == 0) return &f->emitted[i];
+    ucb_test_fail(__FILE__, __LINE__, "%s emitted no %s", ucb_chain_spec(f->chain), role);
+}
+
+void fixture_close(struct method_fixture *f)
+{
+    ucb_pool_close(f->pool);
+    ucb_writer_free(&f->out);
+    ucb_arena_free(&f->kept);
+    ucb_arena_free(&f->arena);
+    ucb_arena_free(&f->scratch);
+}
+
+void fill_gaussian(float *w, size_t n, double deviation, const char *name)
+{
+    struct ucb_pcg r;
+    ucb_pcg_named(&r, 1, name);
+    for (size_t i = 0; i < n; i++) { /* Box and Muller; 1 - u is never 0 */
+        double radius = sqrt(-2 * log(1 - (double)ucb_pcg_unit(&r))),
+               turn = 2 * 3.14159265358979 * ucb_pcg_unit(&r);
+        w[i] = (float)(deviation * radius * cos(turn));
+    }
+}
+
+double relative_error(const float *a, const float *b, size_t n)
+{
+    double off = 0, all = 0;
+    for (size_t i = 0; i < n; i++) {
+        off += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        all += (double)a[i] * a[i];
+    }
+    return sqrt(off / all);
+}

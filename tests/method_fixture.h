@@ -1,0 +1,52 @@
+/*
+ * method_fixture.h - one matrix, one method spec: encode it, decode it elsewhere, keep what
+ * was emitted.
+ */
+#ifndef UCB_TESTS_METHOD_FIXTURE_H
+#define UCB_TESTS_METHOD_FIXTURE_H
+
+#include "core/arena.h"
+#include "core/bytes.h"
+#include "core/pool.h"
+#include "method/chain.h"
+
+struct emitted {
+    char role[32];
+    enum ucb_dtype dtype;
+    uint64_t shape[4];
+    uint32_t n_dims;
+    void *data;
+    size_t n, n_bytes;
+};
+
+struct method_fixture {
+    struct ucb_arena kept, arena, scratch;
+    struct ucb_pool *pool;
+    struct ucb_chain *chain;
+    struct ucb_matrix matrix;
+    struct ucb_chain_context context;
+    struct ucb_writer out;
+    float *decoded, *decoded_f32; /* [n_out][n_in], by fixture_decode */
+    struct emitted emitted[24];
+    size_t n_emitted;
+};
+
+/* Parses the spec and makes a matrix "m" of that shape; a failure fails the test. */
+void fixture_open(struct method_fixture *f, const char *spec, uint32_t n_out, uint32_t n_in,
+                  enum ucb_dtype dtype, unsigned n_threads);
+/* What ucb_chain_encode says; what the encoder traces is kept. */
+ucb_status fixture_try_encode(struct method_fixture *f, const float *w,
+                              struct ucb_err *err);
+/* Encodes, decodes from the bytes in fresh arenas, lists the payload's arrays; all must
+ * succeed. */
+void fixture_run(struct method_fixture *f, const float *w);
+/* The array of that role; a missing one fails the test. */
+const struct emitted *fixture_role(const struct method_fixture *f, const char *role);
+void fixture_close(struct method_fixture *f);
+
+/* Normal deviates of standard deviation `deviation`, from a named stream. */
+void fill_gaussian(float *w, size_t n, double deviation, const char *name);
+/* || a - b || / || a || in double. */
+double relative_error(const float *a, const float *b, size_t n);
+
+#endif

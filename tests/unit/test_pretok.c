@@ -1,0 +1,230 @@
+/* Pretokenizers, normalizer and added tokens, on texts small enough to cut by hand. */
+#include "test.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "core/text.h"
+#include "model/tokenizer_internal.h"
+
+static ucb_status collect(void *context, const char *piece, size_t n_bytes,
+                          struct ucb_err *err)
+{
+    (void)err;
+    struct ucb_text *out = context;
+    if (out->n_chars > 0) ucb_text_add(out, "/");
+    ucb_text_add_chars(out, piece, n_bytes);
+    return UCB_OK;
+}
+
+/* The pieces with a slash between them. */
+static const char *cut(const char *first_step, const char *second_step, const char *text)
+{
+    struct ucb_pretok p = {0};
+    struct ucb_text out = {0};
+    struct ucb_err err;
+    CHECK_OK(ucb_pretok_add(&p, first_step, &err), err);
+    if (second_step != NULL) CHECK_OK(ucb_pretok_add(&p, second_step, &err), err);
+    pcre2_match_data *match = ucb_pretok_match_data();
+    CHECK(match != NULL);
+    CHECK_OK(ucb_pretok_split(&p, match, text, strlen(text), collect, &out, &err), err);
+    const char *kept = ucb_test_path("%s", ucb_text_get(&out));
+    pcre2_match_data_free(match);
+    ucb_pretok_free(&p);
+    ucb_text_free(&out);
+    return kept;
+}
+
+TEST(gpt2_keeps_a_space_with_the_word_behind_it)
+{
+    CHECK_TEXT(cut("gpt2", NULL, ""), "");
+    CHECK_TEXT(cut("gpt2", NULL, "Hello, big world!"), "Hello/,/ big/ world/!");
+    CHECK_TEXT(cut("gpt2", NULL, "it's IT'S we'll"), "it/'s/ IT/'/S/ we/'ll");
+    CHECK_TEXT(cut("gpt2", NULL, "a   b  "), "a/  / b/  ");
+    CHECK_TEXT(cut("gpt2", NULL, "x\n\n y 123z"), "x/\n\n/ y/ 123/z");
+    CHECK_TEXT(cut("gpt2", NULL, "a -- b"), "a/ --/ b");
+}
+
+TEST(a_step_sees_each_piece_of_the_step_before_as_a_whole_text)
+{
+    /* " 12": the digits go first, so the space ends its text and is a piece of its own. */
+    CHECK_TEXT(cut("digit", "gpt2", "in 12 y"), "in/ /1/2/ y");
+    CHECK_TEXT(cut("digit", "gpt2", "x  7"), "x/  /7");
+    CHECK_TEXT(cut("digit", "gpt2",
+                   "\xe2\x85\xa7\xc2\xbd"
+                   "a"),
+               "\xe2\x85\xa7/\xc2\xbd/a"); /* U+2167 is Nl, U+00BD is No */
+    CHECK_TEXT(cut("digits", "gpt2", "in 12 y"), "in/ /12/ y");
+}
+
+TEST(llama3_takes_up_to_three_digits_and_qwen2_takes_one)
+{
+    CHECK_TEXT(cut("llama3", NULL, "12345 a"), "123/45/ a");
+    CHECK_TEXT(cut("qwen2", NULL, "123 a"), "1/2/3/ a");
+    CHECK_TEXT(cut("llama3", NULL, "IT'S (you)\n\n x"), "IT/'S/ (/you/)\n\n/ x");
+    CHECK_TEXT(cut("qwen2", NULL, "a \n b"), "a/ \n/ b");
+}
+
+TEST(white_space_is_the_unicode_property_and_not_the_one_of_pcre2)
+{
+    /*
+     * U+180E was white space until Unicode 6.3; PCRE2's \s still has it. U+0085, U+00A0 and
+     * U+3000 are.
+     */
+    CHECK_TEXT(cut("gpt2", NULL, "!\xe1\xa0\x8e!"), "!\xe1\xa0\x8e!");
+    CHECK_TEXT(cut("gpt2", NULL, "!\xc2\x85!"), "!/\xc2\x85/!");
+    CHECK_TEXT(cut("gpt2", NULL, "!\xc2\xa0!"), "!/\xc2\xa0/!");
+    CHECK_TEXT(cut("gpt2", NULL, "!\xe3\x80\x80!"), "!/\xe3\x80\x80/!");
+    CHECK_TEXT(cut("gpt2", NULL, "!\xe2\x80\x8b!"), "!\xe2\x80\x8b!"); /* U+200B is not */
+}
+
+TEST(an_expression_that_was_not_checked_is_refused)
+{
+    struct ucb_pretok p = {0};
+    struct ucb_err err;
+    CHECK_STATUS(ucb_pretok_add_pattern(&p, "(a+)+$", &err), UCB_UNSUPPORTED, err);
+    CHECK_HAS(err.text, "(a+)+$");
+    CHECK_HAS(err.text, "gpt2, llama3, qwen2");
+    CHECK_EQ(p.n_steps, 0);
+    CHECK_OK(ucb_pretok_add_pattern(&p, "\\p{N}", &err), err);
+    ucb_pretok_free(&p);
+}
+
+TEST(the_libraries_have_the_unicode_versions_that_the_vectors_were_checked_with)
+{
+    char version[64];
+    CHECK(pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, version) > 0);
+    CHECK_TEXT(version, "14.0.0");
+    CHECK_TEXT(utf8proc_unicode_version(), "15.0.0");
+}
+
+/* ---- normalizer ---- */
+
+static const char *normalized(const struct ucb_normalizer *how, const char *text)
+{
+    struct ucb_arena arena;
+    struct ucb_err err;
+    const char *out;
+    size_t n;
+    ucb_arena_init(&arena);
+    CHECK_OK(ucb_normalize(how, text, strlen(text), &arena, &out, &n, &err), err);
+    const char *kept = ucb_test_path("%.*s", (int)n, out);
+    ucb_arena_free(&arena);
+    return kept;
+}
+
+TEST(nfc_composes_orders_and_excludes)
+{
+    const struct ucb_normalizer nfc = {.nfc = true};
+    CHECK_TEXT(normalized(&nfc, "e\xcc\x81"), "\xc3\xa9");
+    CHECK_TEXT(normalized(&nfc, "a\xcc\x81\xcc\xa3"),
+               "\xe1\xba\xa1\xcc\x81"); /* dot below (220) before acute (230) */
+    CHECK_TEXT(normalized(&nfc, "\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8"),
+               "\xea\xb0\x81"); /* three jamo: one syllable */
+    CHECK_TEXT(normalized(&nfc, "\xe0\xa5\x98"),
+               "\xe0\xa4\x95\xe0\xa4\xbc"); /* U+0958 is excluded from composition */
+    CHECK_TEXT(normalized(&nfc, "plain"), "plain");
+}
+
+static void check_point(const struct ucb_normalizer *nfc, utf8proc_int32_t point,
+                        struct ucb_arena *arena)
+{
+    static const char tail[] =
+        "\xcc\x81\xcc\xa3\xcc\xa8z"; /* marks of the classes 230, 220 and 202 */
+    char text[32];
+    const char *out;
+    size_t n;
+    struct ucb_err err;
+    utf8proc_uint8_t *expected;
+    size_t used = (size_t)utf8proc_encode_char(point, (utf8proc_uint8_t *)text);
+    memcpy(text + used, tail, sizeof(tail));
+    CHECK_OK(ucb_normalize(nfc, text, used + sizeof(tail) - 1, arena, &out, &n, &err), err);
+    utf8proc_ssize_t n_expected =
+        utf8proc_map((utf8proc_uint8_t *)text, (utf8proc_ssize_t)(used + sizeof(tail) - 1),
+                     &expected, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    if ((size_t)n_expected != n || memcmp(out, expected, n) != 0)
+        ucb_test_fail(__FILE__, __LINE__, "U+%04X differs", (unsigned)point);
+    free(expected);
+    ucb_arena_reset(arena);
+}
+
+TEST(nfc_equals_utf8procs_own_for_every_code_point_with_marks_behind_it)
+{
+    const struct ucb_normalizer nfc = {.nfc = true};
+    struct ucb_arena arena;
+    ucb_arena_init(&arena);
+    for (utf8proc_int32_t point = 1; point < 0x110000; point++)
+        if (utf8proc_codepoint_valid(point)) check_point(&nfc, point, &arena);
+    ucb_arena_free(&arena);
+}
+
+TEST(nfc_of_a_megabyte_of_marks_is_not_quadratic)
+{
+    enum { N = 1 << 18 };
+    const struct ucb_normalizer nfc = {.nfc = true};
+    struct ucb_arena arena;
+    struct ucb_err err;
+    const char *out;
+    size_t n;
+    char *text = malloc(N * 4);
+    CHECK(text != NULL);
+    for (size_t i = 0; i < N; i++) memcpy(text + 4 * i, "\xcc\x81\xcc\xa3", 4);
+    ucb_arena_init(&arena);
+    CHECK_OK(ucb_normalize(&nfc, text, N * 4, &arena, &out, &n, &err), err);
+    CHECK_EQ(n, N * 4);
+    for (size_t i = 0; i < n; i += 2)
+        CHECK(memcmp(out + i, i < n / 2 ? "\xcc\xa3" : "\xcc\x81", 2) == 0);
+    ucb_arena_free(&arena);
+    free(text);
+}
+
+TEST(sentencepiece_marks_are_spaces_and_one_is_put_before)
+{
+    const struct ucb_normalizer spaces = {.spaces = true, .prefix = true},
+                                bare = {.spaces = true};
+    CHECK_TEXT(normalized(&spaces, "a\xe2\x96\x81"
+                                   "b c"),
+               " a b c");
+    CHECK_TEXT(normalized(&bare, "\xe2\x96\x81\xe2\x96\x82"), " \xe2\x96\x82");
+    CHECK_TEXT(normalized(&spaces, ""), "");
+}
+
+/* ---- added tokens ---- */
+
+TEST(the_leftmost_and_there_the_longest_added_token_is_found)
+{
+    static const char *const words[] = {"<a>", "<a><b>", "b", "<", "<a><c"};
+    struct ucb_added added = {0};
+    struct ucb_arena arena;
+    struct ucb_err err;
+    size_t begin, end;
+    uint32_t id;
+    ucb_arena_init(&arena);
+    CHECK_OK(ucb_added_reserve(&added, 5, &arena, &err), err);
+    for (uint32_t i = 0; i < 5; i++) ucb_added_put(&added, words[i], strlen(words[i]), i);
+    CHECK_OK(ucb_added_sort(&added, &err), err);
+    CHECK(ucb_added_next(&added, "xx<a><b>", 8, 0, &begin, &end, &id) && id == 1 &&
+          begin == 2 && end == 8);
+    CHECK(ucb_added_next(&added, "xx<a><b>", 7, 0, &begin, &end, &id) && id == 0 &&
+          begin == 2 && end == 5);
+    CHECK(ucb_added_next(&added, "xx<a><b>", 8, 3, &begin, &end, &id) && id == 3 &&
+          begin == 5 && end == 6);
+    CHECK(ucb_added_next(&added, "<<a><c", 6, 1, &begin, &end, &id) && id == 4 && end == 6);
+    CHECK(!ucb_added_next(&added, "aaa>", 4, 0, &begin, &end, &id));
+    ucb_arena_free(&arena);
+}
+
+TEST(an_added_token_with_two_ids_is_corrupt)
+{
+    struct ucb_added added = {0};
+    struct ucb_arena arena;
+    struct ucb_err err;
+    ucb_arena_init(&arena);
+    CHECK_OK(ucb_added_reserve(&added, 2, &arena, &err), err);
+    ucb_added_put(&added, "<a>", 3, 7);
+    ucb_added_put(&added, "<a>", 3, 9);
+    CHECK_STATUS(ucb_added_sort(&added, &err), UCB_CORRUPT, err);
+    CHECK_HAS(err.text, "<a>");
+    ucb_arena_free(&arena);
+}
