@@ -47,7 +47,8 @@ static void digest_linear(struct ucb_backend *backend, size_t batch, struct ucb_
     float *y = malloc(n_rows * n_out * sizeof(*y));
     struct ucb_err err;
     for (size_t row = 0; row < n_rows; row += batch)
-        CHECK_OK(ucb_linear(backend, &packed, bias, x + row * n_in, min_size(batch, n_rows - row), y + row * n_out, &err),
+        CHECK_OK(ucb_linear(backend, &packed, bias, x + row * n_in, min_size(batch, n_rows - row), y + row * n_out,
+                            &err),
                  err);
     ucb_sha256_update(digest, y, n_rows * n_out * sizeof(*y));
     ucb_mem_free(packed.data);
@@ -70,8 +71,8 @@ static void run_linear(struct ucb_backend *backend, size_t batch, struct ucb_sha
 }
 
 /* Products whose values have exponents low_x .. low_x + span: sums and products run through every kind of underflow. */
-static void linear_of_exponents(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest, int low_x, int low_w,
-                                int span)
+static void linear_of_exponents(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest, int low_x,
+                                int low_w, int span)
 {
     enum { ROWS = 33, OUT = 37, IN = 300 };
     float *x = named_values("x", ROWS * IN, 1), *w = named_values("w", OUT * IN, 1);
@@ -119,7 +120,8 @@ static void run_rope(struct ucb_backend *backend, size_t batch, struct ucb_sha25
         size_t width = n_heads * head_dim;
         float *x = named_values("x", ROWS * width, 2), *table = named_values("table", POSITIONS * r, 1);
         for (size_t row = 0; row < ROWS; row += batch)
-            ucb_rope(backend, x + row * width, min_size(batch, ROWS - row), n_heads, head_dim, r, table, position + row);
+            ucb_rope(backend, x + row * width, min_size(batch, ROWS - row), n_heads, head_dim, r, table,
+                     position + row);
         ucb_sha256_update(digest, x, ROWS * width * sizeof(*x));
         free(x);
         free(table);
@@ -150,15 +152,16 @@ static void digest_attention(struct ucb_backend *backend, size_t batch, struct u
 {
     static const size_t start[] = {0, 1, 6, 38, 71, 71, 171, 511};
     enum { WINDOWS = 7 };
-    size_t rows = start[WINDOWS], q_width = shape->n_heads * shape->head_dim, k_width = shape->n_kv_heads * shape->head_dim;
+    size_t rows = start[WINDOWS], q_width = shape->n_heads * shape->head_dim,
+           k_width = shape->n_kv_heads * shape->head_dim;
     float *q = named_values("q", rows * q_width, size), *k = named_values("k", rows * k_width, size);
     float *v = named_values("v", rows * k_width, value_size), *out = malloc(rows * q_width * sizeof(*out));
     for (size_t w = 0; w < WINDOWS; w += batch) {
         size_t n = min_size(batch, WINDOWS - w), here[WINDOWS + 1];
         for (size_t i = 0; i <= n; i++) here[i] = start[w + i] - start[w];
         struct ucb_err err;
-        CHECK_OK(ucb_attention(backend, shape, q + start[w] * q_width, k + start[w] * k_width, v + start[w] * k_width, n,
-                               here, out + start[w] * q_width, &err),
+        CHECK_OK(ucb_attention(backend, shape, q + start[w] * q_width, k + start[w] * k_width, v + start[w] * k_width,
+                               n, here, out + start[w] * q_width, &err),
                  err);
     }
     ucb_sha256_update(digest, out, rows * q_width * sizeof(*out));
@@ -171,11 +174,14 @@ static void digest_attention(struct ucb_backend *backend, size_t batch, struct u
 static void run_attention(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
 {
     static const struct ucb_attention shapes[] = {
-        {4, 2, 20, 0, 0.25f}, {2, 2, 64, 0, 0.125f}, {3, 1, 33, 40, 0.2f}, {1, 1, 1, 0, 1.0f}, {1, 1, 264, 100, 0.0625f},
+        {4, 2, 20, 0, 0.25f}, {2, 2, 64, 0, 0.125f},     {3, 1, 33, 40, 0.2f},
+        {1, 1, 1, 0, 1.0f},   {1, 1, 264, 100, 0.0625f},
     };
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) digest_attention(backend, batch, digest, &shapes[i], 2, 1);
-    digest_attention(backend, batch, digest, &shapes[0], 20, 1e-10f);  /* scores differ by hundreds: weights of 0 and 1 */
-    digest_attention(backend, batch, digest, &shapes[1], 12, 1e-37f);  /* weighted values underflow */
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+        digest_attention(backend, batch, digest, &shapes[i], 2, 1);
+    /* Scores that differ by hundreds: weights of 0 and 1. Then weighted values that underflow. */
+    digest_attention(backend, batch, digest, &shapes[0], 20, 1e-10f);
+    digest_attention(backend, batch, digest, &shapes[1], 12, 1e-37f);
 }
 
 static struct ucb_packed perturbed(const struct ucb_backend *backend, const float *w, uint32_t n_out, uint32_t n_in,
@@ -203,10 +209,11 @@ static void digest_positions(struct ucb_sha256 *digest, const struct ucb_positio
 
 enum { HEAD_MODELS = 3, HEAD_ROWS = 150, HEAD_IN = 70 };
 
-static void digest_head(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest, size_t n_rows, uint32_t n_ids,
-                        float size)
+static void digest_head(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest, size_t n_rows,
+                        uint32_t n_ids, float size)
 {
-    float *w = named_values("w", (size_t)n_ids * HEAD_IN, 1), *hidden = named_values("hidden", HEAD_ROWS * HEAD_IN, size);
+    float *w = named_values("w", (size_t)n_ids * HEAD_IN, 1),
+          *hidden = named_values("hidden", HEAD_ROWS * HEAD_IN, size);
     struct ucb_packed packed[HEAD_MODELS] = {packed_for_test(backend, w, n_ids, HEAD_IN),
                                              perturbed(backend, w, n_ids, HEAD_IN, 0.01f),
                                              perturbed(backend, w, n_ids, HEAD_IN, 1.0f)};

@@ -1,8 +1,8 @@
 /*
  * kernel_cases.h - inputs for every function of backend.h, and the SHA-256 of what a backend makes of them.
  *
- * Element i of an input named N in a case is scale * (2 u - 1), u the i-th ucb_pcg_unit of the stream (1, N). The digests
- * of the known answers in docs/arithmetic.md come from here too.
+ * Element i of an input named N in a case is scale * (2 u - 1), u the i-th ucb_pcg_unit of the stream (1, N). The
+ * digests of the known answers in docs/arithmetic.md come from here too.
  */
 #ifndef UCB_TESTS_KERNEL_CASES_H
 #define UCB_TESTS_KERNEL_CASES_H

@@ -22,8 +22,9 @@ static void compare_path(const struct kernel_case *which, enum ucb_arithmetic ar
             char hex[UCB_SHA256_HEX];
             kernel_case_digest(which, backend, batches[b], hex);
             if (__builtin_strcmp(hex, expected) != 0)
-                ucb_test_fail(__FILE__, __LINE__, "%s, %s on %s with %u threads, %zu rows per call: other bits", which->name,
-                              ucb_arithmetic_name(arithmetic), ucb_kernel_name(kernel), thread_counts[t], batches[b]);
+                ucb_test_fail(__FILE__, __LINE__, "%s, %s on %s with %u threads, %zu rows per call: other bits",
+                              which->name, ucb_arithmetic_name(arithmetic), ucb_kernel_name(kernel), thread_counts[t],
+                              batches[b]);
         }
         ucb_backend_close(backend);
         ucb_pool_close(pool);
