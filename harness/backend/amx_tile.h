@@ -2,8 +2,8 @@
  * amx_tile.h - the five operations on tile registers that the amx path uses, on the hardware or on a model of it.
  *
  * With UCB_AMX_MODELLED (tests only) the operations are C, written after Intel's pseudo-code for TDPBF16PS: both chains
- * by fma, every operand read with denormals as zero, every result flushed when it is tiny after rounding, MXCSR ignored.
- * All eight registers are 16 rows of 64 bytes: one configuration for the life of a thread's work.
+ * by fma, every operand read with denormals as zero, every result flushed when it is tiny after rounding, MXCSR
+ * ignored. All eight registers are 16 rows of 64 bytes: one configuration for the life of a thread's work.
  */
 #ifndef UCB_BACKEND_AMX_TILE_H
 #define UCB_BACKEND_AMX_TILE_H

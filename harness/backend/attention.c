@@ -5,8 +5,9 @@
  * values as its transposed sister [head_dim][keys]. A group of 32 queries then needs
  *     scores = q K^T -> softmax over the seen keys -> out = (weights V) / sum
  * and all of it stays in the scratch of a worker. The keys of a group run from a multiple of 256 to the end of its own
- * 32: where a chain begins and ends depends on the position alone, so every path and every batch adds in one order. Keys
- * that a query does not see have weight +0. Pairs are packed in lots that fit PACKED_BYTES, so the scratch stays bounded.
+ * 32: where a chain begins and ends depends on the position alone, so every path and every batch adds in one order.
+ * Keys that a query does not see have weight +0. Pairs are packed in lots that fit PACKED_BYTES, so the scratch stays
+ * bounded.
  */
 #include "backend/backend_internal.h"
 
@@ -100,7 +101,8 @@ static void score_group(const struct attention_run *run, const struct group *g)
     uint32_t state = products->begin();
     for (uint32_t key = seen > g->key ? seen : g->key; key < g->end; key += UCB_PANEL) {
         float *y = (float *)ucb_slab_at(&g->scores, (key - g->key) / UCB_CHUNK, 0) + key % UCB_CHUNK;
-        products->multiply(&g->queries, (uint32_t)g->n_rows, d, g->keys + key / UCB_PANEL * panel_bytes, y, UCB_ROW_FLOATS);
+        products->multiply(&g->queries, (uint32_t)g->n_rows, d, g->keys + key / UCB_PANEL * panel_bytes, y,
+                           UCB_ROW_FLOATS);
     }
     products->end(state);
 }
@@ -151,7 +153,8 @@ static void attend_item(void *context, size_t index, unsigned worker)
     if (position >= n_window) return; /* a shorter window than the longest of the lot */
 
     unsigned char *own = run->scratch + worker * run->worker_bytes;
-    struct group g = {.position = position, .n_window = n_window, .row = run->start[pair / shape->n_kv_heads] + position};
+    struct group g = {.position = position, .n_window = n_window};
+    g.row = run->start[pair / shape->n_kv_heads] + position;
     g.n_rows = n_window - position < GROUP ? n_window - position : GROUP;
     g.head = (uint32_t)(pair % shape->n_kv_heads * heads_per_pair + index % heads_per_pair);
     g.key = first_seen(shape, position) / UCB_CHUNK * UCB_CHUNK;

@@ -3,7 +3,7 @@
  *
  * Weights lie in panels of 32 columns (rows of w), K padded with zeros to a multiple of 32:
  *   fp32  panel[k][32]
- *   bf16  panel[k / 32][2 halves][16 pairs of k][16 columns][2 of a pair]: what a tile register wants as its second operand
+ *   bf16  panel[k / 32][2 halves][16 pairs of k][16 columns][2 of a pair]: as a tile register wants it
  * Activations lie in a slab: chunks of 256 k, in each chunk one row after the other, UCB_ROW_PITCH bytes apart:
  *   slab[k / 256][row][UCB_ROW_PITCH]
  * A row of a chunk holds floats (fp32; bf16 as floats that were rounded) or, on amx, bf16 values.
@@ -83,8 +83,8 @@ struct ucb_kernel_table {
     void (*silu_mul)(const float *gate, const float *up, size_t n, float *out);
     void (*add)(float *x, const float *y, size_t n);
 
-    /* Scores of one query to weights: keys [0, n) lie in chunks chunk_stride floats apart, those in [first, end) are seen;
-       s becomes exp(scale s - max), +0 where not seen. Returns the sum. n is a multiple of 16, end > first. */
+    /* Scores of one query to weights: keys [0, n) lie in chunks chunk_stride floats apart, those in [first, end) are
+       seen; s becomes exp(scale s - max), +0 where not seen. Returns the sum. n is a multiple of 16, end > first. */
     float (*softmax_row)(float *s, size_t chunk_stride, uint32_t n, uint32_t first, uint32_t end, float scale);
     void (*divide)(const float *x, float divisor, uint32_t n, float *out);
 
@@ -93,7 +93,8 @@ struct ucb_kernel_table {
     uint32_t (*count_above)(const float *z, uint32_t n, float threshold);
     /* e[i] = exp(z[i] - peak); returns the sum. n <= 1024 in this and the next two. */
     float (*exp_sum)(const float *z, uint32_t n, float peak, float *e);
-    /* The same for a model beside its reference; *divergence = sum of e0[i] ((z0[i] - peak0) - (z[i] - peak)). e may be z. */
+    /* The same for a model beside its reference; *divergence = sum of e0[i] ((z0[i] - peak0) - (z[i] - peak)).
+       e may be z. */
     float (*exp_sum_beside)(const float *z, uint32_t n, float peak, const float *z0, float peak0, const float *e0,
                             float *e, float *divergence);
     /* Sum of |a[i] a_factor - b[i] b_factor|. */

@@ -59,7 +59,8 @@ static void logits_item(void *context, size_t index)
     uint32_t state = products->begin();
     for (size_t id = first; id < end; id += UCB_PANEL)
         products->multiply(&run->slab, (uint32_t)run->n_rows, weight->n_in,
-                           (const unsigned char *)weight->data + id / UCB_PANEL * panel_bytes, logits + id, run->stride);
+                           (const unsigned char *)weight->data + id / UCB_PANEL * panel_bytes, logits + id,
+                           run->stride);
     products->end(state);
 }
 
@@ -133,8 +134,8 @@ static void score_model(struct head_run *run, size_t row, uint32_t target, struc
     double sum = 0.0, divergence = 0.0;
     for (uint32_t id = 0; id < run->n_ids; id += TILE_IDS) { /* the exponentials take the place of the logits */
         float part = 0.0f;
-        sum += (double)table->exp_sum_beside(z + id, tile_size(run, id), top.value[0], z0 + id, reference->peak, e0 + id,
-                                             z + id, &part);
+        sum += (double)table->exp_sum_beside(z + id, tile_size(run, id), top.value[0], z0 + id, reference->peak,
+                                             e0 + id, z + id, &part);
         divergence += (double)part;
     }
     out->logp = one_nan((double)target_logit - (double)top.value[0] - ucb_log(sum));

@@ -1,8 +1,8 @@
 /*
  * kernel_amx.c - the path for CPUs with AMX-BF16: 32 x 32 sums in four tile registers, two for rows, two for columns.
  *
- * TDPBF16PS defines the bf16 arithmetic: for each element an even and an odd fma chain over 32 k, their sum added to the
- * total, subnormals read as and flushed to zero whatever MXCSR says; so this path sets none. Everything outside the
+ * TDPBF16PS defines the bf16 arithmetic: for each element an even and an odd fma chain over 32 k, their sum added to
+ * the total, subnormals read as and flushed to zero whatever MXCSR says; so this path sets none. Everything outside the
  * products is the AVX-512 code. Rows past the last are multiplied too (a slab has room for them) and not stored.
  */
 #include "backend/lanes_avx512.h"

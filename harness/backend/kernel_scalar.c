@@ -1,8 +1,8 @@
 /*
  * kernel_scalar.c - the path for every x86-64: plain C, the reference that the other paths equal to the bit.
  *
- * The arithmetic is made of fused multiply-adds, which x86-64-v2 lacks. libm's fmaf is exact but a call for each; so the
- * two loops are compiled a second time for CPUs with the instruction, and chosen when a product starts.
+ * The arithmetic is made of fused multiply-adds, which x86-64-v2 lacks. libm's fmaf is exact but a call for each; so
+ * the two loops are compiled a second time for CPUs with the instruction, and chosen when a product starts.
  */
 #include <math.h>
 #include <string.h>
@@ -57,11 +57,13 @@ static void dot_bf16_by_library(const float *x, uint32_t n_k, const void *w, flo
 {
     dot_chunk_bf16(x, n_k, w, y, first);
 }
-__attribute__((target("fma"))) static void dot_fp32_fused(const float *x, uint32_t n_k, const void *w, float *y, bool first)
+__attribute__((target("fma"))) static void dot_fp32_fused(const float *x, uint32_t n_k, const void *w, float *y,
+                                                          bool first)
 {
     dot_chunk_fp32(x, n_k, w, y, first);
 }
-__attribute__((target("fma"))) static void dot_bf16_fused(const float *x, uint32_t n_k, const void *w, float *y, bool first)
+__attribute__((target("fma"))) static void dot_bf16_fused(const float *x, uint32_t n_k, const void *w, float *y,
+                                                          bool first)
 {
     dot_chunk_bf16(x, n_k, w, y, first);
 }
@@ -87,8 +89,8 @@ static void multiply_fp32(const struct ucb_slab *slab, uint32_t n_rows, uint32_t
 static void multiply_bf16(const struct ucb_slab *slab, uint32_t n_rows, uint32_t n_in, const void *panel, float *y,
                           size_t y_stride)
 {
-    multiply_by(ucb_cpu_has_fma() ? dot_bf16_fused : dot_bf16_by_library, sizeof(uint16_t), slab, n_rows, n_in, panel, y,
-                y_stride);
+    multiply_by(ucb_cpu_has_fma() ? dot_bf16_fused : dot_bf16_by_library, sizeof(uint16_t), slab, n_rows, n_in, panel,
+                y, y_stride);
 }
 
 static const struct ucb_products products_fp32 = {

@@ -99,7 +99,8 @@ ucb_status ucb_linear(struct ucb_backend *backend, const struct ucb_packed *weig
     if (n_rows == 0) return UCB_OK;
     struct linear_run run = {.backend = backend, .weight = weight, .bias = bias, .x = x, .y = y, .n_rows = n_rows};
     plan(&run);
-    UCB_TRY(ucb_backend_scratch(backend, ucb_pool_threads(backend->pool) * run.worker_bytes, "linear", &run.scratch, err));
+    size_t scratch_bytes = ucb_pool_threads(backend->pool) * run.worker_bytes;
+    UCB_TRY(ucb_backend_scratch(backend, scratch_bytes, "linear", &run.scratch, err));
     ucb_parallel_workers(backend->pool, run.n_slabs * run.n_splits, multiply_item, &run);
     return UCB_OK;
 }

@@ -1,8 +1,8 @@
 /*
  * pack.c - weights into panels, activations into slabs (layouts: backend_internal.h).
  *
- * A panel is filled source row by source row in blocks of 32 k: the reads are consecutive, and the 2-4 KB that are written
- * stay in the first cache, whatever power of two lies between the rows of the source.
+ * A panel is filled source row by source row in blocks of 32 k: the reads are consecutive, and the 2-4 KB that are
+ * written stay in the first cache, whatever power of two lies between the rows of the source.
  */
 #include "backend/backend_internal.h"
 
@@ -40,7 +40,8 @@ static void pack_block_fp32(const struct ucb_source *source, uint32_t n_columns,
         for (uint32_t i = 0; i < n_k; i++) block[i * UCB_PANEL + column] = w[i * source->k_stride];
 }
 
-static void pack_block_bf16(const struct ucb_source *source, uint32_t n_columns, uint32_t k, uint32_t n_k, uint16_t *block)
+static void pack_block_bf16(const struct ucb_source *source, uint32_t n_columns, uint32_t k, uint32_t n_k,
+                            uint16_t *block)
 {
     if (n_columns < UCB_PANEL || n_k < UCB_BLOCK) memset(block, 0, BLOCK_VALUES * sizeof(*block));
     const float *w = source->w + k * source->k_stride;

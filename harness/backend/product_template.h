@@ -24,7 +24,8 @@
 #define INLINE static inline __attribute__((always_inline))
 
 /* One chunk of n_k <= 256: sums = fma chains from +0; y = sums in the first chunk, y + sums after. */
-INLINE void tile_fp32(const float *x, uint32_t n_k, const float *w, float *y, size_t y_stride, bool first, const int rows)
+INLINE void tile_fp32(const float *x, uint32_t n_k, const float *w, float *y, size_t y_stride, bool first,
+                      const int rows)
 {
     vec sum[FP32_ROWS][FP32_VECS];
     UNROLL for (int i = 0; i < rows; i++)
@@ -45,7 +46,8 @@ INLINE void tile_fp32(const float *x, uint32_t n_k, const float *w, float *y, si
 }
 
 /* One chunk: for each 32 k, total += (chain over even k + chain over odd k). w: the pairs of VEC_LANES columns. */
-INLINE void tile_bf16(const float *x, uint32_t n_k, const uint16_t *w, float *y, size_t y_stride, bool first, const int rows)
+INLINE void tile_bf16(const float *x, uint32_t n_k, const uint16_t *w, float *y, size_t y_stride, bool first,
+                      const int rows)
 {
     vec total[BF16_ROWS][BF16_VECS];
     UNROLL for (int i = 0; i < rows; i++)
@@ -76,15 +78,17 @@ INLINE void tile_bf16(const float *x, uint32_t n_k, const uint16_t *w, float *y,
         UNROLL for (int v = 0; v < BF16_VECS; v++) vec_store(y + i * y_stride + v * VEC_LANES, total[i][v]);
 }
 
-#define FP32_TILE(height)                                                                                            \
-    static void tile_fp32_##height(const float *x, uint32_t n_k, const float *w, float *y, size_t y_stride, bool first) \
-    {                                                                                                                \
-        tile_fp32(x, n_k, w, y, y_stride, first, height);                                                            \
+#define FP32_TILE(height)                                                                                              \
+    static void tile_fp32_##height(const float *x, uint32_t n_k, const float *w, float *y, size_t y_stride,            \
+                                   bool first)                                                                         \
+    {                                                                                                                  \
+        tile_fp32(x, n_k, w, y, y_stride, first, height);                                                              \
     }
-#define BF16_TILE(height)                                                                                            \
-    static void tile_bf16_##height(const float *x, uint32_t n_k, const uint16_t *w, float *y, size_t y_stride, bool first) \
-    {                                                                                                                \
-        tile_bf16(x, n_k, w, y, y_stride, first, height);                                                            \
+#define BF16_TILE(height)                                                                                              \
+    static void tile_bf16_##height(const float *x, uint32_t n_k, const uint16_t *w, float *y, size_t y_stride,         \
+                                   bool first)                                                                         \
+    {                                                                                                                  \
+        tile_bf16(x, n_k, w, y, y_stride, first, height);                                                              \
     }
 EACH_FP32_HEIGHT(FP32_TILE)
 EACH_BF16_HEIGHT(BF16_TILE)
@@ -97,13 +101,14 @@ static fp32_tile *const fp32_tiles[] = {NULL, EACH_FP32_HEIGHT(FP32_TILE_NAME)};
 static bf16_tile *const bf16_tiles[] = {NULL, EACH_BF16_HEIGHT(BF16_TILE_NAME)};
 
 /* Columns [column, column + FP32_VECS * VEC_LANES) of one chunk, all rows. */
-static void multiply_chunk_fp32(const struct ucb_slab *slab, size_t chunk, uint32_t n_rows, uint32_t n_k, const float *w,
-                                float *y, size_t y_stride)
+static void multiply_chunk_fp32(const struct ucb_slab *slab, size_t chunk, uint32_t n_rows, uint32_t n_k,
+                                const float *w, float *y, size_t y_stride)
 {
     size_t n_tiles = ucb_n_units(n_rows, FP32_ROWS);
     for (size_t tile = 0; tile < n_tiles; tile++) {
         size_t row = ucb_part_start(n_rows, n_tiles, tile), end = ucb_part_start(n_rows, n_tiles, tile + 1);
-        fp32_tiles[end - row]((const float *)ucb_slab_at(slab, chunk, row), n_k, w, y + row * y_stride, y_stride, chunk == 0);
+        fp32_tiles[end - row]((const float *)ucb_slab_at(slab, chunk, row), n_k, w, y + row * y_stride, y_stride,
+                              chunk == 0);
     }
 }
 
@@ -118,13 +123,14 @@ static void multiply_fp32(const struct ucb_slab *slab, uint32_t n_rows, uint32_t
     }
 }
 
-static void multiply_chunk_bf16(const struct ucb_slab *slab, size_t chunk, uint32_t n_rows, uint32_t n_k, const uint16_t *w,
-                                float *y, size_t y_stride)
+static void multiply_chunk_bf16(const struct ucb_slab *slab, size_t chunk, uint32_t n_rows, uint32_t n_k,
+                                const uint16_t *w, float *y, size_t y_stride)
 {
     size_t n_tiles = ucb_n_units(n_rows, BF16_ROWS);
     for (size_t tile = 0; tile < n_tiles; tile++) {
         size_t row = ucb_part_start(n_rows, n_tiles, tile), end = ucb_part_start(n_rows, n_tiles, tile + 1);
-        bf16_tiles[end - row]((const float *)ucb_slab_at(slab, chunk, row), n_k, w, y + row * y_stride, y_stride, chunk == 0);
+        bf16_tiles[end - row]((const float *)ucb_slab_at(slab, chunk, row), n_k, w, y + row * y_stride, y_stride,
+                              chunk == 0);
     }
 }
 

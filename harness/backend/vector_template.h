@@ -1,9 +1,9 @@
 /*
  * vector_template.h - everything outside the products, written once on sixteen lanes.
  *
- * A kernel file includes one lanes_*.h, then this. No fused multiply-add occurs here: every operation rounds once, so the
- * three widths agree to the bit. Sums: lane j takes elements j, j + 16, ... in index order, then the lanes are folded
- * 8, 4, 2, 1. Missing elements of the last sixteen add +0, which changes no bit because no lane can hold -0.
+ * A kernel file includes one lanes_*.h, then this. No fused multiply-add occurs here: every operation rounds once, so
+ * the three widths agree to the bit. Sums: lane j takes elements j, j + 16, ... in index order, then the lanes are
+ * folded 8, 4, 2, 1. Missing elements of the last sixteen add +0, which changes no bit because no lane can hold -0.
  */
 #ifndef UCB_BACKEND_VECTOR_TEMPLATE_H
 #define UCB_BACKEND_VECTOR_TEMPLATE_H
@@ -46,9 +46,9 @@ static inline float fold_max(v16 x)
 
 /*
  * exp of x in [-87, 88]; +0 below, +inf above. n = round(x / ln 2) comes from adding 1.5 * 2^23, whose unit is 1, and
- * r = x - n ln 2 in two steps: n * LN2_HIGH is exact (9 bits times 8) and so is the first difference. |r| <= 0.3466; the
- * polynomial 1 + (r + r^2 q(r)) is Taylor's of degree 7, whose rest is 5e-9. The bounds keep 2^n a normal number: no
- * subnormal is ever made.
+ * r = x - n ln 2 in two steps: n * LN2_HIGH is exact (9 bits times 8) and so is the first difference. |r| <= 0.3466;
+ * the polynomial 1 + (r + r^2 q(r)) is Taylor's of degree 7, whose rest is 5e-9. The bounds keep 2^n a normal number:
+ * no subnormal is ever made.
  */
 #define EXP_LOW (-87.0f)
 #define EXP_HIGH 88.0f
@@ -60,7 +60,8 @@ static inline float fold_max(v16 x)
 /* For x <= 88 or NaN. */
 static inline v16 exp16_bounded(v16 x)
 {
-    static const float taylor[] = {0x1.a01a02p-13f, 0x1.6c16c2p-10f, 0x1.111112p-7f, 0x1.555556p-5f, 0x1.555556p-3f, 0.5f};
+    static const float taylor[] = {0x1.a01a02p-13f, 0x1.6c16c2p-10f, 0x1.111112p-7f,
+                                   0x1.555556p-5f,  0x1.555556p-3f,  0.5f};
     v16 shifted = v16_add(v16_mul(x, v16_set1(LOG2_E)), v16_set1(EXP_SHIFT));
     v16 n = v16_sub(shifted, v16_set1(EXP_SHIFT));
     v16 r = v16_sub(x, v16_mul(n, v16_set1(LN2_HIGH)));
@@ -213,8 +214,8 @@ static float exp_sum(const float *z, uint32_t n, float peak, float *e)
     return fold_sum(sum);
 }
 
-static float exp_sum_beside(const float *z, uint32_t n, float peak, const float *z0, float peak0, const float *e0, float *e,
-                            float *divergence)
+static float exp_sum_beside(const float *z, uint32_t n, float peak, const float *z0, float peak0, const float *e0,
+                            float *e, float *divergence)
 {
     v16 sum = v16_set1(0.0f), products = v16_set1(0.0f);
     for (uint32_t i = 0; i < n; i += UCB_LANES) {

@@ -133,7 +133,7 @@ double ucb_log(double x)
     return n * LN2_HIGH + (f - (rest - n * LN2_LOW));
 }
 
-/* ln x to about 2^-66 relative: the first two terms of the series as pairs, the tail (below 2^-13 of them) as a double. */
+/* ln x to about 2^-66 relative: the first two terms of the series as pairs, the tail (2^-13 of them) as a double. */
 static struct pair log_pair(double x)
 {
     static const struct pair third = {0x1.5555555555555p-2, 0x1.5555555555555p-56};
@@ -178,14 +178,15 @@ static double sine_near(double y, double y_low)
 static double cosine_near(double y, double y_low)
 {
     double z = y * y, q = -1.0 / 6402373705728000.0;
-    static const double factorial[] = {20922789888000.0, -87178291200.0, 479001600.0, -3628800.0, 40320.0, -720.0, 24.0};
+    static const double factorial[] = {20922789888000.0, -87178291200.0, 479001600.0, -3628800.0,
+                                       40320.0,          -720.0,         24.0};
     for (int i = 0; i < 7; i++) q = q * z + 1.0 / factorial[i];
     double half = 0.5 * z, w = 1.0 - half; /* 1 - z/2 loses its rounding error unless it is added back */
     return w + (((1.0 - w) - half) + (z * z * q - y * y_low));
 }
 
-/* pi/2 in parts of 30, 30, 30 and 53 bits: n (below 2^22) times any of the first three is exact. An angle can come as near
-   to a multiple of pi/2 as 2^-50 and still wants 53 good bits. */
+/* pi/2 in parts of 30, 30, 30 and 53 bits: n (below 2^22) times any of the first three is exact. An angle can come as
+   near to a multiple of pi/2 as 2^-50 and still wants 53 good bits. */
 #define HALF_PI_1 0x1.921fb54p+0
 #define HALF_PI_2 0x1.10b46118p-30
 #define HALF_PI_3 0x1.313198ap-61

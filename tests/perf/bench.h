@@ -1,9 +1,9 @@
 /*
  * bench.h - a measurement is BENCH(name) { ... bench_row(...) ... }; the file it stands in registers it.
  *
- * `ucbench-bench` runs all, `ucbench-bench word ...` those whose name holds a word. A row is verified first, then timed:
- * warm-up, then repeats that alternate with the peak of the same path, because both change with the load of the machine.
- * The table shows medians; the share is the median of the shares of the repeats.
+ * `ucbench-bench` runs all, `ucbench-bench word ...` those whose name holds a word. A row is verified first, then
+ * timed: warm-up, then repeats that alternate with the peak of the same path, because both change with the load of the
+ * machine. The table shows medians; the share is the median of the shares of the repeats.
  */
 #ifndef UCB_TESTS_PERF_BENCH_H
 #define UCB_TESTS_PERF_BENCH_H

@@ -102,8 +102,16 @@ static void measure_product(enum ucb_arithmetic arithmetic, enum ucb_kernel kern
     p.y = random_floats(n_rows * n_out, "y");
     run_product(&p);
     snprintf(what, sizeof(what), "product %zu x %u x %u", n_rows, n_in, n_out);
-    const struct bench_row row = {what,   kernel, ucb_arithmetic_name(arithmetic), 2.0 * (double)n_rows * n_in * n_out, "GFLOP/s",
-                                  run_product, &p, product_is_right(&p, w)};
+    const struct bench_row row = {
+        .what = what,
+        .kernel = kernel,
+        .arithmetic = ucb_arithmetic_name(arithmetic),
+        .work = 2.0 * (double)n_rows * n_in * n_out,
+        .unit = "GFLOP/s",
+        .run = run_product,
+        .context = &p,
+        .verified = product_is_right(&p, w),
+    };
     bench_row(&row);
     ucb_mem_free(p.weight.data);
     ucb_backend_close(p.backend);
@@ -171,8 +179,16 @@ static void measure_attention(enum ucb_arithmetic arithmetic, enum ucb_kernel ke
     run_attention(&a);
     snprintf(what, sizeof(what), "attention %zu windows of %zu", n_windows, length);
     double pairs = 0.5 * (double)length * (double)(length + 1) * (double)n_windows; /* of query and seen key */
-    const struct bench_row row = {what,          kernel, ucb_arithmetic_name(arithmetic), 4.0 * HEAD_DIM * HEADS * pairs, "GFLOP/s",
-                                  run_attention, &a,     attention_is_right(&a)};
+    const struct bench_row row = {
+        .what = what,
+        .kernel = kernel,
+        .arithmetic = ucb_arithmetic_name(arithmetic),
+        .work = 4.0 * HEAD_DIM * HEADS * pairs,
+        .unit = "GFLOP/s",
+        .run = run_attention,
+        .context = &a,
+        .verified = attention_is_right(&a),
+    };
     bench_row(&row);
     ucb_backend_close(a.backend);
     free(a.q);
@@ -231,8 +247,16 @@ static void measure_head(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel)
     for (int m = 0; m < 2; m++) h.weight[m] = packed_copy(h.backend, w, IDS, HIDDEN);
     for (int m = 0; m < 2; m++) h.models[m] = (struct ucb_head){&h.weight[m], hidden};
     run_head(&h);
-    const struct bench_row row = {"head 256 x 576 x 49152, 2 models", kernel, ucb_arithmetic_name(arithmetic),
-                                  2.0 * 2 * ROWS * (double)HIDDEN * IDS, "GFLOP/s", run_head, &h, head_is_right(&h)};
+    const struct bench_row row = {
+        .what = "head 256 x 576 x 49152, 2 models",
+        .kernel = kernel,
+        .arithmetic = ucb_arithmetic_name(arithmetic),
+        .work = 2.0 * 2 * ROWS * (double)HIDDEN * IDS,
+        .unit = "GFLOP/s",
+        .run = run_head,
+        .context = &h,
+        .verified = head_is_right(&h),
+    };
     bench_row(&row);
     for (int m = 0; m < 2; m++) ucb_mem_free(h.weight[m].data);
     ucb_backend_close(h.backend);

@@ -39,8 +39,8 @@ static double now_seconds(clockid_t clock)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Seconds by the wall, and by the processors divided by the threads: the second does not count what other programs took,
-   nor the time in which a thread of ours had nothing to do. */
+/* Seconds by the wall, and by the processors divided by the threads: the second does not count what other programs
+   took, nor the time in which a thread of ours had nothing to do. */
 struct span {
     double wall, busy;
 };
@@ -161,9 +161,11 @@ int main(int n_args, char **args)
 {
     struct ucb_err err;
     bench_require(ucb_pool_open(0, &pool, &err), &err);
-    printf("%u threads; shares of the path's fp32 fma peak, measured beside each repeat: by the wall, and of the seconds\n"
-           "the processors gave us\n", ucb_pool_threads(pool));
-    printf("%-34s %-5s %-7s %9s %9s %9s %-8s%7s %7s\n", "what", "", "path", "median ms", "median", "best", "", "wall", "busy");
+    printf("%u threads; shares of the path's fp32 fma peak, which is measured beside each repeat: by the wall, and of\n"
+           "the seconds that the processors gave us\n",
+           ucb_pool_threads(pool));
+    printf("%-34s %-5s %-7s %9s %9s %9s %-8s%7s %7s\n", "what", "", "path", "median ms", "median", "best", "", "wall",
+           "busy");
     for (struct bench *b = benches; b != NULL; b = b->next)
         if (wanted(b, n_args, args)) b->run();
     ucb_pool_close(pool);

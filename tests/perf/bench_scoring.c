@@ -21,7 +21,7 @@ static struct scoring {
     struct ucb_backend *backend;
     struct ucb_items items;
     double mean_logp;
-} scoring;
+} bench_state;
 
 static void make_items(struct ucb_items *out)
 {
@@ -81,10 +81,10 @@ static bool verify(enum ucb_arithmetic arithmetic)
     enum ucb_kernel kernels[2] = {UCB_KERNEL_AUTO, UCB_KERNEL_AVX2};
     for (int i = 0; i < 2; i++) {
         if (!ucb_kernel_available(UCB_KERNEL_AVX2, arithmetic, NULL)) return true;
-        bench_require(ucb_backend_open(arithmetic, kernels[i], bench_pool(), &scoring.backend, &err), &err);
-        score(&scoring);
-        found[i] = scoring.mean_logp;
-        ucb_backend_close(scoring.backend);
+        bench_require(ucb_backend_open(arithmetic, kernels[i], bench_pool(), &bench_state.backend, &err), &err);
+        score(&bench_state);
+        found[i] = bench_state.mean_logp;
+        ucb_backend_close(bench_state.backend);
     }
     return memcmp(&found[0], &found[1], sizeof(found[0])) == 0;
 }
@@ -97,17 +97,17 @@ BENCH(scoring)
         printf("scoring SmolLM2-135M: left out, %s\n", err.text);
         return;
     }
-    bench_require(ucb_model_open(path, &scoring.model, &err), &err);
-    make_items(&scoring.items);
+    bench_require(ucb_model_open(path, &bench_state.model, &err), &err);
+    make_items(&bench_state.items);
     for (unsigned a = 0; a < UCB_N_ARITHS; a++) {
         bool verified = verify((enum ucb_arithmetic)a);
-        bench_require(ucb_backend_open((enum ucb_arithmetic)a, UCB_KERNEL_AUTO, bench_pool(), &scoring.backend, &err), &err);
-        struct bench_row row = {.what = "SmolLM2-135M scores 8192 tokens", .kernel = ucb_backend_kernel(scoring.backend),
+        bench_require(ucb_backend_open((enum ucb_arithmetic)a, UCB_KERNEL_AUTO, bench_pool(), &bench_state.backend, &err), &err);
+        struct bench_row row = {.what = "SmolLM2-135M scores 8192 tokens", .kernel = ucb_backend_kernel(bench_state.backend),
                                 .arithmetic = ucb_arithmetic_name((enum ucb_arithmetic)a),
-                                .work = flops_of(ucb_model_arch(scoring.model)), .unit = "GFLOP/s", .run = score,
-                                .context = &scoring, .verified = verified, .slow = true};
+                                .work = flops_of(ucb_model_arch(bench_state.model)), .unit = "GFLOP/s", .run = score,
+                                .context = &bench_state, .verified = verified, .slow = true};
         bench_row(&row);
-        ucb_backend_close(scoring.backend);
+        ucb_backend_close(bench_state.backend);
     }
-    ucb_model_close(scoring.model);
+    ucb_model_close(bench_state.model);
 }

@@ -47,7 +47,8 @@ static void digest_linear(struct ucb_backend *backend, size_t batch, struct ucb_
     float *y = malloc(n_rows * n_out * sizeof(*y));
     struct ucb_err err;
     for (size_t row = 0; row < n_rows; row += batch)
-        CHECK_OK(ucb_linear(backend, &packed, bias, x + row * n_in, min_size(batch, n_rows - row), y + row * n_out, &err),
+        CHECK_OK(ucb_linear(backend, &packed, bias, x + row * n_in, min_size(batch, n_rows - row), y + row * n_out,
+                            &err),
                  err);
     ucb_sha256_update(digest, y, n_rows * n_out * sizeof(*y));
     ucb_mem_free(packed.data);
@@ -70,8 +71,8 @@ static void run_linear(struct ucb_backend *backend, size_t batch, struct ucb_sha
 }
 
 /* Products whose values have exponents low_x .. low_x + span: sums and products run through every kind of underflow. */
-static void linear_of_exponents(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest, int low_x, int low_w,
-                                int span)
+static void linear_of_exponents(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest, int low_x,
+                                int low_w, int span)
 {
     enum { ROWS = 33, OUT = 37, IN = 300 };
     float *x = named_values("x", ROWS * IN, 1), *w = named_values("w", OUT * IN, 1);
@@ -119,7 +120,8 @@ static void run_rope(struct ucb_backend *backend, size_t batch, struct ucb_sha25
         size_t width = n_heads * head_dim;
         float *x = named_values("x", ROWS * width, 2), *table = named_values("table", POSITIONS * r, 1);
         for (size_t row = 0; row < ROWS; row += batch)
-            ucb_rope(backend, x + row * width, min_size(batch, ROWS - row), n_heads, head_dim, r, table, position + row);
+            ucb_rope(backend, x + row * width, min_size(batch, ROWS - row), n_heads, head_dim, r, table,
+                     position + row);
         ucb_sha256_update(digest, x, ROWS * width * sizeof(*x));
         free(x);
         free(table);
@@ -148,17 +150,18 @@ static void run_silu_mul_and_add(struct ucb_backend *backend, size_t batch, stru
 static void digest_attention(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest,
                              const struct ucb_attention *shape, float size, float value_size)
 {
-    static const size_t start[] = {0, 1, 6, 38, 71, 71, 171, 871};
+    static const size_t start[] = {0, 1, 6, 38, 71, 71, 171, 511};
     enum { WINDOWS = 7 };
-    size_t rows = start[WINDOWS], q_width = shape->n_heads * shape->head_dim, k_width = shape->n_kv_heads * shape->head_dim;
+    size_t rows = start[WINDOWS], q_width = shape->n_heads * shape->head_dim,
+           k_width = shape->n_kv_heads * shape->head_dim;
     float *q = named_values("q", rows * q_width, size), *k = named_values("k", rows * k_width, size);
     float *v = named_values("v", rows * k_width, value_size), *out = malloc(rows * q_width * sizeof(*out));
     for (size_t w = 0; w < WINDOWS; w += batch) {
         size_t n = min_size(batch, WINDOWS - w), here[WINDOWS + 1];
         for (size_t i = 0; i <= n; i++) here[i] = start[w + i] - start[w];
         struct ucb_err err;
-        CHECK_OK(ucb_attention(backend, shape, q + start[w] * q_width, k + start[w] * k_width, v + start[w] * k_width, n,
-                               here, out + start[w] * q_width, &err),
+        CHECK_OK(ucb_attention(backend, shape, q + start[w] * q_width, k + start[w] * k_width, v + start[w] * k_width,
+                               n, here, out + start[w] * q_width, &err),
                  err);
     }
     ucb_sha256_update(digest, out, rows * q_width * sizeof(*out));
@@ -171,11 +174,14 @@ static void digest_attention(struct ucb_backend *backend, size_t batch, struct u
 static void run_attention(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
 {
     static const struct ucb_attention shapes[] = {
-        {4, 2, 20, 0, 0.25f}, {2, 2, 64, 0, 0.125f}, {3, 1, 33, 40, 0.2f}, {1, 1, 1, 0, 1.0f}, {2, 1, 264, 300, 0.0625f},
+        {4, 2, 20, 0, 0.25f}, {2, 2, 64, 0, 0.125f},     {3, 1, 33, 40, 0.2f},
+        {1, 1, 1, 0, 1.0f},   {1, 1, 264, 100, 0.0625f},
     };
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) digest_attention(backend, batch, digest, &shapes[i], 2, 1);
-    digest_attention(backend, batch, digest, &shapes[0], 20, 1e-10f);  /* scores differ by hundreds: weights of 0 and 1 */
-    digest_attention(backend, batch, digest, &shapes[1], 12, 1e-37f);  /* weighted values underflow */
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+        digest_attention(backend, batch, digest, &shapes[i], 2, 1);
+    /* Scores that differ by hundreds: weights of 0 and 1. Then weighted values that underflow. */
+    digest_attention(backend, batch, digest, &shapes[0], 20, 1e-10f);
+    digest_attention(backend, batch, digest, &shapes[1], 12, 1e-37f);
 }
 
 static struct ucb_packed perturbed(const struct ucb_backend *backend, const float *w, uint32_t n_out, uint32_t n_in,
@@ -203,24 +209,26 @@ static void digest_positions(struct ucb_sha256 *digest, const struct ucb_positio
 
 enum { HEAD_MODELS = 3, HEAD_ROWS = 150, HEAD_IN = 70 };
 
-static void digest_head(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest, uint32_t n_ids, float size)
+static void digest_head(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest, size_t n_rows,
+                        uint32_t n_ids, float size)
 {
-    float *w = named_values("w", (size_t)n_ids * HEAD_IN, 1), *hidden = named_values("hidden", HEAD_ROWS * HEAD_IN, size);
+    float *w = named_values("w", (size_t)n_ids * HEAD_IN, 1),
+          *hidden = named_values("hidden", HEAD_ROWS * HEAD_IN, size);
     struct ucb_packed packed[HEAD_MODELS] = {packed_for_test(backend, w, n_ids, HEAD_IN),
                                              perturbed(backend, w, n_ids, HEAD_IN, 0.01f),
                                              perturbed(backend, w, n_ids, HEAD_IN, 1.0f)};
     uint32_t target[HEAD_ROWS];
     for (uint32_t i = 0; i < HEAD_ROWS; i++) target[i] = i * 1009 % n_ids;
     static struct ucb_position all[HEAD_MODELS][HEAD_ROWS], part[HEAD_MODELS * HEAD_ROWS];
-    for (size_t row = 0; row < HEAD_ROWS; row += batch) {
-        size_t n = min_size(batch, HEAD_ROWS - row);
+    for (size_t row = 0; row < n_rows; row += batch) {
+        size_t n = min_size(batch, n_rows - row);
         struct ucb_head models[HEAD_MODELS];
         struct ucb_err err;
         for (size_t m = 0; m < HEAD_MODELS; m++) models[m] = (struct ucb_head){&packed[m], hidden + row * HEAD_IN};
         CHECK_OK(ucb_head_score(backend, models, HEAD_MODELS, target + row, n, part, &err), err);
         for (size_t m = 0; m < HEAD_MODELS; m++) memcpy(&all[m][row], part + m * n, n * sizeof(part[0]));
     }
-    digest_positions(digest, all[0], HEAD_MODELS * HEAD_ROWS);
+    for (size_t m = 0; m < HEAD_MODELS; m++) digest_positions(digest, all[m], n_rows);
     for (size_t m = 0; m < HEAD_MODELS; m++) ucb_mem_free(packed[m].data);
     free(w);
     free(hidden);
@@ -228,16 +236,19 @@ static void digest_head(struct ucb_backend *backend, size_t batch, struct ucb_sh
 
 static void run_head(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
 {
-    digest_head(backend, batch, digest, 2501, 1);
-    digest_head(backend, batch, digest, 1024, 5);
-    digest_head(backend, batch, digest, 13, 40);
+    digest_head(backend, batch, digest, 33, 2501, 1);
+    digest_head(backend, batch, digest, HEAD_ROWS, 300, 5); /* more than one block of rows */
+    digest_head(backend, batch, digest, 33, 13, 40);
 }
 
 const struct kernel_case kernel_cases[] = {
-    {"linear", run_linear},   {"linear_extremes", run_linear_extremes},
-    {"rmsnorm", run_rmsnorm}, {"rope", run_rope},
-    {"silu_mul_and_add", run_silu_mul_and_add},
-    {"attention", run_attention}, {"head", run_head},
+    {"linear", run_linear, 130},
+    {"linear_extremes", run_linear_extremes, 33},
+    {"rmsnorm", run_rmsnorm, 45},
+    {"rope", run_rope, 70},
+    {"silu_mul_and_add", run_silu_mul_and_add, 40},
+    {"attention", run_attention, 7},
+    {"head", run_head, 150},
 };
 const size_t n_kernel_cases = sizeof(kernel_cases) / sizeof(kernel_cases[0]);
 

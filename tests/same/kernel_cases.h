@@ -1,8 +1,8 @@
 /*
  * kernel_cases.h - inputs for every function of backend.h, and the SHA-256 of what a backend makes of them.
  *
- * Element i of an input named N in a case is scale * (2 u - 1), u the i-th ucb_pcg_unit of the stream (1, N). The digests
- * of the known answers in docs/arithmetic.md come from here too.
+ * Element i of an input named N in a case is scale * (2 u - 1), u the i-th ucb_pcg_unit of the stream (1, N). The
+ * digests of the known answers in docs/arithmetic.md come from here too.
  */
 #ifndef UCB_TESTS_KERNEL_CASES_H
 #define UCB_TESTS_KERNEL_CASES_H
@@ -15,6 +15,7 @@ typedef void kernel_case_run(struct ucb_backend *backend, size_t batch, struct u
 struct kernel_case {
     const char *name;
     kernel_case_run *run;
+    size_t most_rows; /* a larger batch is the same calls again */
 };
 extern const struct kernel_case kernel_cases[];
 extern const size_t n_kernel_cases;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "backend/backend_internal.h"
+#include "core/arena.h"
 #include "kernel_cases.h"
 
 static const unsigned thread_counts[] = {1, 2, 3, 7};
@@ -17,12 +18,13 @@ static void compare_path(const struct kernel_case *which, enum ucb_arithmetic ar
         struct ucb_err err;
         CHECK_OK(ucb_pool_open(thread_counts[t], &pool, &err), err);
         struct ucb_backend *backend = backend_for_test(arithmetic, kernel, pool);
-        for (size_t b = 0; b < 4; b++) {
+        for (size_t b = 0; b < 4 && (b == 0 || batches[b - 1] < which->most_rows); b++) {
             char hex[UCB_SHA256_HEX];
             kernel_case_digest(which, backend, batches[b], hex);
             if (__builtin_strcmp(hex, expected) != 0)
-                ucb_test_fail(__FILE__, __LINE__, "%s, %s on %s with %u threads, %zu rows per call: other bits", which->name,
-                              ucb_arithmetic_name(arithmetic), ucb_kernel_name(kernel), thread_counts[t], batches[b]);
+                ucb_test_fail(__FILE__, __LINE__, "%s, %s on %s with %u threads, %zu rows per call: other bits",
+                              which->name, ucb_arithmetic_name(arithmetic), ucb_kernel_name(kernel), thread_counts[t],
+                              batches[b]);
         }
         ucb_backend_close(backend);
         ucb_pool_close(pool);
@@ -81,17 +83,49 @@ TEST(scores_of_positions_have_the_same_bits_on_every_path_and_batch)
 
 extern const struct ucb_kernel_table ucb_kernel_table_amx_modelled;
 
+static struct ucb_backend *backend_with_modelled_tiles(void)
+{
+    struct ucb_backend *backend = NULL;
+    struct ucb_err err;
+    CHECK_OK(ucb_backend_open_table(UCB_ARITH_BF16, &ucb_kernel_table_amx_modelled, NULL, &backend, &err), err);
+    return backend;
+}
+
 static void compare_modelled_amx(const struct kernel_case *which)
 {
     char expected[UCB_SHA256_HEX], found[UCB_SHA256_HEX];
-    struct ucb_backend *scalar = backend_for_test(UCB_ARITH_BF16, UCB_KERNEL_SCALAR, NULL), *modelled = NULL;
-    struct ucb_err err;
-    CHECK_OK(ucb_backend_open_table(UCB_ARITH_BF16, &ucb_kernel_table_amx_modelled, NULL, &modelled, &err), err);
+    struct ucb_backend *scalar = backend_for_test(UCB_ARITH_BF16, UCB_KERNEL_SCALAR, NULL);
+    struct ucb_backend *modelled = backend_with_modelled_tiles();
     kernel_case_digest(which, scalar, 512, expected);
     kernel_case_digest(which, modelled, 512, found);
     CHECK_TEXT(found, expected);
     ucb_backend_close(modelled);
     ucb_backend_close(scalar);
+}
+
+/* 2^-126 - part of 2^-150, which is the unit of 24 bits just below 2^-126 if the exponent had no end. */
+static float sum_at_the_edge(struct ucb_backend *backend, float part)
+{
+    const float x[3] = {0x1p-63f, 0, -part * 0x1p-100f}, w[3] = {0x1p-63f, 0, 0x1p-50f};
+    struct ucb_packed packed = packed_for_test(backend, w, 1, 3);
+    struct ucb_err err;
+    float y = -1;
+    CHECK_OK(ucb_linear(backend, &packed, NULL, x, 1, &y, &err), err);
+    ucb_mem_free(packed.data);
+    ucb_backend_close(backend);
+    return y;
+}
+
+TEST(bf16_flushes_what_is_tiny_after_rounding_on_every_path_and_on_modelled_tiles)
+{
+    for (int k = UCB_KERNEL_SCALAR; k < UCB_N_KERNELS; k++) {
+        if (!ucb_kernel_available((enum ucb_kernel)k, UCB_ARITH_BF16, NULL)) continue;
+        CHECK(sum_at_the_edge(backend_for_test(UCB_ARITH_BF16, (enum ucb_kernel)k, NULL), 0.25f) == 0x1p-126f);
+        CHECK(sum_at_the_edge(backend_for_test(UCB_ARITH_BF16, (enum ucb_kernel)k, NULL), 0.75f) == 0);
+    }
+    if (!ucb_kernel_available(UCB_KERNEL_AVX512, UCB_ARITH_BF16, NULL)) return;
+    CHECK(sum_at_the_edge(backend_with_modelled_tiles(), 0.25f) == 0x1p-126f);
+    CHECK(sum_at_the_edge(backend_with_modelled_tiles(), 0.75f) == 0);
 }
 
 TEST(the_amx_kernel_on_modelled_tiles_equals_scalar_to_the_bit)

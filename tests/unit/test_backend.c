@@ -160,12 +160,14 @@ TEST(silu_is_within_four_units_of_the_last_place)
 }
 
 /* Attention in double, query by query. */
-static void attend_exactly(const struct ucb_attention *s, const float *q, const float *k, const float *v, size_t n, double *out)
+static void attend_exactly(const struct ucb_attention *s, const float *q, const float *k, const float *v, size_t n,
+                           double *out)
 {
     size_t d = s->head_dim, q_width = s->n_heads * d, k_width = s->n_kv_heads * d;
     for (size_t i = 0; i < n; i++) {
         for (size_t h = 0; h < s->n_heads; h++) {
-            size_t kv = h / (s->n_heads / s->n_kv_heads), first = s->sliding > 0 && i >= s->sliding ? i - s->sliding + 1 : 0;
+            size_t kv = h / (s->n_heads / s->n_kv_heads),
+                   first = s->sliding > 0 && i >= s->sliding ? i - s->sliding + 1 : 0;
             double sum = 0, *o = out + i * q_width + h * d;
             for (size_t c = 0; c < d; c++) o[c] = 0;
             for (size_t j = first; j <= i; j++) {
@@ -185,7 +187,8 @@ static double attention_error(enum ucb_arithmetic arithmetic, uint32_t sliding)
     enum { T = 333, HEADS = 4, KV = 2, D = 40 };
     const struct ucb_attention shape = {HEADS, KV, D, sliding, 0.15f};
     const size_t start[2] = {0, T};
-    float *q = named_values("q", T * HEADS * D, 1), *k = named_values("k", T * KV * D, 1), *v = named_values("v", T * KV * D, 1);
+    float *q = named_values("q", T * HEADS * D, 1), *k = named_values("k", T * KV * D, 1),
+          *v = named_values("v", T * KV * D, 1);
     float *out = malloc(sizeof(float) * T * HEADS * D);
     double *exact = malloc(sizeof(double) * T * HEADS * D), worst = 0;
     struct ucb_backend *backend = backend_for_test(arithmetic, UCB_KERNEL_AUTO, NULL);
@@ -261,7 +264,8 @@ TEST(scores_of_positions_agree_with_double)
     struct ucb_err err;
     CHECK_OK(ucb_head_score(backend, models, 2, target, ROWS, out, &err), err);
     for (int i = 0; i < ROWS; i++) {
-        struct scored own = score_exactly(w0, w0, hidden[i], target[i]), other = score_exactly(w0, w, hidden[i], target[i]);
+        struct scored own = score_exactly(w0, w0, hidden[i], target[i]),
+                      other = score_exactly(w0, w, hidden[i], target[i]);
         check_position(&out[i], &own);
         check_position(&out[ROWS + i], &other);
         CHECK_NEAR(out[ROWS + i].kld, other.kld, 3e-7);

@@ -160,7 +160,8 @@ static void check_backend(struct ucb_backend *backend)
         ucb_sha256_final_hex(&digest, hex);
         if (strcmp(hex, expected_hex(&known[i], ucb_backend_arithmetic(backend))) != 0)
             ucb_test_fail(__FILE__, __LINE__, "%s, %s on %s: %s", known[i].name,
-                          ucb_arithmetic_name(ucb_backend_arithmetic(backend)), ucb_kernel_name(ucb_backend_kernel(backend)), hex);
+                          ucb_arithmetic_name(ucb_backend_arithmetic(backend)),
+                          ucb_kernel_name(ucb_backend_kernel(backend)), hex);
     }
 }
 

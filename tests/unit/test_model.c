@@ -12,6 +12,7 @@
 #include "core/sha256.h"
 #include "gguf_build.h"
 #include "model/model_internal.h"
+#include "model/catalog.h"
 #include "model/smooth.h"
 
 enum { HIDDEN = 32, HEADS = 4, KV_HEADS = 2, HEAD_DIM = 8, FFN = 64, VOCABULARY = 6, N_LARGEST = FFN * HIDDEN };
@@ -459,13 +460,14 @@ TEST(a_scaled_source_cannot_be_made_smooth)
     ucb_model_close(m);
 }
 
-/* The real one, where it is at hand: $UCBENCH_GGUF is SmolLM2-135M-Instruct's Q4_1 file. */
+/* The real one, where the cache holds it. */
 TEST(the_smooth_model_of_smollm2_has_its_pinned_digest)
 {
     struct ucb_err err;
     char hex[UCB_SHA256_HEX];
-    const char *gguf = getenv("UCBENCH_GGUF"), *folder = ucb_test_folder();
-    if (gguf == NULL) SKIP("UCBENCH_GGUF does not name the Q4_1 file");
+    char gguf[4096];
+    const char *folder = ucb_test_folder();
+    if (ucb_model_locate("smollm2-135m", NULL, gguf, sizeof(gguf), &err) != UCB_OK) SKIP("%s", err.text);
     CHECK_OK(ucb_sha256_file(gguf, hex, &err), err);
     CHECK_TEXT(hex, UCB_SMOOTH_SOURCE_SHA256);
     CHECK_OK(ucb_smooth_build(gguf, folder, NULL, &err), err);
