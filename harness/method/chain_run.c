@@ -219,8 +219,7 @@ static ucb_status extend_before(const struct ucb_chain *chain, uint32_t index,
                                 const struct ucb_matrix *matrix, const uint8_t *bytes,
                                 size_t n_bytes, float *before, struct ucb_err *err)
 {
-    struct decode_run run = {
-        .matrix = matrix, .n_stages = 1, .dtype = UCB_F32, .w = before, .exact = before};
+    struct decode_run run = {.matrix = matrix, .n_stages = 1, .dtype = UCB_F32, .w = before};
     struct ucb_method plain = *chain->stages[index].method;
     struct ucb_job job;
     void *state;
@@ -229,7 +228,6 @@ static ucb_status extend_before(const struct ucb_chain *chain, uint32_t index,
     plain.decode_deployed = NULL; /* stages are summed in fp32 */
     run.method[0] = &plain;
     run.state[0] = state;
-    run.exact = NULL;
     return run_decode(&run, context, err);
 }
 

@@ -1,0 +1,61 @@
+/* Every allocation of an encoder, a decoder and a listing refused in turn: the status says
+ * so and nothing leaks. */
+#include "test.h"
+
+#include <string.h>
+
+#include "method_fixture.h"
+
+enum { N_OUT = 8, N_IN = 64, MANY = 200 };
+
+static ucb_status discard(void *context, const char *role, enum ucb_dtype dtype,
+                          uint32_t n_dims, const uint64_t *shape, const void *data,
+                          struct ucb_err *err)
+{
+    (void)context, (void)role, (void)dtype, (void)n_dims, (void)shape, (void)data,
+        (void)err;
+    return UCB_OK;
+}
+
+static ucb_status run_all(struct method_fixture *f, const float *w, struct ucb_err *err)
+{
+    static float decoded[N_OUT * N_IN];
+    ucb_arena_free(&f->arena);
+    ucb_arena_free(&f->scratch);
+    f->context.trace = discard;
+    UCB_TRY(fixture_try_encode(f, w, err));
+    UCB_TRY(ucb_chain_decode(f->chain, &f->context, &f->matrix, f->out.data, f->out.n_bytes,
+                             decoded, NULL, err));
+    return ucb_chain_inspect(f->chain, &f->context, &f->matrix, f->out.data, f->out.n_bytes,
+                             discard, NULL, err);
+}
+
+static void refuse_each(const char *spec)
+{
+    float w[N_OUT * N_IN];
+    struct method_fixture f;
+    struct ucb_err err;
+    long n = 1;
+    fill_gaussian(w, N_OUT * N_IN, 1, "memory");
+    fixture_open(&f, spec, N_OUT, N_IN, UCB_BF16, 1);
+    for (; n < MANY; n++) {
+        err.text[0] = '\0';
+        ucb_mem_fail_after(n);
+        ucb_status status = run_all(&f, w, &err);
+        ucb_mem_fail_after(0);
+        if (status == UCB_OK) break;
+        CHECK_STATUS(status, UCB_NOMEM, err);
+        CHECK_HAS(err.text, "no memory");
+    }
+    CHECK(n > 1 && n < MANY);
+    fixture_close(&f);
+}
+
+TEST(every_method_reports_the_allocation_that_was_refused)
+{
+    for (const struct ucb_method *const *m = ucb_methods(); *m != NULL; m++)
+        refuse_each((*m)->name);
+    refuse_each("nf4:double_quant=1");
+    refuse_each("hqq:axis=0,bits=3");
+    refuse_each("rtn:sym=0");
+}
