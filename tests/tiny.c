@@ -102,6 +102,10 @@ void ucb_tiny_model(const char *folder)
     for (int layer = 0; layer < LAYERS; layer++) add_layer(&w, layer);
     add_tensor(&w, "model.norm.weight", HIDDEN, 0, 0.0f);
     CHECK_OK(ucb_safetensors_write(ucb_test_path("%s/model.safetensors", folder), w.tensors, w.n, &err), err);
+    for (size_t i = 0; i < w.n; i++) {
+        free((void *)(uintptr_t)w.tensors[i].name);
+        free((void *)(uintptr_t)w.tensors[i].data);
+    }
 }
 
 int ucb_run_program(char *out, unsigned long size, const char *arguments, ...)
