@@ -31,7 +31,7 @@ static const char help[] =
     "  --method SPEC        none, nf4, hqq:bits=4,group=64, ... (`ucbench list methods`); may be repeated.\n"
     "                       The original (none) always runs: all else is compared with it\n"
     "  --task T             lambada:n=500, wikitext:ctx=512,half=1, ... (`ucbench list tasks`); may be repeated.\n"
-    "                       Default: lambada and wikitext:ctx=512\n"
+    "                       Default: lambada and wikitext:ctx=512,half=1\n"
     "  --data DIR|mini      folder with lambada_test.jsonl and wikitext-2-raw.test.txt; default $UCBENCH_DATA,\n"
     "                       else the mini sets inside the program\n"
     "  --scope body|linear|all   which matrices a method may touch: the layers' (default), and the head, and the embedding\n"
@@ -105,7 +105,7 @@ static ucb_status make_plan(struct sweep_args *a, struct ucb_arena *arena, struc
 {
     if (a->n_task == 0) {
         a->task[a->n_task++] = "lambada";
-        a->task[a->n_task++] = "wikitext:ctx=512";
+        a->task[a->n_task++] = "wikitext:ctx=512,half=1";
     }
     if (a->plan == NULL) or_default(a->method, &a->n_method, "none");
     or_default(a->scope, &a->n_scope, "body");

@@ -391,6 +391,7 @@ const struct ucb_method ucb_method_hqq = {
     .revision = 1,
     .kind = UCB_BASE,
     .knobs = knobs,
+    .n_shown = 2, /* bits and group: "hqq" alone would say nothing */
     .decoded_dtype = decoded_dtype,
     .nominal_bpw = nominal_bpw,
     .state_bytes = state_bytes,

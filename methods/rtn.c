@@ -29,7 +29,7 @@ static const struct ucb_knob knobs[] = {
     {"bits", "bits of a code", "4", UCB_KNOB_INT, 2, 8, NULL},
     {"group", "weights of a row that share a scale; -1: the whole row", "64", UCB_KNOB_INT,
      -1, 1 << 20, NULL},
-    {"sym", "1: scale only, codes around zero; 0: scale and minimum", "1", UCB_KNOB_CHOICE,
+    {"sym", "1: scale only, codes around zero; 0: scale and minimum", "0", UCB_KNOB_CHOICE,
      0, 0, switches},
     {NULL, NULL, NULL, UCB_KNOB_INT, 0, 0, NULL},
 };
@@ -326,6 +326,7 @@ const struct ucb_method ucb_method_rtn = {
     .revision = 1,
     .kind = UCB_BASE,
     .knobs = knobs,
+    .n_shown = 2, /* bits and group */
     .check = check,
     .decoded_dtype = decoded_dtype,
     .nominal_bpw = nominal_bpw,

@@ -216,7 +216,7 @@ static void print_stage(struct ucb_text *text, const struct ucb_stage *stage, bo
     ucb_text_add(text, "%s", stage->method->name);
     if (all) ucb_text_add(text, "#%u", stage->method->revision);
     for (size_t i = 0, n = count_knobs(stage->method); i < n; i++) {
-        if (!all && stage->value[i] == fallback.value[i]) continue;
+        if (!all && i >= stage->method->n_shown && stage->value[i] == fallback.value[i]) continue;
         print_pair(text, &stage->method->knobs[i], stage->value[i], separator);
         separator = ',';
     }

@@ -10,7 +10,8 @@ struct ucb_chain; /* parsed; lives in the arena it was parsed into */
 
 /* USAGE with near matches for an unknown method, key or value, a repeated key, or stages that cannot follow each other. */
 ucb_status ucb_chain_parse(const char *spec, struct ucb_arena *arena, struct ucb_chain **out, struct ucb_err *err);
-const char *ucb_chain_spec(const struct ucb_chain *chain);     /* canonical: knobs at their defaults left out */
+const char *ucb_chain_spec(const struct ucb_chain *chain);     /* canonical: knobs at their defaults left out, bar those a
+                                                                  method always shows (hqq:bits=4,group=64) */
 const char *ucb_chain_identity(const struct ucb_chain *chain); /* every knob and every revision: "nf4#1:block=64,..." */
 const char *ucb_chain_name(const struct ucb_chain *chain);     /* of the first method */
 uint32_t ucb_chain_needs(const struct ucb_chain *chain);

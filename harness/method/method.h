@@ -84,6 +84,7 @@ struct ucb_method {
     uint32_t needs;                      /* UCB_NEEDS_* */
     enum ucb_kind kind;
     const struct ucb_knob *knobs;        /* ended by a NULL name; NULL: none */
+    uint32_t n_shown;                    /* the first so many knobs stand in every spec that is printed, at defaults too */
     /* USAGE when the values of the knobs cannot go together (bits=3,axis=0 ...). NULL: always fine. */
     ucb_status (*check)(const struct ucb_job *job, struct ucb_err *err);
     /* The dtype that the method's deployed weights have, for a source dtype. */

@@ -150,7 +150,7 @@ static void write_spec(struct ucb_task_run *run)
         char *end = run->spec + used;
         size_t room = sizeof(run->spec) - used;
         int64_t value = run->number[i];
-        if (value == default_value(knob)) continue;
+        if (i >= run->task->n_shown && value == default_value(knob)) continue;
         if (knob->choices != NULL)
             used += (size_t)snprintf(end, room, "%c%s=%s", separator, knob->name,
                                      knob->choices[value]);

@@ -57,7 +57,8 @@ struct ucb_task_knob {
 };
 enum { UCB_TASK_MAX_KNOBS = 6 };
 
-/* A task with its values: made by ucb_task_parse. `spec` is canonical: every knob named that is not at its default. */
+/* A task with its values: made by ucb_task_parse. `spec` is canonical: knobs in the order of the table, those at
+ * their defaults left out (bar the first n_shown). */
 struct ucb_task_run {
     const struct ucb_task *task;
     int64_t number[UCB_TASK_MAX_KNOBS];   /* by knob index; of a choice: its index */
@@ -71,6 +72,7 @@ struct ucb_task {
     enum ucb_ppl_unit ppl_unit;
     bool has_accuracy;                     /* an item is right or wrong: accuracy, retention, flips */
     const struct ucb_task_knob *knobs;     /* ended by a NULL name */
+    uint32_t n_shown;                      /* the first so many knobs stand in every canonical spec, at defaults too */
     /* `text` is the data set's file; everything in *out comes from `arena`. CORRUPT names line and field. */
     ucb_status (*prepare)(const struct ucb_task_run *run, const char *file, const char *text, size_t n_bytes,
                           const struct ucb_tokenizer *tokenizer, struct ucb_arena *arena, struct ucb_items *out,

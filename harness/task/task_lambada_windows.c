@@ -115,5 +115,6 @@ const struct ucb_task ucb_task_lambada_windows = {
     .ppl_unit = UCB_PPL_PER_TOKEN,
     .has_accuracy = false,
     .knobs = knobs,
+    .n_shown = 2,
     .prepare = prepare,
 };

@@ -2,9 +2,9 @@
  * wikitext - perplexity over consecutive windows of WikiText-2 (evaluation protocols 4a,
  * 4b).
  *
- *     ctx=512,half=1,join=raw     llama.cpp's perplexity tool: the file as it is, the
- * second half of each window scored ctx=2048,half=0,join=hf     the GPTQ and AWQ scripts:
- * lines as Hugging Face stores them, joined by two line feeds, every position scored
+ *     ctx=512,half=1      llama.cpp's perplexity tool: the file as it is, the second half of each window scored
+ *     ctx=2048,join=hf    the GPTQ and AWQ scripts: lines as Hugging Face stores them, joined by two line feeds, every
+ *                         position scored
  *
  * Windows do not overlap and the remainder is dropped. A document is an article; what
  * precedes the first heading belongs to the first article, and a window that reaches into
@@ -15,16 +15,18 @@
 #include "task/detokenize.h"
 #include "task/documents.h"
 
-enum { KNOB_CTX, KNOB_HALF, KNOB_JOIN, KNOB_N };
+enum { KNOB_CTX, KNOB_HALF, KNOB_JOIN, KNOB_N, KNOB_SPREAD };
 enum { JOIN_RAW, JOIN_HF };
 static const char *const joins[] = {[JOIN_RAW] = "raw", [JOIN_HF] = "hf", NULL};
 static const struct ucb_task_knob knobs[] = {
     [KNOB_CTX] = {"ctx", "ids in a window", "512", 8, 1 << 20, NULL},
     [KNOB_HALF] = {"half", "1: score the second half of each window; 0: every position",
-                   "1", 0, 1, NULL},
+                   "0", 0, 1, NULL},
     [KNOB_JOIN] = {"join", "raw: the file as it is; hf: two line feeds between its lines",
                    "raw", 1, 0, joins},
     [KNOB_N] = {"n", "windows, from the first on; 0: all of them", "0", 0, 10000000, NULL},
+    [KNOB_SPREAD] = {"spread", "1: the n windows lie evenly over the text, for more articles in few windows",
+                     "0", 0, 1, NULL},
     {0},
 };
 
@@ -90,7 +92,7 @@ static ucb_status cut_windows(const struct ucb_task_run *run, const struct ucb_i
                               struct ucb_err *err)
 {
     size_t ctx = (size_t)run->number[KNOB_CTX], limit = (size_t)run->number[KNOB_N],
-           n = ids->n / ctx;
+           n_all = ids->n / ctx, n = n_all;
     if (n == 0)
         return UCB_FAIL(
             err, UCB_USAGE,
@@ -100,8 +102,10 @@ static ucb_status cut_windows(const struct ucb_task_run *run, const struct ucb_i
     struct ucb_window *windows = UCB_NEW(arena, struct ucb_window, n);
     if (windows == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu windows", n);
     uint32_t score_from = run->number[KNOB_HALF] != 0 ? (uint32_t)ctx / 2 : 0;
-    for (size_t i = 0; i < n; i++)
-        windows[i] = (struct ucb_window){ids->ids + i * ctx, (uint32_t)ctx, score_from};
+    for (size_t i = 0; i < n; i++) {
+        size_t place = run->number[KNOB_SPREAD] != 0 ? i * n_all / n : i;
+        windows[i] = (struct ucb_window){ids->ids + place * ctx, (uint32_t)ctx, score_from};
+    }
     *out = (struct ucb_items){.windows = windows, .n_windows = n};
     return UCB_OK;
 }
@@ -138,5 +142,6 @@ const struct ucb_task ucb_task_wikitext = {
     .ppl_unit = UCB_PPL_PER_TOKEN,
     .has_accuracy = false,
     .knobs = knobs,
+    .n_shown = 1,
     .prepare = prepare,
 };

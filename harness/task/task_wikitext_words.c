@@ -183,5 +183,6 @@ const struct ucb_task ucb_task_wikitext_words = {
     .ppl_unit = UCB_PPL_PER_WORD,
     .has_accuracy = false,
     .knobs = knobs,
+    .n_shown = 1,
     .prepare = prepare,
 };

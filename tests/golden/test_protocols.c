@@ -83,7 +83,7 @@ static const char *digest_of_targets(const struct ucb_items *items, size_t *n_ta
 TEST(wikitext_raw_is_592_windows_of_llama_cpp)
 {
     struct ucb_items items;
-    load("wikitext", &items);
+    load("wikitext:ctx=512,half=1", &items);
     CHECK_EQ(items.n_windows, 592);
     CHECK_EQ(items.n_documents,
              61); /* the page of 31 ids lies in a half that is not scored */

@@ -35,7 +35,7 @@ TEST(a_canonical_spec_leaves_defaults_out_and_keeps_the_order_of_the_table)
     CHECK_TEXT(ucb_chain_spec(parsed("nf4:block=64,double_quant=0")), "nf4");
     CHECK_TEXT(ucb_chain_spec(parsed("nf4:double_quant=1,block=128")),
                "nf4:block=128,double_quant=1");
-    CHECK_TEXT(ucb_chain_spec(parsed("hqq:bits=4,group=64")), "hqq");
+    CHECK_TEXT(ucb_chain_spec(parsed("hqq:group=64,bits=4")), "hqq:bits=4,group=64");
     CHECK_TEXT(ucb_chain_spec(parsed("rtn:group=-1,bits=3")), "rtn:bits=3,group=-1");
     CHECK_TEXT(ucb_chain_spec(parsed("int8:threshold=0.0")), "int8");
 }

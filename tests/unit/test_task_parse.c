@@ -22,14 +22,14 @@ static void check_refused(const char *spec, const char *part)
 
 TEST(a_canonical_spec_names_only_what_is_not_default_in_the_order_of_the_table)
 {
-    check_canonical("wikitext", "wikitext");
-    check_canonical("wikitext:ctx=512,half=1,join=raw,n=0", "wikitext");
-    check_canonical("wikitext:join=hf,half=0,ctx=2048", "wikitext:ctx=2048,half=0,join=hf");
-    check_canonical("lambada-windows:seed=42,n=500", "lambada-windows");
-    check_canonical("lambada-windows:seed=0", "lambada-windows:seed=0");
+    check_canonical("wikitext", "wikitext:ctx=512");
+    check_canonical("wikitext:half=1,ctx=512,join=raw,n=0", "wikitext:ctx=512,half=1");
+    check_canonical("wikitext:join=hf,half=0,ctx=2048", "wikitext:ctx=2048,join=hf");
+    check_canonical("lambada-windows:seed=42,n=500", "lambada-windows:n=500,seed=42");
+    check_canonical("lambada-windows:seed=0", "lambada-windows:n=500,seed=0");
     check_canonical("lambada:n=500", "lambada:n=500");
     check_canonical("lambada:n=0", "lambada");
-    check_canonical("wikitext-words:n=4", "wikitext-words:n=4");
+    check_canonical("wikitext-words:n=4", "wikitext-words:ctx=2048,n=4");
 }
 
 TEST(a_canonical_spec_parses_to_the_same_run)
@@ -59,7 +59,7 @@ TEST(a_knob_takes_a_whole_number_inside_its_range)
     check_refused("lambada-windows:n=0", "from 1");
     check_refused("lambada-windows:seed=4294967296", "4294967295");
     check_refused("lambada:n=1.5", "whole number");
-    check_canonical("lambada-windows:seed=4294967295", "lambada-windows:seed=4294967295");
+    check_canonical("lambada-windows:n=500,seed=4294967295", "lambada-windows:n=500,seed=4294967295");
     check_canonical("wikitext:ctx=8", "wikitext:ctx=8");
 }
 
