@@ -37,4 +37,8 @@ struct ucb_option {
 ucb_status ucb_options_parse(const char *verb, int n_args, char **args, const struct ucb_option *options, size_t n_options,
                              const char **operands, size_t *n_operands, size_t max_operands, struct ucb_err *err);
 
+/* The values of --threads (0 when NULL: all cores) and --batch (1024 when NULL); USAGE names the range. */
+ucb_status ucb_option_threads(const char *text, unsigned *out, struct ucb_err *err);
+ucb_status ucb_option_batch(const char *text, size_t *out, struct ucb_err *err);
+
 #endif

@@ -87,24 +87,23 @@ static ucb_status open_engine(struct dump *d, struct ucb_err *err)
     enum ucb_arithmetic arithmetic;
     enum ucb_kernel kernel;
     enum ucb_scope scope;
-    uint64_t threads = 0, batch = 1024, seed = 0;
-    if (a->threads != NULL && (!ucb_parse_u64(a->threads, &threads) || threads == 0))
-        return UCB_FAIL(err, UCB_USAGE, "--threads %s: a number from 1 on", a->threads);
-    if (a->batch != NULL && (!ucb_parse_u64(a->batch, &batch) || batch == 0 || batch > 1 << 20))
-        return UCB_FAIL(err, UCB_USAGE, "--batch %s: tokens per product, from 1 to 1048576", a->batch);
+    unsigned threads;
+    uint64_t seed = 0;
+    UCB_TRY(ucb_option_threads(a->threads, &threads, err));
+    UCB_TRY(ucb_option_batch(a->batch, &d->batch, err));
     if (a->seed != NULL && !ucb_parse_u64(a->seed, &seed))
         return UCB_FAIL(err, UCB_USAGE, "--seed %s: a whole number from 0 on", a->seed);
     UCB_TRY(ucb_arithmetic_find(a->arithmetic == NULL ? "fp32" : a->arithmetic, &arithmetic, err));
     UCB_TRY(ucb_kernel_find(a->kernel == NULL ? "auto" : a->kernel, &kernel, err));
     UCB_TRY(ucb_scope_find(a->scope == NULL ? "body" : a->scope, &scope, err));
     UCB_TRY(ucb_chain_parse(a->method == NULL ? "none" : a->method, &d->arena, &d->chain, err));
-    UCB_TRY(ucb_pool_open((unsigned)threads, &d->pool, err));
+    UCB_TRY(ucb_pool_open(threads, &d->pool, err));
     UCB_TRY(ucb_backend_open(arithmetic, kernel, d->pool, &d->backend, err));
     UCB_TRY(ucb_model_locate(a->model, a->cache, path, sizeof(path), err));
     UCB_TRY(ucb_model_open(path, &d->model, err));
     UCB_TRY(ucb_model_digest(d->model, &digest, err));
     d->arch = ucb_model_arch(d->model);
-    d->batch = batch;
+    if (ucb_model_warning(d->model) != NULL) fprintf(stderr, "%s: %s\n", a->model, ucb_model_warning(d->model));
     return ucb_loader_open(d->model, d->backend, d->pool, scope, seed, digest, &d->loader, err);
 }
 

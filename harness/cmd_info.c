@@ -94,6 +94,7 @@ static ucb_status info_main(int n_args, char **args, struct ucb_err *err)
             putchar('\n');
         } else {
             print_for_people(o);
+            if (ucb_model_warning(model) != NULL) printf("  warning     %s\n", ucb_model_warning(model));
         }
         json_decref(o);
     }

@@ -46,7 +46,7 @@ static const char help[] =
     "  --memory BYTES       for hidden states, e.g. 4G (default: half of the machine's); the rest goes to files\n"
     "  --cache DIR          models and spilled states (default $UCBENCH_CACHE or ~/.cache/ucbench)\n"
     "  --resident decoded   keep a layer's weights decoded while it runs\n"
-    "  --dry-run            only list the cells and whether they are finished\n"
+    "  --dry-run            only list the cells and whether they are finished (a derived model is built into the cache)\n"
     "  --quiet              no progress\n"
     "  --json               a summary as JSON on stdout\n"
     "\n"
@@ -120,18 +120,15 @@ static ucb_status make_plan(struct sweep_args *a, struct ucb_arena *arena, struc
 
 static ucb_status read_limits(const struct sweep_args *a, struct ucb_sweep_options *o, struct ucb_err *err)
 {
-    uint64_t threads = 0, batch = 1024;
+    unsigned threads;
     o->memory_bytes = ucb_ram_bytes() / 2;
-    if (a->threads != NULL && (!ucb_parse_u64(a->threads, &threads) || threads == 0 || threads > 256))
-        return UCB_FAIL(err, UCB_USAGE, "--threads %s: a number from 1 to 256", a->threads);
-    if (a->batch != NULL && (!ucb_parse_u64(a->batch, &batch) || batch == 0 || batch > 1 << 20))
-        return UCB_FAIL(err, UCB_USAGE, "--batch %s: tokens per product, from 1 to 1048576", a->batch);
+    UCB_TRY(ucb_option_threads(a->threads, &threads, err));
+    UCB_TRY(ucb_option_batch(a->batch, &o->batch, err));
     if (a->memory != NULL && !ucb_parse_bytes(a->memory, &o->memory_bytes))
         return UCB_FAIL(err, UCB_USAGE, "--memory %s: a number of bytes, as 4G or 800M", a->memory);
     o->kernel = UCB_KERNEL_AUTO;
     if (a->kernel != NULL) UCB_TRY(ucb_kernel_find(a->kernel, &o->kernel, err));
-    o->batch = batch;
-    return ucb_pool_open((unsigned)threads, &o->pool, err);
+    return ucb_pool_open(threads, &o->pool, err);
 }
 
 static const char *data_folder(const struct sweep_args *a)
@@ -146,6 +143,10 @@ static ucb_status begin_run(struct ucb_sweep_options *o, int n_args, char **args
     struct ucb_text line = {0};
     for (int i = 0; i < n_args; i++) ucb_text_add(&line, "%s%s", i == 0 ? "ucbench " : " ", args[i]);
     json_t *environment = ucb_environment();
+    json_object_set_new(environment, "threads", json_integer(ucb_pool_threads(o->pool)));
+    json_object_set_new(environment, "kernel", json_string(ucb_kernel_name(o->kernel)));
+    json_object_set_new(environment, "batch", json_integer((json_int_t)o->batch));
+    json_object_set_new(environment, "memory_bytes", json_integer((json_int_t)o->memory_bytes));
     char *text = environment == NULL ? NULL : json_dumps(environment, JSON_COMPACT);
     struct ucb_run_info info = {ucb_build_id(), ucb_text_get(&line), text == NULL ? "{}" : text};
     ucb_status status = ucb_store_begin_run(o->store, &info, &o->run_id, err);
@@ -155,20 +156,42 @@ static ucb_status begin_run(struct ucb_sweep_options *o, int n_args, char **args
     return status;
 }
 
-static void print_summary(const struct sweep_args *a, const struct ucb_sweep_counts *c, int64_t run_id)
+static void print_json(const struct sweep_args *a, const struct ucb_sweep_options *o, const struct ucb_sweep_counts *c)
+{
+    json_t *root = json_pack("{s:I, s:I, s:I, s:I, s:I}", "cells", (json_int_t)c->n_cells, "new", (json_int_t)c->n_new,
+                             "finished_before", (json_int_t)c->n_finished_before, "failed", (json_int_t)c->n_failed,
+                             "checks_failed", (json_int_t)c->n_checks_failed);
+    if (a->dry_run)
+        json_object_set(root, "plan", o->listing);
+    else
+        json_object_set_new(root, "run_id", json_integer(o->run_id));
+    json_dumpf(root, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(root);
+}
+
+static void print_summary(const struct sweep_args *a, const struct ucb_sweep_options *o, const struct ucb_sweep_counts *c)
 {
     if (a->json) {
-        printf("{\"run_id\": %lld, \"cells\": %zu, \"new\": %zu, \"finished_before\": %zu, \"failed\": %zu}\n",
-               (long long)run_id, c->n_cells, c->n_new, c->n_finished_before, c->n_failed);
+        print_json(a, o, c);
         return;
     }
     if (a->dry_run) {
         printf("%zu cells, %zu finished, %zu to do\n", c->n_cells, c->n_finished_before, c->n_cells - c->n_finished_before);
         return;
     }
-    printf("run %lld: %zu cells, %zu new, %zu finished before, %zu failed\n", (long long)run_id, c->n_cells, c->n_new,
+    printf("run %lld: %zu cells, %zu new, %zu finished before, %zu failed\n", (long long)o->run_id, c->n_cells, c->n_new,
            c->n_finished_before, c->n_failed);
     printf("next: ucbench report table --db %s --out DIR\n", a->db);
+}
+
+static ucb_status verdict(const struct ucb_sweep_counts *c, struct ucb_err *err)
+{
+    if (c->n_failed > 0)
+        return UCB_FAIL(err, UCB_NO, "%zu of %zu cells failed; each is a row with its message", c->n_failed, c->n_cells);
+    if (c->n_checks_failed > 0)
+        return UCB_FAIL(err, UCB_NO, "a check failed in %zu of %zu cells; see v_checks", c->n_checks_failed, c->n_cells);
+    return UCB_OK;
 }
 
 /* The store is opened for a dry run only when it is there: a dry run writes nothing. */
@@ -202,13 +225,16 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
     options.cache = cache;
     options.dry_run = a.dry_run;
     UCB_TRY_OUT(open_store(&a, &options, n_args, args, err));
-    UCB_TRY_OUT(ucb_sweep_run(&plan, &options, &counts, err));
-    if (!a.dry_run) UCB_TRY_OUT(ucb_store_end_run(options.store, options.run_id, err));
-    print_summary(&a, &counts, options.run_id);
-    if (counts.n_failed > 0)
-        status = UCB_FAIL(err, UCB_NO, "%zu of %zu cells failed; each is a row with its message", counts.n_failed,
-                          counts.n_cells);
+    if (a.dry_run && a.json) options.listing = json_array();
+    status = ucb_sweep_run(&plan, &options, &counts, err);
+    if (!a.dry_run && ucb_store_end_run(options.store, options.run_id, status == UCB_OK ? err : NULL) != UCB_OK &&
+        status == UCB_OK)
+        status = err->status;
+    UCB_TRY_OUT(status);
+    print_summary(&a, &options, &counts);
+    status = verdict(&counts, err);
 out:
+    json_decref(options.listing);
     ucb_store_close(options.store);
     ucb_pool_close(options.pool);
     ucb_arena_free(&arena);

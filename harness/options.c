@@ -75,3 +75,21 @@ ucb_status ucb_options_parse(const char *verb, int n_args, char **args, const st
     if (n_operands != NULL) *n_operands = n_found;
     return UCB_OK;
 }
+
+ucb_status ucb_option_threads(const char *text, unsigned *out, struct ucb_err *err)
+{
+    uint64_t n = 0;
+    if (text != NULL && (!ucb_parse_u64(text, &n) || n == 0 || n > 256))
+        return UCB_FAIL(err, UCB_USAGE, "--threads %s: a number from 1 to 256", text);
+    *out = (unsigned)n;
+    return UCB_OK;
+}
+
+ucb_status ucb_option_batch(const char *text, size_t *out, struct ucb_err *err)
+{
+    uint64_t n = 1024;
+    if (text != NULL && (!ucb_parse_u64(text, &n) || n == 0 || n > 1 << 20))
+        return UCB_FAIL(err, UCB_USAGE, "--batch %s: tokens per product, from 1 to 1048576", text);
+    *out = n;
+    return UCB_OK;
+}

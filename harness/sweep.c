@@ -7,9 +7,11 @@
 #include "sweep.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "core/progress.h"
 #include "core/resource.h"
@@ -22,7 +24,6 @@
 enum { MAX_TASKS = 32, MAX_METHODS = 1024 };
 
 struct task_slot {
-    const char *text;        /* as in the plan */
     struct ucb_task_run run;
     const char *dataset;
     char dataset_digest[UCB_SHA256_HEX];
@@ -31,7 +32,6 @@ struct task_slot {
 };
 
 struct method_slot {
-    const char *text;
     struct ucb_chain *chain;
     uint32_t wanted, pending; /* bit t: task slot t */
     struct ucb_cell cell[MAX_TASKS];
@@ -44,7 +44,7 @@ struct group {
     const char *model_name;
     struct ucb_model *model;
     struct ucb_tokenizer *tokenizer;
-    const char *model_digest;
+    const char *model_digest, *note;
     enum ucb_scope scope;
     enum ucb_arithmetic arithmetic;
     uint64_t seed;
@@ -73,7 +73,6 @@ static ucb_status task_slot(struct group *g, const char *text, size_t *slot, str
         if (strcmp(g->tasks[*slot].run.spec, run.spec) == 0) return UCB_OK;
     if (g->n_tasks == MAX_TASKS) return UCB_FAIL(err, UCB_USAGE, "more than %d tasks for one model", MAX_TASKS);
     struct task_slot *t = &g->tasks[g->n_tasks++];
-    t->text = text;
     t->run = run;
     return ucb_task_dataset(&t->run, g->options->data, &t->dataset, t->dataset_digest, err);
 }
@@ -87,10 +86,8 @@ static ucb_status method_slot(struct group *g, const char *text, struct method_s
         if (strcmp(ucb_chain_identity((*slot)->chain), ucb_chain_identity(chain)) == 0) return UCB_OK;
     }
     if (g->n_methods == MAX_METHODS) return UCB_FAIL(err, UCB_USAGE, "more than %d methods for one model", MAX_METHODS);
-    if (ucb_chain_needs(chain) != 0)
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "%s needs calibration, which this build does not collect", text);
     *slot = &g->methods[g->n_methods++];
-    **slot = (struct method_slot){.text = text, .chain = chain};
+    **slot = (struct method_slot){.chain = chain};
     return UCB_OK;
 }
 
@@ -131,6 +128,18 @@ static void fill_cell(const struct group *g, const struct method_slot *m, const 
     ucb_cell_identify(cell);
 }
 
+static void list_cell(const struct group *g, const struct ucb_cell *cell, bool finished)
+{
+    if (g->options->listing == NULL)
+        printf("%.12s  %-8s  %-20s  %-32s  %-36s  %s\n", cell->id, finished ? "finished" : "to do", cell->model, cell->spec,
+               cell->task, cell->arithmetic);
+    else
+        json_array_append_new(g->options->listing,
+                              json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:s}", "cell_id", cell->id, "finished", finished,
+                                        "model", cell->model, "spec", cell->spec, "task", cell->task, "scope", cell->scope,
+                                        "arithmetic", cell->arithmetic));
+}
+
 /* Finds which cells are finished under this build; those are adopted by the run. */
 static ucb_status find_pending(struct group *g, struct ucb_err *err)
 {
@@ -150,9 +159,7 @@ static ucb_status find_pending(struct group *g, struct ucb_err *err)
             } else {
                 m->pending |= 1u << t;
             }
-            if (g->options->dry_run)
-                printf("%.12s  %-8s  %-20s  %-32s  %-36s  %s\n", m->cell[t].id, found ? "finished" : "to do",
-                       g->model_name, m->cell[t].spec, m->cell[t].task, m->cell[t].arithmetic);
+            if (g->options->dry_run) list_cell(g, &m->cell[t], found);
         }
     return UCB_OK;
 }
@@ -177,21 +184,30 @@ static struct ucb_sizes sizes_of(const struct group *g, const struct ucb_tally *
     return s;
 }
 
+static void show_metric(const struct ucb_metric *m)
+{
+    fprintf(stderr, " %s %.5g", m->name, m->value);
+    if (isnan(m->low))
+        fprintf(stderr, " (no interval, n = %llu)", (unsigned long long)m->n);
+    else
+        fprintf(stderr, " [%.5g, %.5g], n = %llu;", m->low, m->high, (unsigned long long)m->n);
+}
+
 static void show_cell(const struct ucb_cell *cell, const struct ucb_metric *metrics, size_t n)
 {
     fprintf(stderr, "  %-32s %-36s", cell->spec, cell->task);
     for (size_t i = 0; i < n; i++)
-        if (strcmp(metrics[i].name, "ppl") == 0 || strcmp(metrics[i].name, "kld_mean") == 0)
-            fprintf(stderr, " %s %.5g [%.5g, %.5g]", metrics[i].name, metrics[i].value, metrics[i].low, metrics[i].high);
+        if (strcmp(metrics[i].name, "ppl") == 0 || strcmp(metrics[i].name, "kld_mean") == 0) show_metric(&metrics[i]);
     fputc('\n', stderr);
 }
 
-static const char *caveat_of(const struct group *g)
+/* What must be said with every result on this model, or NULL: the catalogue's caveat and the reader's warning. */
+static const char *note_of(struct group *g)
 {
-    for (const struct ucb_catalog_model *m = ucb_catalog(); m->name != NULL; m++)
-        if (strcmp(m->name, g->model_name) == 0 || (m->sha256 != NULL && strcmp(m->sha256, g->model_digest) == 0))
-            return m->caveat;
-    return NULL;
+    const struct ucb_catalog_model *known = ucb_catalog_recognize(g->model_name, g->model);
+    const char *caveat = known == NULL ? NULL : known->caveat, *warning = ucb_model_warning(g->model);
+    if (caveat == NULL || warning == NULL) return caveat != NULL ? caveat : warning;
+    return ucb_arena_printf(&g->arena, "%s; %s", caveat, warning);
 }
 
 static ucb_status samples_of(const struct task_slot *t, const struct ucb_sample *samples, struct ucb_arena *arena,
@@ -234,7 +250,7 @@ static ucb_status store_cell(struct group *g, const struct method_slot *m, size_
     struct ucb_metric metrics[UCB_MAX_METRICS];
     struct ucb_samples samples, reference;
     struct ucb_err why = {0};
-    struct ucb_cell_result result = {.message = caveat_of(g), .sizes = sizes_of(g, &r->tally),
+    struct ucb_cell_result result = {.message = g->note, .sizes = sizes_of(g, &r->tally),
                                      .encode_seconds = r->tally.encode_seconds, .decode_seconds = r->tally.decode_seconds,
                                      .tokens_per_second = r->tokens_per_second, .peak_rss_bytes = peak_rss_bytes(),
                                      .task = t->run.task, .items = &t->items, .metrics = metrics};
@@ -253,6 +269,7 @@ static ucb_status store_cell(struct group *g, const struct method_slot *m, size_
         status = ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(), cell, &result, err);
         if (status == UCB_OK) {
             g->counts->n_new++;
+            g->counts->n_checks_failed += r->tally.n_decodes_differing > 0;
             ucb_progress_end(&g->progress);
             show_cell(cell, metrics, result.n_metrics);
         }
@@ -323,11 +340,16 @@ static ucb_status run_part(struct group *g, uint32_t mask, struct ucb_err *err)
     ucb_progress_start(&g->progress, label, (double)ucb_eval_n_tokens(eval) * (double)(n_todo + 1));
     struct ucb_eval_result original;
     ucb_status status = ucb_eval_original(eval, g->methods[0].chain, &g->progress, &original, err);
-    if (status == UCB_OK) {
-        status = store_method(g, &g->methods[0], set, n_sets, &original, &original, err);
-        g->methods[0].pending &= ~mask;
+    bool lost = status == UCB_CORRUPT || status == UCB_UNSUPPORTED; /* the model's fault, not the machine's */
+    if (lost) {
+        ucb_err_prefix(&original.err, "the original cannot be scored");
+        status = UCB_OK;
     }
-    if (status == UCB_OK) status = run_methods(g, eval, todo, n_todo, set, n_sets, &original, err);
+    if (status == UCB_OK) status = store_method(g, &g->methods[0], set, n_sets, &original, &original, err);
+    g->methods[0].pending &= ~mask;
+    for (size_t i = 0; i < n_todo && lost && status == UCB_OK; i++)
+        status = store_method(g, todo[i], set, n_sets, &original, &original, err);
+    if (status == UCB_OK && !lost) status = run_methods(g, eval, todo, n_todo, set, n_sets, &original, err);
     for (size_t i = 0; i < n_todo; i++) todo[i]->pending = 0;
     ucb_progress_end(&g->progress);
     ucb_eval_result_free(&original);
@@ -370,8 +392,22 @@ static ucb_status run_pending(struct group *g, struct ucb_err *err)
     return UCB_OK;
 }
 
-static ucb_status record_files(struct group *g, const char *path, struct ucb_err *err)
+static ucb_status record_data(const struct group *g, const struct task_slot *t, struct ucb_err *err)
 {
+    const struct ucb_task *task = t->run.task;
+    const struct ucb_resource *inside = ucb_resource_find(task->mini_file);
+    char path[4200];
+    struct stat info;
+    bool mini = strcmp(g->options->data, "mini") == 0;
+    snprintf(path, sizeof(path), "%s/%s", g->options->data, task->full_file);
+    uint64_t n_bytes = mini && inside != NULL ? inside->n_bytes : stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
+    return ucb_store_put_file(g->options->store, g->options->run_id, "data", mini ? task->mini_file : path, n_bytes,
+                              t->dataset_digest, err);
+}
+
+static ucb_status record_files(const struct group *g, const char *path, struct ucb_err *err)
+{
+    for (size_t t = 0; t < g->n_tasks; t++) UCB_TRY(record_data(g, &g->tasks[t], err));
     return ucb_store_put_file(g->options->store, g->options->run_id, "model", path, ucb_model_file_bytes(g->model),
                               g->model_digest, err);
 }
@@ -381,6 +417,8 @@ static ucb_status open_model(struct group *g, char *path, size_t size, struct uc
     UCB_TRY(ucb_model_locate(g->model_name, g->options->cache, path, size, err));
     UCB_TRY(ucb_model_open(path, &g->model, err));
     UCB_TRY(ucb_model_digest(g->model, &g->model_digest, err));
+    g->note = note_of(g);
+    if (ucb_model_warning(g->model) != NULL) fprintf(stderr, "%s: %s\n", g->model_name, ucb_model_warning(g->model));
     return ucb_tokenizer_open(path, &g->tokenizer, err);
 }
 
@@ -405,21 +443,54 @@ static void close_group(struct group *g)
     ucb_mem_free(g->methods);
 }
 
+static ucb_status read_axes(struct group *g, const struct ucb_plan_row *row, struct ucb_err *err)
+{
+    UCB_TRY(ucb_scope_find(row->scope, &g->scope, err));
+    UCB_TRY(ucb_arithmetic_find(row->arithmetic, &g->arithmetic, err));
+    if (row->calib[0] != '\0')
+        return UCB_FAIL(err, UCB_UNSUPPORTED, "--calib %s: no method of this build takes calibration", row->calib);
+    if (!ucb_parse_u64(row->seed, &g->seed))
+        return UCB_FAIL(err, UCB_USAGE, "seed `%s` is not a whole number from 0 on", row->seed);
+    return UCB_OK;
+}
+
 static ucb_status begin_group(struct group *g, const struct ucb_plan_row *row, struct ucb_err *err)
 {
     ucb_arena_init(&g->arena);
     g->model_name = row->model;
     g->methods = ucb_mem_alloc(MAX_METHODS * sizeof(*g->methods));
     if (g->methods == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the plan's cells");
-    UCB_TRY(ucb_scope_find(row->scope, &g->scope, err));
-    UCB_TRY(ucb_arithmetic_find(row->arithmetic, &g->arithmetic, err));
-    if (row->calib[0] != '\0')
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "--calib %s: no method of this build takes calibration", row->calib);
-    uint64_t seed;
-    if (!ucb_parse_u64(row->seed, &seed))
-        return UCB_FAIL(err, UCB_USAGE, "seed `%s` is not a whole number from 0 on", row->seed);
-    g->seed = seed;
+    return read_axes(g, row, err);
+}
+
+/* Everything of a row that can be wrong without a model: found before hours are spent on other rows. */
+static ucb_status check_row(const struct ucb_plan_row *row, const char *data, struct ucb_arena *arena, struct ucb_err *err)
+{
+    struct group g;
+    struct ucb_task_run task;
+    struct ucb_chain *chain;
+    const char *dataset;
+    char digest[UCB_SHA256_HEX];
+    UCB_TRY(read_axes(&g, row, err));
+    UCB_TRY(ucb_task_parse(row->task, &task, err));
+    UCB_TRY(ucb_task_dataset(&task, data, &dataset, digest, err));
+    UCB_TRY(ucb_chain_parse(row->method, arena, &chain, err));
+    if (ucb_chain_needs(chain) != 0)
+        return UCB_FAIL(err, UCB_UNSUPPORTED, "%s needs calibration, which this build does not collect", row->method);
     return UCB_OK;
+}
+
+static ucb_status check_plan(const struct ucb_plan *plan, const char *data, struct ucb_err *err)
+{
+    struct ucb_arena arena;
+    ucb_status status = UCB_OK;
+    ucb_arena_init(&arena);
+    for (size_t i = 0; i < plan->n_rows && status == UCB_OK; i++) {
+        status = check_row(&plan->rows[i], data, &arena, err);
+        if (status != UCB_OK && plan->rows[i].line > 0) ucb_err_prefix(err, "plan, line %zu", plan->rows[i].line);
+    }
+    ucb_arena_free(&arena);
+    return status;
 }
 
 /* Marks the rows that belong with row `first` and were not run yet. */
@@ -431,21 +502,40 @@ static void mark_rows(const struct ucb_plan *plan, size_t first, bool *done, boo
     }
 }
 
-ucb_status ucb_sweep_run(const struct ucb_plan *plan, const struct ucb_sweep_options *options,
-                         struct ucb_sweep_counts *counts, struct ucb_err *err)
+/* A model that cannot be read is no reason to leave out the next one. */
+static bool only_this_model(ucb_status status)
 {
-    ucb_status status = UCB_OK;
-    *counts = (struct ucb_sweep_counts){0};
-    bool *done = ucb_mem_alloc(plan->n_rows), *mine = ucb_mem_alloc(plan->n_rows);
-    if (done == NULL || mine == NULL) status = UCB_FAIL(err, UCB_NOMEM, "no memory for the plan");
-    for (size_t i = 0; i < plan->n_rows && status == UCB_OK; i++) {
+    return status == UCB_MISSING || status == UCB_CORRUPT || status == UCB_UNSUPPORTED;
+}
+
+static ucb_status run_groups(const struct ucb_plan *plan, const struct ucb_sweep_options *options, bool *done, bool *mine,
+                             struct ucb_sweep_counts *counts, struct ucb_err *err)
+{
+    ucb_status status = UCB_OK, first = UCB_OK;
+    struct ucb_err why;
+    for (size_t i = 0; i < plan->n_rows && (status == UCB_OK || only_this_model(status)); i++) {
         if (done[i]) continue;
         struct group g = {.options = options, .counts = counts};
         mark_rows(plan, i, done, mine);
-        status = begin_group(&g, &plan->rows[i], err);
-        if (status == UCB_OK) status = run_group(&g, plan, mine, err);
+        status = begin_group(&g, &plan->rows[i], &why);
+        if (status == UCB_OK) status = run_group(&g, plan, mine, &why);
         close_group(&g);
+        if (status == UCB_OK) continue;
+        if (first == UCB_OK && err != NULL) *err = why;
+        else fprintf(stderr, "ucbench: %s\n", why.text);
+        if (first == UCB_OK || !only_this_model(status)) first = status;
     }
+    return first;
+}
+
+ucb_status ucb_sweep_run(const struct ucb_plan *plan, const struct ucb_sweep_options *options,
+                         struct ucb_sweep_counts *counts, struct ucb_err *err)
+{
+    *counts = (struct ucb_sweep_counts){0};
+    UCB_TRY(check_plan(plan, options->data, err));
+    bool *done = ucb_mem_alloc(plan->n_rows), *mine = ucb_mem_alloc(plan->n_rows);
+    ucb_status status = done == NULL || mine == NULL ? UCB_FAIL(err, UCB_NOMEM, "no memory for the plan")
+                                                     : run_groups(plan, options, done, mine, counts, err);
     ucb_mem_free(done);
     ucb_mem_free(mine);
     return status;

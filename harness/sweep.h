@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <jansson.h>
+
 #include "backend/backend.h"
 #include "core/pool.h"
 #include "plan/plan.h"
@@ -20,18 +22,21 @@ struct ucb_sweep_options {
     size_t batch;
     uint64_t memory_bytes;
     bool dry_run;
+    json_t *listing;         /* a dry run's cells as JSON objects; NULL: as lines on stdout */
     struct ucb_store *store; /* NULL only with dry_run: nothing is finished yet */
     int64_t run_id;
 };
 
 /* What became of the plan's cells. */
 struct ucb_sweep_counts {
-    size_t n_cells, n_new, n_finished_before, n_failed;
+    size_t n_cells, n_new, n_finished_before, n_failed, n_checks_failed;
 };
 
 /*
- * Runs the plan, one model (and arithmetic, scope, seed) after the other. A cell that fails becomes a row and a line on
- * stderr; the sweep itself fails for what concerns a whole model (its file, the data, the store).
+ * Runs the plan, one model (and arithmetic, scope, seed) after the other. Every spec is checked before anything is computed:
+ * USAGE. A cell that fails becomes a row and a line on stderr, and so does every cell of an original that cannot be scored. A
+ * model whose files cannot be read is reported, the others run, and its status is the sweep's. What concerns all (the store,
+ * memory) ends the sweep at once.
  */
 ucb_status ucb_sweep_run(const struct ucb_plan *plan, const struct ucb_sweep_options *options,
                          struct ucb_sweep_counts *counts, struct ucb_err *err);

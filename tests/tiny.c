@@ -36,7 +36,7 @@ static void add_tensor(struct writer *w, const char *name, uint64_t rows, uint64
                                              .n_bytes = n * 2};
 }
 
-static void add_layer(struct writer *w, int layer)
+static void add_layer(struct writer *w, int layer, float scale)
 {
     static const struct {
         const char *name;
@@ -54,7 +54,7 @@ static void add_layer(struct writer *w, int layer)
     };
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
         add_tensor(w, ucb_test_path("model.layers.%d.%s.weight", layer, parts[i].name), parts[i].rows, parts[i].columns,
-                   parts[i].columns == 0 ? 0.0f : 0.15f);
+                   parts[i].columns == 0 ? 0.0f : 0.15f * scale);
 }
 
 /* The printable stand-in of a byte in GPT-2's alphabet. */
@@ -88,6 +88,11 @@ static void write_tokenizer(const char *folder)
 
 void ucb_tiny_model(const char *folder)
 {
+    ucb_tiny_model_scaled(folder, 1.0f);
+}
+
+void ucb_tiny_model_scaled(const char *folder, float scale)
+{
     static const char config[] =
         "{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 128, \"num_hidden_layers\": 2,\n"
         " \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 16, \"vocab_size\": 258, \"hidden_act\": \"silu\",\n"
@@ -99,7 +104,7 @@ void ucb_tiny_model(const char *folder)
     CHECK_OK(ucb_file_write(ucb_test_path("%s/config.json", folder), config, strlen(config), &err), err);
     write_tokenizer(folder);
     add_tensor(&w, "model.embed_tokens.weight", VOCABULARY, HIDDEN, 0.3f);
-    for (int layer = 0; layer < LAYERS; layer++) add_layer(&w, layer);
+    for (int layer = 0; layer < LAYERS; layer++) add_layer(&w, layer, scale);
     add_tensor(&w, "model.norm.weight", HIDDEN, 0, 0.0f);
     CHECK_OK(ucb_safetensors_write(ucb_test_path("%s/model.safetensors", folder), w.tensors, w.n, &err), err);
     for (size_t i = 0; i < w.n; i++) {

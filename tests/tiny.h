@@ -7,6 +7,8 @@
 
 /* Writes config.json, model.safetensors (bf16) and tokenizer.json into `folder` (made when absent). */
 void ucb_tiny_model(const char *folder);
+/* The same with the layers' matrices times `scale`: large ones overflow in the forward pass. */
+void ucb_tiny_model_scaled(const char *folder, float scale);
 
 /* Runs the program under test: `arguments` go through the shell, output (both streams) into `out`. Returns the exit code. */
 int ucb_run_program(char *out, unsigned long size, const char *arguments, ...) __attribute__((format(printf, 3, 4)));

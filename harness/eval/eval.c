@@ -63,6 +63,9 @@ static ucb_status count_rows(struct ucb_eval *e, struct ucb_err *err)
         }
     }
     if (e->n_items == 0) return UCB_FAIL(err, UCB_USAGE, "there is nothing to score: every task is empty");
+    if (e->arch->max_positions > 0 && e->longest > e->arch->max_positions)
+        return UCB_FAIL(err, UCB_USAGE, "a window has %zu tokens, the model was made for %u positions; try a smaller ctx",
+                        e->longest, e->arch->max_positions);
     return UCB_OK;
 }
 
@@ -172,12 +175,12 @@ static ucb_status alloc_states(const struct ucb_eval *e, size_t n_rows, struct u
     return ucb_states_alloc(n_rows * e->arch->hidden, spill, e->options.cache, out, err);
 }
 
-/* A method that failed keeps its error and takes no further part. */
+/* A method that failed keeps its error and takes no further part; its states stay until finish_variant, because a head
+   pass in progress still reads them. */
 static void fail_variant(struct variant *v, ucb_status status, const char *where)
 {
     v->result->status = status;
     ucb_err_prefix(&v->result->err, "%s", where);
-    ucb_states_free(&v->x);
 }
 
 static void begin_variant(struct ucb_eval *e, struct variant *v)

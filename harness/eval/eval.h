@@ -35,8 +35,8 @@ struct ucb_eval_result {
 void ucb_eval_result_free(struct ucb_eval_result *result);
 
 struct ucb_eval;
-/* `sets`: the items of each task; borrowed, like the model and the options' members. NOMEM, USAGE (an id past the vocabulary,
-   a window longer than the model allows). */
+/* `sets`: the items of each task; borrowed, like the model and the options' members. NOMEM; USAGE: a window longer than the model's
+   positions; CORRUPT: an id past the vocabulary. */
 ucb_status ucb_eval_open(struct ucb_model *model, const struct ucb_eval_options *options,
                          const struct ucb_items *const *sets, size_t n_sets, struct ucb_eval **out, struct ucb_err *err);
 void ucb_eval_close(struct ucb_eval *eval); /* NULL is fine */

@@ -115,9 +115,9 @@ static ucb_status reserve_floats(float **buffer, size_t *capacity, size_t n, con
     return status;
 }
 
-/* From the file into the packed layout, a slab of rows at a time. */
-static ucb_status pack_original(struct ucb_loader *l, const struct ucb_matrix *m, const struct ucb_packed *packed,
-                                struct ucb_err *err)
+/* From the file, a slab of rows at a time, into the packed layout and into the digest; either may be NULL. */
+static ucb_status read_slabs(struct ucb_loader *l, const struct ucb_matrix *m, const struct ucb_packed *packed,
+                             struct ucb_sha256 *digest, struct ucb_err *err)
 {
     size_t slab = SLAB_BYTES / sizeof(float) / m->n_in / 32 * 32;
     if (slab < 32) slab = 32;
@@ -126,7 +126,8 @@ static ucb_status pack_original(struct ucb_loader *l, const struct ucb_matrix *m
     for (uint32_t row = 0; row < m->n_out; row += (uint32_t)slab) {
         uint32_t n = m->n_out - row < slab ? m->n_out - row : (uint32_t)slab;
         UCB_TRY(ucb_model_read_rows(l->model, m, row, n, l->pool, l->w, err));
-        ucb_pack_rows(l->backend, l->w, row, n, packed);
+        if (digest != NULL) ucb_sha256_update(digest, l->w, (size_t)n * m->n_in * sizeof(float));
+        if (packed != NULL) ucb_pack_rows(l->backend, l->w, row, n, packed);
     }
     return UCB_OK;
 }
@@ -142,6 +143,7 @@ static ucb_status decode_again(struct ucb_loader *l, const struct ucb_chain *cha
 {
     struct ucb_chain_context alone = l->context;
     alone.pool = NULL;
+    ucb_arena_reset(&l->arena);
     UCB_TRY(ucb_chain_decode(chain, &alone, m, l->payload.data, l->payload.n_bytes, l->w, NULL, err));
     tally->n_decoded_twice++;
     tally->n_decodes_differing += memcmp(l->w, l->decoded, (size_t)m->n_out * m->n_in * sizeof(float)) != 0;
@@ -157,6 +159,7 @@ static ucb_status run_chain(struct ucb_loader *l, const struct ucb_chain *chain,
     UCB_TRY(reserve_floats(&l->decoded, &l->decoded_floats, n, m->name, err));
     UCB_TRY(ucb_model_read_rows(l->model, m, 0, m->n_out, l->pool, l->w, err));
     struct ucb_source source = {.matrix = m, .w = l->w};
+    ucb_arena_reset(&l->arena);
     uint64_t start = ucb_clock_ns();
     UCB_TRY(ucb_chain_encode(chain, &l->context, &source, &l->payload, err));
     tally->encode_seconds += seconds_since(start);
@@ -168,17 +171,21 @@ static ucb_status run_chain(struct ucb_loader *l, const struct ucb_chain *chain,
     return m->role < UCB_N_LAYER_ROLES && m->layer == 0 ? decode_again(l, chain, m, tally, err) : UCB_OK;
 }
 
-/* Every matrix in scope is counted; the original's bytes are the file's own. */
+/* Every matrix in scope is counted. The original's bytes are the file's own. */
 static void count_original(const struct ucb_matrix *m, struct ucb_tally *tally)
 {
+    tally->n_weights += (uint64_t)m->n_out * m->n_in;
+    tally->stored_bytes += m->stored_bytes;
     tally->part_bytes[UCB_PART_CODES] += m->stored_bytes;
     tally->nominal_bits += 8.0 * (double)m->stored_bytes;
 }
 
-static void count_matrix(const struct ucb_matrix *m, struct ucb_tally *tally)
+/* A tied head that a method rewrites stands beside the embedding, which look-ups still need: it replaces nothing of the
+   file. run_chain counts the bytes that were written. */
+static void count_compressed(const struct ucb_matrix *m, enum ucb_role role, struct ucb_tally *tally)
 {
     tally->n_weights += (uint64_t)m->n_out * m->n_in;
-    tally->stored_bytes += m->stored_bytes;
+    if (role == m->role) tally->stored_bytes += m->stored_bytes;
 }
 
 /* `role` is what the matrix is used as: a tied head is stored under the embedding's name and role. */
@@ -187,11 +194,11 @@ static ucb_status load_matrix(struct ucb_loader *l, const struct ucb_chain *chai
                               struct ucb_err *err)
 {
     bool in_scope = ucb_scope_holds(l->scope, role);
-    if (in_scope) count_matrix(m, tally);
     if (!in_scope || ucb_chain_is_none(chain)) {
         if (in_scope) count_original(m, tally);
-        return pack_original(l, m, packed, err);
+        return read_slabs(l, m, packed, in_scope ? &tally->digest : NULL, err);
     }
+    count_compressed(m, role, tally);
     UCB_TRY(run_chain(l, chain, m, tally, err));
     ucb_sha256_update(&tally->digest, l->decoded, (size_t)m->n_out * m->n_in * sizeof(float));
     ucb_pack(l->backend, l->decoded, packed);
@@ -234,7 +241,7 @@ ucb_status ucb_loader_head(struct ucb_loader *l, const struct ucb_chain *chain, 
 {
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_HEAD);
     if (l->scope == UCB_SCOPE_ALL && l->arch->tied_head) {
-        if (ucb_chain_is_none(chain)) return pack_original(l, m, head, err);
+        if (ucb_chain_is_none(chain)) return read_slabs(l, m, head, NULL, err);
         struct ucb_tally uncounted = {0};
         UCB_TRY(run_chain(l, chain, m, &uncounted, err));
         ucb_pack(l->backend, l->decoded, head);
@@ -248,11 +255,12 @@ ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
 {
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_EMBED);
     bool in_scope = ucb_scope_holds(l->scope, UCB_ROLE_EMBED);
-    if (in_scope) count_matrix(m, tally);
     if (!in_scope || ucb_chain_is_none(chain)) {
         if (in_scope) count_original(m, tally);
+        if (in_scope) UCB_TRY(read_slabs(l, m, NULL, &tally->digest, err));
         return ucb_model_gather(l->model, m, ids, n, l->pool, out, err);
     }
+    count_compressed(m, m->role, tally);
     UCB_TRY(run_chain(l, chain, m, tally, err));
     ucb_sha256_update(&tally->digest, l->decoded, (size_t)m->n_out * m->n_in * sizeof(float));
     for (size_t i = 0; i < n; i++) {

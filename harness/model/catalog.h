@@ -5,6 +5,7 @@
 #define UCB_MODEL_CATALOG_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/err.h"
 #include "core/pool.h"
@@ -12,12 +13,17 @@
 struct ucb_catalog_model {
     const char *name, *summary, *origin, *licence;
     const char *file;    /* under CACHE/models/<name>/; NULL: the folder itself is the model */
-    const char *sha256;  /* of the file, or of model.safetensors in the folder; NULL: not pinned */
+    const char *sha256;  /* of the file, or of model.safetensors in the folder */
+    uint64_t n_bytes;    /* of the same */
     const char *caveat;  /* to be printed with every result, or NULL */
 };
 /* Ended by a NULL name. */
 const struct ucb_catalog_model *ucb_catalog(void);
 const struct ucb_catalog_model *ucb_catalog_find(const char *name); /* or NULL */
+
+struct ucb_model;
+/* The entry that a model is, by its name or, wherever its file lies, by size and digest; or NULL. */
+const struct ucb_catalog_model *ucb_catalog_recognize(const char *name_or_path, const struct ucb_model *model);
 
 /* The cache folder: `cache` when not NULL, else $UCBENCH_CACHE, $XDG_CACHE_HOME/ucbench or ~/.cache/ucbench. */
 ucb_status ucb_cache_folder(const char *cache, char *out, size_t size, struct ucb_err *err);

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/sha256.h"
 #include "model/model_internal.h"
@@ -155,16 +156,32 @@ static ucb_status digest_files(const char **paths, size_t n, char hex[UCB_SHA256
     return status;
 }
 
+/* Another tokenizer gives other ids and so other results: the files it is read from belong to the model's identity. A
+   GGUF holds its vocabulary itself. */
+enum { N_TOKENIZER_FILES = 3 };
+static ucb_status add_tokenizer_files(struct ucb_model *model, const char **paths, size_t *n, struct ucb_err *err)
+{
+    static const char *const names[N_TOKENIZER_FILES] = {"tokenizer.json", "tokenizer_config.json", "vocabulary.gguf"};
+    int folder = (int)(base_name(model->config_path) - model->config_path);
+    for (int i = 0; i < N_TOKENIZER_FILES; i++) {
+        char *path = ucb_arena_printf(&model->arena, "%.*s%s", folder, model->config_path, names[i]);
+        if (path == NULL) return no_memory(model->path, err);
+        if (access(path, R_OK) == 0) paths[(*n)++] = path;
+    }
+    return UCB_OK;
+}
+
 ucb_status ucb_model_digest(struct ucb_model *model, const char **hex, struct ucb_err *err)
 {
     size_t n = 0, n_files = ucb_checkpoint_n_files(model->checkpoint);
     if (model->digest[0] == '\0' && model->config_path == NULL) {
         UCB_TRY(ucb_sha256_file(ucb_checkpoint_file(model->checkpoint, 0), model->digest, err));
     } else if (model->digest[0] == '\0') {
-        const char **paths = UCB_NEW(&model->arena, const char *, n_files + 1);
+        const char **paths = UCB_NEW(&model->arena, const char *, n_files + 1 + N_TOKENIZER_FILES);
         if (paths == NULL) return no_memory(model->path, err);
         for (; n < n_files; n++) paths[n] = ucb_checkpoint_file(model->checkpoint, n);
         paths[n++] = model->config_path;
+        UCB_TRY(add_tokenizer_files(model, paths, &n, err));
         UCB_TRY(digest_files(paths, n, model->digest, err));
     }
     *hex = model->digest;

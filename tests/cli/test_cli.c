@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "core/err.h"
 #include "core/file.h"
 #include "tiny.h"
@@ -128,4 +130,69 @@ TEST(a_plan_file_and_flags_multiply)
     CHECK_OK(ucb_file_write(plan, text, strlen(text), &err), err);
     RUN(0, "sweep %s --model %s --task lambada:n=2 --task wikitext:ctx=64,n=2 --db %s --dry-run", plan, model, db);
     CHECK_HAS(out, "6 cells"); /* none, nf4, hqq x two tasks: the two spellings of hqq are one method */
+}
+
+TEST(an_original_whose_numbers_break_down_fails_all_its_cells_with_the_reason)
+{
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()), *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    ucb_tiny_model_scaled(model, 1e37f);
+    RUN(1, "sweep --model %s --method nf4 --task lambada:n=2 --task wikitext:ctx=64,n=2 --db %s --quiet", model, db);
+    CHECK_HAS(out, "4 of 4 cells failed");
+    RUN(0, "export --db %s --format csv", db);
+    CHECK_HAS(out, "the original cannot be scored");
+}
+
+TEST(a_model_that_cannot_be_read_does_not_keep_the_next_one_from_running)
+{
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()), *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    ucb_tiny_model(model);
+    RUN(3, "sweep --model %s/no.gguf --model %s --task lambada:n=2 --db %s --quiet", ucb_test_folder(), model, db);
+    CHECK_HAS(out, "no such file");
+    RUN(0, "sweep --model %s --task lambada:n=2 --db %s --dry-run", model, db);
+    CHECK_HAS(out, "1 cells, 1 finished, 0 to do");
+}
+
+TEST(a_wrong_row_of_a_plan_is_found_before_anything_is_computed)
+{
+    struct ucb_err err;
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()), *db = ucb_test_path("%s/r.db", ucb_test_folder()),
+               *plan = ucb_test_path("%s/plan.csv", ucb_test_folder());
+    const char *text = ucb_test_path("model,method\n%s,none\n%s,nf5\n", model, model);
+    ucb_tiny_model(model);
+    CHECK_OK(ucb_file_write(plan, text, strlen(text), &err), err);
+    RUN(2, "sweep %s --task lambada:n=2 --db %s --quiet", plan, db);
+    CHECK_HAS(out, "line 3");
+    RUN(0, "export --db %s --format csv", db);
+    CHECK(strstr(out, "accuracy") == NULL);
+}
+
+TEST(bits_per_weight_of_the_model_count_a_tied_table_as_often_as_it_is_stored)
+{
+    static const char *const scopes[] = {"body", "linear", "all"};
+    /* 2 layers of 64x64 x 2 + 32x64 x 2 + 128x64 x 3 weights, an embedding of 258 x 64, 5 norms of 64 */
+    const double body = 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 128 * 64), table = 258 * 64, norms = 5 * 64;
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
+    ucb_tiny_model(model);
+    for (int i = 0; i < 3; i++) {
+        const char *db = ucb_test_path("%s/%s.db", ucb_test_folder(), scopes[i]);
+        RUN(0, "sweep --model %s --method int8 --task lambada:n=1 --scope %s --db %s --quiet", model, scopes[i], db);
+        RUN(0, "export --db %s --format json", db);
+        json_error_t where;
+        json_t *rows = json_loads(out, 0, &where), *row;
+        CHECK(rows != NULL);
+        size_t k, n_seen = 0;
+        double in_scope = body + (i > 0 ? table : 0), rows_in_scope = 2 * (2 * 64 + 2 * 32 + 2 * 128 + 64) + (i > 0 ? 258 : 0);
+        double written = in_scope + 4 * rows_in_scope, kept = 2 * norms + (i < 2 ? 2 * table : 0);
+        json_array_foreach(rows, k, row)
+        {
+            if (strcmp(json_string_value(json_object_get(row, "spec")), "int8") != 0) continue;
+            double bpw_matrices = json_number_value(json_object_get(row, "bpw_matrices"));
+            double bits_model = json_number_value(json_object_get(row, "bpw_model")) * (body + table + norms);
+            CHECK_NEAR(bpw_matrices, 8 * written / in_scope, 1e-9);
+            CHECK(bits_model >= 8 * (written + kept) && bits_model < 8 * (written + kept + 4096)); /* headers, config */
+            n_seen++;
+        }
+        CHECK(n_seen > 0);
+        json_decref(rows);
+    }
 }
