@@ -322,7 +322,7 @@ static ucb_status inspect(struct ucb_job *job, const void *state, ucb_inspect_em
 const struct ucb_method ucb_method_rtn = {
     .name = "rtn",
     .summary = "round to nearest, one scale per group",
-    .source = "textbook; sym=1 is the grid of the seed's rtn_sym",
+    .source = "textbook; sym=1 is the grid of rtn_sym in UltraCompress 0.5.0",
     .revision = 1,
     .kind = UCB_BASE,
     .knobs = knobs,
