@@ -52,7 +52,7 @@ TESTS := $(sort $(shell find tests -name '*.c' -not -path 'tests/fuzz/*' -not -p
          $(sort $(wildcard tests/fuzz/replay*.c))
 RESOURCES := $(sort $(shell find db reports datasets -type f \( -name '*.sql' -o -name '*.gp' -o -name '*.html' \
                -o -name '*.css' -o -name '*.js' -o -name '*.ini' -o -name '*.jsonl' -o -name '*.txt' -o -name '*.csv' \) 2>/dev/null))
-SOURCES := $(sort $(shell find harness methods -name '*.[chS]' 2>/dev/null)) $(RESOURCES) Makefile
+SOURCES := $(sort $(shell find harness methods -name '*.[chS]' 2>/dev/null)) $(RESOURCES) scripts/resources.sh Makefile
 
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIBRARY)) $(B)/gen/resources.o
@@ -81,18 +81,26 @@ $(B)/gen/tasks.list: $(TASKS) $(wildcard harness/task)
 $(B)/gen/resources.S: $(RESOURCES) scripts/resources.sh
 	@mkdir -p $(@D)
 	@sh scripts/resources.sh $(RESOURCES) > $@
-$(B)/gen/resources.o: $(B)/gen/resources.S $(RESOURCES)
+$(B)/gen/resources.o: $(B)/gen/resources.S $(RESOURCES) $(B)/gen/flags
 	$(Q)$(CC) $(BASE) -c -o $@ $<
 
-# SHA-256 of everything the program is made from: two builds with one id are the same program.
-$(B)/gen/build_id.h: FORCE
+# What objects depend on beside their sources: touched only when compiler or flags are others than last time.
+quote = '$(subst ','\'',$(1))'
+$(B)/gen/flags: FORCE
 	@mkdir -p $(@D)
-	@echo "#define UCB_BUILD_ID \"$$(cat $(SOURCES) | sha256sum | cut -c1-64)\"" > $@.new
+	@{ $(CC) --version | head -n 1; printf '%s\n' $(call quote,$(CC) $(CFLAGS_ALL)) $(call quote,avx2 $(ISA_avx2)) \
+	   $(call quote,avx512 $(ISA_avx512)) $(call quote,amx $(ISA_amx)) $(call quote,$(LIBS)); } > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+# SHA-256 over names and contents of all sources, the compiler's version and its flags: one id, one program.
+$(B)/gen/build_id.h: $(B)/gen/flags FORCE
+	@{ sha256sum $(SOURCES); cat $<; } | sha256sum | \
+	   sed 's/^\([0-9a-f]*\).*/#define UCB_BUILD_ID "\1"/' > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(B)/harness/core/build.o: $(B)/gen/build_id.h
 
 isa = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
-$(B)/%.o: %.c | $(GEN)
+$(B)/%.o: %.c $(B)/gen/flags | $(GEN)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS_ALL) $(call isa,$<) $(EXTRA) -c -o $@ $<
@@ -135,7 +143,7 @@ clang: ## build with clang, warnings are errors
 	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=clang build/clang/ucbench build/clang/ucbench-test
 
 check: ## headers compile alone, includes point one way, symbols, names, clang build
-	@sh scripts/check.sh
+	+@sh scripts/check.sh
 	@$(MAKE) --no-print-directory clang
 
 bench: all ## measure speed: ratios to the machine's limits (minutes)

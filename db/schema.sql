@@ -7,7 +7,7 @@
 -- One invocation of `ucbench sweep`.
 CREATE TABLE runs (
     run_id       INTEGER PRIMARY KEY,
-    build_id     TEXT NOT NULL,                  -- SHA-256 of the sources
+    build_id     TEXT NOT NULL,                  -- SHA-256 of sources, compiler and flags
     started      TEXT NOT NULL,                  -- UTC, ISO 8601
     ended        TEXT,                           -- NULL: killed, or still running
     command_line TEXT NOT NULL,

@@ -11,7 +11,6 @@
  *     scale   2 G (fp16) or 4 G (meta=fp32)      zero   the same
  */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "core/clones.h"
@@ -72,6 +71,12 @@ static struct hqq_view view_of(const struct ucb_job *job, const struct ucb_matri
 
 /* ---- encode ---- */
 
+static bool group_fits(const struct hqq_view *v, size_t group)
+{
+    struct hqq_view other = hqq_view_of(v->n, group, v->bits, v->groups_are_rows);
+    return hqq_view_fits(&other);
+}
+
 static ucb_status refuse_shape(const struct ucb_job *job, const struct ucb_matrix *matrix,
                                struct ucb_err *err)
 {
@@ -79,17 +84,18 @@ static ucb_status refuse_shape(const struct ucb_job *job, const struct ucb_matri
     const char *reason = v.n % v.group != 0 ? "whole groups"
                          : v.bits == 4      ? "an even number of rows in the grouped view"
                                             : "a multiple of 4 rows in the grouped view";
-    char next[48] = "no group fits, try nf4";
-    for (size_t group = v.group - 1; group >= 2; group--) {
-        struct hqq_view smaller = hqq_view_of(v.n, group, v.bits, v.groups_are_rows);
-        if (!hqq_view_fits(&smaller)) continue;
-        snprintf(next, sizeof(next), "try group=%zu", group);
-        break;
-    }
+    size_t group = v.group - 1;
+    while (group >= 2 && !group_fits(&v, group)) group--;
+    if (group >= 2)
+        return UCB_FAIL(err, UCB_USAGE,
+                        "%s: %u x %u = %zu weights in groups of %zu; %u-bit codes need %s; "
+                        "try group=%zu",
+                        matrix->name, matrix->n_out, matrix->n_in, v.n, v.group, v.bits,
+                        reason, group);
     return UCB_FAIL(err, UCB_USAGE,
-                    "%s: %u x %u = %zu weights in groups of %zu; %u-bit codes need %s; %s",
-                    matrix->name, matrix->n_out, matrix->n_in, v.n, v.group, v.bits, reason,
-                    next);
+                    "%s: %u x %u = %zu weights in groups of %zu; %u-bit codes need %s; no "
+                    "group fits, try nf4",
+                    matrix->name, matrix->n_out, matrix->n_in, v.n, v.group, v.bits, reason);
 }
 
 /* A strip of columns of from[rows][columns] to to[columns][rows]; the strip is a chunk of

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -51,20 +53,29 @@ void ucb_file_forget(const void *data, size_t n_bytes)
     if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
+/*
+ * A new file beside `path` that nobody else has: process and count make its name, O_EXCL passes over what a killed process
+ * left. Not mkstemp, whose 0600 would stay: this way the system applies the umask, as for any file.
+ */
+static int open_temporary(const char *path, char *name, size_t size)
+{
+    static atomic_uint count;
+    int fd;
+    do snprintf(name, size, "%s.%ld-%u.tmp", path, (long)getpid(), atomic_fetch_add(&count, 1));
+    while ((fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) < 0 && errno == EEXIST);
+    return fd;
+}
+
 ucb_status ucb_out_open(const char *path, struct ucb_out_file *out, struct ucb_err *err)
 {
-    size_t n = strlen(path);
-    *out = (struct ucb_out_file){NULL, malloc(n + 1), malloc(n + 8)};
+    size_t size = strlen(path) + sizeof(".-9223372036854775808-4294967295.tmp");
+    *out = (struct ucb_out_file){NULL, strdup(path), malloc(size)};
     if (out->path == NULL || out->temporary == NULL) {
         free(out->path);
         free(out->temporary);
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a file name", path);
     }
-    memcpy(out->path, path, n + 1);
-    memcpy(out->temporary, path, n);
-    memcpy(out->temporary + n, ".XXXXXX", 8);
-    int fd = mkstemp(out->temporary);
-    if (fd >= 0) fchmod(fd, 0644);
+    int fd = open_temporary(path, out->temporary, size);
     out->stream = fd < 0 ? NULL : fdopen(fd, "wb");
     if (out->stream != NULL) return UCB_OK;
     ucb_status status = UCB_FAIL(err, UCB_IO, "%s: cannot write there: %s", path, strerror(errno));
@@ -75,6 +86,24 @@ ucb_status ucb_out_open(const char *path, struct ucb_out_file *out, struct ucb_e
     free(out->path);
     free(out->temporary);
     *out = (struct ucb_out_file){0};
+    return status;
+}
+
+/*
+ * A rename is on disk once the folder is. A folder that may be written but not read cannot be synced, and some file systems
+ * do not sync folders (EINVAL): there the system decides when.
+ */
+static ucb_status sync_folder_of(const char *path, struct ucb_err *err)
+{
+    char *folder = strdup(path);
+    if (folder == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a folder name", path);
+    int fd = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int failed = fd < 0 ? errno != EACCES : fsync(fd) != 0 && errno != EINVAL;
+    ucb_status status = UCB_OK;
+    if (failed)
+        status = UCB_FAIL(err, UCB_IO, "%s: written, but its folder cannot be synced: %s", path, strerror(errno));
+    if (fd >= 0) close(fd);
+    free(folder);
     return status;
 }
 
@@ -91,10 +120,12 @@ ucb_status ucb_out_commit(struct ucb_out_file *out, struct ucb_err *err)
         failed = 1;
         saved = errno;
     }
-    ucb_status status = UCB_OK;
+    ucb_status status;
     if (failed) {
         unlink(out->temporary);
         status = UCB_FAIL(err, UCB_IO, "%s: writing failed, nothing was changed: %s", out->path, strerror(saved));
+    } else {
+        status = sync_folder_of(out->path, err);
     }
     free(out->path);
     free(out->temporary);

@@ -16,7 +16,10 @@ const struct ucb_resource *ucb_resources(void);
 /* The one of that name, or NULL. */
 const struct ucb_resource *ucb_resource_find(const char *name);
 
-/* SHA-256 over the sources the program was built from, hex. */
+/*
+ * SHA-256, hex, over what the program was built from: names and contents of the sources and resources, the compiler's
+ * version and its flags. Versions of the shared libraries are not in it: they stand in a run's environment.
+ */
 const char *ucb_build_id(void);
 
 #endif

@@ -25,7 +25,7 @@ struct ucb_chain_context {
     struct ucb_pool *pool;
     struct ucb_arena *arena, *scratch;
     uint64_t seed;
-    const char *model_digest; /* names the random streams */
+    const char *model_digest; /* with the seed names the random streams of encoders; decoding reads neither */
     ucb_inspect_emit *trace;  /* NULL, or takes the intermediates of the first stage's encoder (see struct ucb_job) */
     void *trace_context;
 };

@@ -116,21 +116,28 @@ static ucb_status check_source(const struct ucb_chain_context *context,
                     matrix->name, at / matrix->n_in, at % matrix->n_in, (double)src->w[at]);
 }
 
-/* Everything of a job but the matrix is fixed by the context; the random stream is named
- * after all of it. */
-static ucb_status start_job(const struct ucb_stage *stage,
-                            const struct ucb_chain_context *context,
-                            const struct ucb_matrix *matrix, struct ucb_job *job,
-                            struct ucb_err *err)
+static struct ucb_job stage_job(const struct ucb_stage *stage,
+                                const struct ucb_chain_context *context)
 {
-    *job = ucb_stage_job(stage);
-    job->arena = context->arena;
-    job->scratch = context->scratch;
-    job->pool = context->pool;
-    const char *name =
-        ucb_arena_printf(context->scratch, "%s/%s/%s",
-                         context->model_digest == NULL ? "" : context->model_digest,
-                         matrix->name, stage->method->name);
+    struct ucb_job job = ucb_stage_job(stage);
+    job.arena = context->arena;
+    job.scratch = context->scratch;
+    job.pool = context->pool;
+    return job;
+}
+
+/* An encoder's random stream is named after all that the job depends on; two stages of one
+ * method must not draw the same numbers. */
+static ucb_status start_encoder(const struct ucb_chain *chain, uint32_t index,
+                                const struct ucb_chain_context *context,
+                                const struct ucb_matrix *matrix, struct ucb_job *job,
+                                struct ucb_err *err)
+{
+    const struct ucb_stage *stage = &chain->stages[index];
+    *job = stage_job(stage, context);
+    const char *digest = context->model_digest == NULL ? "" : context->model_digest;
+    const char *name = ucb_arena_printf(context->scratch, "%s/%s/%s/%u", digest,
+                                        matrix->name, stage->method->name, index);
     if (name == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a stream's name", matrix->name);
     ucb_pcg_named(&job->random, context->seed, name);
@@ -138,6 +145,8 @@ static ucb_status start_job(const struct ucb_stage *stage,
     return UCB_OK;
 }
 
+/* The job of a decoder has no stream (it yields zeros only): seed and model are in no
+ * payload. */
 static ucb_status open_stage(const struct ucb_stage *stage,
                              const struct ucb_chain_context *context,
                              const struct ucb_matrix *matrix, const uint8_t *bytes,
@@ -145,7 +154,7 @@ static ucb_status open_stage(const struct ucb_stage *stage,
                              struct ucb_err *err)
 {
     struct ucb_reader in = {bytes, n_bytes, 0};
-    UCB_TRY(start_job(stage, context, matrix, job, err));
+    *job = stage_job(stage, context);
     *state = ucb_arena_alloc(context->arena, stage->method->state_bytes(job, matrix));
     if (*state == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory to decode %s", matrix->name,
@@ -238,7 +247,7 @@ static ucb_status encode_stage(const struct ucb_chain *chain, uint32_t index,
 {
     const struct ucb_stage *stage = &chain->stages[index];
     struct ucb_job job;
-    UCB_TRY(start_job(stage, context, src->matrix, &job, err));
+    UCB_TRY(start_encoder(chain, index, context, src->matrix, &job, err));
     if (index == 0) {
         job.trace = context->trace;
         job.trace_context = context->trace_context;

@@ -72,7 +72,7 @@ struct ucb_job {
     struct ucb_arena *arena;     /* lives as long as the cell */
     struct ucb_arena *scratch;   /* emptied after each call */
     struct ucb_pool *pool;       /* may be NULL; results never depend on it */
-    struct ucb_pcg random;       /* seeded from (run seed, model, matrix, method) */
+    struct ucb_pcg random;       /* encode: seeded from (run seed, model, matrix, method, stage); elsewhere all zero */
     /* NULL, or takes what encode() computed and no byte holds (HQQ's fp32 zeros); never changes the bytes. */
     ucb_inspect_emit *trace;
     void *trace_context;

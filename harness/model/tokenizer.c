@@ -19,7 +19,7 @@ static ucb_status new_tokenizer(struct ucb_tokenizer **out, struct ucb_err *err)
     if (t == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a tokenizer");
     ucb_arena_init(&t->memory);
     memset(t->byte_ids, 0xff, sizeof(t->byte_ids)); /* all UCB_NO_ID */
-    t->bos = UCB_NO_ID;
+    t->bos = t->template_first = UCB_NO_ID;
     *out = t;
     return UCB_OK;
 }
@@ -172,6 +172,11 @@ uint32_t ucb_tokenizer_n_ids(const struct ucb_tokenizer *t)
 uint32_t ucb_tokenizer_bos(const struct ucb_tokenizer *t)
 {
     return t->bos;
+}
+
+bool ucb_tokenizer_adds_bos(const struct ucb_tokenizer *t)
+{
+    return t->adds_bos && t->bos != UCB_NO_ID;
 }
 
 const char *ucb_token_text(const struct ucb_tokenizer *t, uint32_t id, size_t *n_bytes)

@@ -7,6 +7,7 @@
 #ifndef UCB_MODEL_TOKENIZER_H
 #define UCB_MODEL_TOKENIZER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,13 @@ void ucb_tokenizer_close(struct ucb_tokenizer *t); /* NULL is fine */
 uint32_t ucb_tokenizer_n_ids(const struct ucb_tokenizer *t);
 /* The id of the BOS token, or UINT32_MAX where there is none. */
 uint32_t ucb_tokenizer_bos(const struct ucb_tokenizer *t);
+/*
+ * True when the model's own tokenizer puts BOS before a text; ucb_tokenize never does.
+ * GGUF: tokenizer.ggml.add_bos_token; absent, as llama.cpp has it: true for SentencePiece, and for byte-level BPE with
+ * Llama 3's pretokenizer only. tokenizer.json: add_bos_token of the tokenizer_config.json beside it; absent: true when
+ * the post-processor's template of a single text begins with the BOS. Always false where there is no BOS.
+ */
+bool ucb_tokenizer_adds_bos(const struct ucb_tokenizer *t);
 
 /* ids[i] begins at byte start[i] of the text (after any normaliser: of the normalised text). From `arena`. */
 struct ucb_ids {

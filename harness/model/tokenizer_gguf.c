@@ -7,6 +7,7 @@
  *     tokenizer.ggml.token_type   one int32 an id: enum ucb_token_kind; absent: normal
  *     tokenizer.ggml.merges       "gpt2": "left right", in order
  *     tokenizer.ggml.scores       "llama": one float an id, higher merges earlier
+ *     tokenizer.ggml.add_bos_token   absent: what llama.cpp takes for the vocabulary's kind
  */
 #include <stdio.h>
 #include <string.h>
@@ -21,18 +22,16 @@
 /* What the name in tokenizer.ggml.pre stands for; GGUF has no other place for it. */
 static const struct pre {
     const char *name, *steps[2];
-    bool nfc, whole_pieces;
+    bool nfc, whole_pieces, adds_bos;
 } pres[] = {
-    {"gpt-2", {"gpt2"}, false, false},
-    {"smollm", {"digit", "gpt2"}, false, false},
-    {"starcoder", {"digit", "gpt2"}, false, false},
-    {"llama-bpe", {"llama3"}, false, true},
-    {"llama3", {"llama3"}, false, true},
-    {"llama-v3", {"llama3"}, false, true},
-    {"qwen2",
-     {"qwen2"},
-     true,
-     false}, /* its tokenizer normalizes; llama.cpp, which named it, does not */
+    {"gpt-2", {"gpt2"}, false, false, false},
+    {"smollm", {"digit", "gpt2"}, false, false, false},
+    {"starcoder", {"digit", "gpt2"}, false, false, false},
+    {"llama-bpe", {"llama3"}, false, true, true},
+    {"llama3", {"llama3"}, false, true, true},
+    {"llama-v3", {"llama3"}, false, true, true},
+    /* its tokenizer normalizes; llama.cpp, which named it, does not */
+    {"qwen2", {"qwen2"}, true, false, false},
 };
 enum { N_PRES = sizeof(pres) / sizeof(pres[0]) };
 
@@ -64,6 +63,7 @@ static ucb_status set_pre(struct ucb_tokenizer *t, const struct ucb_checkpoint *
         if (strcmp(pres[i].name, pre.text) != 0) continue;
         t->normalizer.nfc = pres[i].nfc;
         t->whole_pieces = pres[i].whole_pieces;
+        t->adds_bos = pres[i].adds_bos;
         for (size_t k = 0; k < 2 && pres[i].steps[k] != NULL; k++)
             UCB_TRY(ucb_pretok_add(&t->pretok, pres[i].steps[k], err));
         return UCB_OK;
@@ -248,6 +248,7 @@ static ucb_status set_kind(struct ucb_tokenizer *t, const struct ucb_checkpoint 
     }
     ucb_checkpoint_u64(c, KEY("add_space_prefix"), &prefix);
     t->by_char = true;
+    t->adds_bos = true;
     t->vocab.spelling = UCB_SPELL_SPACES;
     t->normalizer = (struct ucb_normalizer){.spaces = true, .prefix = prefix != 0};
     return UCB_OK;
@@ -256,7 +257,8 @@ static ucb_status set_kind(struct ucb_tokenizer *t, const struct ucb_checkpoint 
 static ucb_status read_bos(struct ucb_tokenizer *t, const struct ucb_checkpoint *c,
                            struct ucb_err *err)
 {
-    uint64_t bos;
+    uint64_t bos, adds_bos;
+    if (ucb_checkpoint_u64(c, KEY("add_bos_token"), &adds_bos)) t->adds_bos = adds_bos != 0;
     if (!ucb_checkpoint_u64(c, KEY("bos_token_id"), &bos)) return UCB_OK;
     if (bos >= t->vocab.n_ids)
         return UCB_FAIL(

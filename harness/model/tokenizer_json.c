@@ -8,8 +8,8 @@
  *     model          BPE: vocab {text: id}, merges ["a b"] or [["a", "b"]],
  *                    byte_fallback, ignore_merges
  *
- * The post-processor only adds BOS and EOS, which we never do; the decoder, truncation and
- * padding do not concern us. Whatever else would change the ids is refused by name.
+ * The post-processor only adds BOS and EOS, which we never do: of it we keep what it puts
+ * first. The decoder, truncation and padding do not concern us. Whatever else would change the ids is refused by name.
  */
 #include <stdio.h>
 #include <string.h>
@@ -456,6 +456,38 @@ static ucb_status read_components_of(struct ucb_tokenizer *t, const json_t *root
                     "space by U+2581); other tokenizers are not implemented");
 }
 
+/* ---- post-processor ---- */
+
+static uint32_t find_added(const struct ucb_tokenizer *t, const char *text)
+{
+    for (uint32_t id = 0; id < t->vocab.n_ids; id++) {
+        const struct ucb_token *token = &t->vocab.tokens[id];
+        if (token->n_bytes == strlen(text) &&
+            memcmp(token->text, text, token->n_bytes) == 0)
+            return id;
+    }
+    return UCB_NO_ID;
+}
+
+static void read_template(struct ucb_tokenizer *t, const json_t *processor)
+{
+    const json_t *first = json_array_get(json_object_get(processor, "single"), 0);
+    const char *text =
+        json_string_value(json_object_get(json_object_get(first, "SpecialToken"), "id"));
+    if (is_string(processor, "type", "TemplateProcessing") && text != NULL)
+        t->template_first = find_added(t, text);
+}
+
+/* A TemplateProcessing alone or in a Sequence; other processors put nothing before a text. */
+static void read_post_processor(struct ucb_tokenizer *t, const json_t *processor)
+{
+    const json_t *one;
+    size_t i;
+    read_template(t, processor);
+    json_array_foreach (json_object_get(processor, "processors"), i, one)
+        read_template(t, one);
+}
+
 ucb_status ucb_tokenizer_parse_json(struct ucb_tokenizer *t, const char *name,
                                     const char *text, size_t n_bytes, struct ucb_err *err)
 {
@@ -467,6 +499,7 @@ ucb_status ucb_tokenizer_parse_json(struct ucb_tokenizer *t, const char *name,
     else
         status = read_components_of(t, root, err);
     if (status == UCB_OK) status = read_model(t, root, err);
+    if (status == UCB_OK) read_post_processor(t, json_object_get(root, "post_processor"));
     if (status != UCB_OK) ucb_err_prefix(err, "%s", name);
     json_decref(root);
     return status;
@@ -494,24 +527,11 @@ static ucb_status load_beside(const char *path, const char *name, json_t **out,
     return status == UCB_MISSING ? UCB_OK : status;
 }
 
-static uint32_t find_added(const struct ucb_tokenizer *t, const char *text)
-{
-    for (uint32_t id = 0; id < t->vocab.n_ids; id++) {
-        const struct ucb_token *token = &t->vocab.tokens[id];
-        if (token->n_bytes == strlen(text) &&
-            memcmp(token->text, text, token->n_bytes) == 0)
-            return id;
-    }
-    return UCB_NO_ID;
-}
-
-static ucb_status read_bos(struct ucb_tokenizer *t, const char *path, struct ucb_err *err)
+/* bos_token_id of config.json, where the tokenizer's own file names none. */
+static ucb_status read_bos_id(struct ucb_tokenizer *t, const char *path,
+                              struct ucb_err *err)
 {
     json_t *config;
-    UCB_TRY(load_beside(path, "tokenizer_config.json", &config, err));
-    if (bos_text(config) != NULL) t->bos = find_added(t, bos_text(config));
-    json_decref(config);
-    if (t->bos != UCB_NO_ID) return UCB_OK;
     UCB_TRY(load_beside(path, "config.json", &config, err));
     const json_t *id = json_object_get(config, "bos_token_id");
     if (json_is_integer(id) && json_integer_value(id) >= 0 &&
@@ -519,6 +539,22 @@ static ucb_status read_bos(struct ucb_tokenizer *t, const char *path, struct ucb
         t->bos = (uint32_t)json_integer_value(id);
     json_decref(config);
     return UCB_OK;
+}
+
+static ucb_status read_bos(struct ucb_tokenizer *t, const char *path, struct ucb_err *err)
+{
+    json_t *config;
+    ucb_status status = UCB_OK;
+    UCB_TRY(load_beside(path, "tokenizer_config.json", &config, err));
+    if (bos_text(config) != NULL) t->bos = find_added(t, bos_text(config));
+    if (t->bos == UCB_NO_ID) status = read_bos_id(t, path, err);
+    if (status == UCB_OK) {
+        status = get_bool(config, "add_bos_token", t->template_first == t->bos,
+                          &t->adds_bos, err);
+        if (status != UCB_OK) ucb_err_prefix(err, "tokenizer_config.json beside %s", path);
+    }
+    json_decref(config);
+    return status;
 }
 
 ucb_status ucb_tokenizer_read_json(struct ucb_tokenizer *t, const char *path,

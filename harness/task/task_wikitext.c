@@ -6,6 +6,9 @@
  *     ctx=2048,join=hf    the GPTQ and AWQ scripts: lines as Hugging Face stores them, joined by two line feeds, every
  *                         position scored
  *
+ * llama.cpp begins each window with BOS, in the place of its first id, where the model's
+ * tokenizer adds one; ctx=...,half=1 does so too.
+ *
  * Windows do not overlap and the remainder is dropped. A document is an article; what
  * precedes the first heading belongs to the first article, and a window that reaches into
  * the next article becomes two items.
@@ -87,6 +90,12 @@ static ucb_status join_as_hf(struct source *source, struct ucb_arena *arena,
     return UCB_OK;
 }
 
+/* No target is lost: a window whose second half is scored predicts nothing near its start. */
+static void begin_with_bos(struct ucb_ids *ids, size_t ctx, uint32_t bos)
+{
+    for (size_t i = 0; i < ids->n; i += ctx) ids->ids[i] = bos;
+}
+
 static ucb_status cut_windows(const struct ucb_task_run *run, const struct ucb_ids *ids,
                               struct ucb_arena *arena, struct ucb_items *out,
                               struct ucb_err *err)
@@ -123,6 +132,9 @@ static ucb_status prepare(const struct ucb_task_run *run, const char *file,
         status = join_as_hf(&source, arena, err);
     if (status == UCB_OK)
         status = ucb_tokenize(tokenizer, source.text.at, source.text.n, arena, &ids, err);
+    if (status == UCB_OK && run->number[KNOB_HALF] != 0 &&
+        run->number[KNOB_JOIN] == JOIN_RAW && ucb_tokenizer_adds_bos(tokenizer))
+        begin_with_bos(&ids, (size_t)run->number[KNOB_CTX], ucb_tokenizer_bos(tokenizer));
     if (status == UCB_OK) status = cut_windows(run, &ids, arena, out, err);
     if (status == UCB_OK)
         status = ucb_documents_cut(&ids, source.starts, source.n_starts, arena, out, err);
@@ -136,7 +148,7 @@ const struct ucb_task ucb_task_wikitext = {
     .protocol = "WikiText-2 (raw) test text in consecutive windows of ctx tokens, "
                 "remainder dropped; half=1 scores the second half of each window "
                 "(llama.cpp), half=0 every position (GPTQ and AWQ scripts, with join=hf)",
-    .revision = 1,
+    .revision = 2, /* 2: BOS at the start of windows, for tokenizers that add it */
     .full_file = "wikitext-2-raw.test.txt",
     .mini_file = "datasets/wiki_mini/wiki_mini.txt",
     .ppl_unit = UCB_PPL_PER_TOKEN,

@@ -147,6 +147,28 @@ TEST(every_method_decodes_from_bytes_alone_to_the_same_finite_weights)
     each_case(check_decode);
 }
 
+static void check_seeds(const char *spec, uint32_t n_out, uint32_t n_in)
+{
+    static float w[MAX_WEIGHTS], again[MAX_WEIGHTS];
+    struct method_fixture f;
+    struct ucb_err err;
+    size_t n = (size_t)n_out * n_in;
+    if (!encoded(&f, spec, n_out, n_in, 1)) return;
+    CHECK_EQ(decode_bytes(&f, f.out.data, f.out.n_bytes, w, NULL), UCB_OK);
+    f.context.seed = 99;
+    f.context.model_digest = "another model";
+    CHECK_OK(ucb_chain_decode(f.chain, &f.context, &f.matrix, f.out.data, f.out.n_bytes,
+                              again, NULL, &err),
+             err);
+    CHECK(memcmp(w, again, n * sizeof(float)) == 0);
+    fixture_close(&f);
+}
+
+TEST(every_method_decodes_the_same_weights_under_another_seed_and_model)
+{
+    each_case(check_seeds);
+}
+
 /* Row by row, from any row, is what all rows at once give. */
 static void check_rows(const char *spec, uint32_t n_out, uint32_t n_in)
 {

@@ -35,16 +35,22 @@ static const char *sample_text(const struct ucb_task *task, size_t *n_bytes)
     return text;
 }
 
-static void prepare(const char *spec, const char *text, size_t n_bytes,
-                    struct ucb_items *items)
+/* Closes the tokenizer. */
+static void prepare_with(struct ucb_tokenizer *tokenizer, const char *spec,
+                         const char *text, size_t n_bytes, struct ucb_items *items)
 {
     struct ucb_task_run run;
-    struct ucb_tokenizer *tokenizer = open_tokenizer();
     CHECK_OK(ucb_task_parse(spec, &run, &err), err);
     CHECK_OK(
         ucb_task_prepare(&run, "sample", text, n_bytes, tokenizer, &arena, items, &err),
         err);
     ucb_tokenizer_close(tokenizer);
+}
+
+static void prepare(const char *spec, const char *text, size_t n_bytes,
+                    struct ucb_items *items)
+{
+    prepare_with(open_tokenizer(), spec, text, n_bytes, items);
 }
 
 static ucb_status prepare_text(const char *spec, const char *text, size_t n_bytes)
@@ -265,6 +271,48 @@ TEST(wikitext_scores_the_second_half_or_everything)
              .items[4]; /* window 3 holds bytes 30 to 39; the heading's line begins at 37 */
     CHECK_EQ(jay->document, 1);
     CHECK_EQ(jay->from, 6);
+}
+
+/* Windows of 10 bytes under a tokenizer that adds BOS. */
+static void prepare_letters(const char *knobs, struct ucb_items *items)
+{
+    static const char text[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN\n";
+    struct ucb_tokenizer *tokenizer = open_tokenizer();
+    static const char config[] = "{\"bos_token\": \"<s>\", \"add_bos_token\": true}";
+    const char *folder = ucb_test_folder();
+    ucb_tokenizer_close(tokenizer);
+    CHECK_OK(ucb_file_write(ucb_test_path("%s/tokenizer_config.json", folder), config,
+                            strlen(config), &err),
+             err);
+    CHECK_OK(ucb_tokenizer_open(folder, &tokenizer, &err), err);
+    prepare_with(tokenizer, ucb_test_path("wikitext:ctx=10,%s", knobs), text,
+                 sizeof(text) - 1, items);
+}
+
+TEST(wikitext_half_begins_every_window_with_the_bos_that_the_tokenizer_adds)
+{
+    struct ucb_items items;
+    prepare_letters("half=1", &items);
+    CHECK_EQ(items.n_windows, 4);
+    for (size_t w = 0; w < 4; w++) {
+        CHECK_EQ(items.windows[w].ids[0], TINY_BOS);
+        CHECK_EQ(items.windows[w].ids[1], "blvF"[w]);
+        CHECK_EQ(items.windows[w].ids[9], "jtDN"[w]);
+    }
+    prepare_letters("half=1,n=2,spread=1", &items); /* windows 0 and 2 */
+    CHECK_EQ(items.windows[1].ids[0], TINY_BOS);
+    CHECK_EQ(items.windows[1].ids[1], 'v');
+}
+
+TEST(wikitext_scores_the_text_alone_in_its_other_protocols)
+{
+    struct ucb_items items;
+    prepare_letters("half=0", &items);
+    CHECK_EQ(items.windows[1].ids[0], 'k');
+    prepare_letters("half=1,join=hf", &items);
+    CHECK_EQ(items.windows[1].ids[0], 'k');
+    prepare("wikitext:ctx=10,half=1", "abcdefghijklmnopqrst", 20, &items);
+    CHECK_EQ(items.windows[1].ids[0], 'k'); /* has a BOS, does not add it */
 }
 
 TEST(wikitext_joins_lines_as_hugging_face_stores_them)

@@ -243,6 +243,89 @@ TEST(a_payload_of_stages_is_refused_at_every_truncation)
     fixture_close(&f);
 }
 
+/* A stage that stores the first number of its stream, and adds the first number that its
+ * decoder draws. */
+static ucb_status encode_draw(struct ucb_job *job, const struct ucb_source *src,
+                              uint32_t n_src, struct ucb_writer *const *out,
+                              struct ucb_err *err)
+{
+    (void)src;
+    (void)n_src;
+    (void)err;
+    ucb_put_u32(out[0], ucb_pcg_next(&job->random));
+    return UCB_OK;
+}
+
+static ucb_status open_draw(struct ucb_job *job, const struct ucb_matrix *matrix,
+                            struct ucb_reader *in, void *state, struct ucb_err *err)
+{
+    const uint8_t *drawn;
+    *(float *)state = ucb_pcg_unit(&job->random);
+    return ucb_payload_take(in, matrix, "drawn", sizeof(uint32_t), &drawn, err);
+}
+
+static size_t draw_state_bytes(const struct ucb_job *job, const struct ucb_matrix *matrix)
+{
+    (void)job;
+    (void)matrix;
+    return sizeof(float);
+}
+
+static void decode_draw(const void *state, uint32_t row, uint32_t n, float *acc)
+{
+    (void)row;
+    for (uint32_t r = 0; r < n; r++) acc[r] += *(const float *)state; /* one column */
+}
+
+static const struct ucb_method draw_method = {.name = "draw",
+                                              .kind = UCB_ADD,
+                                              .state_bytes = draw_state_bytes,
+                                              .encode = encode_draw,
+                                              .open = open_draw,
+                                              .decode = decode_draw};
+
+/* none, then draw twice, on a matrix of one column. */
+static void run_draws(struct method_fixture *f, uint64_t seed)
+{
+    static const float w[8] = {0};
+    fixture_open(f, "none", 8, 1, UCB_F32, 1);
+    f->chain->stages[1] = f->chain->stages[2] = (struct ucb_stage){.method = &draw_method};
+    f->chain->n_stages = 3;
+    f->context.seed = seed;
+    fixture_run(f, w);
+}
+
+TEST(stages_of_one_method_have_streams_of_their_own)
+{
+    struct method_fixture f, again;
+    run_draws(&f, 1);
+    run_draws(&again, 1);
+    const uint8_t *end = f.out.data + f.out.n_bytes;
+    CHECK(ucb_load_u32(end - 8) != ucb_load_u32(end - 4));
+    CHECK_EQ(f.out.n_bytes, again.out.n_bytes);
+    CHECK(memcmp(f.out.data, again.out.data, f.out.n_bytes) == 0);
+    fixture_close(&f);
+    fixture_close(&again);
+}
+
+/* Anything else would be a decoder that needs more than the payload. */
+TEST(a_decoder_draws_nothing_from_the_seed_or_the_model)
+{
+    float decoded[8];
+    struct method_fixture f;
+    struct ucb_err err;
+    run_draws(&f, 1);
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        f.context.seed = seed;
+        f.context.model_digest = seed % 2 == 0 ? NULL : "another";
+        CHECK_OK(ucb_chain_decode(f.chain, &f.context, &f.matrix, f.out.data,
+                                  f.out.n_bytes, decoded, NULL, &err),
+                 err);
+        for (int i = 0; i < 8; i++) CHECK(decoded[i] == 0);
+    }
+    fixture_close(&f);
+}
+
 static ucb_status order_of(enum ucb_kind first, enum ucb_kind second, struct ucb_err *err)
 {
     struct ucb_method a = {.name = "a", .kind = first}, b = {.name = "b", .kind = second};

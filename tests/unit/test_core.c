@@ -4,6 +4,9 @@
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "core/arena.h"
 #include "core/bytes.h"
@@ -149,6 +152,40 @@ TEST(a_file_is_replaced_whole_or_not_at_all)
     CHECK(file.n_bytes == 3 && memcmp(file.data, "old", 3) == 0);
     ucb_file_unmap(&file);
     CHECK_STATUS(ucb_file_map(ucb_test_folder(), &file, &err), UCB_MISSING, err);
+}
+
+TEST(a_written_file_has_the_permissions_that_the_umask_leaves)
+{
+    static const mode_t masks[] = {0, 022, 027, 077};
+    struct ucb_err err;
+    for (size_t i = 0; i < sizeof(masks) / sizeof(masks[0]); i++) {
+        const char *path = ucb_test_path("%s/%zu.bin", ucb_test_folder(), i);
+        struct stat info;
+        umask(masks[i]);
+        CHECK_OK(ucb_file_write(path, "x", 1, &err), err);
+        CHECK(stat(path, &info) == 0);
+        CHECK_EQ(info.st_mode & 0777, 0666 & ~masks[i]);
+    }
+    umask(022);
+}
+
+/* Stands before the C library's in this program, and does the same; counts folders. */
+static int n_synced_folders;
+int fsync(int fd)
+{
+    struct stat info;
+    n_synced_folders += fstat(fd, &info) == 0 && S_ISDIR(info.st_mode);
+    return (int)syscall(SYS_fsync, fd);
+}
+
+TEST(a_committed_file_is_synced_with_its_folder)
+{
+    struct ucb_err err;
+    CHECK_OK(ucb_file_write(ucb_test_path("%s/x", ucb_test_folder()), "x", 1, &err), err);
+    CHECK_EQ(n_synced_folders, 1);
+    CHECK(chdir(ucb_test_folder()) == 0);
+    CHECK_OK(ucb_file_write("y", "y", 1, &err), err);
+    CHECK_EQ(n_synced_folders, 2);
 }
 
 TEST(an_arena_refuses_sizes_that_overflow)

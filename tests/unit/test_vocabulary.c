@@ -12,7 +12,7 @@
 #include "core/text.h"
 #include "model/tokenizer.h"
 
-enum { GGUF_U32 = 4, GGUF_I32 = 5, GGUF_F32 = 6, GGUF_STRING = 8, GGUF_ARRAY = 9 };
+enum { GGUF_U32 = 4, GGUF_I32 = 5, GGUF_F32 = 6, GGUF_BOOL = 7, GGUF_STRING = 8, GGUF_ARRAY = 9 };
 
 static void put_string(struct ucb_writer *out, const char *text)
 {
@@ -45,6 +45,7 @@ struct vocabulary {
     float scores[8];
     size_t n_scores; /* with scores, 256 byte tokens stand before the others */
     uint32_t bos;
+    enum { BOS_UNSAID, BOS_NOT_ADDED, BOS_ADDED } adds_bos;
 };
 
 static size_t count(const char *const *texts, size_t limit)
@@ -92,7 +93,7 @@ static const char *write_vocabulary(const struct vocabulary *v)
     ucb_put_bytes(&out, "GGUF", 4);
     ucb_put_u32(&out, 3);
     ucb_put_u64(&out, 0); /* tensors */
-    ucb_put_u64(&out, 6); /* keys */
+    ucb_put_u64(&out, v->adds_bos == BOS_UNSAID ? 6 : 7); /* keys */
     put_key(&out, "model", GGUF_STRING);
     put_string(&out, v->model);
     put_key(&out, "pre", GGUF_STRING);
@@ -101,6 +102,10 @@ static const char *write_vocabulary(const struct vocabulary *v)
     put_merging(&out, v);
     put_key(&out, "bos_token_id", GGUF_U32);
     ucb_put_u32(&out, v->bos);
+    if (v->adds_bos != BOS_UNSAID) {
+        put_key(&out, "add_bos_token", GGUF_BOOL);
+        ucb_put_u8(&out, v->adds_bos == BOS_ADDED);
+    }
     CHECK_OK(ucb_writer_status(&out, &err), err);
     CHECK_OK(ucb_file_write(path, out.data, out.n_bytes, &err), err);
     ucb_writer_free(&out);
@@ -176,6 +181,32 @@ TEST(the_highest_score_merges_first)
     CHECK_TEXT(ids_of(&v, "\xc3\xa9"), "256@0 195@1 169@2");
     v.scores[4] = -5; /* equal scores: the leftmost */
     CHECK_TEXT(ids_of(&v, "abc"), "256@0 260@1 259@3");
+}
+
+static bool adds_bos(const struct vocabulary *v)
+{
+    struct ucb_tokenizer *t;
+    struct ucb_err err;
+    CHECK_OK(ucb_tokenizer_open(write_vocabulary(v), &t, &err), err);
+    bool adds = ucb_tokenizer_adds_bos(t);
+    ucb_tokenizer_close(t);
+    return adds;
+}
+
+TEST(a_gguf_says_whether_bos_is_added_and_otherwise_its_kind_decides_as_in_llama_cpp)
+{
+    struct vocabulary bytes = sound(), pieces = sentencepiece();
+    CHECK(!adds_bos(&bytes));
+    CHECK(adds_bos(&pieces));
+    bytes.adds_bos = BOS_ADDED;
+    pieces.adds_bos = BOS_NOT_ADDED;
+    CHECK(adds_bos(&bytes));
+    CHECK(!adds_bos(&pieces));
+    bytes.adds_bos = BOS_UNSAID;
+    bytes.pre = "llama-bpe";
+    CHECK(adds_bos(&bytes));
+    bytes.adds_bos = BOS_NOT_ADDED;
+    CHECK(!adds_bos(&bytes));
 }
 
 TEST(a_token_with_an_inner_space_is_found_across_words)
