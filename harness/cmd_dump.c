@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "core/text.h"
 #include "eval/loader.h"
 #include "model/catalog.h"
@@ -76,6 +77,8 @@ static ucb_status parse_args(int n_args, char **args, struct dump_args *a, struc
     UCB_TRY(ucb_options_parse("dump", n_args, args, options, sizeof(options) / sizeof(options[0]), NULL, NULL, 0, err));
     if (a->model == NULL || a->ids == NULL || a->out == NULL)
         return UCB_FAIL(err, UCB_USAGE, "ucbench dump needs --model, --ids and --out; see `ucbench dump --help`");
+    if (ucb_file_same(a->out, a->ids) || ucb_file_same(a->out, a->model))
+        return UCB_FAIL(err, UCB_USAGE, "--out %s is an input of this command; name another file", a->out);
     return UCB_OK;
 }
 

@@ -62,7 +62,7 @@ static void print_for_people(json_t *o)
            (long long)json_integer_value(json_object_get(a, "ffn")));
     printf("  vocabulary  %lld, head %s\n", (long long)json_integer_value(json_object_get(a, "vocabulary")),
            json_is_true(json_object_get(a, "tied_head")) ? "tied to the embedding" : "of its own");
-    printf("  parameters  %lld\n  file        %lld bytes, %.4f bits per weight\n",
+    printf("  parameters  %lld\n  size        %lld bytes without the tokenizer, %.4f bits per weight\n",
            (long long)json_integer_value(json_object_get(o, "parameters")),
            (long long)json_integer_value(json_object_get(o, "file_bytes")),
            json_real_value(json_object_get(o, "bits_per_weight")));

@@ -44,7 +44,7 @@ static ucb_status list_models(json_t *list)
 {
     for (const struct ucb_catalog_model *m = ucb_catalog(); m->name != NULL; m++)
         add(list, json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "name", m->name, "summary", m->summary, "origin", m->origin,
-                            "licence", m->licence, "sha256", text_or_null(m->sha256), "caveat", text_or_null(m->caveat)));
+                            "licence", m->licence, "weights_sha256", text_or_null(m->sha256), "caveat", text_or_null(m->caveat)));
     return UCB_OK;
 }
 

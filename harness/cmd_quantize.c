@@ -17,6 +17,7 @@
 #include <jansson.h>
 
 #include "core/half.h"
+#include "core/file.h"
 #include "core/text.h"
 #include "method/chain.h"
 #include "model/checkpoint.h"
@@ -159,6 +160,8 @@ static ucb_status lay_open(struct quantize *q, struct ucb_err *err)
 static void print_breakdown(const struct quantize *q)
 {
     double n = (double)q->matrix.n_out * q->matrix.n_in;
+    /* The original costs what the file holds; its payload here is only the widened values. */
+    uint64_t n_bytes = ucb_chain_is_none(q->chain) ? q->matrix.stored_bytes : q->payload.n_bytes;
     json_t *parts = json_object();
     for (unsigned part = 0; part < UCB_N_PARTS; part++)
         if (q->payload.part_bytes[part] > 0)
@@ -171,7 +174,7 @@ static void print_breakdown(const struct quantize *q)
         ucb_dtype_name(q->matrix.dtype), "dtype",
         ucb_dtype_name(ucb_chain_decoded_dtype(q->chain, q->matrix.dtype)), "n_weights",
         (json_int_t)n, "payload_bytes", (json_int_t)q->payload.n_bytes, "bits_per_weight",
-        8.0 * (double)q->payload.n_bytes / n, "bits_per_weight_nominal",
+        8.0 * (double)n_bytes / n, "bits_per_weight_nominal",
         ucb_chain_nominal_bpw(q->chain, &q->matrix), "parts", parts);
     json_dumpf(o, stdout, JSON_INDENT(2));
     putchar('\n');
@@ -186,6 +189,8 @@ static ucb_status run_method(struct quantize *q, struct ucb_err *err)
         return UCB_FAIL(err, UCB_UNSUPPORTED,
                         "%s needs calibration, which `ucbench quantize` cannot read yet",
                         q->method);
+    if (ucb_file_same(q->out, q->in))
+        return UCB_FAIL(err, UCB_USAGE, "--out %s is the input of this command; name another file", q->out);
     UCB_TRY(load_matrix(q, &w, err));
     UCB_TRY(ucb_pool_open(0, &q->pool, err));
     q->context = (struct ucb_chain_context){.pool = q->pool,

@@ -90,8 +90,7 @@ static ucb_status parse_args(int n_args, char **args, struct sweep_args *a, stru
     if (a->db == NULL && !a->dry_run)
         return UCB_FAIL(err, UCB_USAGE, "ucbench sweep needs --db FILE, the database that receives the results");
     if (a->resident != NULL && strcmp(a->resident, "decoded") != 0)
-        return UCB_FAIL(err, strcmp(a->resident, "encoded") == 0 ? UCB_UNSUPPORTED : UCB_USAGE,
-                        "--resident %s: this build keeps a layer `decoded`", a->resident);
+        return UCB_FAIL(err, UCB_USAGE, "--resident %s: this build keeps a layer `decoded`", a->resident);
     return UCB_OK;
 }
 
@@ -224,6 +223,7 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
     options.data = data_folder(&a);
     options.cache = cache;
     options.dry_run = a.dry_run;
+    UCB_TRY_OUT(ucb_sweep_check(&plan, options.data, err));
     UCB_TRY_OUT(open_store(&a, &options, n_args, args, err));
     if (a.dry_run && a.json) options.listing = json_array();
     status = ucb_sweep_run(&plan, &options, &counts, err);

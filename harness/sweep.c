@@ -230,14 +230,18 @@ static ucb_status store_failed(struct group *g, const struct ucb_cell *cell, con
     return ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(), cell, &result, err);
 }
 
-static void add_checks(const struct ucb_tally *tally, struct ucb_cell_result *out)
+/* The second decode ran in one thread; against one thread it says nothing about threads. */
+static void add_checks(const struct group *g, const struct ucb_tally *tally, struct ucb_cell_result *out)
 {
     if (tally->n_decoded_twice == 0) return;
-    bool same = tally->n_decodes_differing == 0;
+    bool same = tally->n_decodes_differing == 0, threads = ucb_pool_threads(g->options->pool) > 1;
     out->checks[0].name = "decode_deterministic";
     out->checks[0].status = same ? "PASS" : "FAIL";
-    out->checks[0].detail = same ? "the first layer's payloads decoded again, by one thread: equal bits"
-                                 : "a second decode of the same bytes gave other bits";
+    out->checks[0].detail = same ? "the first layer's payloads decoded again: equal bits"
+                                 : "a second decode of the first layer's payloads gave other bits";
+    out->checks[1].name = "threads_invariant";
+    out->checks[1].status = !threads ? "SKIPPED" : same ? "PASS" : "FAIL";
+    out->checks[1].detail = !threads ? "the sweep ran in one thread" : "decode of the first layer, all threads against one";
 }
 
 /* One finished cell: metrics, sizes, samples. A cell whose statistics cannot be made is a failed cell. */
@@ -255,7 +259,7 @@ static ucb_status store_cell(struct group *g, const struct method_slot *m, size_
                                      .tokens_per_second = r->tokens_per_second, .peak_rss_bytes = peak_rss_bytes(),
                                      .task = t->run.task, .items = &t->items, .metrics = metrics};
     memcpy(result.weights_digest, r->weights_digest, sizeof(result.weights_digest));
-    add_checks(&r->tally, &result);
+    add_checks(g, &r->tally, &result);
     ucb_arena_init(&arena);
     ucb_status status = samples_of(t, own, &arena, &samples, &why);
     if (status == UCB_OK) status = samples_of(t, original, &arena, &reference, &why);
@@ -448,7 +452,7 @@ static ucb_status read_axes(struct group *g, const struct ucb_plan_row *row, str
     UCB_TRY(ucb_scope_find(row->scope, &g->scope, err));
     UCB_TRY(ucb_arithmetic_find(row->arithmetic, &g->arithmetic, err));
     if (row->calib[0] != '\0')
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "--calib %s: no method of this build takes calibration", row->calib);
+        return UCB_FAIL(err, UCB_USAGE, "--calib %s: no method of this build takes calibration", row->calib);
     if (!ucb_parse_u64(row->seed, &g->seed))
         return UCB_FAIL(err, UCB_USAGE, "seed `%s` is not a whole number from 0 on", row->seed);
     return UCB_OK;
@@ -475,12 +479,13 @@ static ucb_status check_row(const struct ucb_plan_row *row, const char *data, st
     UCB_TRY(ucb_task_parse(row->task, &task, err));
     UCB_TRY(ucb_task_dataset(&task, data, &dataset, digest, err));
     UCB_TRY(ucb_chain_parse(row->method, arena, &chain, err));
+    UCB_TRY(ucb_model_known(row->model, err));
     if (ucb_chain_needs(chain) != 0)
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "%s needs calibration, which this build does not collect", row->method);
+        return UCB_FAIL(err, UCB_USAGE, "%s needs calibration, which this build does not collect", row->method);
     return UCB_OK;
 }
 
-static ucb_status check_plan(const struct ucb_plan *plan, const char *data, struct ucb_err *err)
+ucb_status ucb_sweep_check(const struct ucb_plan *plan, const char *data, struct ucb_err *err)
 {
     struct ucb_arena arena;
     ucb_status status = UCB_OK;
@@ -532,7 +537,6 @@ ucb_status ucb_sweep_run(const struct ucb_plan *plan, const struct ucb_sweep_opt
                          struct ucb_sweep_counts *counts, struct ucb_err *err)
 {
     *counts = (struct ucb_sweep_counts){0};
-    UCB_TRY(check_plan(plan, options->data, err));
     bool *done = ucb_mem_alloc(plan->n_rows), *mine = ucb_mem_alloc(plan->n_rows);
     ucb_status status = done == NULL || mine == NULL ? UCB_FAIL(err, UCB_NOMEM, "no memory for the plan")
                                                      : run_groups(plan, options, done, mine, counts, err);

@@ -33,10 +33,15 @@ struct ucb_sweep_counts {
 };
 
 /*
- * Runs the plan, one model (and arithmetic, scope, seed) after the other. Every spec is checked before anything is computed:
- * USAGE. A cell that fails becomes a row and a line on stderr, and so does every cell of an original that cannot be scored. A
- * model whose files cannot be read is reported, the others run, and its status is the sweep's. What concerns all (the store,
- * memory) ends the sweep at once.
+ * Checks every row of a plan as far as that goes without opening a model: specs, data, numbers, names. USAGE names the plan's
+ * line. A sweep starts with it, before a database is made or an hour is spent on other rows.
+ */
+ucb_status ucb_sweep_check(const struct ucb_plan *plan, const char *data, struct ucb_err *err);
+
+/*
+ * Runs a checked plan, one model (and arithmetic, scope, seed) after the other. A cell that fails becomes a row and a line on
+ * stderr, and so does every cell of an original that cannot be scored. A model whose files cannot be read is reported, the
+ * others run, and its status is the sweep's. What concerns all (the store, memory) ends the sweep at once.
  */
 ucb_status ucb_sweep_run(const struct ucb_plan *plan, const struct ucb_sweep_options *options,
                          struct ucb_sweep_counts *counts, struct ucb_err *err);

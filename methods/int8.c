@@ -35,7 +35,7 @@ static ucb_status check(const struct ucb_job *job, struct ucb_err *err)
     double threshold = ucb_job_value(job, "threshold");
     if (threshold == 0) return UCB_OK;
     return UCB_FAIL(
-        err, UCB_UNSUPPORTED,
+        err, UCB_USAGE,
         "int8:threshold=%g: quantizing activations (LLM.int8's product) is not built yet; "
         "threshold=0, the effect of the weights alone, is",
         threshold);

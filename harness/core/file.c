@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,7 +67,7 @@ static int open_temporary(const char *path, char *name, size_t size)
     return fd;
 }
 
-ucb_status ucb_out_open(const char *path, struct ucb_out_file *out, struct ucb_err *err)
+static ucb_status open_beside(const char *path, struct ucb_out_file *out, struct ucb_err *err)
 {
     size_t size = strlen(path) + sizeof(".-9223372036854775808-4294967295.tmp");
     *out = (struct ucb_out_file){NULL, strdup(path), malloc(size)};
@@ -89,6 +90,28 @@ ucb_status ucb_out_open(const char *path, struct ucb_out_file *out, struct ucb_e
     return status;
 }
 
+/* A device or a pipe (/dev/stdout, /dev/full) is written as it is: there is nothing to replace. */
+static ucb_status open_in_place(const char *path, struct ucb_out_file *out, struct ucb_err *err)
+{
+    *out = (struct ucb_out_file){fopen(path, "wb"), strdup(path), NULL};
+    if (out->stream != NULL && out->path != NULL) return UCB_OK;
+    ucb_status status = UCB_FAIL(err, UCB_IO, "%s: cannot write there: %s", path, strerror(errno));
+    if (out->stream != NULL) fclose(out->stream);
+    free(out->path);
+    *out = (struct ucb_out_file){0};
+    return status;
+}
+
+/* A link stays: what it points to is replaced. */
+ucb_status ucb_out_open(const char *path, struct ucb_out_file *out, struct ucb_err *err)
+{
+    struct stat info;
+    char target[PATH_MAX];
+    bool there = stat(path, &info) == 0;
+    if (there && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return open_in_place(path, out, err);
+    return open_beside(there && realpath(path, target) != NULL ? target : path, out, err);
+}
+
 /*
  * A rename is on disk once the folder is. A folder that may be written but not read cannot be synced, and some file systems
  * do not sync folders (EINVAL): there the system decides when.
@@ -109,23 +132,25 @@ static ucb_status sync_folder_of(const char *path, struct ucb_err *err)
 
 ucb_status ucb_out_commit(struct ucb_out_file *out, struct ucb_err *err)
 {
-    int failed = ferror(out->stream) || fflush(out->stream) != 0 || fsync(fileno(out->stream)) != 0;
+    bool in_place = out->temporary == NULL;
+    int failed = ferror(out->stream) || fflush(out->stream) != 0 || (!in_place && fsync(fileno(out->stream)) != 0);
     int saved = errno;
     if (fclose(out->stream) != 0 && !failed) {
         failed = 1;
         saved = errno;
     }
     out->stream = NULL;
-    if (!failed && rename(out->temporary, out->path) != 0) {
+    if (!failed && !in_place && rename(out->temporary, out->path) != 0) {
         failed = 1;
         saved = errno;
     }
     ucb_status status;
     if (failed) {
-        unlink(out->temporary);
-        status = UCB_FAIL(err, UCB_IO, "%s: writing failed, nothing was changed: %s", out->path, strerror(saved));
+        if (!in_place) unlink(out->temporary);
+        status = UCB_FAIL(err, UCB_IO, "%s: writing failed%s: %s", out->path, in_place ? "" : ", nothing was changed",
+                          strerror(saved));
     } else {
-        status = sync_folder_of(out->path, err);
+        status = in_place ? UCB_OK : sync_folder_of(out->path, err);
     }
     free(out->path);
     free(out->temporary);
@@ -137,7 +162,7 @@ void ucb_out_discard(struct ucb_out_file *out)
 {
     if (out->stream == NULL) return;
     fclose(out->stream);
-    unlink(out->temporary);
+    if (out->temporary != NULL) unlink(out->temporary);
     free(out->path);
     free(out->temporary);
     *out = (struct ucb_out_file){0};
@@ -147,7 +172,7 @@ ucb_status ucb_file_write(const char *path, const void *data, size_t n_bytes, st
 {
     struct ucb_out_file out;
     UCB_TRY(ucb_out_open(path, &out, err));
-    fwrite(data, 1, n_bytes, out.stream); /* an error stays in the stream; commit reports it */
+    if (n_bytes > 0) fwrite(data, 1, n_bytes, out.stream); /* an error stays in the stream; commit reports it */
     return ucb_out_commit(&out, err);
 }
 
@@ -168,4 +193,10 @@ ucb_status ucb_folder_make(const char *path, struct ucb_err *err)
     }
     free(copy);
     return status;
+}
+
+bool ucb_file_same(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }

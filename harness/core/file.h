@@ -4,6 +4,7 @@
 #ifndef UCB_CORE_FILE_H
 #define UCB_CORE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ void ucb_file_forget(const void *data, size_t n_bytes);
  * file; commit flushes, syncs and renames it, then syncs the folder: what was committed survives a power cut. discard
  * deletes it. Exactly one of the two ends it. IO names the path and the system's reason.
  */
+/* A link stays and its target is replaced; a device or a pipe is written as it is (temporary is NULL). */
 struct ucb_out_file {
     FILE *stream;
     char *path, *temporary;
@@ -35,6 +37,9 @@ ucb_status ucb_out_commit(struct ucb_out_file *out, struct ucb_err *err);
 void ucb_out_discard(struct ucb_out_file *out);
 /* The two above around one buffer. */
 ucb_status ucb_file_write(const char *path, const void *data, size_t n_bytes, struct ucb_err *err);
+
+/* Both names lead to one existing file: for refusing to write over an input. */
+bool ucb_file_same(const char *a, const char *b);
 
 /* Makes a folder and its parents; an existing folder is fine. */
 ucb_status ucb_folder_make(const char *path, struct ucb_err *err);

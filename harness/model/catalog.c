@@ -139,6 +139,26 @@ static ucb_status locate_smooth(const struct ucb_catalog_model *m, const char *c
     return check_digest(weights, m->sha256, m->name, err);
 }
 
+/* A slash or a dot makes it a path. */
+static ucb_status no_such_model(const char *name_or_path, struct ucb_err *err)
+{
+    if (strchr(name_or_path, '/') != NULL || strchr(name_or_path, '.') != NULL)
+        return UCB_FAIL(err, UCB_MISSING, "%s: no such file or folder", name_or_path);
+    const char *names[sizeof(catalog) / sizeof(catalog[0])];
+    size_t n_names = 0;
+    for (const struct ucb_catalog_model *c = catalog; c->name != NULL; c++) names[n_names++] = c->name;
+    char near[256];
+    ucb_text_near(name_or_path, names, n_names, near, sizeof(near));
+    return UCB_FAIL(err, UCB_USAGE, "`%s` is neither a known model nor a file; %s", name_or_path, near);
+}
+
+ucb_status ucb_model_known(const char *name_or_path, struct ucb_err *err)
+{
+    bool path = strchr(name_or_path, '/') != NULL || strchr(name_or_path, '.') != NULL;
+    if (path || ucb_catalog_find(name_or_path) != NULL || access(name_or_path, F_OK) == 0) return UCB_OK;
+    return no_such_model(name_or_path, err);
+}
+
 ucb_status ucb_model_locate(const char *name_or_path, const char *cache, char *path, size_t size, struct ucb_err *err)
 {
     char folder[4000];
@@ -151,12 +171,5 @@ ucb_status ucb_model_locate(const char *name_or_path, const char *cache, char *p
         int n = snprintf(path, size, "%s", name_or_path);
         return n < 0 || (size_t)n >= size ? UCB_FAIL(err, UCB_USAGE, "%s: too long a path", name_or_path) : UCB_OK;
     }
-    if (strchr(name_or_path, '/') != NULL || strchr(name_or_path, '.') != NULL)
-        return UCB_FAIL(err, UCB_MISSING, "%s: no such file or folder", name_or_path);
-    const char *names[sizeof(catalog) / sizeof(catalog[0])];
-    size_t n_names = 0;
-    for (const struct ucb_catalog_model *c = catalog; c->name != NULL; c++) names[n_names++] = c->name;
-    char near[256];
-    ucb_text_near(name_or_path, names, n_names, near, sizeof(near));
-    return UCB_FAIL(err, UCB_USAGE, "`%s` is neither a known model nor a file; %s", name_or_path, near);
+    return no_such_model(name_or_path, err);
 }

@@ -28,6 +28,9 @@ const struct ucb_catalog_model *ucb_catalog_recognize(const char *name_or_path, 
 /* The cache folder: `cache` when not NULL, else $UCBENCH_CACHE, $XDG_CACHE_HOME/ucbench or ~/.cache/ucbench. */
 ucb_status ucb_cache_folder(const char *cache, char *out, size_t size, struct ucb_err *err);
 
+/* OK when ucb_model_locate could find it by name or path; USAGE otherwise, with near matches. Opens nothing. */
+ucb_status ucb_model_known(const char *name_or_path, struct ucb_err *err);
+
 /*
  * The path of a model given as a name of the catalogue or as a path. A path is passed through. A name whose files are
  * not in the cache: `smollm2-135m-smooth` is built from `smollm2-135m`; otherwise MISSING says how to get them. A file

@@ -349,6 +349,11 @@ uint64_t ucb_checkpoint_file_bytes(const struct ucb_checkpoint *c, size_t index)
     return c->files[index].map.n_bytes;
 }
 
+uint64_t ucb_checkpoint_vocabulary_bytes(const struct ucb_checkpoint *c)
+{
+    return c->vocabulary_bytes;
+}
+
 bool ucb_checkpoint_is_gguf(const struct ucb_checkpoint *c)
 {
     return c->is_gguf;

@@ -40,6 +40,8 @@ const struct ucb_tensor *ucb_checkpoint_find(const struct ucb_checkpoint *c, con
 size_t ucb_checkpoint_n_files(const struct ucb_checkpoint *c);
 const char *ucb_checkpoint_file(const struct ucb_checkpoint *c, size_t index);
 uint64_t ucb_checkpoint_file_bytes(const struct ucb_checkpoint *c, size_t index);
+/* Bytes of the files that hold the tokenizer (a GGUF's tokenizer.* entries): sizes of a model leave them out. */
+uint64_t ucb_checkpoint_vocabulary_bytes(const struct ucb_checkpoint *c);
 bool ucb_checkpoint_is_gguf(const struct ucb_checkpoint *c);
 
 /* GGUF metadata by key; false when the key is absent or of another kind. Integers of any width, bool as 0/1. */

@@ -169,7 +169,12 @@ static ucb_status read_metadata(struct parse *p, uint64_t n_values)
     c->values = UCB_NEW(&c->arena, struct ucb_gguf_value, n_values);
     if (c->values == NULL) return no_memory(p);
     c->gguf_metadata = p->in.data + p->in.at;
-    for (; c->n_values < n_values; c->n_values++) UCB_TRY(read_entry(p, &c->values[c->n_values]));
+    for (; c->n_values < n_values; c->n_values++) {
+        struct ucb_gguf_value *value = &c->values[c->n_values];
+        size_t begin = p->in.at;
+        UCB_TRY(read_entry(p, value));
+        if (value->key_chars > 10 && memcmp(value->key, "tokenizer.", 10) == 0) c->vocabulary_bytes += p->in.at - begin;
+    }
     c->gguf_metadata_bytes = (size_t)(p->in.data + p->in.at - c->gguf_metadata);
     if (n_values > 0) qsort(c->values, n_values, sizeof(*c->values), by_key);
     for (size_t i = 1; i < n_values; i++)

@@ -119,7 +119,7 @@ uint64_t ucb_model_file_bytes(const struct ucb_model *model)
     uint64_t n = model->config_bytes;
     for (size_t i = 0; i < ucb_checkpoint_n_files(model->checkpoint); i++)
         n += ucb_checkpoint_file_bytes(model->checkpoint, i);
-    return n;
+    return n - ucb_checkpoint_vocabulary_bytes(model->checkpoint);
 }
 
 static const char *base_name(const char *path)

@@ -74,7 +74,8 @@ const char *ucb_model_warning(const struct ucb_model *model);
  * name order. Computed once; not for two threads at a time.
  */
 ucb_status ucb_model_digest(struct ucb_model *model, const char **hex, struct ucb_err *err);
-/* All parameters (a tied head once) and the bytes of all model files (tokenizer.json not counted). */
+/* All parameters (a tied head once), and the bytes of all model files less the tokenizer: tokenizer.json is not counted, nor
+   are the tokenizer.* entries of a GGUF. */
 uint64_t ucb_model_n_parameters(const struct ucb_model *model);
 uint64_t ucb_model_file_bytes(const struct ucb_model *model);
 

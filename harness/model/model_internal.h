@@ -47,6 +47,7 @@ struct ucb_checkpoint {
     uint32_t gguf_version, gguf_alignment;
     const uint8_t *gguf_metadata; /* the keys and values as they stand in the file, first to last */
     size_t gguf_metadata_bytes;
+    uint64_t vocabulary_bytes; /* of the metadata's tokenizer.* entries */
 };
 
 /*

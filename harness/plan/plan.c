@@ -191,10 +191,13 @@ ucb_status ucb_plan_read(const char *path, const struct ucb_plan_defaults *flags
         ucb_file_unmap(&file);
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for the CSV parser", path);
     }
-    bool parsed = csv_parse(&parser, file.data, file.n_bytes, on_field, on_line, &r) == file.n_bytes &&
+    /* Spreadsheets put a byte order mark before the header. */
+    size_t skip = file.n_bytes >= 3 && memcmp(file.data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0, n = file.n_bytes - skip;
+    bool parsed = csv_parse(&parser, file.data + skip, n, on_field, on_line, &r) == n &&
                   csv_fini(&parser, on_field, on_line, &r) == 0;
     if (r.status == UCB_OK && !parsed)
-        r.status = UCB_FAIL(err, UCB_CORRUPT, "%s, line %zu: %s", path, r.line, csv_strerror(csv_error(&parser)));
+        r.status = UCB_FAIL(err, UCB_CORRUPT, "%s, line %zu: a quoted field is not closed, or a quote stands inside a field (%s)",
+                            path, r.line, csv_strerror(csv_error(&parser)));
     csv_free(&parser);
     ucb_file_unmap(&file);
     if (r.status == UCB_OK && r.plan.n_rows == 0)
