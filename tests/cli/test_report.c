@@ -1,7 +1,7 @@
-/* digest, export and report: exit codes, files, and the same bytes from the same data. The verbs are called directly.
- */
+/* digest, export, report and list: exit codes, files, the same bytes from the same data. Verbs are called directly. */
 #include "test.h"
 
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +11,8 @@
 #include "core/file.h"
 #include "core/sha256.h"
 #include "made_up.h"
+#include "report/report.h"
+#include "task/manifest.h"
 
 enum { MAX_ARGS = 16 };
 
@@ -89,6 +91,40 @@ TEST(verbs_name_what_is_missing)
     CHECK_STATUS(verb(&ucb_command_report, &err,
                       ucb_test_path("report pareto --db %s --out %s --metric ppl", db, ucb_test_folder())),
                  UCB_USAGE, err);
+}
+
+TEST(lists_say_what_the_reports_and_the_manifests_say)
+{
+    struct ucb_err err;
+    const struct ucb_manifest *manifests;
+    size_t n;
+    CHECK_OK(verb(&ucb_command_list, &err, "list reports"), err);
+    for (const struct ucb_report *const *r = ucb_reports(); *r != NULL; r++)
+        CHECK_HAS(content("stdout"), ucb_test_path("%s  -  %s\n", (*r)->name, (*r)->summary));
+    CHECK_OK(ucb_manifests(&manifests, &n, &err), err);
+    CHECK(n > 0);
+    CHECK_OK(verb(&ucb_command_list, &err, "list datasets"), err);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < manifests[i].n_files; k++)
+            CHECK_HAS(content("stdout"), ucb_test_path("    %s  %llu bytes  sha256 %s\n", manifests[i].files[k].path,
+                                                       (unsigned long long)manifests[i].files[k].bytes,
+                                                       manifests[i].files[k].sha256));
+}
+
+TEST(runs_are_listed_and_a_row_that_cannot_be_read_is_an_error)
+{
+    static const char broken[] = "DROP TABLE runs; CREATE VIEW runs AS"
+                                 " SELECT 1 AS run_id, '' AS started, '' AS build_id, json('{') AS command_line";
+    struct ucb_err err;
+    sqlite3 *db = NULL;
+    const char *path = make_database();
+    CHECK_OK(verb(&ucb_command_list, &err, ucb_test_path("list runs --db %s", path)), err);
+    CHECK_HAS(content("stdout"), "    command: ucbench sweep (made up)\n    cells: 40\n");
+    CHECK_EQ(sqlite3_open(path, &db), SQLITE_OK);
+    CHECK_EQ(sqlite3_exec(db, broken, NULL, NULL, NULL), SQLITE_OK); /* fails in its first step, not before */
+    sqlite3_close(db);
+    CHECK_STATUS(verb(&ucb_command_list, &err, ucb_test_path("list runs --db %s", path)), UCB_CORRUPT, err);
+    CHECK_HAS(err.text, "cannot read its runs");
 }
 
 TEST(export_has_the_columns_of_the_view_in_every_format)
