@@ -11,11 +11,12 @@
 #include <sqlite3.h>
 
 #include "backend/backend.h"
-#include "core/resource.h"
 #include "core/text.h"
 #include "method/method.h"
 #include "model/catalog.h"
+#include "report/report.h"
 #include "store/store.h"
+#include "task/manifest.h"
 #include "task/task.h"
 
 static const char help[] =
@@ -101,58 +102,59 @@ static ucb_status list_kernels(json_t *list)
     return UCB_OK;
 }
 
-/* "key = value" of an ini text; the value goes to `out`, "" when absent. */
-static void ini_value(const char *text, const char *key, char *out, size_t size)
+static json_t *files_json(const struct ucb_manifest *m)
 {
-    size_t n = strlen(key);
-    out[0] = '\0';
-    for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
-        line += *line == '\n';
-        if (strncmp(line, key, n) != 0 || strncmp(line + n, " = ", 3) != 0) continue;
-        snprintf(out, size, "%.*s", (int)strcspn(line + n + 3, "\n"), line + n + 3);
-        return;
-    }
+    json_t *files = json_array();
+    for (size_t i = 0; i < m->n_files; i++)
+        json_array_append_new(files, json_pack("{s:s, s:I, s:s}", "path", m->files[i].path, "bytes",
+                                               (json_int_t)m->files[i].bytes, "sha256", m->files[i].sha256));
+    return files;
 }
 
-static ucb_status list_datasets(json_t *list)
+static ucb_status list_datasets(json_t *list, struct ucb_err *err)
 {
-    static const char *const keys[] = {"name", "description", "kind", "split", "licence", "origin", "path", "bytes", "sha256"};
-    for (const struct ucb_resource *r = ucb_resources(); r->name != NULL; r++) {
-        if (strncmp(r->name, "datasets/", 9) != 0 || strstr(r->name, "/manifest.ini") == NULL) continue;
-        json_t *entry = json_object();
-        for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-            char value[512];
-            ini_value(r->data, keys[i], value, sizeof(value));
-            json_object_set_new(entry, keys[i], json_string(value));
-        }
-        add(list, entry);
+    const struct ucb_manifest *manifests;
+    size_t n;
+    UCB_TRY(ucb_manifests(&manifests, &n, err));
+    for (size_t i = 0; i < n; i++) {
+        const struct ucb_manifest *m = &manifests[i];
+        add(list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "name", m->name, "summary", m->description, "kind",
+                            m->kind, "split", m->split, "licence", m->licence, "origin", m->origin, "files",
+                            files_json(m)));
     }
     return UCB_OK;
 }
 
 static ucb_status list_reports(json_t *list)
 {
-    add(list, json_pack("{s:s, s:s}", "name", "table", "summary", "every cell with intervals, as text and CSV"));
-    add(list, json_pack("{s:s, s:s}", "name", "pareto", "summary", "quality against true bits per weight, as SVG, PNG and PDF"));
-    add(list, json_pack("{s:s, s:s}", "name", "html", "summary", "one self-contained page: chart, table, how to read it"));
+    for (const struct ucb_report *const *r = ucb_reports(); *r != NULL; r++)
+        add(list, json_pack("{s:s, s:s}", "name", (*r)->name, "summary", (*r)->summary));
     return UCB_OK;
+}
+
+static void add_run(json_t *list, sqlite3_stmt *row)
+{
+    add(list, json_pack("{s:I, s:s, s:s, s:s, s:I}", "name", (json_int_t)sqlite3_column_int64(row, 0), "started",
+                        sqlite3_column_text(row, 1), "build", sqlite3_column_text(row, 2), "command",
+                        sqlite3_column_text(row, 3), "cells", (json_int_t)sqlite3_column_int64(row, 4)));
 }
 
 static ucb_status list_runs(json_t *list, const char *db, struct ucb_err *err)
 {
-    static const char sql[] = "SELECT r.run_id, r.started, substr(r.build_id, 1, 12), r.command_line, count(c.cell_id) "
+    static const char sql[] = "SELECT r.run_id, r.started, substr(r.build_id, 1, 12), r.command_line, count(c.cell_key) "
                               "FROM runs r LEFT JOIN run_cells c USING (run_id) GROUP BY r.run_id ORDER BY r.run_id";
     struct ucb_store *store;
     sqlite3_stmt *statement = NULL;
     if (db == NULL) return UCB_FAIL(err, UCB_USAGE, "ucbench list runs needs --db FILE");
     UCB_TRY(ucb_store_open(db, UCB_STORE_READ, &store, err));
     ucb_status status = UCB_OK;
-    if (sqlite3_prepare_v2(ucb_store_db(store), sql, -1, &statement, NULL) != SQLITE_OK)
-        status = UCB_FAIL(err, UCB_CORRUPT, "%s: %s", db, sqlite3_errmsg(ucb_store_db(store)));
-    while (status == UCB_OK && sqlite3_step(statement) == SQLITE_ROW)
-        add(list, json_pack("{s:I, s:s, s:s, s:s, s:I}", "name", (json_int_t)sqlite3_column_int64(statement, 0), "started",
-                            sqlite3_column_text(statement, 1), "build", sqlite3_column_text(statement, 2), "command",
-                            sqlite3_column_text(statement, 3), "cells", (json_int_t)sqlite3_column_int64(statement, 4)));
+    int code = sqlite3_prepare_v2(ucb_store_db(store), sql, -1, &statement, NULL);
+    while (code == SQLITE_OK || code == SQLITE_ROW) {
+        code = sqlite3_step(statement);
+        if (code == SQLITE_ROW) add_run(list, statement);
+    }
+    if (code != SQLITE_DONE)
+        status = UCB_FAIL(err, UCB_CORRUPT, "%s: cannot read its runs: %s", db, sqlite3_errmsg(ucb_store_db(store)));
     sqlite3_finalize(statement);
     ucb_store_close(store);
     return status;
@@ -176,6 +178,13 @@ static void print_knob(json_t *knob)
     puts(json_array_size(choices) > 0 ? ")" : "");
 }
 
+static void print_file(json_t *file)
+{
+    printf("    %s  %lld bytes  sha256 %s\n", json_string_value(json_object_get(file, "path")),
+           (long long)json_integer_value(json_object_get(file, "bytes")),
+           json_string_value(json_object_get(file, "sha256")));
+}
+
 static void print_entry(json_t *entry)
 {
     const char *key;
@@ -188,10 +197,12 @@ static void print_entry(json_t *entry)
     json_object_foreach(entry, key, value)
     {
         size_t i;
-        json_t *knob;
+        json_t *knob, *file;
         if (value == name || value == summary) continue;
         if (strcmp(key, "knobs") == 0) {
             json_array_foreach(value, i, knob) print_knob(knob);
+        } else if (strcmp(key, "files") == 0) {
+            json_array_foreach(value, i, file) print_file(file);
         } else {
             print_value(key, value);
         }
@@ -205,7 +216,7 @@ static ucb_status make_list(const char *what, const char *db, json_t *list, stru
     if (strcmp(what, "models") == 0) return list_models(list);
     if (strcmp(what, "methods") == 0) return list_methods(list);
     if (strcmp(what, "tasks") == 0) return list_tasks(list);
-    if (strcmp(what, "datasets") == 0) return list_datasets(list);
+    if (strcmp(what, "datasets") == 0) return list_datasets(list, err);
     if (strcmp(what, "reports") == 0) return list_reports(list);
     if (strcmp(what, "kernels") == 0) return list_kernels(list);
     if (strcmp(what, "runs") == 0) return list_runs(list, db, err);

@@ -1,10 +1,12 @@
-# pareto.gp - quality against true size: one panel a model, the frontier as steps, what lies above it in grey.
+# pareto.gp - quality against true size: one panel for each model and setting (scope, arithmetic, calibration, seed),
+# the frontier as steps, what lies above it in grey. No noise floor: the divergence of the original from itself in
+# another arithmetic needs both models' logits, so it comes with a cell of its own.
 #
 # title: What a bit per weight costs
-# sql: SELECT model, method, spec, scope, arithmetic, bpw_matrices, value, ci_low, ci_high, n
+# sql: SELECT cell_id, bpw_matrices, value, ci_low, ci_high, n
 # sql: FROM v_latest
-# sql: WHERE status = 'OK' AND task = :task AND metric = :metric AND bpw_matrices IS NOT NULL
-# sql: ORDER BY model, bpw_matrices, value, spec, arithmetic, cell_id
+# sql: WHERE status = 'OK' AND spec <> 'none' AND task = :task AND metric = :metric AND bpw_matrices IS NOT NULL
+# sql: ORDER BY model, bpw_matrices, value, spec, cell_id
 #
 # Before this text the program puts what it worked out from the rows: file names, sizes, axis ranges, the box of each
 # panel, $frontier, $labels (placed so that they cover nothing), $legend and the caption. To draw it again:
@@ -63,11 +65,6 @@ do for [p = 1:n_panels] {
     set ytics nomirror out scale 0.6 textcolor rgb ink format (panel_has_y[p] ? "%g" : "")
     set xlabel (panel_has_x[p] ? x_label : "") offset 0, 0.4 textcolor rgb ink noenhanced
     set ylabel (panel_has_y[p] ? y_label : "") offset 0.6, 0 textcolor rgb ink noenhanced
-    unset object
-    if (panel_noise[p] > 0) {
-        set object 1 rectangle from graph 0, graph 0 to graph 1, first panel_noise[p] behind fillcolor rgb "#f0f0e4" \
-            fillstyle solid noborder
-    }
     unset arrow
     if (panel_original[p] > x_low && panel_original[p] < x_high) {
         set arrow 1 from panel_original[p], graph 0 to panel_original[p], graph 0.15 nohead back linecolor rgb ink \

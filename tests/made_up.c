@@ -122,11 +122,13 @@ static size_t fill_metrics(const struct made_up_point *point, bool lambada, stru
     *m++ = (struct ucb_metric){"ppl", ppl, ppl * 0.86, ppl * 1.16, N_DOCUMENTS, "t-cluster", NULL};
     if (lambada)
         *m++ =
-            (struct ucb_metric){"accuracy", 0.42 * agree, 0.42 * agree - 0.11, 0.42 * agree + 0.12, 60, "wilson", NULL};
+            (struct ucb_metric){"accuracy", 0.42 * agree, 0.42 * agree - 0.11, 0.42 * agree + 0.12, N_ITEMS, "wilson",
+                                NULL};
     if (original) return (size_t)(m - out);
-    *m++ = (struct ucb_metric){"ppl_ratio", ratio, ratio * 0.985, ratio * 1.016, N_DOCUMENTS, "t-cluster", NULL};
-    if (lambada) *m++ = (struct ucb_metric){"retention", agree, agree - 0.05, agree + 0.05, 60, "bootstrap", NULL};
-    *m++ = (struct ucb_metric){"t1_agree", agree, agree - 0.01, agree + 0.01, N_ITEMS, "wilson", NULL};
+    *m++ = (struct ucb_metric){"ppl_ratio", ratio, ratio * 0.985, ratio * 1.016, N_DOCUMENTS, "t-cluster",
+                               point->kld > 1 ? "t and BCa intervals differ by 23% of the former's width" : NULL};
+    if (lambada) *m++ = (struct ucb_metric){"retention", agree, agree - 0.05, agree + 0.05, N_ITEMS, "bootstrap", NULL};
+    *m++ = (struct ucb_metric){"t1_agree", agree, agree - 0.01, agree + 0.01, N_DOCUMENTS, "t-cluster", NULL};
     *m++ = (struct ucb_metric){"kld_mean",  point->kld, point->kld * 0.9, point->kld * 1.11, N_DOCUMENTS,
                                "t-cluster", NULL};
     *m++ = (struct ucb_metric){"kld_p99", point->kld * 4.6, NAN, NAN, N_ITEMS, "none", NULL};

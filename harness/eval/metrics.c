@@ -9,7 +9,8 @@
  *
  * One rule gives a rate its interval: Wilson over documents where each is a single verdict (it holds exactly one trial,
  * or all trials of all documents agree), else the clustered t, because Wilson takes trials for independent and the
- * tokens of a document are not. docs/metrics.md has the definitions.
+ * tokens of a document are not. A sample of counts without spread never gives an interval of no width: it would claim
+ * certainty. docs/metrics.md has the definitions.
  */
 #include "eval/metrics.h"
 
@@ -177,23 +178,47 @@ static ucb_status make_columns(struct metrics_run *run)
 
 /* ---- one metric ---- */
 
-static void put(struct metrics_run *run, const char *name, struct ucb_estimate e, uint64_t n, const char *interval)
+static const char one_document[] = "one document has no spread: no interval";
+static const char no_spread[] = "every document has the same ratio, which shows no spread: no interval";
+static const char missing_resamples[] = "some resamples hold no hit of the original: no interval";
+static const char equal_resamples[] =
+    "all resamples are equal; the interval is Newcombe's of the difference, over the original's rate";
+
+/* The metric in the list, for a caller that has a note to add. */
+static struct ucb_metric *put(struct metrics_run *run, const char *name, struct ucb_estimate e, uint64_t n,
+                              const char *interval)
 {
     assert(run->n_out < UCB_MAX_METRICS);
-    bool open = isnan(e.low) || isnan(e.high);
-    run->out[run->n_out++] = (struct ucb_metric){
+    bool open = isnan(e.low) || isnan(e.high), wanted = strcmp(interval, "none") != 0;
+    struct ucb_metric *m = &run->out[run->n_out++];
+    *m = (struct ucb_metric){
         .name = name,
         .value = e.value,
         .low = open ? NAN : e.low,
         .high = open ? NAN : e.high,
         .n = n,
         .interval = open ? "none" : interval,
+        .note = open && wanted && isfinite(e.value) && run->n_documents == 1 ? one_document : NULL,
     };
+    return m;
 }
 
-static void put_number(struct metrics_run *run, const char *name, double value, uint64_t n)
+static struct ucb_metric *put_number(struct metrics_run *run, const char *name, double value, uint64_t n)
 {
-    put(run, name, (struct ucb_estimate){value, NAN, NAN}, n, "none");
+    return put(run, name, (struct ucb_estimate){value, NAN, NAN}, n, "none");
+}
+
+static void put_without_spread(struct metrics_run *run, const char *name, double value)
+{
+    put_number(run, name, value, run->n_documents)->note = run->n_documents == 1 ? one_document : no_spread;
+}
+
+/* An interval within what its quantity can be; an end never passes the value, which rounding may leave outside. */
+static struct ucb_estimate cut(struct ucb_estimate e, double lowest, double highest)
+{
+    if (!isnan(e.low)) e.low = fmin(fmax(e.low, lowest), e.value);
+    if (!isnan(e.high)) e.high = fmax(fmin(e.high, highest), e.value);
+    return e;
 }
 
 static ucb_status estimate(struct metrics_run *run, enum column total, enum column weight, struct ucb_estimate *out)
@@ -202,11 +227,12 @@ static ucb_status estimate(struct metrics_run *run, enum column total, enum colu
                              run->err);
 }
 
-static ucb_status put_mean(struct metrics_run *run, const char *name, enum column total, enum column weight)
+static ucb_status put_mean(struct metrics_run *run, const char *name, enum column total, enum column weight,
+                           double lowest, double highest)
 {
     struct ucb_estimate e;
     UCB_TRY(estimate(run, total, weight, &e));
-    put(run, name, e, run->n_documents, "t-cluster");
+    put(run, name, cut(e, lowest, highest), run->n_documents, "t-cluster");
     return UCB_OK;
 }
 
@@ -230,6 +256,15 @@ static bool one_trial_each(const struct metrics_run *run, enum column trials)
     return true;
 }
 
+/* Counts and their products are exact in a double, so equal ratios are found exactly, not by a residual near 0. */
+static bool same_ratio_everywhere(const struct metrics_run *run, enum column above, enum column below)
+{
+    double all_above = total_of(run, above), all_below = total_of(run, below);
+    for (size_t i = 0; i < run->n_documents; i++)
+        if (run->columns[above][i] * all_below != all_above * run->columns[below][i]) return false;
+    return true;
+}
+
 static ucb_status put_wilson(struct metrics_run *run, const char *name, uint64_t n_hits)
 {
     struct ucb_estimate e;
@@ -246,11 +281,12 @@ static ucb_status put_rate(struct metrics_run *run, const char *name, enum colum
     /* No document deviates: the clustered error is 0 and would claim certainty. Each document is one verdict. */
     if (n_hits == 0) return put_wilson(run, name, 0);
     if (n_hits == n_trials) return put_wilson(run, name, run->n_documents);
-
+    if (same_ratio_everywhere(run, hits, trials)) {
+        put_without_spread(run, name, n_hits / n_trials);
+        return UCB_OK;
+    }
     UCB_TRY(estimate(run, hits, trials, &e));
-    if (!isnan(e.low)) e.low = fmax(e.low, 0);
-    if (!isnan(e.high)) e.high = fmin(e.high, 1);
-    put(run, name, e, run->n_documents, "t-cluster");
+    put(run, name, cut(e, 0, 1), run->n_documents, "t-cluster");
     return UCB_OK;
 }
 
@@ -304,8 +340,8 @@ static ucb_status put_agreement(struct metrics_run *run)
     UCB_TRY(put_rate(run, "t10_agree", T10_AGREE, TOKENS));
     UCB_TRY(put_rate(run, "t10_overlap", T10_OVERLAP, TOP10_SLOTS));
     if (run->task->has_accuracy) UCB_TRY(put_rate(run, "t1_agree_last", T1_AGREE_LAST, ITEMS));
-    UCB_TRY(put_mean(run, "kld_mean", KLD, TOKENS));
-    return put_mean(run, "ear", EAR, TOKENS);
+    UCB_TRY(put_mean(run, "kld_mean", KLD, TOKENS, 0, INFINITY));
+    return put_mean(run, "ear", EAR, TOKENS, 0, 1);
 }
 
 /* All items' KLD values in one list, ascending; *n_values 0 when one is NaN and has no rank. */
@@ -345,16 +381,37 @@ static ucb_status put_kld_quantiles(struct metrics_run *run)
     return UCB_OK;
 }
 
+/* Verdicts before and after, of documents that hold one trial each. */
+static struct ucb_paired_counts count_pairs(const struct metrics_run *run, enum column before, enum column after)
+{
+    struct ucb_paired_counts counts = {0};
+    for (size_t i = 0; i < run->n_documents; i++) {
+        bool was = run->columns[before][i] != 0, is = run->columns[after][i] != 0;
+        counts.both += was && is;
+        counts.lost += was && !is;
+        counts.won += !was && is;
+        counts.neither += !was && !is;
+    }
+    return counts;
+}
+
+static ucb_status put_clustered_difference(struct metrics_run *run)
+{
+    static const char name[] = "accuracy_difference";
+    if (!same_ratio_everywhere(run, WON_LESS_LOST, ITEMS)) return put_mean(run, name, WON_LESS_LOST, ITEMS, -1, 1);
+    put_without_spread(run, name, total_of(run, WON_LESS_LOST) / total_of(run, ITEMS));
+    return UCB_OK;
+}
+
 /* McNemar and Newcombe take items for independent, so they speak only where each item is its own document. */
 static ucb_status put_flips(struct metrics_run *run)
 {
     uint64_t lost = (uint64_t)total_of(run, LOST), won = (uint64_t)total_of(run, WON), n = run->cell->n;
-    uint64_t before = (uint64_t)total_of(run, REFERENCE_CORRECT);
     put_number(run, "flips_lost", (double)lost, n);
     put_number(run, "flips_won", (double)won, n);
-    if (!one_trial_each(run, ITEMS)) return put_mean(run, "accuracy_difference", WON_LESS_LOST, ITEMS);
+    if (!one_trial_each(run, ITEMS)) return put_clustered_difference(run);
 
-    struct ucb_paired_counts counts = {before - lost, lost, won, n - before - won};
+    struct ucb_paired_counts counts = count_pairs(run, REFERENCE_CORRECT, CORRECT);
     struct ucb_estimate e;
     UCB_TRY(ucb_newcombe(&counts, UCB_CONFIDENCE, &e, run->err));
     put(run, "accuracy_difference", e, n, "newcombe");
@@ -403,32 +460,60 @@ static ucb_status resample(struct metrics_run *run, struct resamples *out)
     return UCB_OK;
 }
 
-/* A ratio to the reference's rate; absent where that rate is 0, for there is then nothing to retain. */
-static void put_retained(struct metrics_run *run, const char *name, const struct resamples *drawn, size_t k)
-{
-    double value = ucb_bootstrap_value(drawn->rows, run->n_documents, k);
-    if (isnan(value)) return;
-    struct ucb_estimate e = {value, NAN, NAN};
-    if (run->n_documents > 1)
-        e = ucb_bootstrap_percentile(value, &drawn->replicates[k * UCB_BOOTSTRAP_REPLICATES], UCB_BOOTSTRAP_REPLICATES,
-                                     UCB_CONFIDENCE);
-    put(run, name, e, run->n_documents, "bootstrap");
-}
+/* A rate over the reference's. */
+struct retained {
+    const char *name;
+    size_t k; /* its place in a row */
+    enum column before, after, trials;
+};
 
 /*
- * By how much of the linearised width the farther end moves when it is resampled: where that exceeds a tenth, a report
- * says so beside the ratio (spec/statistics.md). Absent where either has no interval.
+ * Resamples that are all equal would make an interval of no width. The difference of the two rates has a score interval
+ * that never does; retention is 1 + difference / rate of the reference, with that rate held fixed. Only where each
+ * document is one trial: elsewhere there is no interval.
  */
-static void put_interval_gap(struct metrics_run *run, struct ucb_estimate linearised, struct ucb_estimate resampled)
+static ucb_status put_retained_without_spread(struct metrics_run *run, const struct retained *r, double value)
 {
-    double width = linearised.high - linearised.low;
-    double gap = fmax(fabs(linearised.low - resampled.low), fabs(linearised.high - resampled.high));
-    if (isnan(width) || isnan(gap)) return;
-    put_number(run, "ppl_ratio_interval_gap", gap == 0 ? 0 : gap / width, run->n_documents);
+    if (!one_trial_each(run, r->trials)) {
+        put_without_spread(run, r->name, value);
+        return UCB_OK;
+    }
+    struct ucb_paired_counts counts = count_pairs(run, r->before, r->after);
+    struct ucb_estimate difference;
+    double rate = (double)(counts.both + counts.lost) / (double)run->n_documents;
+    UCB_TRY(ucb_newcombe(&counts, UCB_CONFIDENCE, &difference, run->err));
+    struct ucb_estimate e = {value, 1 + difference.low / rate, 1 + difference.high / rate};
+    put(run, r->name, cut(e, 0, INFINITY), run->n_documents, "newcombe")->note = equal_resamples;
+    return UCB_OK;
 }
 
-/* The perplexity ratio again with resampled ends, formed on the log scale where the ratio is a mean. */
-static void put_ratio_resampled(struct metrics_run *run, const struct resamples *drawn, struct ucb_estimate linearised)
+/* Absent where the reference's rate is 0, for there is then nothing to retain. */
+static ucb_status put_retained(struct metrics_run *run, const struct retained *r, const struct resamples *drawn)
+{
+    double value = ucb_bootstrap_value(drawn->rows, run->n_documents, r->k);
+    if (isnan(value)) return UCB_OK;
+    struct ucb_estimate e = {value, NAN, NAN};
+    if (run->n_documents > 1)
+        e = ucb_bootstrap_percentile(value, &drawn->replicates[r->k * UCB_BOOTSTRAP_REPLICATES],
+                                     UCB_BOOTSTRAP_REPLICATES, UCB_CONFIDENCE);
+    if (e.low == e.high) return put_retained_without_spread(run, r, value);
+    struct ucb_metric *m = put(run, r->name, e, run->n_documents, "bootstrap");
+    if (run->n_documents > 1 && isnan(e.low)) m->note = missing_resamples;
+    return UCB_OK;
+}
+
+static ucb_status put_retentions(struct metrics_run *run, const struct resamples *drawn)
+{
+    static const struct retained all[] = {{"retention", RETENTION, REFERENCE_CORRECT, CORRECT, ITEMS},
+                                          {"t1_ret", T1_RET, REFERENCE_T1_GT, T1_GT, TOKENS},
+                                          {"t10_ret", T10_RET, REFERENCE_T10_GT, T10_GT, TOKENS}};
+    for (size_t i = run->task->has_accuracy ? 0 : 1; i < sizeof(all) / sizeof(all[0]); i++)
+        UCB_TRY(put_retained(run, &all[i], drawn));
+    return UCB_OK;
+}
+
+/* The perplexity ratio's resampled ends, formed on the log scale where the ratio is a mean. */
+static struct ucb_estimate put_ratio_resampled(struct metrics_run *run, const struct resamples *drawn)
 {
     double *replicates = &drawn->replicates[(size_t)LOG_RATIO * UCB_BOOTSTRAP_REPLICATES];
     double value = ucb_bootstrap_value(drawn->rows, run->n_documents, LOG_RATIO);
@@ -441,17 +526,35 @@ static void put_ratio_resampled(struct metrics_run *run, const struct resamples 
     bca = ucb_estimate_exp(bca);
     put(run, "ppl_ratio_bootstrap", bca, run->n_documents, "bca");
     put(run, "ppl_ratio_percentile", ucb_estimate_exp(percentile), run->n_documents, "bootstrap");
-    put_interval_gap(run, linearised, bca);
+    return bca;
+}
+
+/*
+ * By how much of the linearised width the farther end moves when it is resampled; NaN where either has no interval.
+ * Both have no width where the cell equals its reference to the bit: that is no gap.
+ */
+static double interval_gap(struct ucb_estimate linearised, struct ucb_estimate resampled)
+{
+    double low = linearised.low - resampled.low, high = linearised.high - resampled.high;
+    if (isnan(low) || isnan(high)) return NAN;
+    double gap = fmax(fabs(low), fabs(high));
+    return gap == 0 ? 0 : gap / (linearised.high - linearised.low);
 }
 
 static ucb_status put_ratio(struct metrics_run *run, const struct resamples *drawn)
 {
+    static const double WORTH_A_NOTE = 0.1; /* spec/statistics.md */
     struct ucb_estimate e;
     UCB_TRY(estimate(run, NLL_GAP, ppl_weight(run->task), &e));
     e = ucb_estimate_exp(e);
-    put(run, "ppl_ratio", e, run->n_documents, "t-cluster");
-    put_ratio_resampled(run, drawn, e);
-    return UCB_OK;
+    struct ucb_metric *ratio = put(run, "ppl_ratio", e, run->n_documents, "t-cluster");
+    double gap = interval_gap(e, put_ratio_resampled(run, drawn));
+    if (isnan(gap)) return UCB_OK;
+    put_number(run, "ppl_ratio_interval_gap", gap, run->n_documents);
+    if (gap <= WORTH_A_NOTE) return UCB_OK;
+    ratio->note =
+        ucb_arena_printf(run->arena, "t and BCa intervals differ by %.0f%% of the former's width", 100 * gap);
+    return ratio->note == NULL ? no_memory(run, "a note") : UCB_OK;
 }
 
 static ucb_status put_compared(struct metrics_run *run)
@@ -459,9 +562,7 @@ static ucb_status put_compared(struct metrics_run *run)
     struct resamples drawn;
     UCB_TRY(resample(run, &drawn));
     UCB_TRY(put_ratio(run, &drawn));
-    if (run->task->has_accuracy) put_retained(run, "retention", &drawn, RETENTION);
-    put_retained(run, "t1_ret", &drawn, T1_RET);
-    put_retained(run, "t10_ret", &drawn, T10_RET);
+    UCB_TRY(put_retentions(run, &drawn));
     UCB_TRY(put_agreement(run));
     UCB_TRY(put_kld_quantiles(run));
     return run->task->has_accuracy ? put_flips(run) : UCB_OK;

@@ -12,7 +12,7 @@ struct ucb_metric {
     double value, low, high;        /* 95% interval; low and high NaN where none is defined (a percentile, a maximum) */
     uint64_t n;                     /* what the interval rests on: documents, or items where each is a document of its own */
     const char *interval;           /* "t-cluster", "wilson", "bootstrap", "bca", "newcombe", "none" */
-    const char *note;               /* a caveat to print beside the number, or NULL */
+    const char *note;               /* a caveat to print beside the number, or NULL; constant, or from the arena given */
 };
 enum { UCB_MAX_METRICS = 48 };
 

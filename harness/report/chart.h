@@ -1,6 +1,7 @@
 /*
  * chart.h - the Pareto chart: points from a query, the frontier among them, a page to put them on.
  *
+ * A panel is a model under one setting (scope, arithmetic, calibration, seed): only points of one panel are compared.
  * The rows come from the query in reports/pareto.gp; chart_layout.c turns them into the figures of that script.
  */
 #ifndef UCB_REPORT_CHART_H
@@ -16,15 +17,15 @@ struct ucb_chart_point {
     bool frontier;
 };
 struct ucb_chart_panel {
-    const char *model;
-    double original_bpw; /* NaN: the original was not run */
-    double noise;        /* the original against itself in another arithmetic; 0: not measured */
+    const char *model, *setting; /* setting: as in ucb_report_cell, "" where all is as usual */
+    double original_bpw;         /* NaN: the original was not run */
 };
 enum { UCB_CHART_MAX_PANELS = 8, UCB_CHART_MAX_METHODS = 24 };
 
 struct ucb_chart {
     const char *task, *metric, *dataset, *dataset_digest, *title;
-    const char *script; /* the gnuplot text, after what layout puts before it */
+    const char *script;   /* the gnuplot text, after what layout puts before it */
+    const char *interval; /* what the bars are, in words; NULL: no point has one */
     struct ucb_chart_point *points;
     size_t n_points, n_off_axis; /* off: not above zero, so a logarithmic axis cannot show them */
     struct ucb_chart_panel panels[UCB_CHART_MAX_PANELS];
@@ -32,6 +33,7 @@ struct ucb_chart {
     const char *methods[UCB_CHART_MAX_METHODS]; /* in name order */
     size_t n_methods;
     double x_low, x_high, y_low, y_high;
+    bool cuts_bars; /* some bar goes on beyond y_low or y_high */
     int64_t n_low, n_high; /* smallest and largest n of a point */
     const char **caveats;
     size_t n_caveats;
@@ -40,7 +42,7 @@ struct ucb_chart {
 /*
  * Chooses task and metric (job->task and job->metric where given, otherwise a wikitext task with kld_mean where there
  * is one), reads the points and finds the frontier. MISSING: nothing to draw, saying what is there; USAGE: an unknown
- * metric; UNSUPPORTED: more models than panels.
+ * metric; UNSUPPORTED: more models and settings than panels.
  */
 ucb_status ucb_chart_load(struct ucb_report_job *job, const struct ucb_report_data *data, struct ucb_chart *out,
                           struct ucb_err *err);

@@ -13,6 +13,8 @@
 #include "report/chart.h"
 
 static const char script_name[] = "reports/pareto.gp";
+/* The axis follows a bar to this many times its point, or to that part of it. */
+enum { BAR_LIMIT = 10 };
 
 /* ---- which task ---- */
 
@@ -77,35 +79,35 @@ static const char *script_lines(struct ucb_arena *arena, const char *script, con
 
 /* ---- rows -> points ---- */
 
-enum row_column { MODEL, METHOD, SPEC, SCOPE, ARITHMETIC, BPW, VALUE, LOW, HIGH, N };
-
-static const char *text_at(sqlite3_stmt *row, int column)
-{
-    return (const char *)sqlite3_column_text(row, column);
-}
+enum row_column { CELL_ID, BPW, VALUE, LOW, HIGH, N };
 
 static double real_or(sqlite3_stmt *row, int column, double otherwise)
 {
     return sqlite3_column_type(row, column) == SQLITE_NULL ? otherwise : sqlite3_column_double(row, column);
 }
 
-/* Cells are found again by what the query and the tables share, so that a point carries its table's label. */
-static const char *label_of(const struct ucb_report_data *data, const struct ucb_chart *c, sqlite3_stmt *row)
+/* Of the task and the data that were chosen; other data under the same task's name are not on the chart. */
+static bool is_on_chart(const struct ucb_chart *c, const struct ucb_report_cell *cell)
 {
-    for (size_t i = 0; i < data->n_cells; i++) {
-        const struct ucb_report_cell *cell = &data->cells[i];
-        const struct ucb_value *v = &cell->values[shown_of(c->metric)];
-        if (strcmp(cell->model, text_at(row, MODEL)) == 0 && strcmp(cell->spec, text_at(row, SPEC)) == 0 &&
-            strcmp(cell->task, c->task) == 0 && v->present && v->value == sqlite3_column_double(row, VALUE))
-            return cell->label;
-    }
+    return strcmp(cell->task, c->task) == 0 && strcmp(cell->dataset_digest, c->dataset_digest) == 0 && !cell->failed;
+}
+
+/* The cell of a row; NULL when it was not asked for. */
+static const struct ucb_report_cell *cell_of(const struct ucb_report_data *data, const struct ucb_chart *c,
+                                             sqlite3_stmt *row)
+{
+    const char *id = (const char *)sqlite3_column_text(row, CELL_ID);
+    for (size_t i = 0; i < data->n_cells; i++)
+        if (strcmp(data->cells[i].cell_id, id) == 0) return is_on_chart(c, &data->cells[i]) ? &data->cells[i] : NULL;
     return NULL;
 }
 
-static struct ucb_chart_panel *panel_of(struct ucb_chart *c, const char *model)
+/* NULL: there is none yet. */
+static struct ucb_chart_panel *panel_of(struct ucb_chart *c, const struct ucb_report_cell *cell)
 {
     for (size_t i = 0; i < c->n_panels; i++)
-        if (strcmp(c->panels[i].model, model) == 0) return &c->panels[i];
+        if (strcmp(c->panels[i].model, cell->model) == 0 && strcmp(c->panels[i].setting, cell->setting) == 0)
+            return &c->panels[i];
     return NULL;
 }
 
@@ -131,26 +133,22 @@ static bool add_method(struct ucb_chart *c, struct ucb_arena *arena, const char 
 static ucb_status add_point(struct ucb_report_job *job, const struct ucb_report_data *data, struct ucb_chart *c,
                             sqlite3_stmt *row, struct ucb_err *err)
 {
-    const char *label = label_of(data, c, row);
-    struct ucb_chart_panel *panel = panel_of(c, text_at(row, MODEL));
+    const struct ucb_report_cell *cell = cell_of(data, c, row);
     double shift = shown_of(c->metric) == UCB_SHOWN_ppl_ratio ? 1 : 0, y = real_or(row, VALUE, NAN) - shift;
-    if (label == NULL || panel == NULL) return UCB_OK; /* a model that was not asked for */
-    if (strcmp(text_at(row, SPEC), "none") == 0) {
-        panel->noise = fmax(panel->noise, real_or(row, HIGH, y + shift) - shift);
-        return UCB_OK;
-    }
+    if (cell == NULL) return UCB_OK;
     if (!(y > 0) || !isfinite(y)) {
         c->n_off_axis++;
         return UCB_OK;
     }
-    const char *method = ucb_arena_strdup(job->arena, text_at(row, METHOD));
-    if (method == NULL || !add_method(c, job->arena, method))
+    if (!add_method(c, job->arena, cell->method))
         return UCB_FAIL(err, UCB_UNSUPPORTED, "the chart has colours and marks for %d methods; choose with --model",
                         UCB_CHART_MAX_METHODS);
+    if (sqlite3_column_type(row, LOW) != SQLITE_NULL)
+        c->interval = ucb_interval_meaning(cell->values[shown_of(c->metric)].interval);
     c->points[c->n_points++] = (struct ucb_chart_point){
-        .model = panel->model, .method = method, .label = label, .x = sqlite3_column_double(row, BPW), .y = y,
+        .model = cell->model, .method = cell->method, .label = cell->spec, .x = sqlite3_column_double(row, BPW), .y = y,
         .low = real_or(row, LOW, y + shift) - shift, .high = real_or(row, HIGH, y + shift) - shift,
-        .n = sqlite3_column_int64(row, N), .panel = (size_t)(panel - c->panels)};
+        .n = sqlite3_column_int64(row, N), .panel = (size_t)(panel_of(c, cell) - c->panels)};
     return UCB_OK;
 }
 
@@ -174,19 +172,21 @@ static ucb_status read_points(struct ucb_report_job *job, const struct ucb_repor
     return status;
 }
 
-/* A panel for every model that was run on the task. */
+/* A panel for every model and setting that was run on the task. */
 static ucb_status make_panels(const struct ucb_report_data *data, struct ucb_chart *c, struct ucb_err *err)
 {
     for (size_t i = 0; i < data->n_cells; i++) {
         const struct ucb_report_cell *cell = &data->cells[i];
-        if (strcmp(cell->task, c->task) != 0 || cell->failed) continue;
-        struct ucb_chart_panel *panel = panel_of(c, cell->model);
+        if (!is_on_chart(c, cell)) continue;
+        struct ucb_chart_panel *panel = panel_of(c, cell);
         if (panel == NULL) {
             if (c->n_panels == UCB_CHART_MAX_PANELS)
-                return UCB_FAIL(err, UCB_UNSUPPORTED, "the chart has room for %d models; choose with --model",
+                return UCB_FAIL(err, UCB_UNSUPPORTED,
+                                "the chart has room for %d panels, one for each model, scope, arithmetic, calibration "
+                                "and seed; choose with --model",
                                 UCB_CHART_MAX_PANELS);
             panel = &c->panels[c->n_panels++];
-            *panel = (struct ucb_chart_panel){.model = cell->model, .original_bpw = NAN};
+            *panel = (struct ucb_chart_panel){cell->model, cell->setting, NAN};
         }
         if (cell->original && isnan(panel->original_bpw)) panel->original_bpw = cell->bpw_matrices;
     }
@@ -217,8 +217,9 @@ static void find_ranges(struct ucb_chart *c)
         const struct ucb_chart_point *p = &c->points[i];
         c->x_low = fmin(c->x_low, p->x);
         c->x_high = fmax(c->x_high, p->x);
-        low = fmin(low, p->low > p->y / 10 ? p->low : p->y / 10); /* a bar may reach zero, a log axis may not */
-        high = fmax(high, p->high);
+        /* A bar may reach zero, which a log axis cannot, or so far up that the points would all lie at its foot. */
+        low = fmin(low, fmax(p->low, p->y / BAR_LIMIT));
+        high = fmax(high, fmin(p->high, p->y * BAR_LIMIT));
         if (p->n < c->n_low) c->n_low = p->n;
         if (p->n > c->n_high) c->n_high = p->n;
     }
@@ -227,6 +228,8 @@ static void find_ranges(struct ucb_chart *c)
     c->x_high += pad;
     c->y_low = low / 1.6;
     c->y_high = high * 2.5; /* room for the highest point's label */
+    for (size_t i = 0; i < c->n_points; i++)
+        c->cuts_bars |= c->points[i].low < c->y_low || c->points[i].high > c->y_high;
 }
 
 static ucb_status load_script(struct ucb_report_job *job, struct ucb_chart *c, const char **sql, struct ucb_err *err)

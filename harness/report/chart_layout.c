@@ -88,25 +88,22 @@ static void add_wrapped(struct layout *l, const char *sentence)
 static void write_caption(struct layout *l)
 {
     const struct ucb_chart *c = l->chart;
-    bool kld = strcmp(c->metric, "kld_mean") == 0;
+    bool kld = strcmp(c->metric, "kld_mean") == 0, bars = c->interval != NULL;
     char n[64], text[1024];
     snprintf(n, sizeof(n), c->n_low == c->n_high ? "%lld" : "%lld to %lld", (long long)c->n_low, (long long)c->n_high);
     snprintf(text, sizeof(text),
-             "%s, task %s on %s (sha256 %.12s), n = %s documents. Bars: 95%% intervals, documents resampled. "
+             "%s, task %s on %s (sha256 %.12s), n = %s documents. Bars: %s%s.%s "
              "bpw: 8 x every byte written for the quantized matrices / their weights.",
              kld ? "Mean KL divergence of the next-token distribution from the original's"
                  : "Perplexity over the original's, less 1",
-             c->task, c->dataset, c->dataset_digest, n);
+             c->task, c->dataset, c->dataset_digest, n, bars ? "95% intervals, " : "none, the documents are too few",
+             bars ? c->interval : "", c->cuts_bars ? " A bar cut off by the frame goes on." : "");
     add_wrapped(l, text);
     snprintf(text, sizeof(text),
              "Steps: the best seen at no more bits. No information limit is drawn: rate-distortion theory bounds "
              "the error of weights, not this quantity.%s",
              kld ? "" : " Cells at or below the original's perplexity are not on a logarithmic axis.");
     add_wrapped(l, text);
-    bool noise = false;
-    for (size_t i = 0; i < c->n_panels; i++) noise |= c->panels[i].noise > 0;
-    if (noise)
-        add_wrapped(l, "Tinted: the original against itself in another arithmetic; below it nothing is a difference.");
     for (size_t i = 0; i < c->n_caveats; i++) {
         snprintf(text, sizeof(text), "Caveat: %s", c->caveats[i]);
         add_wrapped(l, text);
@@ -384,14 +381,15 @@ static void write_panel(const struct layout *l, size_t i, struct ucb_text *out)
     size_t columns = l->page->columns, k = i + 1;
     char title[512];
     const char *slash = strrchr(panel->model, '/'), *name = slash == NULL ? panel->model : slash + 1;
-    snprintf(title, sizeof(title), isnan(panel->original_bpw) ? "%s" : "%s (original: %.3g bpw)", name,
-             panel->original_bpw);
+    const char *comma = panel->setting[0] == '\0' ? "" : ", ";
+    snprintf(title, sizeof(title), isnan(panel->original_bpw) ? "%s%s%s" : "%s%s%s (original: %.3g bpw)", name, comma,
+             panel->setting, panel->original_bpw);
     ucb_text_add(out,
                  "panel_left[%zu] = %.2f; panel_right[%zu] = %.2f; panel_bottom[%zu] = %.2f; panel_top[%zu] = %.2f\n",
                  k, b->left, k, b->right, k, b->bottom, k, b->top);
     ucb_text_add(out, "panel_has_y[%zu] = %d; panel_has_x[%zu] = %d\n", k, i % columns == 0, k,
                  i + columns >= l->chart->n_panels);
-    ucb_text_add(out, "panel_noise[%zu] = %.6g; panel_original[%zu] = %.6g; panel_title[%zu] = ", k, panel->noise, k,
+    ucb_text_add(out, "panel_original[%zu] = %.6g; panel_title[%zu] = ", k,
                  isnan(panel->original_bpw) ? 0 : panel->original_bpw, k);
     add_quoted(out, title);
     ucb_text_add(out, "\n");
@@ -400,7 +398,7 @@ static void write_panel(const struct layout *l, size_t i, struct ucb_text *out)
 static void write_panels(const struct layout *l, struct ucb_text *out)
 {
     static const char *const arrays[] = {"panel_left", "panel_right", "panel_bottom", "panel_top", "panel_has_y",
-                                         "panel_has_x", "panel_noise", "panel_original", "panel_title"};
+                                         "panel_has_x", "panel_original", "panel_title"};
     size_t n = l->chart->n_panels;
     ucb_text_add(out, "n_panels = %zu\n", n);
     for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++) add_array(out, arrays[i], n);
@@ -438,6 +436,6 @@ void ucb_chart_table(const struct ucb_chart *chart, struct ucb_text *out)
         ucb_text_add(out, "%zu\t%zu\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%lld\n", p->panel + 1, p->method_index + 1,
                      p->frontier, p->model, p->method, p->label, ucb_real_text(p->x, text[0]),
                      ucb_real_text(p->y, text[1]), ucb_real_text(fmax(p->low, chart->y_low), text[2]),
-                     ucb_real_text(p->high, text[3]), (long long)p->n);
+                     ucb_real_text(fmin(p->high, chart->y_high), text[3]), (long long)p->n);
     }
 }

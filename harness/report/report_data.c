@@ -19,7 +19,7 @@ const struct ucb_shown_info ucb_shown[UCB_N_SHOWN] = {
 #define COLUMN_LIST(X)                                                                                                 \
     X(model) X(task) X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) X(seed) X(cell_id) \
     X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model) X(n_items) X(status) X(message) X(metric) X(value)         \
-    X(ci_low) X(ci_high) X(n)
+    X(ci_low) X(ci_high) X(n) X(interval) X(note)
 enum column {
 #define COLUMN_ENUM(name) COLUMN_##name,
     COLUMN_LIST(COLUMN_ENUM)
@@ -44,43 +44,57 @@ static double real_at(sqlite3_stmt *row, int column)
     return sqlite3_column_type(row, column) == SQLITE_NULL ? NAN : sqlite3_column_double(row, column);
 }
 
-/* The spec alone where everything else is as it usually is. */
-static const char *label_of(struct ucb_arena *arena, sqlite3_stmt *row)
-{
-    const char *spec = (const char *)sqlite3_column_text(row, COLUMN_spec);
-    const char *scope = (const char *)sqlite3_column_text(row, COLUMN_scope);
-    const char *arithmetic = (const char *)sqlite3_column_text(row, COLUMN_arithmetic);
-    bool usual_scope = strcmp(scope, "body") == 0, usual_arithmetic = strncmp(arithmetic, "fp32", 4) == 0;
-    return ucb_arena_printf(arena, "%s%s%s%s%s", spec, usual_scope ? "" : " scope=", usual_scope ? "" : scope,
-                            usual_arithmetic ? "" : " ", usual_arithmetic ? "" : arithmetic);
-}
-
 static bool read_cell(struct ucb_arena *arena, sqlite3_stmt *row, struct ucb_report_cell *c)
 {
     *c = (struct ucb_report_cell){
         .model = text_at(arena, row, COLUMN_model), .task = text_at(arena, row, COLUMN_task),
         .dataset = text_at(arena, row, COLUMN_dataset), .dataset_digest = text_at(arena, row, COLUMN_dataset_digest),
         .method = text_at(arena, row, COLUMN_method), .spec = text_at(arena, row, COLUMN_spec),
-        .label = label_of(arena, row), .message = text_at(arena, row, COLUMN_message),
+        .message = text_at(arena, row, COLUMN_message), .scope = text_at(arena, row, COLUMN_scope),
+        .arithmetic = text_at(arena, row, COLUMN_arithmetic), .calib = text_at(arena, row, COLUMN_calib),
         .cell_id = text_at(arena, row, COLUMN_cell_id), .build_id = text_at(arena, row, COLUMN_build_id),
+        .seed = sqlite3_column_int64(row, COLUMN_seed), .n_items = sqlite3_column_int64(row, COLUMN_n_items),
         .bpw_nominal = real_at(row, COLUMN_bpw_nominal), .bpw_matrices = real_at(row, COLUMN_bpw_matrices),
-        .bpw_model = real_at(row, COLUMN_bpw_model), .n_items = sqlite3_column_int64(row, COLUMN_n_items),
+        .bpw_model = real_at(row, COLUMN_bpw_model),
     };
     if (c->model == NULL || c->task == NULL || c->dataset == NULL || c->dataset_digest == NULL || c->method == NULL ||
-        c->spec == NULL || c->label == NULL || c->cell_id == NULL || c->build_id == NULL)
+        c->spec == NULL || c->scope == NULL || c->arithmetic == NULL || c->calib == NULL || c->cell_id == NULL ||
+        c->build_id == NULL)
         return false;
     c->failed = strcmp((const char *)sqlite3_column_text(row, COLUMN_status), "FAILED") == 0;
     c->original = strcmp(c->spec, "none") == 0;
     return true;
 }
 
-static void read_metric(sqlite3_stmt *row, struct ucb_report_cell *c)
+/* The place of a note among all, from 1; 0 when memory ran out. */
+static size_t note_place(struct ucb_arena *arena, struct ucb_report_data *data, const char *note)
+{
+    for (size_t i = 0; i < data->n_notes; i++)
+        if (strcmp(data->notes[i], note) == 0) return i + 1;
+    data->notes[data->n_notes] = ucb_arena_strdup(arena, note);
+    return data->notes[data->n_notes] == NULL ? 0 : ++data->n_notes;
+}
+
+/* False when memory ran out. */
+static bool read_value(struct ucb_arena *arena, sqlite3_stmt *row, struct ucb_report_data *data, struct ucb_value *v)
+{
+    const char *note = (const char *)sqlite3_column_text(row, COLUMN_note);
+    *v = (struct ucb_value){
+        .present = true, .value = real_at(row, COLUMN_value), .low = real_at(row, COLUMN_ci_low),
+        .high = real_at(row, COLUMN_ci_high), .n = sqlite3_column_int64(row, COLUMN_n),
+        .interval = text_at(arena, row, COLUMN_interval),
+    };
+    if (note != NULL) v->note = note_place(arena, data, note);
+    return v->interval != NULL && (note == NULL || v->note > 0);
+}
+
+static bool read_metric(struct ucb_arena *arena, sqlite3_stmt *row, struct ucb_report_data *data,
+                        struct ucb_report_cell *c)
 {
     const char *metric = (const char *)sqlite3_column_text(row, COLUMN_metric);
     for (int i = 0; metric != NULL && i < UCB_N_SHOWN; i++)
-        if (strcmp(metric, ucb_shown[i].name) == 0)
-            c->values[i] = (struct ucb_value){true, real_at(row, COLUMN_value), real_at(row, COLUMN_ci_low),
-                                              real_at(row, COLUMN_ci_high), sqlite3_column_int64(row, COLUMN_n)};
+        if (strcmp(metric, ucb_shown[i].name) == 0) return read_value(arena, row, data, &c->values[i]);
+    return true;
 }
 
 static bool model_wanted(const struct ucb_report_job *job, const char *model)
@@ -104,14 +118,15 @@ static ucb_status read_cells(struct ucb_report_job *job, sqlite3_stmt *rows, str
     while ((code = sqlite3_step(rows)) == SQLITE_ROW) {
         const char *id = (const char *)sqlite3_column_text(rows, COLUMN_cell_id);
         if (!model_wanted(job, (const char *)sqlite3_column_text(rows, COLUMN_model))) continue;
+        bool enough = true;
         if (last == NULL || strcmp(last->cell_id, id) != 0) {
             if (out->n_cells == capacity)
                 return UCB_FAIL(err, UCB_IO, "%s: grew while it was read; run again", job->database);
             last = &out->cells[out->n_cells++];
-            if (!read_cell(job->arena, rows, last))
-                return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its cells", job->database);
+            enough = read_cell(job->arena, rows, last);
         }
-        read_metric(rows, last);
+        if (!enough || !read_metric(job->arena, rows, out, last))
+            return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its cells", job->database);
     }
     return code == SQLITE_DONE ? UCB_OK : fail_query(job, err);
 }
@@ -136,7 +151,8 @@ static ucb_status load_cells(struct ucb_report_job *job, struct ucb_report_data 
     UCB_TRY(count_cells(job, &capacity, err));
     out->cells = UCB_NEW(job->arena, struct ucb_report_cell, capacity);
     out->groups = UCB_NEW(job->arena, struct ucb_report_group, capacity);
-    if (out->cells == NULL || out->groups == NULL)
+    out->notes = UCB_NEW(job->arena, const char *, capacity * UCB_N_SHOWN);
+    if (out->cells == NULL || out->groups == NULL || out->notes == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %zu cells", job->database, capacity);
     ucb_status status = sqlite3_prepare_v2(ucb_store_db(job->store), query, -1, &rows, NULL) != SQLITE_OK
                             ? fail_query(job, err)
@@ -145,7 +161,40 @@ static ucb_status load_cells(struct ucb_report_job *job, struct ucb_report_data 
     return status;
 }
 
-/* ---- cells -> groups ---- */
+/* ---- what follows from the cells ---- */
+
+/*
+ * A label is the spec alone where everything else is as it usually is. Two cells have equal settings exactly when
+ * scope, arithmetic, calibration and seed are equal; a seed is named only when there are several.
+ */
+static bool label_cell(struct ucb_arena *arena, struct ucb_report_cell *c, bool many_seeds)
+{
+    bool scope = strcmp(c->scope, "body") != 0, arithmetic = strcmp(c->arithmetic, "fp32") != 0,
+         calib = c->calib[0] != '\0';
+    const char *seed = many_seeds ? ucb_arena_printf(arena, " seed=%llu", (unsigned long long)c->seed) : "";
+    if (seed == NULL) return false;
+    const char *setting = ucb_arena_printf(arena, "%s%s%s%s%s%s%s", scope ? " scope=" : "", scope ? c->scope : "",
+                                           arithmetic ? " " : "", arithmetic ? c->arithmetic : "",
+                                           calib ? " calib=" : "", calib ? c->calib : "", seed);
+    if (setting == NULL) return false;
+    c->setting = setting[0] == ' ' ? setting + 1 : setting;
+    c->label = ucb_arena_printf(arena, "%s%s", c->spec, setting);
+    return c->label != NULL;
+}
+
+static ucb_status finish_cells(struct ucb_report_job *job, struct ucb_report_data *data, struct ucb_err *err)
+{
+    bool many_seeds = false;
+    for (size_t i = 1; i < data->n_cells; i++) many_seeds |= data->cells[i].seed != data->cells[0].seed;
+    for (size_t i = 0; i < data->n_cells; i++) {
+        struct ucb_report_cell *c = &data->cells[i];
+        if (!label_cell(job->arena, c, many_seeds))
+            return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its labels", job->database);
+        for (int k = UCB_N_SHOWN - 1; k >= 0; k--)
+            if (c->values[k].present) c->n_documents = c->values[k].n;
+    }
+    return UCB_OK;
+}
 
 static bool same_group(const struct ucb_report_group *g, const struct ucb_report_cell *c)
 {
@@ -178,6 +227,7 @@ ucb_status ucb_report_load(struct ucb_report_job *job, struct ucb_report_data *o
                         "what is there",
                         job->database, job->n_models > 0 ? " of --model " : "",
                         job->n_models > 0 ? job->models[0] : "");
+    UCB_TRY(finish_cells(job, &data, err));
     make_groups(&data);
     *out = data;
     return UCB_OK;
@@ -185,21 +235,82 @@ ucb_status ucb_report_load(struct ucb_report_job *job, struct ucb_report_data *o
 
 /* ---- for people ---- */
 
-const char *ucb_value_text(const struct ucb_value *v, enum ucb_shown which, bool with_interval, char out[96])
+/* x with the decimals that suit `value`; of a broken model as 1.2e+09, where digits would only widen a column. */
+static int put_number(char *out, size_t size, double x, double value, int decimals)
+{
+    if (fabs(value) >= 1e6 || fabs(x) >= 1e6) return snprintf(out, size, "%.1e", x);
+    for (double rest = fabs(value); decimals > 0 && rest >= 1000; rest /= 10) decimals--;
+    return snprintf(out, size, "%.*f", decimals, x);
+}
+
+const char *ucb_value_text(const struct ucb_value *v, enum ucb_shown which, char out[UCB_VALUE_TEXT])
+{
+    double value = v->value * ucb_shown[which].factor;
+    if (!v->present || isnan(value)) return strcpy(out, "-");
+    put_number(out, UCB_VALUE_TEXT, value, value, ucb_shown[which].decimals);
+    return out;
+}
+
+const char *ucb_interval_text(const struct ucb_value *v, enum ucb_shown which, int64_t n_documents,
+                              char out[UCB_VALUE_TEXT])
 {
     const struct ucb_shown_info *info = &ucb_shown[which];
-    int decimals = info->decimals;
-    double f = info->factor, value = v->value * f;
-    if (!v->present || isnan(v->value)) return strcpy(out, "-");
-    if (fabs(value) >= 1e6) { /* a broken model: digits would only widen the column */
-        snprintf(out, 96, "%.1e", value);
-        return out;
+    double value = v->value * info->factor;
+    size_t n = 0;
+    if (!v->present || isnan(value)) return strcpy(out, "");
+    if (isnan(v->low) || isnan(v->high)) {
+        n += (size_t)snprintf(out, UCB_VALUE_TEXT, "[-]");
+    } else {
+        out[n++] = '[';
+        n += (size_t)put_number(out + n, UCB_VALUE_TEXT - n, v->low * info->factor, value, info->decimals);
+        n += (size_t)snprintf(out + n, UCB_VALUE_TEXT - n, ", ");
+        n += (size_t)put_number(out + n, UCB_VALUE_TEXT - n, v->high * info->factor, value, info->decimals);
+        n += (size_t)snprintf(out + n, UCB_VALUE_TEXT - n, "]");
     }
-    while (decimals > 0 && fabs(value) >= 1000) decimals--, value /= 10;
-    int n = snprintf(out, 96, "%.*f", decimals, v->value * f);
-    if (with_interval && !isnan(v->low) && !isnan(v->high))
-        snprintf(out + n, 96 - (size_t)n, " [%.*f, %.*f]", decimals, v->low * f, decimals, v->high * f);
+    if (v->n != n_documents) snprintf(out + n, UCB_VALUE_TEXT - n, " n=%lld", (long long)v->n);
     return out;
+}
+
+static const struct {
+    const char *kind, *meaning;
+} interval_kinds[] = {
+    {"t-cluster", "linearised t, clustered by document"},
+    {"wilson", "Wilson score over documents"},
+    {"newcombe", "Newcombe paired score"},
+    {"bootstrap", "percentile bootstrap over documents, paired with the original"},
+    {"bca", "BCa bootstrap over documents, paired with the original"},
+};
+enum { N_INTERVAL_KINDS = sizeof(interval_kinds) / sizeof(interval_kinds[0]) };
+
+const char *ucb_interval_meaning(const char *kind)
+{
+    for (size_t i = 0; i < N_INTERVAL_KINDS; i++)
+        if (strcmp(interval_kinds[i].kind, kind) == 0) return interval_kinds[i].meaning;
+    return kind;
+}
+
+static bool has_kind(const struct ucb_report_data *data, enum ucb_shown which, const char *kind)
+{
+    for (size_t i = 0; i < data->n_cells; i++) {
+        const struct ucb_value *v = &data->cells[i].values[which];
+        if (v->present && strcmp(v->interval, kind) == 0) return true;
+    }
+    return false;
+}
+
+void ucb_interval_legend(const struct ucb_report_data *data, struct ucb_text *out)
+{
+    const char *between_kinds = "";
+    for (size_t i = 0; i < N_INTERVAL_KINDS; i++) {
+        const char *before = ": ";
+        for (int k = 0; k < UCB_N_SHOWN; k++) {
+            if (!has_kind(data, (enum ucb_shown)k, interval_kinds[i].kind)) continue;
+            if (before[0] == ':') ucb_text_add(out, "%s%s", between_kinds, interval_kinds[i].meaning);
+            ucb_text_add(out, "%s%s", before, ucb_shown[k].heading);
+            before = ", ";
+            between_kinds = "; ";
+        }
+    }
 }
 
 const char **ucb_report_caveats(struct ucb_arena *arena, const struct ucb_report_data *data, size_t *n)

@@ -30,15 +30,21 @@ extern const struct ucb_shown_info ucb_shown[UCB_N_SHOWN];
 struct ucb_value {
     bool present;
     double value, low, high; /* low and high NaN: no interval */
-    int64_t n;
+    int64_t n;               /* what the interval rests on */
+    const char *interval;    /* a kind of docs/metrics.md */
+    size_t note;             /* its place in the data's notes, from 1; 0: none */
 };
 struct ucb_report_cell {
     const char *model, *task, *dataset, *dataset_digest, *method, *spec;
-    const char *label;   /* the spec, and what tells it from another cell of the same spec */
+    const char *setting; /* scope, arithmetic, calibration and seed where they are not as usual; "" otherwise */
+    const char *label;   /* the spec and the setting */
     const char *message; /* why it failed, or a caveat; NULL */
     const char *cell_id, *build_id;
+    const char *scope, *arithmetic, *calib;
+    int64_t seed;
     double bpw_nominal, bpw_matrices, bpw_model; /* NaN where unknown */
     int64_t n_items;
+    int64_t n_documents; /* n of its first metric; a metric that rests on another n shows that n */
     bool failed, original;
     struct ucb_value values[UCB_N_SHOWN];
 };
@@ -54,14 +60,24 @@ struct ucb_report_data {
     size_t n_cells;
     struct ucb_report_group *groups;
     size_t n_groups;
+    const char **notes; /* of the values that are shown, each text once */
+    size_t n_notes;
     char digest[UCB_SHA256_HEX]; /* of the whole database */
 };
 
 /* Everything in *out lives in job->arena. MISSING when the database has no cell of the models asked for. */
 ucb_status ucb_report_load(struct ucb_report_job *job, struct ucb_report_data *out, struct ucb_err *err);
 
-/* The value as people read it, with its interval: "0.0340 [0.0306, 0.0377]"; "-" when absent. */
-const char *ucb_value_text(const struct ucb_value *v, enum ucb_shown which, bool with_interval, char out[96]);
+enum { UCB_VALUE_TEXT = 128 };
+/* The value as people read it, "0.0340"; "-" when absent. */
+const char *ucb_value_text(const struct ucb_value *v, enum ucb_shown which, char out[UCB_VALUE_TEXT]);
+/* Its interval, "[0.0306, 0.0377]", and its n, " n=60", where that is not `n_documents`; "[-]": it has none. */
+const char *ucb_interval_text(const struct ucb_value *v, enum ucb_shown which, int64_t n_documents,
+                              char out[UCB_VALUE_TEXT]);
+/* What a kind of interval is, "linearised t, clustered by document"; an unknown kind is its own name. */
+const char *ucb_interval_meaning(const char *kind);
+/* Appends which metrics have which kind of interval: "linearised t, clustered by document: ppl, KLD mean; ...". */
+void ucb_interval_legend(const struct ucb_report_data *data, struct ucb_text *out);
 
 /* Messages of finished cells, each once, in order; *n of them. From the arena. */
 const char **ucb_report_caveats(struct ucb_arena *arena, const struct ucb_report_data *data, size_t *n);

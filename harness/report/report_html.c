@@ -119,27 +119,32 @@ static void add_heading(struct ucb_text *out, const char *text)
     ucb_text_add(out, "</button></th>");
 }
 
-static void add_number(struct ucb_text *out, double value, const char *text, const char *interval)
+static void open_number(struct ucb_text *out, double value)
 {
     char exact[UCB_REAL_TEXT];
-    ucb_text_add(out, "<td data-v=\"%s\">%s", isnan(value) ? "" : ucb_real_text(value, exact), text);
-    if (interval[0] != '\0') ucb_text_add(out, "<span class=\"interval\">%s</span>", interval);
-    ucb_text_add(out, "</td>");
+    ucb_text_add(out, "<td data-v=\"%s\">", isnan(value) ? "" : ucb_real_text(value, exact));
 }
 
 static void add_bpw(struct ucb_text *out, double bpw)
 {
-    char text[32] = "-";
-    if (!isnan(bpw)) snprintf(text, sizeof(text), "%.3f", bpw);
-    add_number(out, bpw, text, "");
+    open_number(out, bpw);
+    ucb_text_add(out, isnan(bpw) ? "-</td>" : "%.3f</td>", bpw);
 }
 
-static void add_value(struct ucb_text *out, const struct ucb_value *v, enum ucb_shown which)
+static void add_count(struct ucb_text *out, int64_t n)
 {
-    char value[96], both[96];
-    ucb_value_text(v, which, false, value);
-    ucb_value_text(v, which, true, both);
-    add_number(out, v->present ? v->value : NAN, value, both + strlen(value));
+    ucb_text_add(out, "<td data-v=\"%lld\">%lld</td>", (long long)n, (long long)n);
+}
+
+static void add_value(struct ucb_text *out, const struct ucb_report_cell *c, enum ucb_shown which)
+{
+    const struct ucb_value *v = &c->values[which];
+    char value[UCB_VALUE_TEXT], interval[UCB_VALUE_TEXT];
+    open_number(out, v->present ? v->value : NAN);
+    ucb_text_add(out, "%s<span class=\"interval\">%s", ucb_value_text(v, which, value),
+                 ucb_interval_text(v, which, c->n_documents, interval));
+    if (v->note > 0) ucb_text_add(out, "<sup><a href=\"#note-%zu\">%zu</a></sup>", v->note, v->note);
+    ucb_text_add(out, "</span></td>");
 }
 
 static void add_row(struct ucb_text *out, const struct ucb_report_group *g, const struct ucb_report_cell *c)
@@ -150,8 +155,10 @@ static void add_row(struct ucb_text *out, const struct ucb_report_group *g, cons
     add_bpw(out, c->bpw_matrices);
     add_bpw(out, c->bpw_model);
     for (int k = 0; k < UCB_N_SHOWN; k++)
-        if (g->has[k]) add_value(out, &c->values[k], (enum ucb_shown)k);
-    ucb_text_add(out, "<td data-v=\"%lld\">%lld</td></tr>\n", (long long)c->n_items, (long long)c->n_items);
+        if (g->has[k]) add_value(out, c, (enum ucb_shown)k);
+    add_count(out, c->n_items);
+    add_count(out, c->n_documents);
+    ucb_text_add(out, "</tr>\n");
 }
 
 static void add_failed(struct ucb_text *out, const struct ucb_report_cell *c)
@@ -175,7 +182,8 @@ static void add_table(struct ucb_text *out, const struct ucb_report_group *g)
     add_heading(out, "bpw model");
     for (int k = 0; k < UCB_N_SHOWN; k++)
         if (g->has[k]) add_heading(out, ucb_shown[k].heading);
-    add_heading(out, "n");
+    add_heading(out, "items");
+    add_heading(out, "documents");
     ucb_text_add(out, "</tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < g->n_cells; i++)
         if (!g->cells[i].failed) add_row(out, g, &g->cells[i]);
@@ -199,7 +207,30 @@ static ucb_status write_tables(struct page *p, struct ucb_err *err)
     return UCB_OK;
 }
 
-/* ---- {{caveats}}, {{runs}}, the short ones ---- */
+/* ---- {{intervals}}, {{notes}}, {{caveats}}, {{runs}}, the short ones ---- */
+
+static ucb_status write_intervals(struct page *p, struct ucb_err *err)
+{
+    struct ucb_text legend = {0};
+    ucb_interval_legend(&p->data, &legend);
+    ucb_status status = legend.failed ? UCB_FAIL(err, UCB_NOMEM, "no memory for the page") : UCB_OK;
+    if (status == UCB_OK) add_escaped(p->out, ucb_text_get(&legend));
+    ucb_text_free(&legend);
+    return status;
+}
+
+static ucb_status write_notes(struct page *p, struct ucb_err *err)
+{
+    (void)err;
+    if (p->data.n_notes > 0) ucb_text_add(p->out, "<ol>\n");
+    for (size_t i = 0; i < p->data.n_notes; i++) {
+        ucb_text_add(p->out, "<li id=\"note-%zu\">", i + 1);
+        add_escaped(p->out, p->data.notes[i]);
+        ucb_text_add(p->out, "</li>\n");
+    }
+    if (p->data.n_notes > 0) ucb_text_add(p->out, "</ol>\n");
+    return UCB_OK;
+}
 
 static ucb_status write_caveats(struct page *p, struct ucb_err *err)
 {
@@ -260,9 +291,9 @@ static ucb_status write_mark(struct page *p, const char *name, size_t n, struct 
     static const struct {
         const char *name;
         ucb_status (*write)(struct page *p, struct ucb_err *err);
-    } marks[] = {{"title", write_title},   {"summary", write_summary}, {"chart", write_chart},
-                 {"tables", write_tables}, {"caveats", write_caveats}, {"digest", write_digest},
-                 {"runs", write_runs}};
+    } marks[] = {{"title", write_title},         {"summary", write_summary}, {"chart", write_chart},
+                 {"intervals", write_intervals}, {"tables", write_tables},   {"notes", write_notes},
+                 {"caveats", write_caveats},     {"digest", write_digest},   {"runs", write_runs}};
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
         if (strlen(marks[i].name) == n && memcmp(marks[i].name, name, n) == 0) return marks[i].write(p, err);
     return UCB_FAIL(err, UCB_CORRUPT, "%s: unknown mark {{%.*s}}", template_name, (int)n, name);

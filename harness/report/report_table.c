@@ -13,8 +13,8 @@
 #include "report/report_data.h"
 #include "report/rows.h"
 
-/* spec, two sizes, value and interval of each metric, n */
-enum { MAX_COLUMNS = 3 + 2 * UCB_N_SHOWN + 1, VALUE_TEXT = 96, GAP = 2 };
+/* spec, two sizes, value and interval of each metric, two counts */
+enum { MAX_COLUMNS = 3 + 2 * UCB_N_SHOWN + 2, GAP = 2 };
 
 struct grid {
     struct ucb_arena *arena;
@@ -41,19 +41,22 @@ static const char *bpw_text(struct ucb_arena *arena, double bpw)
     return isnan(bpw) ? "-" : ucb_arena_printf(arena, "%.3f", bpw);
 }
 
-/* The agreement's interval is left out: it is a per-token rate, and the table is wide enough. */
-static bool shows_interval(enum ucb_shown which)
+/* The interval and, in parentheses, the number of its note. */
+static const char *interval_cell(struct ucb_arena *arena, const struct ucb_report_cell *c, enum ucb_shown which)
 {
-    return which != UCB_SHOWN_t1_agree;
+    const struct ucb_value *v = &c->values[which];
+    char text[UCB_VALUE_TEXT];
+    ucb_interval_text(v, which, c->n_documents, text);
+    if (v->note == 0) return ucb_arena_printf(arena, "%s%s", text[0] == '\0' ? "" : " ", text);
+    return ucb_arena_printf(arena, " %s (%zu)", text, v->note);
 }
 
-static void set_value(struct grid *g, size_t row, size_t *column, const struct ucb_value *v, enum ucb_shown which)
+static void set_value(struct grid *g, size_t row, size_t *column, const struct ucb_report_cell *c, enum ucb_shown which)
 {
-    char value[VALUE_TEXT], both[VALUE_TEXT];
-    ucb_value_text(v, which, false, value);
-    ucb_value_text(v, which, true, both);
+    char value[UCB_VALUE_TEXT];
+    ucb_value_text(&c->values[which], which, value);
     set(g, row, (*column)++, ucb_arena_strdup(g->arena, value));
-    if (shows_interval(which)) set(g, row, (*column)++, ucb_arena_strdup(g->arena, both + strlen(value)));
+    set(g, row, (*column)++, interval_cell(g->arena, c, which));
 }
 
 static void set_heading(struct grid *g, const struct ucb_report_group *group)
@@ -66,11 +69,11 @@ static void set_heading(struct grid *g, const struct ucb_report_group *group)
     for (int k = 0; k < UCB_N_SHOWN; k++) {
         if (!group->has[k]) continue;
         set(g, 0, column++, ucb_shown[k].heading);
-        if (!shows_interval((enum ucb_shown)k)) continue;
         g->left[column] = true;
         set(g, 0, column++, "");
     }
-    set(g, 0, column++, "n");
+    set(g, 0, column++, "items");
+    set(g, 0, column++, "documents");
     g->n_columns = column;
 }
 
@@ -82,8 +85,9 @@ static void set_cell(struct grid *g, size_t row, const struct ucb_report_group *
     set(g, row, column++, bpw_text(g->arena, c->bpw_matrices));
     set(g, row, column++, bpw_text(g->arena, c->bpw_model));
     for (int k = 0; k < UCB_N_SHOWN; k++)
-        if (group->has[k]) set_value(g, row, &column, &c->values[k], (enum ucb_shown)k);
-    set(g, row, column, ucb_arena_printf(g->arena, "%lld", (long long)c->n_items));
+        if (group->has[k]) set_value(g, row, &column, c, (enum ucb_shown)k);
+    set(g, row, column++, ucb_arena_printf(g->arena, "%lld", (long long)c->n_items));
+    set(g, row, column, ucb_arena_printf(g->arena, "%lld", (long long)c->n_documents));
 }
 
 static void print_row(const struct grid *g, size_t row, struct ucb_text *out)
@@ -124,8 +128,13 @@ static void print_notes(struct ucb_report_job *job, const struct ucb_report_data
 {
     size_t n = 0;
     const char **caveats = ucb_report_caveats(job->arena, data, &n);
-    ucb_text_add(out, "In brackets: 95%% intervals, documents resampled; n: items; -: not defined for the cell.\n"
+    ucb_text_add(out, "In brackets: 95%% intervals (");
+    ucb_interval_legend(data, out);
+    ucb_text_add(out, ").\n[-]: no interval, the data are too few; -: not defined for the cell.\n"
+                      "documents: the n that intervals rest on, n=... beside one that rests on another; items: the "
+                      "pieces of documents that were scored.\n"
                       "bpw matrices: every byte written for the matrices in scope; bpw model: the whole model.\n");
+    for (size_t i = 0; i < data->n_notes; i++) ucb_text_add(out, "(%zu) %s\n", i + 1, data->notes[i]);
     for (size_t i = 0; i < n; i++) ucb_text_add(out, "Caveat: %s\n", caveats[i]);
     ucb_text_add(out, "Digest of the results: %s\n", data->digest);
 }
@@ -144,7 +153,20 @@ static void csv_real(FILE *stream, bool present, double value)
     fprintf(stream, ",%s", present && !isnan(value) ? ucb_real_text(value, text) : "");
 }
 
-static void csv_cell(FILE *stream, const struct ucb_report_cell *c)
+static void csv_value(FILE *stream, const struct ucb_value *v, const struct ucb_report_data *data)
+{
+    csv_real(stream, v->present, v->value);
+    csv_real(stream, v->present, v->low);
+    csv_real(stream, v->present, v->high);
+    fputc(',', stream);
+    if (v->present) fprintf(stream, "%lld", (long long)v->n);
+    fputc(',', stream);
+    csv_text(stream, v->interval);
+    fputc(',', stream);
+    csv_text(stream, v->note == 0 ? NULL : data->notes[v->note - 1]);
+}
+
+static void csv_cell(FILE *stream, const struct ucb_report_cell *c, const struct ucb_report_data *data)
 {
     const char *const texts[] = {c->model, c->task, c->dataset, c->label, c->failed ? "FAILED" : "OK"};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -155,11 +177,7 @@ static void csv_cell(FILE *stream, const struct ucb_report_cell *c)
     csv_real(stream, true, c->bpw_matrices);
     csv_real(stream, true, c->bpw_model);
     fprintf(stream, ",%lld", (long long)c->n_items);
-    for (int k = 0; k < UCB_N_SHOWN; k++) {
-        csv_real(stream, c->values[k].present, c->values[k].value);
-        csv_real(stream, c->values[k].present, c->values[k].low);
-        csv_real(stream, c->values[k].present, c->values[k].high);
-    }
+    for (int k = 0; k < UCB_N_SHOWN; k++) csv_value(stream, &c->values[k], data);
     fputc(',', stream);
     csv_text(stream, c->message);
     fputc('\n', stream);
@@ -170,10 +188,12 @@ static ucb_status write_csv(const char *path, const struct ucb_report_data *data
     struct ucb_out_file out;
     UCB_TRY(ucb_out_open(path, &out, err));
     fputs("model,task,dataset,spec,status,bpw_nominal,bpw_matrices,bpw_model,n_items", out.stream);
-    for (int k = 0; k < UCB_N_SHOWN; k++)
-        fprintf(out.stream, ",%s,%s_low,%s_high", ucb_shown[k].name, ucb_shown[k].name, ucb_shown[k].name);
+    for (int k = 0; k < UCB_N_SHOWN; k++) {
+        const char *name = ucb_shown[k].name;
+        fprintf(out.stream, ",%s,%s_low,%s_high,%s_n,%s_interval,%s_note", name, name, name, name, name, name);
+    }
     fputs(",message\n", out.stream);
-    for (size_t i = 0; i < data->n_cells; i++) csv_cell(out.stream, &data->cells[i]);
+    for (size_t i = 0; i < data->n_cells; i++) csv_cell(out.stream, &data->cells[i], data);
     return ucb_out_commit(&out, err);
 }
 

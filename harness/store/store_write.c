@@ -237,6 +237,7 @@ static ucb_status put_items(struct put *p, struct ucb_err *err)
     static const char sql[] = "INSERT INTO items (cell_key, item, kld" ITEM_COLUMNS(COLUMN_NAME) ") VALUES (?, ?, ?"
                               ITEM_COLUMNS(COLUMN_MARK) ")";
     const struct ucb_samples *samples = &p->result->samples;
+    bool original = strcmp(p->cell->spec, "none") == 0; /* all its divergences are 0 by definition: stored as NULL */
     sqlite3_stmt *insert = NULL;
     ucb_status status = ucb_sql_prepare(p->store, sql, doing_put, &insert, err);
     for (size_t i = 0; i < samples->n && status == UCB_OK; i++) {
@@ -245,7 +246,8 @@ static ucb_status put_items(struct put *p, struct ucb_err *err)
         struct ucb_binder b = {.statement = insert};
         ucb_bind_integer(&b, (uint64_t)p->cell_key);
         ucb_bind_integer(&b, i);
-        ucb_bind_blob(&b, s->kld, (size_t)s->n_tokens * sizeof(float)); /* x86: little-endian as it lies in memory */
+        /* x86: little-endian as it lies in memory */
+        ucb_bind_blob(&b, original ? NULL : s->kld, (size_t)s->n_tokens * sizeof(float));
         ITEM_COLUMNS(COLUMN_BIND)
         status = ucb_bind_run(p->store, &b, doing_put, err);
     }

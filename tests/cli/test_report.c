@@ -1,7 +1,8 @@
-/* digest, export and report: exit codes, files, and the same bytes from the same data. The verbs are called directly.
- */
+/* digest, export, report and list: exit codes, files, the same bytes from the same data. Verbs are called directly. */
 #include "test.h"
 
+#include <math.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,8 @@
 #include "core/file.h"
 #include "core/sha256.h"
 #include "made_up.h"
+#include "report/report.h"
+#include "task/manifest.h"
 
 enum { MAX_ARGS = 16 };
 
@@ -91,6 +94,40 @@ TEST(verbs_name_what_is_missing)
                  UCB_USAGE, err);
 }
 
+TEST(lists_say_what_the_reports_and_the_manifests_say)
+{
+    struct ucb_err err;
+    const struct ucb_manifest *manifests;
+    size_t n;
+    CHECK_OK(verb(&ucb_command_list, &err, "list reports"), err);
+    for (const struct ucb_report *const *r = ucb_reports(); *r != NULL; r++)
+        CHECK_HAS(content("stdout"), ucb_test_path("%s  -  %s\n", (*r)->name, (*r)->summary));
+    CHECK_OK(ucb_manifests(&manifests, &n, &err), err);
+    CHECK(n > 0);
+    CHECK_OK(verb(&ucb_command_list, &err, "list datasets"), err);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < manifests[i].n_files; k++)
+            CHECK_HAS(content("stdout"), ucb_test_path("    %s  %llu bytes  sha256 %s\n", manifests[i].files[k].path,
+                                                       (unsigned long long)manifests[i].files[k].bytes,
+                                                       manifests[i].files[k].sha256));
+}
+
+TEST(runs_are_listed_and_a_row_that_cannot_be_read_is_an_error)
+{
+    static const char broken[] = "DROP TABLE runs; CREATE VIEW runs AS"
+                                 " SELECT 1 AS run_id, '' AS started, '' AS build_id, json('{') AS command_line";
+    struct ucb_err err;
+    sqlite3 *db = NULL;
+    const char *path = make_database();
+    CHECK_OK(verb(&ucb_command_list, &err, ucb_test_path("list runs --db %s", path)), err);
+    CHECK_HAS(content("stdout"), "    command: ucbench sweep (made up)\n    cells: 40\n");
+    CHECK_EQ(sqlite3_open(path, &db), SQLITE_OK);
+    CHECK_EQ(sqlite3_exec(db, broken, NULL, NULL, NULL), SQLITE_OK); /* fails in its first step, not before */
+    sqlite3_close(db);
+    CHECK_STATUS(verb(&ucb_command_list, &err, ucb_test_path("list runs --db %s", path)), UCB_CORRUPT, err);
+    CHECK_HAS(err.text, "cannot read its runs");
+}
+
 TEST(export_has_the_columns_of_the_view_in_every_format)
 {
     struct ucb_err err;
@@ -119,8 +156,77 @@ TEST(the_table_shows_every_cell_and_each_caveat_once)
     CHECK(caveat != NULL && strstr(caveat + 1, "Caveat: ") == NULL);
     const char *head = ucb_test_path("%.500s", text);
     CHECK(strncmp(content("stdout"), head, strlen(head)) == 0);
-    CHECK_HAS(content("a/b/table.csv"),
-              "model,task,dataset,spec,status,bpw_nominal,bpw_matrices,bpw_model,n_items,ppl,ppl_low");
+    CHECK_HAS(content("a/b/table.csv"), "model,task,dataset,spec,status,bpw_nominal,bpw_matrices,bpw_model,n_items,ppl,"
+                                        "ppl_low,ppl_high,ppl_n,ppl_interval,ppl_note,ppl_ratio,");
+}
+
+TEST(every_number_of_the_table_has_its_interval_its_n_and_its_note)
+{
+    struct ucb_err err;
+    const char *db = make_database();
+    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report table --db %s --out %s", db, ucb_test_folder())),
+             err);
+    const char *text = content("table.txt");
+    CHECK_HAS(text, "  items  documents\n");
+    CHECK_HAS(text, "0.0340 [0.0306, 0.0377]     36         12\n");
+    CHECK_HAS(text, "90.2 [89.2, 91.2]");       /* of t1_agree */
+    CHECK_HAS(text, "37.9 [26.9, 49.9] n=36 "); /* an accuracy over items, beside perplexities over documents */
+    CHECK_HAS(text, "] (1) ");                  /* the note of a ratio */
+    CHECK_HAS(text, "\n(1) t and BCa intervals differ by 23% of the former's width\n");
+    CHECK_HAS(text, "In brackets: 95% intervals (linearised t, clustered by document: ppl, ppl ratio, t1 agree %, KLD "
+                    "mean; Wilson score over documents: accuracy %; percentile bootstrap over documents, paired with "
+                    "the original: retention %).\n");
+    CHECK(strstr(text, "resampled") == NULL);
+    CHECK_HAS(content("table.csv"), ",0.902,0.892,0.912,12,\"t-cluster\",\"\",0.034,");
+}
+
+/* Stores a cell like the made-up one of the first model on wikitext, changed by the caller. */
+static void put_changed(const char *path, const struct made_up_point *point, const char *arithmetic, const char *scope,
+                        uint64_t seed, const struct ucb_metric *metrics, size_t n_metrics)
+{
+    struct ucb_err err;
+    struct ucb_store *store = NULL;
+    struct ucb_arena arena;
+    struct ucb_cell cell;
+    struct ucb_cell_result result;
+    struct ucb_run_info info = {"build", "c", "{}"};
+    int64_t run_id;
+    ucb_arena_init(&arena);
+    made_up_cell(&arena, point, "smollm2-135m", "wikitext", &cell, &result);
+    cell.arithmetic = arithmetic;
+    cell.scope = scope;
+    cell.seed = seed;
+    ucb_cell_identify(&cell);
+    if (metrics != NULL) {
+        result.metrics = metrics;
+        result.n_metrics = n_metrics;
+    }
+    CHECK_OK(ucb_store_open(path, UCB_STORE_WRITE, &store, &err), err);
+    CHECK_OK(ucb_store_begin_run(store, &info, &run_id, &err), err);
+    CHECK_OK(ucb_store_put_cell(store, run_id, "build", &cell, &result, &err), err);
+    ucb_store_close(store);
+    ucb_arena_free(&arena);
+}
+
+TEST(a_number_without_an_interval_says_so)
+{
+    static const struct ucb_metric metrics[] = {
+        {"ppl", 20, NAN, NAN, 1, "none", "one document has no spread: no interval"},
+        {"t1_agree", 0.5, NAN, NAN, 1, "none", NULL},
+        {"kld_mean", 2e7, 1e7, 3e300, 2, "t-cluster", NULL},
+        {"ppl_ratio", INFINITY, NAN, NAN, 1, "none", NULL},
+    };
+    struct ucb_err err;
+    const char *db = ucb_test_path("%s/one.db", ucb_test_folder());
+    put_changed(db, &made_up_points(false)[2], "fp32", "body", 1, metrics, 4);
+    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report table --db %s --out %s", db, ucb_test_folder())),
+             err);
+    const char *text = content("table.txt");
+    CHECK_HAS(text, "20.00 [-] (1)");
+    CHECK_HAS(text, "50.0 [-]");
+    CHECK_HAS(text, "inf [-]");
+    CHECK_HAS(text, "2.0e+07 [1.0e+07, 3.0e+300] n=2");
+    CHECK_HAS(text, "(1) one document has no spread: no interval\n");
 }
 
 TEST(the_same_data_draws_the_same_bytes)
@@ -155,6 +261,11 @@ TEST(the_page_needs_nothing_from_outside)
     CHECK(strstr(page, "src=") == NULL && strstr(page, "<link") == NULL && strstr(page, "@import") == NULL);
     CHECK(strstr(page, "{{") == NULL);
     CHECK_HAS(page, "<svg");
+    CHECK_HAS(page, "<span class=\"interval\">[89.2, 91.2]</span>");
+    CHECK_HAS(page, "<sup><a href=\"#note-1\">1</a></sup>");
+    CHECK_HAS(page, "<li id=\"note-1\">t and BCa intervals differ by 23% of the former's width</li>");
+    CHECK_HAS(page, "Wilson score over documents: accuracy %");
+    CHECK_HAS(page, "<button type=\"button\">documents</button>");
     CHECK_HAS(page, "gptq:bits=4</code> failed: layer.3.q_proj");
 }
 
@@ -171,6 +282,60 @@ TEST(the_chart_marks_the_frontier_by_bits_and_divergence)
     CHECK_HAS(rows, "1\t1\t0\tsmollm2-135m\tfp4\tfp4\t");
     CHECK_HAS(rows, "1\t3\t1\tsmollm2-135m\tint8\tint8\t");
     CHECK(strstr(rows, "smooth") == NULL);
+}
+
+TEST(only_points_of_one_setting_share_a_frontier)
+{
+    struct ucb_err err;
+    skip_without_gnuplot();
+    const char *db = make_database();
+    const struct made_up_point *none = &made_up_points(false)[0], *int8 = &made_up_points(false)[1];
+    put_changed(db, none, "bf16", "body", 1, NULL, 0);
+    put_changed(db, int8, "bf16", "body", 1, NULL, 0); /* equal values under three other settings */
+    put_changed(db, int8, "fp32", "all", 1, NULL, 0);
+    put_changed(db, int8, "fp32", "body", 2, NULL, 0);
+    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s --model smollm2-135m", db,
+                                                           ucb_test_folder())), err);
+    const char *rows = content("pareto.tsv");
+    for (int panel = 1; panel <= 4; panel++)
+        CHECK_HAS(rows, ucb_test_path("%d\t3\t1\tsmollm2-135m\tint8\tint8\t", panel));
+    CHECK(strstr(rows, "\n5\t") == NULL);
+    static const char *const titles[] = {"smollm2-135m, seed=1 (original: 5 bpw)", "smollm2-135m, scope=all seed=1",
+                                         "smollm2-135m, bf16 seed=1 (original: 5 bpw)", "smollm2-135m, seed=2"};
+    for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++) CHECK_HAS(content("pareto.gp"), titles[i]);
+}
+
+TEST(the_caption_says_what_the_bars_are)
+{
+    struct ucb_err err;
+    skip_without_gnuplot();
+    const char *db = make_database();
+    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+             err);
+    static char script[1 << 16];
+    size_t n = 0;
+    for (const char *c = content("pareto.gp"); *c != '\0' && n + 1 < sizeof(script); c++) {
+        bool broken = c[0] == '\\' && c[1] == 'n'; /* a line of the caption ends here */
+        script[n++] = broken ? ' ' : *c;
+        c += broken;
+    }
+    script[n] = '\0';
+    CHECK_HAS(script, "n = 12 documents. Bars: 95% intervals, linearised t, clustered by document.");
+    CHECK(strstr(script, "panel_noise") == NULL && strstr(script, "resampled") == NULL);
+}
+
+TEST(a_bar_without_bound_does_not_flatten_the_points)
+{
+    static const struct ucb_metric metrics[] = {{"kld_mean", 0.5, 0, 1e300, 2, "t-cluster", NULL}};
+    struct ucb_err err;
+    skip_without_gnuplot();
+    const char *db = ucb_test_path("%s/wide.db", ucb_test_folder());
+    put_changed(db, &made_up_points(false)[2], "fp32", "body", 1, metrics, 1);
+    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+             err);
+    CHECK_HAS(content("pareto.gp"), "y_high = 12.5\n"); /* ten times the point, and room for its label */
+    CHECK_HAS(content("pareto.gp"), "A bar cut off by");
+    CHECK(strstr(content("pareto.tsv"), "e+300") == NULL);
 }
 
 TEST(without_gnuplot_the_chart_says_how_to_install_it)

@@ -47,16 +47,15 @@ static void agree(struct made *m)
 
 static struct ucb_metric metrics[UCB_MAX_METRICS];
 static size_t n_metrics;
+static struct ucb_arena notes; /* of the last computation: a note may live there */
 
 static ucb_status compute(const struct ucb_task *task, const struct made *cell, const struct made *reference,
                           struct ucb_err *err)
 {
-    struct ucb_arena arena;
-    ucb_arena_init(&arena);
-    ucb_status status = ucb_metrics_compute(task, task->name, &cell->all, reference == NULL ? NULL : &reference->all,
-                                            1, &arena, metrics, &n_metrics, err);
-    ucb_arena_free(&arena);
-    return status;
+    ucb_arena_free(&notes);
+    ucb_arena_init(&notes);
+    return ucb_metrics_compute(task, task->name, &cell->all, reference == NULL ? NULL : &reference->all, 1, &notes,
+                               metrics, &n_metrics, err);
 }
 
 static const struct ucb_metric *find(const char *name)
@@ -86,8 +85,7 @@ TEST(a_student_equal_to_its_teacher_changes_nothing_to_the_bit)
         m.samples[i].t10_gt_hits = 3;
     }
     CHECK_OK(compute(&per_passage, &m, &m, &err), err);
-    static const char *const ones[] = {"ppl_ratio", "ppl_ratio_bootstrap", "ppl_ratio_percentile", "retention",
-                                       "t1_ret",    "t10_ret",             "ear"};
+    static const char *const ones[] = {"ppl_ratio", "ppl_ratio_bootstrap", "ppl_ratio_percentile", "ear"};
     for (size_t k = 0; k < sizeof(ones) / sizeof(ones[0]); k++) {
         const struct ucb_metric *metric = must_find(ones[k]);
         CHECK(metric->value == 1 && metric->low == 1 && metric->high == 1);
@@ -100,6 +98,74 @@ TEST(a_student_equal_to_its_teacher_changes_nothing_to_the_bit)
         CHECK(rate->value == 1 && rate->high == 1 && rate->low > 0.9 && rate->low < 1);
     }
     CHECK(must_find("mcnemar_p")->value == 1 && must_find("ppl_ratio_interval_gap")->value == 0);
+    CHECK(must_find("ppl_ratio")->note == NULL);
+    CHECK(must_find("retention")->value == 1 && must_find("retention")->low < 1 && must_find("retention")->high > 1);
+    CHECK(must_find("t1_ret")->value == 1 && isnan(must_find("t1_ret")->low)); /* three trials a document */
+    CHECK_HAS(must_find("t1_ret")->note, "no interval");
+}
+
+TEST(retention_without_a_flip_is_no_certainty)
+{
+    static struct made before, after;
+    struct ucb_err err;
+    make(&before, 20, 1);
+    make(&after, 20, 1);
+    for (size_t i = 0; i < 10; i++) before.samples[i].target_correct = before.samples[i].t1_gt_hits = 1;
+    for (size_t i = 0; i < 10; i++) after.samples[i].target_correct = after.samples[i].t1_gt_hits = 1;
+    CHECK_OK(compute(&per_passage, &after, &before, &err), err);
+    static const char *const names[] = {"retention", "t1_ret"};
+    for (size_t k = 0; k < 2; k++) {
+        const struct ucb_metric *m = must_find(names[k]), *difference = must_find("accuracy_difference");
+        CHECK(m->value == 1);
+        CHECK_TEXT(m->interval, "newcombe");
+        CHECK_HAS(m->note, "all resamples are equal");
+        /* half of the items were right before, so the difference counts double */
+        CHECK_NEAR(m->low, 1 + 2 * difference->low, 1e-15);
+        CHECK_NEAR(m->high, 1 + 2 * difference->high, 1e-15);
+        CHECK(m->low < 0.95 && m->high > 1.05);
+    }
+    for (size_t i = 0; i < 10; i++) after.samples[i].target_correct = 0; /* nothing is retained, in any resample */
+    CHECK_OK(compute(&per_passage, &after, &before, &err), err);
+    CHECK(must_find("retention")->value == 0 && must_find("retention")->low == 0 && must_find("retention")->high > 0.1);
+}
+
+TEST(documents_that_share_one_ratio_give_no_interval)
+{
+    static struct made before, after;
+    struct ucb_err err;
+    make(&before, 6, 3);
+    make(&after, 6, 3);
+    for (size_t i = 0; i < 6; i++) {
+        before.document[i] = after.document[i] = (uint32_t)(i / 2); /* three documents, each: two right, then one */
+        before.samples[i].target_correct = 1;
+        after.samples[i].target_correct = i % 2 == 0;
+        after.samples[i].t1_gt_hits = before.samples[i].t1_gt_hits = 1; /* a third, which has no exact double */
+    }
+    CHECK_OK(compute(&per_passage, &after, &before, &err), err);
+    static const char *const names[] = {"accuracy", "retention", "accuracy_difference", "t1_gt", "t1_ret"};
+    for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
+        const struct ucb_metric *m = must_find(names[k]);
+        CHECK(isfinite(m->value) && isnan(m->low) && isnan(m->high) && m->note != NULL);
+        CHECK_TEXT(m->interval, "none");
+        CHECK_HAS(m->note, "every document has the same ratio");
+    }
+    CHECK_NEAR(must_find("accuracy")->value, 0.5, 0);
+}
+
+TEST(intervals_stay_within_what_their_quantity_can_be)
+{
+    static struct made before, after;
+    struct ucb_err err;
+    make(&before, 3, 1);
+    make(&after, 3, 1);
+    after.samples[0].kld_sum = 1; /* two documents of three lose nothing: t reaches below 0 and above 1 */
+    for (size_t i = 0; i < 3; i++) after.samples[i].ear_sum = i == 0 ? 0.1 : 1;
+    CHECK_OK(compute(&per_token, &after, &before, &err), err);
+    CHECK(must_find("kld_mean")->low == 0 && must_find("kld_mean")->high > 1);
+    CHECK(must_find("ear")->low == 0 && must_find("ear")->high == 1);
+    for (size_t i = 0; i < 3; i++) after.samples[i].kld_sum = -1e-9; /* rounding of nearly equal models */
+    CHECK_OK(compute(&per_token, &after, &before, &err), err);
+    CHECK(must_find("kld_mean")->low <= must_find("kld_mean")->value);
 }
 
 TEST(perplexity_per_token_is_clustered_by_document)
@@ -172,6 +238,7 @@ TEST(one_document_gives_values_without_intervals)
         const struct ucb_metric *metric = must_find(names[k]);
         CHECK(isfinite(metric->value) && isnan(metric->low) && isnan(metric->high) && metric->n == 1);
         CHECK_TEXT(metric->interval, "none");
+        CHECK_HAS(metric->note, "one document");
     }
 }
 
@@ -206,6 +273,7 @@ TEST(retention_needs_a_reference_that_was_right_somewhere)
     before.samples[3].target_correct = 1; /* one of 20: most resamples miss it now and then */
     CHECK_OK(compute(&per_passage, &after, &before, &err), err);
     CHECK(must_find("retention")->value == 1 && isnan(must_find("retention")->low));
+    CHECK_HAS(must_find("retention")->note, "some resamples hold no hit");
     for (size_t i = 0; i < 16; i++) before.samples[i].target_correct = 1;
     for (size_t i = 0; i < 12; i++) after.samples[i].target_correct = 1;
     CHECK_OK(compute(&per_passage, &after, &before, &err), err);
@@ -223,7 +291,7 @@ TEST(resampled_and_linearised_ratio_agree_on_tame_documents_and_say_when_not)
     for (size_t i = 0; i < 60; i++) after.samples[i].sum_logp = -0.01 * (double)((i * 37) % 60);
     CHECK_OK(compute(&per_passage, &after, &before, &err), err);
     const struct ucb_metric *t = must_find("ppl_ratio"), *bca = must_find("ppl_ratio_bootstrap");
-    CHECK(t->value == bca->value && must_find("ppl_ratio_interval_gap")->value < 0.1);
+    CHECK(t->value == bca->value && must_find("ppl_ratio_interval_gap")->value < 0.1 && t->note == NULL);
     CHECK_NEAR(t->low, bca->low, 0.1 * (t->high - t->low));
     after.samples[7].sum_logp = -40; /* one passage holds nearly all the damage */
     CHECK_OK(compute(&per_passage, &after, &before, &err), err);
@@ -232,6 +300,7 @@ TEST(resampled_and_linearised_ratio_agree_on_tame_documents_and_say_when_not)
     double gap = fmax(fabs(t->low - bca->low), fabs(t->high - bca->high)) / (t->high - t->low);
     CHECK(gap > 0.1);
     CHECK_NEAR(must_find("ppl_ratio_interval_gap")->value, gap, 1e-15);
+    CHECK_TEXT(t->note, ucb_test_path("t and BCa intervals differ by %.0f%% of the former's width", 100 * gap));
 }
 
 TEST(metrics_are_the_same_bits_whatever_order_the_windows_had)

@@ -91,6 +91,18 @@ TEST(a_stored_item_comes_back_to_the_bit)
     bench_close(&b);
 }
 
+TEST(the_original_has_no_divergences_to_store)
+{
+    struct bench b;
+    bench_open(&b, "n.db");
+    made_up_cell(&b.arena, &made_up_points(false)[0], "m", "lambada", &b.cell, &b.result);
+    CHECK_TEXT(b.cell.spec, "none");
+    CHECK_OK(bench_put(&b), b.err);
+    CHECK_TEXT(ask(b.store, "SELECT count(*) = 36 AND count(kld) = 0 FROM items"), "1");
+    CHECK_OK(bench_put(&b), b.err); /* found equal: NULL has its place in the digest */
+    bench_close(&b);
+}
+
 TEST(views_have_the_promised_columns_in_the_promised_order)
 {
     struct bench b;
