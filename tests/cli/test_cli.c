@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -162,8 +164,30 @@ TEST(a_wrong_row_of_a_plan_is_found_before_anything_is_computed)
     CHECK_OK(ucb_file_write(plan, text, strlen(text), &err), err);
     RUN(2, "sweep %s --task lambada:n=2 --db %s --quiet", plan, db);
     CHECK_HAS(out, "line 3");
-    RUN(0, "export --db %s --format csv", db);
-    CHECK(strstr(out, "accuracy") == NULL);
+    struct ucb_file file;
+    CHECK_STATUS(ucb_file_map(db, &file, &err), UCB_MISSING, err); /* not even the database was made */
+}
+
+TEST(an_output_never_replaces_a_device_a_link_or_an_input)
+{
+    struct ucb_err err;
+    struct ucb_file file;
+    const char *in = ucb_test_path("%s/tests/golden/inputs.safetensors", ucb_test_root()),
+               *link = ucb_test_path("%s/link", ucb_test_folder()), *target = ucb_test_path("%s/target", ucb_test_folder()),
+               *copy = ucb_test_path("%s/copy.safetensors", ucb_test_folder());
+    RUN(4, "quantize --method nf4 --in %s --tensor gauss --out /dev/full", in);
+    RUN(0, "quantize --method nf4 --in %s --tensor gauss --out /dev/null", in);
+    struct stat info;
+    CHECK(stat("/dev/full", &info) == 0 && S_ISCHR(info.st_mode) && stat("/dev/null", &info) == 0 && S_ISCHR(info.st_mode));
+    CHECK_OK(ucb_file_write(target, "x", 1, &err), err);
+    CHECK(symlink(target, link) == 0);
+    RUN(0, "quantize --method nf4 --in %s --tensor gauss --out %s", in, link);
+    CHECK(lstat(link, &info) == 0 && S_ISLNK(info.st_mode) && stat(target, &info) == 0 && info.st_size > 1000);
+    CHECK_OK(ucb_file_map(in, &file, &err), err);
+    CHECK_OK(ucb_file_write(copy, file.data, file.n_bytes, &err), err);
+    ucb_file_unmap(&file);
+    RUN(2, "quantize --method nf4 --in %s --tensor gauss --out %s", copy, copy);
+    CHECK_HAS(out, "is the input");
 }
 
 TEST(bits_per_weight_of_the_model_count_a_tied_table_as_often_as_it_is_stored)

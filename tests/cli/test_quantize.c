@@ -106,7 +106,7 @@ TEST(quantize_refuses_what_is_no_matrix_or_does_not_exist)
     CHECK_HAS(out, "did you mean `nf4`");
     CHECK_EQ(quantize("rtn:group=64", "oddnumel_7x33"), 2);
     CHECK_HAS(out, "33 columns, rtn needs a multiple of group=64; try group=33");
-    CHECK_EQ(quantize("int8:threshold=6.0", "edge"), 3);
+    CHECK_EQ(quantize("int8:threshold=6.0", "edge"), 2);
     CHECK_HAS(out, "threshold=0");
     CHECK_EQ(ucb_run_program(out, sizeof(out), "quantize --method nf4"), 2);
     CHECK_HAS(out, "--in is missing");

@@ -17,7 +17,7 @@ static const char *const specs[] = {"nf4",
                                     "hqq:optimize=0,round_zero=0,group=16",
                                     "hqq:optimize=0,bits=3,group=24",
                                     "hqq:optimize=0,round_zero=0,axis=0,group=10",
-                                    "rtn:group=-1",
+                                    "rtn:group=-1,sym=1",
                                     "rtn:bits=3,sym=0,group=8"};
 /*
  * Of the largest weight of a matrix: half the widest step of the grid, with room for the rounding of scale and zero.
@@ -94,11 +94,11 @@ static const struct figure {
                {"hqq:bits=3", 512, .1843},
                {"hqq:bits=2", 512, .4310},
                {"hqq:bits=2,group=16", 512, .3020},
-               {"rtn:bits=2", 512, .4111},
-               {"rtn:bits=3", 512, .2002},
-               {"rtn:bits=4", 512, .0992},
-               {"rtn:bits=5", 512, .0494},
-               {"rtn:bits=6", 512, .0247}};
+               {"rtn:bits=2,sym=1", 512, .4111},
+               {"rtn:bits=3,sym=1", 512, .2002},
+               {"rtn:bits=4,sym=1", 512, .0992},
+               {"rtn:bits=5,sym=1", 512, .0494},
+               {"rtn:bits=6,sym=1", 512, .0247}};
 
 TEST(gaussian_weights_lose_what_the_seed_measured)
 {
@@ -135,7 +135,8 @@ static const struct {
              {"hqq:bits=2,group=16", 4.0},
              {"hqq:bits=3,axis=0", 4.0},
              {"hqq:meta=fp32", 5.0},
-             {"rtn:bits=3", 3.25}};
+             {"rtn:bits=3,sym=1", 3.25},
+             {"rtn:bits=3", 3.5}};
 
 TEST(a_weight_costs_the_honest_bits)
 {
