@@ -94,11 +94,11 @@ static const struct figure {
                {"hqq:bits=3", 512, .1843},
                {"hqq:bits=2", 512, .4310},
                {"hqq:bits=2,group=16", 512, .3020},
-               {"rtn:bits=2", 512, .4111},
-               {"rtn:bits=3", 512, .2002},
-               {"rtn:bits=4", 512, .0992},
-               {"rtn:bits=5", 512, .0494},
-               {"rtn:bits=6", 512, .0247}};
+               {"rtn:bits=2,sym=1", 512, .4111},
+               {"rtn:bits=3,sym=1", 512, .2002},
+               {"rtn:bits=4,sym=1", 512, .0992},
+               {"rtn:bits=5,sym=1", 512, .0494},
+               {"rtn:bits=6,sym=1", 512, .0247}};
 
 TEST(gaussian_weights_lose_what_the_seed_measured)
 {
@@ -135,7 +135,7 @@ static const struct {
              {"hqq:bits=2,group=16", 4.0},
              {"hqq:bits=3,axis=0", 4.0},
              {"hqq:meta=fp32", 5.0},
-             {"rtn:bits=3", 3.25}};
+             {"rtn:bits=3,sym=1", 3.25}, {"rtn:bits=3", 3.5}};
 
 TEST(a_weight_costs_the_honest_bits)
 {
