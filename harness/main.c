@@ -1,5 +1,6 @@
 /*
- * main.c - the verbs, help, and what a failure looks like: one sentence on stderr and an exit code that means something.
+ * main.c - the verbs, help, and what a failure looks like: one sentence on stderr and an exit code that means
+ * something.
  */
 #include <signal.h>
 #include <stdio.h>

@@ -41,8 +41,9 @@ static ucb_status store_value(const char *verb, const struct ucb_option *o, cons
     return UCB_OK;
 }
 
-ucb_status ucb_options_parse(const char *verb, int n_args, char **args, const struct ucb_option *options, size_t n_options,
-                             const char **operands, size_t *n_operands, size_t max_operands, struct ucb_err *err)
+ucb_status ucb_options_parse(const char *verb, int n_args, char **args, const struct ucb_option *options,
+                             size_t n_options, const char **operands, size_t *n_operands, size_t max_operands,
+                             struct ucb_err *err)
 {
     size_t n_found = 0;
     bool only_operands = false;
@@ -54,8 +55,8 @@ ucb_status ucb_options_parse(const char *verb, int n_args, char **args, const st
         }
         if (only_operands || arg[0] != '-' || arg[1] == '\0') {
             if (n_found == max_operands)
-                return UCB_FAIL(err, UCB_USAGE, "ucbench %s takes no further argument `%s`; see `ucbench %s --help`", verb,
-                                arg, verb);
+                return UCB_FAIL(err, UCB_USAGE, "ucbench %s takes no further argument `%s`; see `ucbench %s --help`",
+                                verb, arg, verb);
             operands[n_found++] = arg;
             continue;
         }
@@ -69,7 +70,8 @@ ucb_status ucb_options_parse(const char *verb, int n_args, char **args, const st
             continue;
         }
         if (equals == NULL && i + 1 == n_args)
-            return UCB_FAIL(err, UCB_USAGE, "ucbench %s: %s needs a value; see `ucbench %s --help`", verb, o->name, verb);
+            return UCB_FAIL(err, UCB_USAGE, "ucbench %s: %s needs a value; see `ucbench %s --help`", verb, o->name,
+                            verb);
         UCB_TRY(store_value(verb, o, equals != NULL ? equals + 1 : args[++i], err));
     }
     if (n_operands != NULL) *n_operands = n_found;

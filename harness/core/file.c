@@ -55,8 +55,8 @@ void ucb_file_forget(const void *data, size_t n_bytes)
 }
 
 /*
- * A new file beside `path` that nobody else has: process and count make its name, O_EXCL passes over what a killed process
- * left. Not mkstemp, whose 0600 would stay: this way the system applies the umask, as for any file.
+ * A new file beside `path` that nobody else has: process and count make its name, O_EXCL passes over what a killed
+ * process left. Not mkstemp, whose 0600 would stay: this way the system applies the umask, as for any file.
  */
 static int open_temporary(const char *path, char *name, size_t size)
 {
@@ -113,8 +113,8 @@ ucb_status ucb_out_open(const char *path, struct ucb_out_file *out, struct ucb_e
 }
 
 /*
- * A rename is on disk once the folder is. A folder that may be written but not read cannot be synced, and some file systems
- * do not sync folders (EINVAL): there the system decides when.
+ * A rename is on disk once the folder is. A folder that may be written but not read cannot be synced, and some file
+ * systems do not sync folders (EINVAL): there the system decides when.
  */
 static ucb_status sync_folder_of(const char *path, struct ucb_err *err)
 {

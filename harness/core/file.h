@@ -23,9 +23,9 @@ void ucb_file_unmap(struct ucb_file *file);
 void ucb_file_forget(const void *data, size_t n_bytes);
 
 /*
- * Atomic writing: open gives a stream on a temporary file beside `path`, with the permissions that the umask leaves a new
- * file; commit flushes, syncs and renames it, then syncs the folder: what was committed survives a power cut. discard
- * deletes it. Exactly one of the two ends it. IO names the path and the system's reason.
+ * Atomic writing: open gives a stream on a temporary file beside `path`, with the permissions that the umask leaves a
+ * new file; commit flushes, syncs and renames it, then syncs the folder: what was committed survives a power cut.
+ * discard deletes it. Exactly one of the two ends it. IO names the path and the system's reason.
  */
 /* A link stays and its target is replaced; a device or a pipe is written as it is (temporary is NULL). */
 struct ucb_out_file {

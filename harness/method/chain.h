@@ -8,10 +8,11 @@
 
 struct ucb_chain; /* parsed; lives in the arena it was parsed into */
 
-/* USAGE with near matches for an unknown method, key or value, a repeated key, or stages that cannot follow each other. */
+/* USAGE with near matches for an unknown method, key or value, a repeated key, or stages that cannot follow each
+ * other. */
 ucb_status ucb_chain_parse(const char *spec, struct ucb_arena *arena, struct ucb_chain **out, struct ucb_err *err);
-const char *ucb_chain_spec(const struct ucb_chain *chain);     /* canonical: knobs at their defaults left out, bar those a
-                                                                  method always shows (hqq:bits=4,group=64) */
+/* Canonical: knobs at their defaults left out, bar those a method always shows (hqq:bits=4,group=64). */
+const char *ucb_chain_spec(const struct ucb_chain *chain);
 const char *ucb_chain_identity(const struct ucb_chain *chain); /* every knob and every revision: "nf4#1:block=64,..." */
 const char *ucb_chain_name(const struct ucb_chain *chain);     /* of the first method */
 uint32_t ucb_chain_needs(const struct ucb_chain *chain);
@@ -31,14 +32,14 @@ struct ucb_chain_context {
 };
 
 /*
- * Encodes one matrix to one payload (all stages); `out` is reset first. Errors name the matrix. A payload of a chain of n
- * stages is n - 1 lengths (u64, part HEADER) and n stage payloads.
+ * Encodes one matrix to one payload (all stages); `out` is reset first. Errors name the matrix. A payload of a chain
+ * of n stages is n - 1 lengths (u64, part HEADER) and n stage payloads.
  */
 ucb_status ucb_chain_encode(const struct ucb_chain *chain, const struct ucb_chain_context *context,
                             const struct ucb_source *src, struct ucb_writer *out, struct ucb_err *err);
 /*
- * Decodes a payload to w[n_out][n_in]: the sum of the stages in fp32, rounded once to the deployed dtype and widened again.
- * decoded_f32 (may be NULL) gets the values before that rounding. Parallel over rows.
+ * Decodes a payload to w[n_out][n_in]: the sum of the stages in fp32, rounded once to the deployed dtype and widened
+ * again. decoded_f32 (may be NULL) gets the values before that rounding. Parallel over rows.
  */
 ucb_status ucb_chain_decode(const struct ucb_chain *chain, const struct ucb_chain_context *context,
                             const struct ucb_matrix *matrix, const uint8_t *payload, size_t n_bytes, float *w,

@@ -84,7 +84,7 @@ struct ucb_method {
     uint32_t needs;                      /* UCB_NEEDS_* */
     enum ucb_kind kind;
     const struct ucb_knob *knobs;        /* ended by a NULL name; NULL: none */
-    uint32_t n_shown;                    /* the first so many knobs stand in every spec that is printed, at defaults too */
+    uint32_t n_shown;                    /* the first so many knobs stand in every printed spec, at defaults too */
     /* USAGE when the values of the knobs cannot go together (bits=3,axis=0 ...). NULL: always fine. */
     ucb_status (*check)(const struct ucb_job *job, struct ucb_err *err);
     /* The dtype that the method's deployed weights have, for a source dtype. */
@@ -93,7 +93,8 @@ struct ucb_method {
     double (*nominal_bpw)(const struct ucb_job *job, const struct ucb_matrix *matrix);
     /* Bytes of the state that open() fills. */
     size_t (*state_bytes)(const struct ucb_job *job, const struct ucb_matrix *matrix);
-    /* n_src matrices of one group to n_src payloads. Any thread count, the same bytes. USAGE names matrix, found, needed. */
+    /* n_src matrices of one group to n_src payloads. Any thread count, the same bytes. USAGE names matrix, found,
+     * needed. */
     ucb_status (*encode)(struct ucb_job *job, const struct ucb_source *src, uint32_t n_src,
                          struct ucb_writer *const *out, struct ucb_err *err);
     /*
@@ -105,8 +106,8 @@ struct ucb_method {
     /* BASE writes, ADD adds to, rows [row, row + n) of acc (n_in floats a row). Pure, any thread. */
     void (*decode)(const void *state, uint32_t row, uint32_t n, float *acc);
     /*
-     * Where the peer's deployed arithmetic rounds more than once (HQQ subtracts and multiplies in half precision): writes
-     * those values, exact in decoded_dtype. Used when the method is alone in its chain. NULL: decode(), rounded once.
+     * Where the peer's deployed arithmetic rounds more than once (HQQ subtracts and multiplies in half precision):
+     * writes those values, exact in decoded_dtype. Used when the method is alone in its chain. NULL: decode(), rounded once.
      */
     void (*decode_deployed)(const void *state, uint32_t row, uint32_t n, float *acc);
     /* Lists the arrays of an opened payload; arrays made for the purpose come from job->scratch. */

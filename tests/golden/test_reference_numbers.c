@@ -30,11 +30,11 @@ struct scored {
 
 static void read_items(const char *db, struct scored *out)
 {
+    static const char query[] = "SELECT n_tokens, target_correct, sum_logp FROM items ORDER BY item";
     sqlite3 *connection;
     sqlite3_stmt *rows;
     CHECK(sqlite3_open_v2(db, &connection, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK);
-    CHECK(sqlite3_prepare_v2(connection, "SELECT n_tokens, target_correct, sum_logp FROM items ORDER BY item", -1, &rows,
-                             NULL) == SQLITE_OK);
+    CHECK(sqlite3_prepare_v2(connection, query, -1, &rows, NULL) == SQLITE_OK);
     for (out->n = 0; sqlite3_step(rows) == SQLITE_ROW; out->n++) {
         CHECK(out->n < MAX_ITEMS);
         out->n_tokens[out->n] = sqlite3_column_int(rows, 0);
@@ -54,7 +54,8 @@ static void sweep(const char *task, struct scored *out)
     if (shared == NULL) SKIP("no shared folder with data/ (set UCBENCH_SHARED)");
     if (ucb_model_locate("smollm2-135m", NULL, model, sizeof(model), &err) != UCB_OK) SKIP("%s", err.text);
     int code = ucb_run_program(text, sizeof(text),
-                               "sweep --quiet --arithmetic fp32 --model %s --method none --task %s --data %s/data --db %s",
+                               "sweep --quiet --arithmetic fp32 --method none --model %s --task %s --data %s/data "
+                               "--db %s",
                                model, task, shared, db);
     if (code != 0) ucb_test_fail(__FILE__, __LINE__, "sweep of %s: exit %d: %s", task, code, text);
     read_items(db, out);

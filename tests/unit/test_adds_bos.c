@@ -9,8 +9,8 @@
 #include "tiny_tokenizer.h"
 
 #define ADDED "\"added_tokens\":[{\"id\":256,\"content\":\"<s>\"},{\"id\":257,\"content\":\"</s>\"}]"
-#define TEMPLATE(first)                                                                                                  \
-    "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"" first "\",\"type_id\":0}},"               \
+#define TEMPLATE(first)                                                                                    \
+    "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"" first "\",\"type_id\":0}}," \
     "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[]}"
 #define TEXT_ONLY "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]}"
 #define SEQUENCE(one) "{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"}," one "]}"
