@@ -73,6 +73,7 @@ static ucb_status make_report(const struct ucb_report *report, struct ucb_report
     if (status == UCB_OK) status = report->run(job, err);
     ucb_store_close(job->store);
     if (status == UCB_OK && json) print_json(report, ucb_text_get(&files));
+    fflush(stdout); /* the table comes before the list of files, also where both go into one log */
     if (status == UCB_OK && !json) fprintf(stderr, "wrote\n%s", ucb_text_get(&files));
     ucb_text_free(&files);
     ucb_arena_free(&arena);
