@@ -28,8 +28,11 @@ static ucb_status run_digest(int n_args, char **args, struct ucb_err *err)
     struct ucb_store *store = NULL;
     char hex[UCB_SHA256_HEX];
     size_t n_operands = 0;
-    UCB_TRY(ucb_options_parse("digest", n_args, args, options, 2, NULL, &n_operands, 0, err));
-    if (db == NULL) return UCB_FAIL(err, UCB_USAGE, "digest: no --db FILE was given; name the database of a sweep");
+    UCB_TRY(
+        ucb_options_parse("digest", n_args, args, options, 2, NULL, &n_operands, 0, err));
+    if (db == NULL)
+        return UCB_FAIL(err, UCB_USAGE,
+                        "digest: no --db FILE was given; name the database of a sweep");
     UCB_TRY(ucb_store_open(db, UCB_STORE_READ, &store, err));
     ucb_status status = ucb_store_digest(store, hex, err);
     ucb_store_close(store);
@@ -37,4 +40,5 @@ static ucb_status run_digest(int n_args, char **args, struct ucb_err *err)
     return status;
 }
 
-const struct ucb_command ucb_command_digest = {"digest", "one hash over all results of a database", help, run_digest};
+const struct ucb_command ucb_command_digest = {
+    "digest", "one hash over all results of a database", help, run_digest};

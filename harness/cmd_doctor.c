@@ -1,5 +1,6 @@
 /*
- * cmd_doctor.c - is this machine ready? One line a question, with what to do where the answer is no.
+ * cmd_doctor.c - is this machine ready? One line a question, with what to do where the
+ * answer is no.
  */
 #include "cmd.h"
 
@@ -42,15 +43,17 @@ static bool on_path(const char *program)
 
 static struct finding kernels(enum ucb_arithmetic arithmetic)
 {
-    struct finding f = {.what = arithmetic == UCB_ARITH_FP32 ? "kernels fp32" : "kernels bf16", .needed = true};
+    struct finding f = {.what = arithmetic == UCB_ARITH_FP32 ? "kernels fp32"
+                                                             : "kernels bf16",
+                        .needed = true};
     size_t used = 0;
     for (unsigned k = UCB_KERNEL_SCALAR; k < UCB_N_KERNELS; k++) {
         const char *why = NULL;
         bool runs = ucb_kernel_available((enum ucb_kernel)k, arithmetic, &why);
         f.ok |= runs;
-        int n = snprintf(f.detail + used, sizeof(f.detail) - used, "%s%s%s%s%s", used > 0 ? ", " : "",
-                         ucb_kernel_name((enum ucb_kernel)k), runs ? "" : " (", runs || why == NULL ? "" : why,
-                         runs ? "" : ")");
+        int n = snprintf(f.detail + used, sizeof(f.detail) - used, "%s%s%s%s%s",
+                         used > 0 ? ", " : "", ucb_kernel_name((enum ucb_kernel)k),
+                         runs ? "" : " (", runs || why == NULL ? "" : why, runs ? "" : ")");
         if (n > 0) used += (size_t)n;
     }
     return f;
@@ -60,7 +63,8 @@ static struct finding model(const char *cache)
 {
     struct finding f = {.what = "model smollm2-135m", .needed = true};
     struct ucb_err err;
-    f.ok = ucb_model_locate("smollm2-135m", cache, f.detail, sizeof(f.detail), &err) == UCB_OK;
+    f.ok = ucb_model_locate("smollm2-135m", cache, f.detail, sizeof(f.detail), &err) ==
+           UCB_OK;
     if (!f.ok) snprintf(f.detail, sizeof(f.detail), "%s", err.text);
     return f;
 }
@@ -70,22 +74,27 @@ static struct finding data(void)
     struct finding f = {.what = "full data sets"};
     const char *folder = getenv("UCBENCH_DATA");
     f.ok = folder != NULL && *folder != '\0' && access(folder, R_OK) == 0;
-    snprintf(f.detail, sizeof(f.detail), "%s",
-             f.ok ? folder : "not set; the mini sets inside the program are used (scripts/fetch.sh data DIR, then --data DIR)");
+    snprintf(
+        f.detail, sizeof(f.detail), "%s",
+        f.ok
+            ? folder
+            : "not set; the mini sets inside the program are used (scripts/fetch.sh data DIR, then --data DIR)");
     return f;
 }
 
 static struct finding gnuplot(void)
 {
     struct finding f = {.what = "gnuplot", .needed = true, .ok = on_path("gnuplot")};
-    snprintf(f.detail, sizeof(f.detail), "%s", f.ok ? "found" : "not found; apt-get install gnuplot-nox");
+    snprintf(f.detail, sizeof(f.detail), "%s",
+             f.ok ? "found" : "not found; apt-get install gnuplot-nox");
     return f;
 }
 
 static struct finding cuda(void)
 {
     struct finding f = {.what = "CUDA"};
-    snprintf(f.detail, sizeof(f.detail), "this build has no GPU plugin; everything runs on the CPU");
+    snprintf(f.detail, sizeof(f.detail),
+             "this build has no GPU plugin; everything runs on the CPU");
     return f;
 }
 
@@ -94,8 +103,9 @@ static struct finding machine(void)
     struct finding f = {.what = "machine", .ok = true};
     char cpu[256];
     ucb_cpu_name(cpu, sizeof(cpu));
-    snprintf(f.detail, sizeof(f.detail), "%s, %ld cores, %.1f GiB, build %.12s", cpu, sysconf(_SC_NPROCESSORS_ONLN),
-             (double)ucb_ram_bytes() / (1u << 30), ucb_build_id());
+    snprintf(f.detail, sizeof(f.detail), "%s, %ld cores, %.1f GiB, build %.12s", cpu,
+             sysconf(_SC_NPROCESSORS_ONLN), (double)ucb_ram_bytes() / (1u << 30),
+             ucb_build_id());
     return f;
 }
 
@@ -106,22 +116,36 @@ static ucb_status doctor_main(int n_args, char **args, struct ucb_err *err)
     const struct ucb_option options[] = {{"--cache", UCB_OPTION_TEXT, .text = &cache},
                                          {"--json", UCB_OPTION_SWITCH, .on = &as_json}};
     UCB_TRY(ucb_options_parse("doctor", n_args, args, options, 2, NULL, NULL, 0, err));
-    const struct finding findings[] = {machine(), kernels(UCB_ARITH_FP32), kernels(UCB_ARITH_BF16), gnuplot(),
-                                       model(cache), data(), cuda()};
+    const struct finding findings[] = {machine(),
+                                       kernels(UCB_ARITH_FP32),
+                                       kernels(UCB_ARITH_BF16),
+                                       gnuplot(),
+                                       model(cache),
+                                       data(),
+                                       cuda()};
     json_t *list = json_array();
     for (size_t i = 0; i < sizeof(findings) / sizeof(findings[0]); i++) {
         const struct finding *f = &findings[i];
         ready &= f->ok || !f->needed;
-        json_array_append_new(list, json_pack("{s:s, s:b, s:b, s:s}", "what", f->what, "ok", f->ok, "needed", f->needed,
-                                              "detail", f->detail));
-        if (!as_json) printf("%-4s %-20s %s\n", f->ok ? "ok" : f->needed ? "NO" : "-", f->what, f->detail);
+        json_array_append_new(list,
+                              json_pack("{s:s, s:b, s:b, s:s}", "what", f->what, "ok",
+                                        f->ok, "needed", f->needed, "detail", f->detail));
+        if (!as_json)
+            printf("%-4s %-20s %s\n",
+                   f->ok       ? "ok"
+                   : f->needed ? "NO"
+                               : "-",
+                   f->what, f->detail);
     }
     if (as_json) {
         json_dumpf(list, stdout, JSON_INDENT(2));
         putchar('\n');
     }
     json_decref(list);
-    return ready ? UCB_OK : UCB_FAIL(err, UCB_ENVIRONMENT, "this machine is not ready for a sweep; see the lines marked NO");
+    return ready
+               ? UCB_OK
+               : UCB_FAIL(err, UCB_ENVIRONMENT,
+                          "this machine is not ready for a sweep; see the lines marked NO");
 }
 
 const struct ucb_command ucb_command_doctor = {

@@ -1,5 +1,6 @@
 /*
- * cmd_dump.c - logits and hidden states of given ids, for conformance tests: the sweep's own loader, layers and head.
+ * cmd_dump.c - logits and hidden states of given ids, for conformance tests: the sweep's
+ * own loader, layers and head.
  */
 #include "cmd.h"
 
@@ -33,7 +34,8 @@ static const char help[] =
 enum { MAX_SEQUENCES = 4096 };
 
 struct dump_args {
-    const char *model, *ids, *out, *method, *scope, *seed, *arithmetic, *kernel, *threads, *batch, *cache;
+    const char *model, *ids, *out, *method, *scope, *seed, *arithmetic, *kernel, *threads,
+        *batch, *cache;
     bool hidden, json;
 };
 
@@ -63,22 +65,33 @@ struct dump {
     size_t batch;
 };
 
-static ucb_status parse_args(int n_args, char **args, struct dump_args *a, struct ucb_err *err)
+static ucb_status parse_args(int n_args, char **args, struct dump_args *a,
+                             struct ucb_err *err)
 {
     const struct ucb_option options[] = {
-        {"--model", UCB_OPTION_TEXT, .text = &a->model},   {"--ids", UCB_OPTION_TEXT, .text = &a->ids},
-        {"--out", UCB_OPTION_TEXT, .text = &a->out},       {"--method", UCB_OPTION_TEXT, .text = &a->method},
-        {"--scope", UCB_OPTION_TEXT, .text = &a->scope},   {"--seed", UCB_OPTION_TEXT, .text = &a->seed},
+        {"--model", UCB_OPTION_TEXT, .text = &a->model},
+        {"--ids", UCB_OPTION_TEXT, .text = &a->ids},
+        {"--out", UCB_OPTION_TEXT, .text = &a->out},
+        {"--method", UCB_OPTION_TEXT, .text = &a->method},
+        {"--scope", UCB_OPTION_TEXT, .text = &a->scope},
+        {"--seed", UCB_OPTION_TEXT, .text = &a->seed},
         {"--arithmetic", UCB_OPTION_TEXT, .text = &a->arithmetic},
-        {"--kernel", UCB_OPTION_TEXT, .text = &a->kernel}, {"--threads", UCB_OPTION_TEXT, .text = &a->threads},
-        {"--batch", UCB_OPTION_TEXT, .text = &a->batch},   {"--cache", UCB_OPTION_TEXT, .text = &a->cache},
-        {"--hidden", UCB_OPTION_SWITCH, .on = &a->hidden}, {"--json", UCB_OPTION_SWITCH, .on = &a->json},
+        {"--kernel", UCB_OPTION_TEXT, .text = &a->kernel},
+        {"--threads", UCB_OPTION_TEXT, .text = &a->threads},
+        {"--batch", UCB_OPTION_TEXT, .text = &a->batch},
+        {"--cache", UCB_OPTION_TEXT, .text = &a->cache},
+        {"--hidden", UCB_OPTION_SWITCH, .on = &a->hidden},
+        {"--json", UCB_OPTION_SWITCH, .on = &a->json},
     };
-    UCB_TRY(ucb_options_parse("dump", n_args, args, options, sizeof(options) / sizeof(options[0]), NULL, NULL, 0, err));
+    UCB_TRY(ucb_options_parse("dump", n_args, args, options,
+                              sizeof(options) / sizeof(options[0]), NULL, NULL, 0, err));
     if (a->model == NULL || a->ids == NULL || a->out == NULL)
-        return UCB_FAIL(err, UCB_USAGE, "ucbench dump needs --model, --ids and --out; see `ucbench dump --help`");
+        return UCB_FAIL(
+            err, UCB_USAGE,
+            "ucbench dump needs --model, --ids and --out; see `ucbench dump --help`");
     if (ucb_file_same(a->out, a->ids) || ucb_file_same(a->out, a->model))
-        return UCB_FAIL(err, UCB_USAGE, "--out %s is an input of this command; name another file", a->out);
+        return UCB_FAIL(err, UCB_USAGE,
+                        "--out %s is an input of this command; name another file", a->out);
     return UCB_OK;
 }
 
@@ -96,46 +109,61 @@ static ucb_status open_engine(struct dump *d, struct ucb_err *err)
     UCB_TRY(ucb_option_batch(a->batch, &d->batch, err));
     if (a->seed != NULL && !ucb_parse_u64(a->seed, &seed))
         return UCB_FAIL(err, UCB_USAGE, "--seed %s: a whole number from 0 on", a->seed);
-    UCB_TRY(ucb_arithmetic_find(a->arithmetic == NULL ? "fp32" : a->arithmetic, &arithmetic, err));
+    UCB_TRY(ucb_arithmetic_find(a->arithmetic == NULL ? "fp32" : a->arithmetic, &arithmetic,
+                                err));
     UCB_TRY(ucb_kernel_find(a->kernel == NULL ? "auto" : a->kernel, &kernel, err));
     UCB_TRY(ucb_scope_find(a->scope == NULL ? "body" : a->scope, &scope, err));
-    UCB_TRY(ucb_chain_parse(a->method == NULL ? "none" : a->method, &d->arena, &d->chain, err));
+    UCB_TRY(
+        ucb_chain_parse(a->method == NULL ? "none" : a->method, &d->arena, &d->chain, err));
     UCB_TRY(ucb_pool_open(threads, &d->pool, err));
     UCB_TRY(ucb_backend_open(arithmetic, kernel, d->pool, &d->backend, err));
     UCB_TRY(ucb_model_locate(a->model, a->cache, path, sizeof(path), err));
     UCB_TRY(ucb_model_open(path, &d->model, err));
     UCB_TRY(ucb_model_digest(d->model, &digest, err));
     d->arch = ucb_model_arch(d->model);
-    if (ucb_model_warning(d->model) != NULL) fprintf(stderr, "%s: %s\n", a->model, ucb_model_warning(d->model));
-    return ucb_loader_open(d->model, d->backend, d->pool, scope, seed, digest, &d->loader, err);
+    if (ucb_model_warning(d->model) != NULL)
+        fprintf(stderr, "%s: %s\n", a->model, ucb_model_warning(d->model));
+    return ucb_loader_open(d->model, d->backend, d->pool, scope, seed, digest, &d->loader,
+                           err);
 }
 
-static ucb_status check_sequence(const struct dump *d, const struct ucb_tensor *t, struct ucb_err *err)
+static ucb_status check_sequence(const struct dump *d, const struct ucb_tensor *t,
+                                 struct ucb_err *err)
 {
-    if (t->n_dims != 1 || t->n_elements == 0 || (t->dtype != UCB_I32 && t->dtype != UCB_I64))
-        return UCB_FAIL(err, UCB_CORRUPT, "%s: %s is %s with %u dimensions and %llu elements, expected a vector of I32 or I64",
-                        d->args.ids, t->name, ucb_dtype_name(t->dtype), t->n_dims, (unsigned long long)t->n_elements);
+    if (t->n_dims != 1 || t->n_elements == 0 ||
+        (t->dtype != UCB_I32 && t->dtype != UCB_I64))
+        return UCB_FAIL(
+            err, UCB_CORRUPT,
+            "%s: %s is %s with %u dimensions and %llu elements, expected a vector of I32 or I64",
+            d->args.ids, t->name, ucb_dtype_name(t->dtype), t->n_dims,
+            (unsigned long long)t->n_elements);
     return UCB_OK;
 }
 
-static ucb_status copy_ids(struct dump *d, const struct ucb_tensor *t, uint32_t *out, struct ucb_err *err)
+static ucb_status copy_ids(struct dump *d, const struct ucb_tensor *t, uint32_t *out,
+                           struct ucb_err *err)
 {
     for (uint64_t i = 0; i < t->n_elements; i++) {
-        int64_t id = t->dtype == UCB_I32 ? (int32_t)ucb_load_u32(t->data + 4 * i) : (int64_t)ucb_load_u64(t->data + 8 * i);
+        int64_t id = t->dtype == UCB_I32 ? (int32_t)ucb_load_u32(t->data + 4 * i)
+                                         : (int64_t)ucb_load_u64(t->data + 8 * i);
         if (id < 0 || id >= d->arch->vocabulary)
-            return UCB_FAIL(err, UCB_CORRUPT, "%s: %s[%llu] is %lld, the model's vocabulary has ids 0 to %u", d->args.ids,
-                            t->name, (unsigned long long)i, (long long)id, d->arch->vocabulary - 1);
+            return UCB_FAIL(err, UCB_CORRUPT,
+                            "%s: %s[%llu] is %lld, the model's vocabulary has ids 0 to %u",
+                            d->args.ids, t->name, (unsigned long long)i, (long long)id,
+                            d->arch->vocabulary - 1);
         out[i] = (uint32_t)id;
     }
     return UCB_OK;
 }
 
 /* Sequences in order of K; gaps are allowed. */
-static ucb_status lay_sequences(struct dump *d, const struct ucb_checkpoint *c, struct ucb_err *err)
+static ucb_status lay_sequences(struct dump *d, const struct ucb_checkpoint *c,
+                                struct ucb_err *err)
 {
     d->start = UCB_NEW(&d->arena, size_t, MAX_SEQUENCES + 1);
     d->number = UCB_NEW(&d->arena, unsigned, MAX_SEQUENCES);
-    if (d->start == NULL || d->number == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the sequences");
+    if (d->start == NULL || d->number == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for the sequences");
     for (unsigned k = 0; k < MAX_SEQUENCES; k++) {
         char name[32];
         snprintf(name, sizeof(name), "input_ids.%u", k);
@@ -147,10 +175,12 @@ static ucb_status lay_sequences(struct dump *d, const struct ucb_checkpoint *c, 
         if (t->n_elements > d->longest) d->longest = t->n_elements;
     }
     if (d->n_sequences == 0)
-        return UCB_FAIL(err, UCB_CORRUPT, "%s: no tensor input_ids.0, input_ids.1, ... in it", d->args.ids);
+        return UCB_FAIL(err, UCB_CORRUPT,
+                        "%s: no tensor input_ids.0, input_ids.1, ... in it", d->args.ids);
     d->ids = UCB_NEW(&d->arena, uint32_t, d->n_rows);
-    d->x = UCB_NEW(&d->arena, float, d->n_rows *d->arch->hidden);
-    if (d->ids == NULL || d->x == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu tokens", d->n_rows);
+    d->x = UCB_NEW(&d->arena, float, d->n_rows * d->arch->hidden);
+    if (d->ids == NULL || d->x == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu tokens", d->n_rows);
     for (size_t s = 0; s < d->n_sequences; s++) {
         char name[32];
         snprintf(name, sizeof(name), "input_ids.%u", d->number[s]);
@@ -168,8 +198,9 @@ static ucb_status read_ids(struct dump *d, struct ucb_err *err)
     return status;
 }
 
-static ucb_status put(struct output *o, const char *name, enum ucb_dtype dtype, uint64_t rows, uint64_t columns,
-                      const void *data, struct ucb_err *err)
+static ucb_status put(struct output *o, const char *name, enum ucb_dtype dtype,
+                      uint64_t rows, uint64_t columns, const void *data,
+                      struct ucb_err *err)
 {
     uint64_t n = columns == 0 ? rows : rows * columns;
     if (o->n == o->capacity) {
@@ -179,15 +210,21 @@ static ucb_status put(struct output *o, const char *name, enum ucb_dtype dtype, 
         o->tensors = grown;
         o->capacity = capacity;
     }
-    if (name == NULL || o->tensors == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the tensors to write");
-    o->tensors[o->n++] = (struct ucb_tensor){.name = name, .dtype = dtype, .n_dims = columns == 0 ? 1 : 2,
-                                             .shape = {rows, columns}, .n_elements = n, .data = data,
+    if (name == NULL || o->tensors == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for the tensors to write");
+    o->tensors[o->n++] = (struct ucb_tensor){.name = name,
+                                             .dtype = dtype,
+                                             .n_dims = columns == 0 ? 1 : 2,
+                                             .shape = {rows, columns},
+                                             .n_elements = n,
+                                             .data = data,
                                              .n_bytes = n * ucb_dtype_block_bytes(dtype)};
     return UCB_OK;
 }
 
 /* Keeps a copy of the states of every sequence under hidden.K.<what>. */
-static ucb_status put_hidden(struct dump *d, const char *what, const float *x, struct ucb_err *err)
+static ucb_status put_hidden(struct dump *d, const char *what, const float *x,
+                             struct ucb_err *err)
 {
     if (!d->args.hidden) return UCB_OK;
     size_t n_floats = d->n_rows * d->arch->hidden;
@@ -195,8 +232,10 @@ static ucb_status put_hidden(struct dump *d, const char *what, const float *x, s
     if (copy == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for hidden.*.%s", what);
     memcpy(copy, x, n_floats * sizeof(*copy));
     for (size_t s = 0; s < d->n_sequences; s++)
-        UCB_TRY(put(&d->out, ucb_arena_printf(&d->arena, "hidden.%u.%s", d->number[s], what), UCB_F32,
-                    d->start[s + 1] - d->start[s], d->arch->hidden, copy + d->start[s] * d->arch->hidden, err));
+        UCB_TRY(put(&d->out,
+                    ucb_arena_printf(&d->arena, "hidden.%u.%s", d->number[s], what),
+                    UCB_F32, d->start[s + 1] - d->start[s], d->arch->hidden,
+                    copy + d->start[s] * d->arch->hidden, err));
     return UCB_OK;
 }
 
@@ -232,21 +271,26 @@ static ucb_status run_head(struct dump *d, struct ucb_err *err)
     struct ucb_packed head = {NULL, vocabulary, hidden};
     double *loglik = UCB_NEW(&d->arena, double, d->n_sequences);
     head.data = ucb_arena_alloc(&d->arena, ucb_pack_bytes(d->backend, vocabulary, hidden));
-    if (head.data == NULL || loglik == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the head");
+    if (head.data == NULL || loglik == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for the head");
     UCB_TRY(ucb_loader_head(d->loader, d->chain, &d->tally, &head, err));
     for (size_t s = 0; s < d->n_sequences; s++) {
         size_t n = d->start[s + 1] - d->start[s];
         const uint32_t *ids = d->ids + d->start[s];
         float *z = UCB_NEW(&d->arena, float, n *vocabulary);
-        if (z == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the logits of %zu tokens", n);
+        if (z == NULL)
+            return UCB_FAIL(err, UCB_NOMEM, "no memory for the logits of %zu tokens", n);
         for (size_t row = 0; row < n; row += d->batch) {
             size_t m = n - row < d->batch ? n - row : d->batch;
-            UCB_TRY(ucb_linear(d->backend, &head, NULL, d->x + (d->start[s] + row) * hidden, m, z + row * vocabulary, err));
+            UCB_TRY(ucb_linear(d->backend, &head, NULL, d->x + (d->start[s] + row) * hidden,
+                               m, z + row * vocabulary, err));
         }
         struct ucb_sum sum = {0};
-        for (size_t t = 0; t + 1 < n; t++) ucb_sum_add(&sum, log_probability(z + t * vocabulary, vocabulary, ids[t + 1]));
+        for (size_t t = 0; t + 1 < n; t++)
+            ucb_sum_add(&sum, log_probability(z + t * vocabulary, vocabulary, ids[t + 1]));
         loglik[s] = ucb_sum_value(&sum);
-        UCB_TRY(put(&d->out, ucb_arena_printf(&d->arena, "logits.%u", d->number[s]), UCB_F32, n, vocabulary, z, err));
+        UCB_TRY(put(&d->out, ucb_arena_printf(&d->arena, "logits.%u", d->number[s]),
+                    UCB_F32, n, vocabulary, z, err));
     }
     return put(&d->out, "loglik", UCB_F64, d->n_sequences, 0, loglik, err);
 }
@@ -278,8 +322,8 @@ static ucb_status dump_main(int n_args, char **args, struct ucb_err *err)
     UCB_TRY_OUT(run_head(&d, err));
     UCB_TRY_OUT(ucb_safetensors_write(d.args.out, d.out.tensors, d.out.n, err));
     if (d.args.json)
-        printf("{\"sequences\": %zu, \"tokens\": %zu, \"kernel\": \"%s\"}\n", d.n_sequences, d.n_rows,
-               ucb_kernel_name(ucb_backend_kernel(d.backend)));
+        printf("{\"sequences\": %zu, \"tokens\": %zu, \"kernel\": \"%s\"}\n", d.n_sequences,
+               d.n_rows, ucb_kernel_name(ucb_backend_kernel(d.backend)));
 out:
     close_engine(&d);
     return status;

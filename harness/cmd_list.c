@@ -44,15 +44,18 @@ static json_t *text_or_null(const char *text)
 static ucb_status list_models(json_t *list)
 {
     for (const struct ucb_catalog_model *m = ucb_catalog(); m->name != NULL; m++)
-        add(list, json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "name", m->name, "summary", m->summary, "origin", m->origin,
-                            "licence", m->licence, "weights_sha256", text_or_null(m->sha256), "caveat", text_or_null(m->caveat)));
+        add(list, json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "name", m->name, "summary",
+                            m->summary, "origin", m->origin, "licence", m->licence,
+                            "weights_sha256", text_or_null(m->sha256), "caveat",
+                            text_or_null(m->caveat)));
     return UCB_OK;
 }
 
 static json_t *choices_json(const char *const *choices)
 {
     json_t *list = json_array();
-    for (; choices != NULL && *choices != NULL; choices++) json_array_append_new(list, json_string(*choices));
+    for (; choices != NULL && *choices != NULL; choices++)
+        json_array_append_new(list, json_string(*choices));
     return list;
 }
 
@@ -61,13 +64,17 @@ static ucb_status list_methods(json_t *list)
     for (const struct ucb_method *const *m = ucb_methods(); *m != NULL; m++) {
         json_t *knobs = json_array();
         for (const struct ucb_knob *k = (*m)->knobs; k != NULL && k->name != NULL; k++)
-            json_array_append_new(knobs, k->type == UCB_KNOB_CHOICE
-                                             ? json_pack("{s:s, s:s, s:s, s:o}", "name", k->name, "default", k->fallback,
-                                                         "help", k->help, "choices", choices_json(k->choices))
-                                             : json_pack("{s:s, s:s, s:s, s:f, s:f}", "name", k->name, "default",
-                                                         k->fallback, "help", k->help, "low", k->low, "high", k->high));
-        add(list, json_pack("{s:s, s:s, s:s, s:i, s:o}", "name", (*m)->name, "summary", (*m)->summary, "source",
-                            (*m)->source, "revision", (int)(*m)->revision, "knobs", knobs));
+            json_array_append_new(knobs,
+                                  k->type == UCB_KNOB_CHOICE
+                                      ? json_pack("{s:s, s:s, s:s, s:o}", "name", k->name,
+                                                  "default", k->fallback, "help", k->help,
+                                                  "choices", choices_json(k->choices))
+                                      : json_pack("{s:s, s:s, s:s, s:f, s:f}", "name",
+                                                  k->name, "default", k->fallback, "help",
+                                                  k->help, "low", k->low, "high", k->high));
+        add(list, json_pack("{s:s, s:s, s:s, s:i, s:o}", "name", (*m)->name, "summary",
+                            (*m)->summary, "source", (*m)->source, "revision",
+                            (int)(*m)->revision, "knobs", knobs));
     }
     return UCB_OK;
 }
@@ -77,14 +84,17 @@ static ucb_status list_tasks(json_t *list)
     for (const struct ucb_task *const *t = ucb_tasks(); *t != NULL; t++) {
         json_t *knobs = json_array();
         for (const struct ucb_task_knob *k = (*t)->knobs; k != NULL && k->name != NULL; k++)
-            json_array_append_new(knobs, k->low > k->high
-                                             ? json_pack("{s:s, s:s, s:s, s:o}", "name", k->name, "default", k->fallback,
-                                                         "help", k->help, "choices", choices_json(k->choices))
-                                             : json_pack("{s:s, s:s, s:s, s:I, s:I}", "name", k->name, "default",
-                                                         k->fallback, "help", k->help, "low", (json_int_t)k->low, "high",
-                                                         (json_int_t)k->high));
-        add(list, json_pack("{s:s, s:s, s:s, s:i, s:s, s:o}", "name", (*t)->name, "summary", (*t)->summary, "protocol",
-                            (*t)->protocol, "revision", (int)(*t)->revision, "file", (*t)->full_file, "knobs", knobs));
+            json_array_append_new(
+                knobs, k->low > k->high
+                           ? json_pack("{s:s, s:s, s:s, s:o}", "name", k->name, "default",
+                                       k->fallback, "help", k->help, "choices",
+                                       choices_json(k->choices))
+                           : json_pack("{s:s, s:s, s:s, s:I, s:I}", "name", k->name,
+                                       "default", k->fallback, "help", k->help, "low",
+                                       (json_int_t)k->low, "high", (json_int_t)k->high));
+        add(list, json_pack("{s:s, s:s, s:s, s:i, s:s, s:o}", "name", (*t)->name, "summary",
+                            (*t)->summary, "protocol", (*t)->protocol, "revision",
+                            (int)(*t)->revision, "file", (*t)->full_file, "knobs", knobs));
     }
     return UCB_OK;
 }
@@ -94,10 +104,12 @@ static ucb_status list_kernels(json_t *list)
     for (unsigned k = UCB_KERNEL_SCALAR; k < UCB_N_KERNELS; k++)
         for (unsigned a = 0; a < UCB_N_ARITHS; a++) {
             const char *why = NULL;
-            bool runs = ucb_kernel_available((enum ucb_kernel)k, (enum ucb_arithmetic)a, &why);
-            add(list, json_pack("{s:s, s:s, s:b, s:s}", "name", ucb_kernel_name((enum ucb_kernel)k), "arithmetic",
-                                ucb_arithmetic_name((enum ucb_arithmetic)a), "available", runs, "note",
-                                runs || why == NULL ? "" : why));
+            bool runs = ucb_kernel_available((enum ucb_kernel)k, (enum ucb_arithmetic)a,
+                                             &why);
+            add(list, json_pack("{s:s, s:s, s:b, s:s}", "name",
+                                ucb_kernel_name((enum ucb_kernel)k), "arithmetic",
+                                ucb_arithmetic_name((enum ucb_arithmetic)a), "available",
+                                runs, "note", runs || why == NULL ? "" : why));
         }
     return UCB_OK;
 }
@@ -106,8 +118,9 @@ static json_t *files_json(const struct ucb_manifest *m)
 {
     json_t *files = json_array();
     for (size_t i = 0; i < m->n_files; i++)
-        json_array_append_new(files, json_pack("{s:s, s:I, s:s}", "path", m->files[i].path, "bytes",
-                                               (json_int_t)m->files[i].bytes, "sha256", m->files[i].sha256));
+        json_array_append_new(files, json_pack("{s:s, s:I, s:s}", "path", m->files[i].path,
+                                               "bytes", (json_int_t)m->files[i].bytes,
+                                               "sha256", m->files[i].sha256));
     return files;
 }
 
@@ -118,9 +131,10 @@ static ucb_status list_datasets(json_t *list, struct ucb_err *err)
     UCB_TRY(ucb_manifests(&manifests, &n, err));
     for (size_t i = 0; i < n; i++) {
         const struct ucb_manifest *m = &manifests[i];
-        add(list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "name", m->name, "summary", m->description, "kind",
-                            m->kind, "split", m->split, "licence", m->licence, "origin", m->origin, "files",
-                            files_json(m)));
+        add(list,
+            json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "name", m->name, "summary",
+                      m->description, "kind", m->kind, "split", m->split, "licence",
+                      m->licence, "origin", m->origin, "files", files_json(m)));
     }
     return UCB_OK;
 }
@@ -134,15 +148,18 @@ static ucb_status list_reports(json_t *list)
 
 static void add_run(json_t *list, sqlite3_stmt *row)
 {
-    add(list, json_pack("{s:I, s:s, s:s, s:s, s:I}", "name", (json_int_t)sqlite3_column_int64(row, 0), "started",
-                        sqlite3_column_text(row, 1), "build", sqlite3_column_text(row, 2), "command",
-                        sqlite3_column_text(row, 3), "cells", (json_int_t)sqlite3_column_int64(row, 4)));
+    add(list, json_pack("{s:I, s:s, s:s, s:s, s:I}", "name",
+                        (json_int_t)sqlite3_column_int64(row, 0), "started",
+                        sqlite3_column_text(row, 1), "build", sqlite3_column_text(row, 2),
+                        "command", sqlite3_column_text(row, 3), "cells",
+                        (json_int_t)sqlite3_column_int64(row, 4)));
 }
 
 static ucb_status list_runs(json_t *list, const char *db, struct ucb_err *err)
 {
-    static const char sql[] = "SELECT r.run_id, r.started, substr(r.build_id, 1, 12), r.command_line, count(c.cell_key) "
-                              "FROM runs r LEFT JOIN run_cells c USING (run_id) GROUP BY r.run_id ORDER BY r.run_id";
+    static const char sql[] =
+        "SELECT r.run_id, r.started, substr(r.build_id, 1, 12), r.command_line, count(c.cell_key) "
+        "FROM runs r LEFT JOIN run_cells c USING (run_id) GROUP BY r.run_id ORDER BY r.run_id";
     struct ucb_store *store;
     sqlite3_stmt *statement = NULL;
     if (db == NULL) return UCB_FAIL(err, UCB_USAGE, "ucbench list runs needs --db FILE");
@@ -154,7 +171,8 @@ static ucb_status list_runs(json_t *list, const char *db, struct ucb_err *err)
         if (code == SQLITE_ROW) add_run(list, statement);
     }
     if (code != SQLITE_DONE)
-        status = UCB_FAIL(err, UCB_CORRUPT, "%s: cannot read its runs: %s", db, sqlite3_errmsg(ucb_store_db(store)));
+        status = UCB_FAIL(err, UCB_CORRUPT, "%s: cannot read its runs: %s", db,
+                          sqlite3_errmsg(ucb_store_db(store)));
     sqlite3_finalize(statement);
     ucb_store_close(store);
     return status;
@@ -162,8 +180,11 @@ static ucb_status list_runs(json_t *list, const char *db, struct ucb_err *err)
 
 static void print_value(const char *key, json_t *value)
 {
-    if (json_is_null(value) || (json_is_string(value) && json_string_value(value)[0] == '\0')) return;
-    char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    if (json_is_null(value) ||
+        (json_is_string(value) && json_string_value(value)[0] == '\0'))
+        return;
+    char *text = json_is_string(value) ? NULL
+                                       : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
     printf("    %s: %s\n", key, json_is_string(value) ? json_string_value(value) : text);
     free(text);
 }
@@ -172,7 +193,8 @@ static void print_knob(json_t *knob)
 {
     json_t *choices = json_object_get(knob, "choices");
     printf("    %s=%s  %s", json_string_value(json_object_get(knob, "name")),
-           json_string_value(json_object_get(knob, "default")), json_string_value(json_object_get(knob, "help")));
+           json_string_value(json_object_get(knob, "default")),
+           json_string_value(json_object_get(knob, "help")));
     for (size_t i = 0; i < json_array_size(choices); i++)
         printf("%s%s", i == 0 ? " (" : "|", json_string_value(json_array_get(choices, i)));
     puts(json_array_size(choices) > 0 ? ")" : "");
@@ -180,7 +202,8 @@ static void print_knob(json_t *knob)
 
 static void print_file(json_t *file)
 {
-    printf("    %s  %lld bytes  sha256 %s\n", json_string_value(json_object_get(file, "path")),
+    printf("    %s  %lld bytes  sha256 %s\n",
+           json_string_value(json_object_get(file, "path")),
            (long long)json_integer_value(json_object_get(file, "bytes")),
            json_string_value(json_object_get(file, "sha256")));
 }
@@ -188,7 +211,8 @@ static void print_file(json_t *file)
 static void print_entry(json_t *entry)
 {
     const char *key;
-    json_t *value, *name = json_object_get(entry, "name"), *summary = json_object_get(entry, "summary");
+    json_t *value, *name = json_object_get(entry, "name"),
+                   *summary = json_object_get(entry, "summary");
     if (json_is_integer(name))
         printf("%lld\n", (long long)json_integer_value(name));
     else
@@ -209,9 +233,11 @@ static void print_entry(json_t *entry)
     }
 }
 
-static ucb_status make_list(const char *what, const char *db, json_t *list, struct ucb_err *err)
+static ucb_status make_list(const char *what, const char *db, json_t *list,
+                            struct ucb_err *err)
 {
-    static const char *const names[] = {"models", "methods", "tasks", "datasets", "reports", "kernels", "runs"};
+    static const char *const names[] = {"models",  "methods", "tasks", "datasets",
+                                        "reports", "kernels", "runs"};
     char near[128];
     if (strcmp(what, "models") == 0) return list_models(list);
     if (strcmp(what, "methods") == 0) return list_methods(list);
@@ -229,16 +255,21 @@ static ucb_status list_main(int n_args, char **args, struct ucb_err *err)
     const char *db = NULL, *what = NULL;
     bool as_json = false;
     size_t n = 0;
-    const struct ucb_option options[] = {{"--db", UCB_OPTION_TEXT, .text = &db}, {"--json", UCB_OPTION_SWITCH, .on = &as_json}};
+    const struct ucb_option options[] = {{"--db", UCB_OPTION_TEXT, .text = &db},
+                                         {"--json", UCB_OPTION_SWITCH, .on = &as_json}};
     UCB_TRY(ucb_options_parse("list", n_args, args, options, 2, &what, &n, 1, err));
-    if (n == 0) return UCB_FAIL(err, UCB_USAGE, "ucbench list needs one of: models methods tasks datasets reports kernels runs");
+    if (n == 0)
+        return UCB_FAIL(
+            err, UCB_USAGE,
+            "ucbench list needs one of: models methods tasks datasets reports kernels runs");
     json_t *list = json_array();
     ucb_status status = make_list(what, db, list, err);
     if (status == UCB_OK && as_json) {
         json_dumpf(list, stdout, JSON_INDENT(2));
         putchar('\n');
     } else if (status == UCB_OK) {
-        for (size_t i = 0; i < json_array_size(list); i++) print_entry(json_array_get(list, i));
+        for (size_t i = 0; i < json_array_size(list); i++)
+            print_entry(json_array_get(list, i));
     }
     json_decref(list);
     return status;

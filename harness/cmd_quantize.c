@@ -160,8 +160,10 @@ static ucb_status lay_open(struct quantize *q, struct ucb_err *err)
 static void print_breakdown(const struct quantize *q)
 {
     double n = (double)q->matrix.n_out * q->matrix.n_in;
-    /* The original costs what the file holds; its payload here is only the widened values. */
-    uint64_t n_bytes = ucb_chain_is_none(q->chain) ? q->matrix.stored_bytes : q->payload.n_bytes;
+    /* The original costs what the file holds; its payload here is only the widened values.
+     */
+    uint64_t n_bytes = ucb_chain_is_none(q->chain) ? q->matrix.stored_bytes
+                                                   : q->payload.n_bytes;
     json_t *parts = json_object();
     for (unsigned part = 0; part < UCB_N_PARTS; part++)
         if (q->payload.part_bytes[part] > 0)
@@ -190,7 +192,8 @@ static ucb_status run_method(struct quantize *q, struct ucb_err *err)
                         "%s needs calibration, which `ucbench quantize` cannot read yet",
                         q->method);
     if (ucb_file_same(q->out, q->in))
-        return UCB_FAIL(err, UCB_USAGE, "--out %s is the input of this command; name another file", q->out);
+        return UCB_FAIL(err, UCB_USAGE,
+                        "--out %s is the input of this command; name another file", q->out);
     UCB_TRY(load_matrix(q, &w, err));
     UCB_TRY(ucb_pool_open(0, &q->pool, err));
     q->context = (struct ucb_chain_context){.pool = q->pool,

@@ -31,12 +31,14 @@ static const char help[] =
     "\n"
     "Example: ucbench report pareto --db results.db --out figures\n";
 
-static ucb_status find_report(const char *name, const struct ucb_report **out, struct ucb_err *err)
+static ucb_status find_report(const char *name, const struct ucb_report **out,
+                              struct ucb_err *err)
 {
     const char *names[MAX_REPORTS];
     size_t n = 0;
     char near[256];
-    for (const struct ucb_report *const *r = ucb_reports(); *r != NULL && n < MAX_REPORTS; r++) {
+    for (const struct ucb_report *const *r = ucb_reports(); *r != NULL && n < MAX_REPORTS;
+         r++) {
         if (strcmp((*r)->name, name) == 0) {
             *out = *r;
             return UCB_OK;
@@ -59,8 +61,8 @@ static void print_json(const struct ucb_report *report, const char *files)
     json_decref(object);
 }
 
-static ucb_status make_report(const struct ucb_report *report, struct ucb_report_job *job, bool json,
-                              struct ucb_err *err)
+static ucb_status make_report(const struct ucb_report *report, struct ucb_report_job *job,
+                              bool json, struct ucb_err *err)
 {
     struct ucb_arena arena;
     struct ucb_text files = {0};
@@ -69,11 +71,13 @@ static ucb_status make_report(const struct ucb_report *report, struct ucb_report
     job->files = &files;
     job->quiet = json;
     ucb_status status = ucb_folder_make(job->folder, err);
-    if (status == UCB_OK) status = ucb_store_open(job->database, UCB_STORE_READ, &job->store, err);
+    if (status == UCB_OK)
+        status = ucb_store_open(job->database, UCB_STORE_READ, &job->store, err);
     if (status == UCB_OK) status = report->run(job, err);
     ucb_store_close(job->store);
     if (status == UCB_OK && json) print_json(report, ucb_text_get(&files));
-    fflush(stdout); /* the table comes before the list of files, also where both go into one log */
+    fflush(stdout); /* the table comes before the list of files, also where both go into one
+                       log */
     if (status == UCB_OK && !json) fprintf(stderr, "wrote\n%s", ucb_text_get(&files));
     ucb_text_free(&files);
     ucb_arena_free(&arena);
@@ -82,7 +86,8 @@ static ucb_status make_report(const struct ucb_report *report, struct ucb_report
 
 static ucb_status run_report(int n_args, char **args, struct ucb_err *err)
 {
-    const char *db = NULL, *out = NULL, *task = NULL, *metric = NULL, *name = NULL, *models[MAX_MODELS];
+    const char *db = NULL, *out = NULL, *task = NULL, *metric = NULL, *name = NULL,
+               *models[MAX_MODELS];
     size_t n_models = 0, n_operands = 0;
     bool json = false;
     const struct ucb_option options[] = {
@@ -91,18 +96,34 @@ static ucb_status run_report(int n_args, char **args, struct ucb_err *err)
         {.name = "--task", .kind = UCB_OPTION_TEXT, .text = &task},
         {.name = "--metric", .kind = UCB_OPTION_TEXT, .text = &metric},
         {.name = "--json", .kind = UCB_OPTION_SWITCH, .on = &json},
-        {.name = "--model", .kind = UCB_OPTION_LIST, .list = models, .n_list = &n_models, .capacity = MAX_MODELS},
+        {.name = "--model",
+         .kind = UCB_OPTION_LIST,
+         .list = models,
+         .n_list = &n_models,
+         .capacity = MAX_MODELS},
     };
     const struct ucb_report *report = NULL;
-    UCB_TRY(ucb_options_parse("report", n_args, args, options, sizeof(options) / sizeof(options[0]), &name, &n_operands,
-                              1, err));
-    if (n_operands == 0) return UCB_FAIL(err, UCB_USAGE, "report: no NAME was given; known: html, pareto, table");
+    UCB_TRY(ucb_options_parse("report", n_args, args, options,
+                              sizeof(options) / sizeof(options[0]), &name, &n_operands, 1,
+                              err));
+    if (n_operands == 0)
+        return UCB_FAIL(err, UCB_USAGE,
+                        "report: no NAME was given; known: html, pareto, table");
     UCB_TRY(find_report(name, &report, err));
-    if (db == NULL) return UCB_FAIL(err, UCB_USAGE, "report: no --db FILE was given; name the database of a sweep");
-    if (out == NULL) return UCB_FAIL(err, UCB_USAGE, "report: no --out DIR was given; name a folder for the files");
-    struct ucb_report_job job = {.database = db, .folder = out, .models = models, .n_models = n_models, .task = task,
+    if (db == NULL)
+        return UCB_FAIL(err, UCB_USAGE,
+                        "report: no --db FILE was given; name the database of a sweep");
+    if (out == NULL)
+        return UCB_FAIL(err, UCB_USAGE,
+                        "report: no --out DIR was given; name a folder for the files");
+    struct ucb_report_job job = {.database = db,
+                                 .folder = out,
+                                 .models = models,
+                                 .n_models = n_models,
+                                 .task = task,
                                  .metric = metric};
     return make_report(report, &job, json, err);
 }
 
-const struct ucb_command ucb_command_report = {"report", "tables and charts of a database", help, run_report};
+const struct ucb_command ucb_command_report = {"report", "tables and charts of a database",
+                                               help, run_report};

@@ -1,5 +1,6 @@
 /*
- * cmd_sweep.c - plan -> cells -> model files -> layer loop -> items -> statistics -> SQLite: sweep_main reads like that line.
+ * cmd_sweep.c - plan -> cells -> model files -> layer loop -> items -> statistics ->
+ * SQLite: sweep_main reads like that line.
  */
 #include "cmd.h"
 
@@ -57,12 +58,14 @@ static const char help[] =
 
 struct sweep_args {
     const char *plan, *db, *data, *kernel, *threads, *batch, *memory, *cache, *resident;
-    const char *model[MAX_LIST], *method[MAX_LIST], *task[MAX_LIST], *scope[4], *arithmetic[4], *calib[4], *seed[MAX_LIST];
+    const char *model[MAX_LIST], *method[MAX_LIST], *task[MAX_LIST], *scope[4],
+        *arithmetic[4], *calib[4], *seed[MAX_LIST];
     size_t n_model, n_method, n_task, n_scope, n_arithmetic, n_calib, n_seed;
     bool dry_run, quiet, json;
 };
 
-static ucb_status parse_args(int n_args, char **args, struct sweep_args *a, struct ucb_err *err)
+static ucb_status parse_args(int n_args, char **args, struct sweep_args *a,
+                             struct ucb_err *err)
 {
     size_t n_operands = 0;
     const struct ucb_option options[] = {
@@ -74,23 +77,34 @@ static ucb_status parse_args(int n_args, char **args, struct sweep_args *a, stru
         {"--memory", UCB_OPTION_TEXT, .text = &a->memory},
         {"--cache", UCB_OPTION_TEXT, .text = &a->cache},
         {"--resident", UCB_OPTION_TEXT, .text = &a->resident},
-        {"--model", UCB_OPTION_LIST, .list = a->model, .n_list = &a->n_model, .capacity = MAX_LIST},
-        {"--method", UCB_OPTION_LIST, .list = a->method, .n_list = &a->n_method, .capacity = MAX_LIST},
-        {"--task", UCB_OPTION_LIST, .list = a->task, .n_list = &a->n_task, .capacity = MAX_LIST},
-        {"--scope", UCB_OPTION_LIST, .list = a->scope, .n_list = &a->n_scope, .capacity = 3},
-        {"--arithmetic", UCB_OPTION_LIST, .list = a->arithmetic, .n_list = &a->n_arithmetic, .capacity = 3},
-        {"--calib", UCB_OPTION_LIST, .list = a->calib, .n_list = &a->n_calib, .capacity = 1},
-        {"--seed", UCB_OPTION_LIST, .list = a->seed, .n_list = &a->n_seed, .capacity = MAX_LIST},
+        {"--model", UCB_OPTION_LIST, .list = a->model, .n_list = &a->n_model,
+         .capacity = MAX_LIST},
+        {"--method", UCB_OPTION_LIST, .list = a->method, .n_list = &a->n_method,
+         .capacity = MAX_LIST},
+        {"--task", UCB_OPTION_LIST, .list = a->task, .n_list = &a->n_task,
+         .capacity = MAX_LIST},
+        {"--scope", UCB_OPTION_LIST, .list = a->scope, .n_list = &a->n_scope,
+         .capacity = 3},
+        {"--arithmetic", UCB_OPTION_LIST, .list = a->arithmetic, .n_list = &a->n_arithmetic,
+         .capacity = 3},
+        {"--calib", UCB_OPTION_LIST, .list = a->calib, .n_list = &a->n_calib,
+         .capacity = 1},
+        {"--seed", UCB_OPTION_LIST, .list = a->seed, .n_list = &a->n_seed,
+         .capacity = MAX_LIST},
         {"--dry-run", UCB_OPTION_SWITCH, .on = &a->dry_run},
         {"--quiet", UCB_OPTION_SWITCH, .on = &a->quiet},
         {"--json", UCB_OPTION_SWITCH, .on = &a->json},
     };
-    UCB_TRY(ucb_options_parse("sweep", n_args, args, options, sizeof(options) / sizeof(options[0]), &a->plan, &n_operands,
+    UCB_TRY(ucb_options_parse("sweep", n_args, args, options,
+                              sizeof(options) / sizeof(options[0]), &a->plan, &n_operands,
                               1, err));
     if (a->db == NULL && !a->dry_run)
-        return UCB_FAIL(err, UCB_USAGE, "ucbench sweep needs --db FILE, the database that receives the results");
+        return UCB_FAIL(
+            err, UCB_USAGE,
+            "ucbench sweep needs --db FILE, the database that receives the results");
     if (a->resident != NULL && strcmp(a->resident, "decoded") != 0)
-        return UCB_FAIL(err, UCB_USAGE, "--resident %s: this build keeps a layer `decoded`", a->resident);
+        return UCB_FAIL(err, UCB_USAGE, "--resident %s: this build keeps a layer `decoded`",
+                        a->resident);
     return UCB_OK;
 }
 
@@ -100,7 +114,8 @@ static const char *or_default(const char **list, size_t *n, const char *fallback
     return list[0];
 }
 
-static ucb_status make_plan(struct sweep_args *a, struct ucb_arena *arena, struct ucb_plan *plan, struct ucb_err *err)
+static ucb_status make_plan(struct sweep_args *a, struct ucb_arena *arena,
+                            struct ucb_plan *plan, struct ucb_err *err)
 {
     if (a->n_task == 0) {
         a->task[a->n_task++] = "lambada";
@@ -111,20 +126,24 @@ static ucb_status make_plan(struct sweep_args *a, struct ucb_arena *arena, struc
     or_default(a->arithmetic, &a->n_arithmetic, "fp32");
     or_default(a->calib, &a->n_calib, "");
     or_default(a->seed, &a->n_seed, "0");
-    const struct ucb_plan_defaults flags = {{a->model, a->n_model}, {a->method, a->n_method}, {a->task, a->n_task},
-                                            {a->scope, a->n_scope}, {a->arithmetic, a->n_arithmetic},
-                                            {a->calib, a->n_calib}, {a->seed, a->n_seed}};
-    return a->plan != NULL ? ucb_plan_read(a->plan, &flags, arena, plan, err) : ucb_plan_from_flags(&flags, arena, plan, err);
+    const struct ucb_plan_defaults flags = {
+        {a->model, a->n_model}, {a->method, a->n_method},         {a->task, a->n_task},
+        {a->scope, a->n_scope}, {a->arithmetic, a->n_arithmetic}, {a->calib, a->n_calib},
+        {a->seed, a->n_seed}};
+    return a->plan != NULL ? ucb_plan_read(a->plan, &flags, arena, plan, err)
+                           : ucb_plan_from_flags(&flags, arena, plan, err);
 }
 
-static ucb_status read_limits(const struct sweep_args *a, struct ucb_sweep_options *o, struct ucb_err *err)
+static ucb_status read_limits(const struct sweep_args *a, struct ucb_sweep_options *o,
+                              struct ucb_err *err)
 {
     unsigned threads;
     o->memory_bytes = ucb_ram_bytes() / 2;
     UCB_TRY(ucb_option_threads(a->threads, &threads, err));
     UCB_TRY(ucb_option_batch(a->batch, &o->batch, err));
     if (a->memory != NULL && !ucb_parse_bytes(a->memory, &o->memory_bytes))
-        return UCB_FAIL(err, UCB_USAGE, "--memory %s: a number of bytes, as 4G or 800M", a->memory);
+        return UCB_FAIL(err, UCB_USAGE, "--memory %s: a number of bytes, as 4G or 800M",
+                        a->memory);
     o->kernel = UCB_KERNEL_AUTO;
     if (a->kernel != NULL) UCB_TRY(ucb_kernel_find(a->kernel, &o->kernel, err));
     return ucb_pool_open(threads, &o->pool, err);
@@ -137,17 +156,21 @@ static const char *data_folder(const struct sweep_args *a)
     return variable != NULL && *variable != '\0' ? variable : "mini";
 }
 
-static ucb_status begin_run(struct ucb_sweep_options *o, int n_args, char **args, struct ucb_err *err)
+static ucb_status begin_run(struct ucb_sweep_options *o, int n_args, char **args,
+                            struct ucb_err *err)
 {
     struct ucb_text line = {0};
-    for (int i = 0; i < n_args; i++) ucb_text_add(&line, "%s%s", i == 0 ? "ucbench " : " ", args[i]);
+    for (int i = 0; i < n_args; i++)
+        ucb_text_add(&line, "%s%s", i == 0 ? "ucbench " : " ", args[i]);
     json_t *environment = ucb_environment();
     json_object_set_new(environment, "threads", json_integer(ucb_pool_threads(o->pool)));
     json_object_set_new(environment, "kernel", json_string(ucb_kernel_name(o->kernel)));
     json_object_set_new(environment, "batch", json_integer((json_int_t)o->batch));
-    json_object_set_new(environment, "memory_bytes", json_integer((json_int_t)o->memory_bytes));
+    json_object_set_new(environment, "memory_bytes",
+                        json_integer((json_int_t)o->memory_bytes));
     char *text = environment == NULL ? NULL : json_dumps(environment, JSON_COMPACT);
-    struct ucb_run_info info = {ucb_build_id(), ucb_text_get(&line), text == NULL ? "{}" : text};
+    struct ucb_run_info info = {ucb_build_id(), ucb_text_get(&line),
+                                text == NULL ? "{}" : text};
     ucb_status status = ucb_store_begin_run(o->store, &info, &o->run_id, err);
     free(text);
     json_decref(environment);
@@ -155,11 +178,13 @@ static ucb_status begin_run(struct ucb_sweep_options *o, int n_args, char **args
     return status;
 }
 
-static void print_json(const struct sweep_args *a, const struct ucb_sweep_options *o, const struct ucb_sweep_counts *c)
+static void print_json(const struct sweep_args *a, const struct ucb_sweep_options *o,
+                       const struct ucb_sweep_counts *c)
 {
-    json_t *root = json_pack("{s:I, s:I, s:I, s:I, s:I}", "cells", (json_int_t)c->n_cells, "new", (json_int_t)c->n_new,
-                             "finished_before", (json_int_t)c->n_finished_before, "failed", (json_int_t)c->n_failed,
-                             "checks_failed", (json_int_t)c->n_checks_failed);
+    json_t *root = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I}", "cells", (json_int_t)c->n_cells, "new",
+        (json_int_t)c->n_new, "finished_before", (json_int_t)c->n_finished_before, "failed",
+        (json_int_t)c->n_failed, "checks_failed", (json_int_t)c->n_checks_failed);
     if (a->dry_run)
         json_object_set(root, "plan", o->listing);
     else
@@ -169,33 +194,38 @@ static void print_json(const struct sweep_args *a, const struct ucb_sweep_option
     json_decref(root);
 }
 
-static void print_summary(const struct sweep_args *a, const struct ucb_sweep_options *o, const struct ucb_sweep_counts *c)
+static void print_summary(const struct sweep_args *a, const struct ucb_sweep_options *o,
+                          const struct ucb_sweep_counts *c)
 {
     if (a->json) {
         print_json(a, o, c);
         return;
     }
     if (a->dry_run) {
-        printf("%zu cells, %zu finished, %zu to do\n", c->n_cells, c->n_finished_before, c->n_cells - c->n_finished_before);
+        printf("%zu cells, %zu finished, %zu to do\n", c->n_cells, c->n_finished_before,
+               c->n_cells - c->n_finished_before);
         return;
     }
-    printf("run %lld: %zu cells, %zu new, %zu finished before, %zu failed\n", (long long)o->run_id, c->n_cells, c->n_new,
-           c->n_finished_before, c->n_failed);
+    printf("run %lld: %zu cells, %zu new, %zu finished before, %zu failed\n",
+           (long long)o->run_id, c->n_cells, c->n_new, c->n_finished_before, c->n_failed);
     printf("next: ucbench report table --db %s --out DIR\n", a->db);
 }
 
 static ucb_status verdict(const struct ucb_sweep_counts *c, struct ucb_err *err)
 {
     if (c->n_failed > 0)
-        return UCB_FAIL(err, UCB_NO, "%zu of %zu cells failed; each is a row with its message", c->n_failed, c->n_cells);
+        return UCB_FAIL(err, UCB_NO,
+                        "%zu of %zu cells failed; each is a row with its message",
+                        c->n_failed, c->n_cells);
     if (c->n_checks_failed > 0)
-        return UCB_FAIL(err, UCB_NO, "a check failed in %zu of %zu cells; see v_checks", c->n_checks_failed, c->n_cells);
+        return UCB_FAIL(err, UCB_NO, "a check failed in %zu of %zu cells; see v_checks",
+                        c->n_checks_failed, c->n_cells);
     return UCB_OK;
 }
 
 /* The store is opened for a dry run only when it is there: a dry run writes nothing. */
-static ucb_status open_store(const struct sweep_args *a, struct ucb_sweep_options *o, int n_args, char **args,
-                             struct ucb_err *err)
+static ucb_status open_store(const struct sweep_args *a, struct ucb_sweep_options *o,
+                             int n_args, char **args, struct ucb_err *err)
 {
     if (a->dry_run && a->db == NULL) return UCB_OK;
     enum ucb_store_mode mode = a->dry_run ? UCB_STORE_READ : UCB_STORE_WRITE;
@@ -227,7 +257,9 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
     UCB_TRY_OUT(open_store(&a, &options, n_args, args, err));
     if (a.dry_run && a.json) options.listing = json_array();
     status = ucb_sweep_run(&plan, &options, &counts, err);
-    if (!a.dry_run && ucb_store_end_run(options.store, options.run_id, status == UCB_OK ? err : NULL) != UCB_OK &&
+    if (!a.dry_run &&
+        ucb_store_end_run(options.store, options.run_id, status == UCB_OK ? err : NULL) !=
+            UCB_OK &&
         status == UCB_OK)
         status = err->status;
     UCB_TRY_OUT(status);

@@ -88,7 +88,9 @@ static ucb_status run(int n_args, char **args, struct ucb_err *err)
         {.name = "--model", .kind = UCB_OPTION_TEXT, .text = &model},
         {.name = "--in", .kind = UCB_OPTION_TEXT, .text = &in},
         {.name = "--cache", .kind = UCB_OPTION_TEXT, .text = &cache},
-        {.name = "--json", .kind = UCB_OPTION_SWITCH, .on = &json}, /* as every verb: the output is JSON anyway */
+        {.name = "--json",
+         .kind = UCB_OPTION_SWITCH,
+         .on = &json}, /* as every verb: the output is JSON anyway */
     };
     struct ucb_tokenizer *t;
     size_t n_operands = 0;

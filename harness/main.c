@@ -1,6 +1,6 @@
 /*
- * main.c - the verbs, help, and what a failure looks like: one sentence on stderr and an exit code that means
- * something.
+ * main.c - the verbs, help, and what a failure looks like: one sentence on stderr and an
+ * exit code that means something.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -34,7 +34,8 @@ static const char outro[] =
 static void print_help(FILE *to)
 {
     fputs(intro, to);
-    for (size_t i = 0; i < N_COMMANDS; i++) fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fputs(outro, to);
 }
 
@@ -73,8 +74,8 @@ static int run(const struct ucb_command *command, int n_args, char **args)
 
 int main(int n_args, char **args)
 {
-    signal(SIGPIPE, SIG_IGN);  /* a closed pipe is a write error, reported as one */
-    signal(SIGXFSZ, SIG_IGN);  /* so is a file that may not grow */
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error, reported as one */
+    signal(SIGXFSZ, SIG_IGN); /* so is a file that may not grow */
     if (n_args < 2) {
         print_help(stderr);
         return ucb_exit_code(UCB_USAGE);
@@ -86,7 +87,8 @@ int main(int n_args, char **args)
         fputs(command->help, stdout);
         return 0;
     }
-    if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0 || strcmp(verb, "help") == 0) {
+    if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0 ||
+        strcmp(verb, "help") == 0) {
         print_help(stdout);
         return 0;
     }

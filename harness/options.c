@@ -1,5 +1,6 @@
 /*
- * options.c - the one parser of every verb's options, strict: what is not known is an error that lists what is.
+ * options.c - the one parser of every verb's options, strict: what is not known is an error
+ * that lists what is.
  */
 #include "cmd.h"
 
@@ -10,39 +11,48 @@
 
 enum { MAX_OPTIONS = 48 };
 
-static const struct ucb_option *find(const struct ucb_option *options, size_t n, const char *arg, size_t n_chars)
+static const struct ucb_option *find(const struct ucb_option *options, size_t n,
+                                     const char *arg, size_t n_chars)
 {
     for (size_t i = 0; i < n; i++)
-        if (strlen(options[i].name) == n_chars && memcmp(options[i].name, arg, n_chars) == 0) return &options[i];
+        if (strlen(options[i].name) == n_chars &&
+            memcmp(options[i].name, arg, n_chars) == 0)
+            return &options[i];
     return NULL;
 }
 
-static ucb_status unknown(const char *verb, const char *arg, const struct ucb_option *options, size_t n,
-                          struct ucb_err *err)
+static ucb_status unknown(const char *verb, const char *arg,
+                          const struct ucb_option *options, size_t n, struct ucb_err *err)
 {
     const char *names[MAX_OPTIONS];
     char near[256];
     assert(n <= MAX_OPTIONS);
     for (size_t i = 0; i < n; i++) names[i] = options[i].name;
     ucb_text_near(arg, names, n, near, sizeof(near));
-    return UCB_FAIL(err, UCB_USAGE, "ucbench %s has no option %s; %s (see `ucbench %s --help`)", verb, arg, near, verb);
+    return UCB_FAIL(err, UCB_USAGE,
+                    "ucbench %s has no option %s; %s (see `ucbench %s --help`)", verb, arg,
+                    near, verb);
 }
 
-static ucb_status store_value(const char *verb, const struct ucb_option *o, const char *value, struct ucb_err *err)
+static ucb_status store_value(const char *verb, const struct ucb_option *o,
+                              const char *value, struct ucb_err *err)
 {
     if (o->kind == UCB_OPTION_LIST) {
         if (*o->n_list == o->capacity)
-            return UCB_FAIL(err, UCB_USAGE, "ucbench %s: more than %zu times %s", verb, o->capacity, o->name);
+            return UCB_FAIL(err, UCB_USAGE, "ucbench %s: more than %zu times %s", verb,
+                            o->capacity, o->name);
         o->list[(*o->n_list)++] = value;
         return UCB_OK;
     }
-    if (*o->text != NULL) return UCB_FAIL(err, UCB_USAGE, "ucbench %s: %s stands twice", verb, o->name);
+    if (*o->text != NULL)
+        return UCB_FAIL(err, UCB_USAGE, "ucbench %s: %s stands twice", verb, o->name);
     *o->text = value;
     return UCB_OK;
 }
 
-ucb_status ucb_options_parse(const char *verb, int n_args, char **args, const struct ucb_option *options,
-                             size_t n_options, const char **operands, size_t *n_operands, size_t max_operands,
+ucb_status ucb_options_parse(const char *verb, int n_args, char **args,
+                             const struct ucb_option *options, size_t n_options,
+                             const char **operands, size_t *n_operands, size_t max_operands,
                              struct ucb_err *err)
 {
     size_t n_found = 0;
@@ -55,8 +65,10 @@ ucb_status ucb_options_parse(const char *verb, int n_args, char **args, const st
         }
         if (only_operands || arg[0] != '-' || arg[1] == '\0') {
             if (n_found == max_operands)
-                return UCB_FAIL(err, UCB_USAGE, "ucbench %s takes no further argument `%s`; see `ucbench %s --help`",
-                                verb, arg, verb);
+                return UCB_FAIL(
+                    err, UCB_USAGE,
+                    "ucbench %s takes no further argument `%s`; see `ucbench %s --help`",
+                    verb, arg, verb);
             operands[n_found++] = arg;
             continue;
         }
@@ -65,13 +77,16 @@ ucb_status ucb_options_parse(const char *verb, int n_args, char **args, const st
         const struct ucb_option *o = find(options, n_options, arg, n_chars);
         if (o == NULL) return unknown(verb, arg, options, n_options, err);
         if (o->kind == UCB_OPTION_SWITCH) {
-            if (equals != NULL) return UCB_FAIL(err, UCB_USAGE, "ucbench %s: %s takes no value", verb, o->name);
+            if (equals != NULL)
+                return UCB_FAIL(err, UCB_USAGE, "ucbench %s: %s takes no value", verb,
+                                o->name);
             *o->on = true;
             continue;
         }
         if (equals == NULL && i + 1 == n_args)
-            return UCB_FAIL(err, UCB_USAGE, "ucbench %s: %s needs a value; see `ucbench %s --help`", verb, o->name,
-                            verb);
+            return UCB_FAIL(err, UCB_USAGE,
+                            "ucbench %s: %s needs a value; see `ucbench %s --help`", verb,
+                            o->name, verb);
         UCB_TRY(store_value(verb, o, equals != NULL ? equals + 1 : args[++i], err));
     }
     if (n_operands != NULL) *n_operands = n_found;
@@ -91,7 +106,8 @@ ucb_status ucb_option_batch(const char *text, size_t *out, struct ucb_err *err)
 {
     uint64_t n = 1024;
     if (text != NULL && (!ucb_parse_u64(text, &n) || n == 0 || n > 1 << 20))
-        return UCB_FAIL(err, UCB_USAGE, "--batch %s: tokens per product, from 1 to 1048576", text);
+        return UCB_FAIL(err, UCB_USAGE, "--batch %s: tokens per product, from 1 to 1048576",
+                        text);
     *out = n;
     return UCB_OK;
 }

@@ -1,8 +1,10 @@
 /*
- * sweep.c - see sweep.h. The original is always measured, asked for or not: every other cell is compared with it.
+ * sweep.c - see sweep.h. The original is always measured, asked for or not: every other
+ * cell is compared with it.
  *
- * Cells of one model are partitioned by the tasks they still need; in each part the original's pass runs once, then the
- * methods in groups, and a method's cells are stored when its group is through.
+ * Cells of one model are partitioned by the tasks they still need; in each part the
+ * original's pass runs once, then the methods in groups, and a method's cells are stored
+ * when its group is through.
  */
 #include "sweep.h"
 
@@ -57,7 +59,9 @@ struct group {
     struct ucb_progress progress;
 };
 
-/* ---- plan -> slots -------------------------------------------------------------------------------------------- */
+/* ---- plan -> slots
+ * --------------------------------------------------------------------------------------------
+ */
 
 static bool same_group(const struct ucb_plan_row *a, const struct ucb_plan_row *b)
 {
@@ -65,33 +69,39 @@ static bool same_group(const struct ucb_plan_row *a, const struct ucb_plan_row *
            strcmp(a->arithmetic, b->arithmetic) == 0 && strcmp(a->seed, b->seed) == 0;
 }
 
-static ucb_status task_slot(struct group *g, const char *text, size_t *slot, struct ucb_err *err)
+static ucb_status task_slot(struct group *g, const char *text, size_t *slot,
+                            struct ucb_err *err)
 {
     struct ucb_task_run run;
     UCB_TRY(ucb_task_parse(text, &run, err));
     for (*slot = 0; *slot < g->n_tasks; (*slot)++)
         if (strcmp(g->tasks[*slot].run.spec, run.spec) == 0) return UCB_OK;
-    if (g->n_tasks == MAX_TASKS) return UCB_FAIL(err, UCB_USAGE, "more than %d tasks for one model", MAX_TASKS);
+    if (g->n_tasks == MAX_TASKS)
+        return UCB_FAIL(err, UCB_USAGE, "more than %d tasks for one model", MAX_TASKS);
     struct task_slot *t = &g->tasks[g->n_tasks++];
     t->run = run;
     return ucb_task_dataset(&t->run, g->options->data, &t->dataset, t->dataset_digest, err);
 }
 
-static ucb_status method_slot(struct group *g, const char *text, struct method_slot **slot, struct ucb_err *err)
+static ucb_status method_slot(struct group *g, const char *text, struct method_slot **slot,
+                              struct ucb_err *err)
 {
     struct ucb_chain *chain;
     UCB_TRY(ucb_chain_parse(text, &g->arena, &chain, err));
     for (size_t i = 0; i < g->n_methods; i++) {
         *slot = &g->methods[i];
-        if (strcmp(ucb_chain_identity((*slot)->chain), ucb_chain_identity(chain)) == 0) return UCB_OK;
+        if (strcmp(ucb_chain_identity((*slot)->chain), ucb_chain_identity(chain)) == 0)
+            return UCB_OK;
     }
-    if (g->n_methods == MAX_METHODS) return UCB_FAIL(err, UCB_USAGE, "more than %d methods for one model", MAX_METHODS);
+    if (g->n_methods == MAX_METHODS)
+        return UCB_FAIL(err, UCB_USAGE, "more than %d methods for one model", MAX_METHODS);
     *slot = &g->methods[g->n_methods++];
     **slot = (struct method_slot){.chain = chain};
     return UCB_OK;
 }
 
-static ucb_status collect(struct group *g, const struct ucb_plan *plan, const bool *mine, struct ucb_err *err)
+static ucb_status collect(struct group *g, const struct ucb_plan *plan, const bool *mine,
+                          struct ucb_err *err)
 {
     struct method_slot *slot;
     UCB_TRY(method_slot(g, "none", &slot, err));
@@ -106,8 +116,8 @@ static ucb_status collect(struct group *g, const struct ucb_plan *plan, const bo
     return UCB_OK;
 }
 
-static void fill_cell(const struct group *g, const struct method_slot *m, const struct task_slot *t,
-                      struct ucb_cell *cell)
+static void fill_cell(const struct group *g, const struct method_slot *m,
+                      const struct task_slot *t, struct ucb_cell *cell)
 {
     *cell = (struct ucb_cell){
         .model = g->model_name,
@@ -131,13 +141,16 @@ static void fill_cell(const struct group *g, const struct method_slot *m, const 
 static void list_cell(const struct group *g, const struct ucb_cell *cell, bool finished)
 {
     if (g->options->listing == NULL)
-        printf("%.12s  %-8s  %-20s  %-32s  %-36s  %s\n", cell->id, finished ? "finished" : "to do", cell->model, cell->spec,
-               cell->task, cell->arithmetic);
+        printf("%.12s  %-8s  %-20s  %-32s  %-36s  %s\n", cell->id,
+               finished ? "finished" : "to do", cell->model, cell->spec, cell->task,
+               cell->arithmetic);
     else
         json_array_append_new(g->options->listing,
-                              json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:s}", "cell_id", cell->id, "finished", finished,
-                                        "model", cell->model, "spec", cell->spec, "task", cell->task, "scope", cell->scope,
-                                        "arithmetic", cell->arithmetic));
+                              json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:s}", "cell_id",
+                                        cell->id, "finished", finished, "model",
+                                        cell->model, "spec", cell->spec, "task", cell->task,
+                                        "scope", cell->scope, "arithmetic",
+                                        cell->arithmetic));
 }
 
 /* Finds which cells are finished under this build; those are adopted by the run. */
@@ -150,12 +163,15 @@ static ucb_status find_pending(struct group *g, struct ucb_err *err)
             bool found = false;
             if ((m->wanted >> t & 1) == 0) continue;
             fill_cell(g, m, &g->tasks[t], &m->cell[t]);
-            if (store != NULL) UCB_TRY(ucb_store_has_cell(store, m->cell[t].id, ucb_build_id(), &found, err));
+            if (store != NULL)
+                UCB_TRY(
+                    ucb_store_has_cell(store, m->cell[t].id, ucb_build_id(), &found, err));
             g->counts->n_cells++;
             if (found) {
                 g->counts->n_finished_before++;
                 if (!g->options->dry_run)
-                    UCB_TRY(ucb_store_adopt_cell(store, g->options->run_id, ucb_build_id(), m->cell[t].id, err));
+                    UCB_TRY(ucb_store_adopt_cell(store, g->options->run_id, ucb_build_id(),
+                                                 m->cell[t].id, err));
             } else {
                 m->pending |= 1u << t;
             }
@@ -164,7 +180,9 @@ static ucb_status find_pending(struct group *g, struct ucb_err *err)
     return UCB_OK;
 }
 
-/* ---- results -> store ----------------------------------------------------------------------------------------- */
+/* ---- results -> store
+ * -----------------------------------------------------------------------------------------
+ */
 
 static uint64_t peak_rss_bytes(void)
 {
@@ -180,7 +198,8 @@ static struct ucb_sizes sizes_of(const struct group *g, const struct ucb_tally *
                           .model_file_bytes = ucb_model_file_bytes(g->model)};
     memcpy(s.part_bytes, tally->part_bytes, sizeof(s.part_bytes));
     s.rest_bytes = s.model_file_bytes - tally->stored_bytes;
-    s.bpw_nominal = tally->n_weights > 0 ? tally->nominal_bits / (double)tally->n_weights : 0;
+    s.bpw_nominal = tally->n_weights > 0 ? tally->nominal_bits / (double)tally->n_weights
+                                         : 0;
     return s;
 }
 
@@ -190,63 +209,79 @@ static void show_metric(const struct ucb_metric *m)
     if (isnan(m->low))
         fprintf(stderr, " (no interval, n = %llu)", (unsigned long long)m->n);
     else
-        fprintf(stderr, " [%.5g, %.5g], n = %llu;", m->low, m->high, (unsigned long long)m->n);
+        fprintf(stderr, " [%.5g, %.5g], n = %llu;", m->low, m->high,
+                (unsigned long long)m->n);
 }
 
-static void show_cell(const struct ucb_cell *cell, const struct ucb_metric *metrics, size_t n)
+static void show_cell(const struct ucb_cell *cell, const struct ucb_metric *metrics,
+                      size_t n)
 {
     fprintf(stderr, "  %-32s %-36s", cell->spec, cell->task);
     for (size_t i = 0; i < n; i++)
-        if (strcmp(metrics[i].name, "ppl") == 0 || strcmp(metrics[i].name, "kld_mean") == 0) show_metric(&metrics[i]);
+        if (strcmp(metrics[i].name, "ppl") == 0 || strcmp(metrics[i].name, "kld_mean") == 0)
+            show_metric(&metrics[i]);
     fputc('\n', stderr);
 }
 
-/* What must be said with every result on this model, or NULL: the catalogue's caveat and the reader's warning. */
+/* What must be said with every result on this model, or NULL: the catalogue's caveat and
+ * the reader's warning. */
 static const char *note_of(struct group *g)
 {
     const struct ucb_catalog_model *known = ucb_catalog_recognize(g->model_name, g->model);
-    const char *caveat = known == NULL ? NULL : known->caveat, *warning = ucb_model_warning(g->model);
+    const char *caveat = known == NULL ? NULL : known->caveat,
+               *warning = ucb_model_warning(g->model);
     if (caveat == NULL || warning == NULL) return caveat != NULL ? caveat : warning;
     return ucb_arena_printf(&g->arena, "%s; %s", caveat, warning);
 }
 
-static ucb_status samples_of(const struct task_slot *t, const struct ucb_sample *samples, struct ucb_arena *arena,
-                             struct ucb_samples *out, struct ucb_err *err)
+static ucb_status samples_of(const struct task_slot *t, const struct ucb_sample *samples,
+                             struct ucb_arena *arena, struct ucb_samples *out,
+                             struct ucb_err *err)
 {
     uint32_t *document = UCB_NEW(arena, uint32_t, t->items.n_items);
-    if (document == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu items", t->items.n_items);
+    if (document == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu items", t->items.n_items);
     for (size_t i = 0; i < t->items.n_items; i++) document[i] = t->items.items[i].document;
-    *out = (struct ucb_samples){samples, document, t->items.n_items, t->items.documents, t->items.n_documents};
+    *out = (struct ucb_samples){samples, document, t->items.n_items, t->items.documents,
+                                t->items.n_documents};
     return UCB_OK;
 }
 
-static ucb_status store_failed(struct group *g, const struct ucb_cell *cell, const struct ucb_err *why,
-                               struct ucb_err *err)
+static ucb_status store_failed(struct group *g, const struct ucb_cell *cell,
+                               const struct ucb_err *why, struct ucb_err *err)
 {
-    struct ucb_cell_result result = {.failed = true, .message = why->text, .reason = ucb_status_name(why->status)};
+    struct ucb_cell_result result = {
+        .failed = true, .message = why->text, .reason = ucb_status_name(why->status)};
     g->counts->n_failed++;
     ucb_progress_end(&g->progress);
     fprintf(stderr, "  FAILED %s, %s: %s\n", cell->spec, cell->task, why->text);
-    return ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(), cell, &result, err);
+    return ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(), cell,
+                              &result, err);
 }
 
 /* The second decode ran in one thread; against one thread it says nothing about threads. */
-static void add_checks(const struct group *g, const struct ucb_tally *tally, struct ucb_cell_result *out)
+static void add_checks(const struct group *g, const struct ucb_tally *tally,
+                       struct ucb_cell_result *out)
 {
     if (tally->n_decoded_twice == 0) return;
-    bool same = tally->n_decodes_differing == 0, threads = ucb_pool_threads(g->options->pool) > 1;
+    bool same = tally->n_decodes_differing == 0,
+         threads = ucb_pool_threads(g->options->pool) > 1;
     out->checks[0].name = "decode_deterministic";
     out->checks[0].status = same ? "PASS" : "FAIL";
-    out->checks[0].detail = same ? "the first layer's payloads decoded again: equal bits"
-                                 : "a second decode of the first layer's payloads gave other bits";
+    out->checks[0].detail =
+        same ? "the first layer's payloads decoded again: equal bits"
+             : "a second decode of the first layer's payloads gave other bits";
     out->checks[1].name = "threads_invariant";
     out->checks[1].status = !threads ? "SKIPPED" : same ? "PASS" : "FAIL";
-    out->checks[1].detail = !threads ? "the sweep ran in one thread" : "decode of the first layer, all threads against one";
+    out->checks[1].detail = !threads ? "the sweep ran in one thread"
+                                     : "decode of the first layer, all threads against one";
 }
 
-/* One finished cell: metrics, sizes, samples. A cell whose statistics cannot be made is a failed cell. */
-static ucb_status store_cell(struct group *g, const struct method_slot *m, size_t task, const struct ucb_eval_result *r,
-                             const struct ucb_sample *own, const struct ucb_sample *original, struct ucb_err *err)
+/* One finished cell: metrics, sizes, samples. A cell whose statistics cannot be made is a
+ * failed cell. */
+static ucb_status store_cell(struct group *g, const struct method_slot *m, size_t task,
+                             const struct ucb_eval_result *r, const struct ucb_sample *own,
+                             const struct ucb_sample *original, struct ucb_err *err)
 {
     const struct task_slot *t = &g->tasks[task];
     const struct ucb_cell *cell = &m->cell[task];
@@ -254,23 +289,30 @@ static ucb_status store_cell(struct group *g, const struct method_slot *m, size_
     struct ucb_metric metrics[UCB_MAX_METRICS];
     struct ucb_samples samples, reference;
     struct ucb_err why = {0};
-    struct ucb_cell_result result = {.message = g->note, .sizes = sizes_of(g, &r->tally),
-                                     .encode_seconds = r->tally.encode_seconds, .decode_seconds = r->tally.decode_seconds,
-                                     .tokens_per_second = r->tokens_per_second, .peak_rss_bytes = peak_rss_bytes(),
-                                     .task = t->run.task, .items = &t->items, .metrics = metrics};
+    struct ucb_cell_result result = {.message = g->note,
+                                     .sizes = sizes_of(g, &r->tally),
+                                     .encode_seconds = r->tally.encode_seconds,
+                                     .decode_seconds = r->tally.decode_seconds,
+                                     .tokens_per_second = r->tokens_per_second,
+                                     .peak_rss_bytes = peak_rss_bytes(),
+                                     .task = t->run.task,
+                                     .items = &t->items,
+                                     .metrics = metrics};
     memcpy(result.weights_digest, r->weights_digest, sizeof(result.weights_digest));
     add_checks(g, &r->tally, &result);
     ucb_arena_init(&arena);
     ucb_status status = samples_of(t, own, &arena, &samples, &why);
     if (status == UCB_OK) status = samples_of(t, original, &arena, &reference, &why);
     if (status == UCB_OK)
-        status = ucb_metrics_compute(t->run.task, t->run.spec, &samples, own == original ? NULL : &reference, g->seed,
-                                     &arena, metrics, &result.n_metrics, &why);
+        status = ucb_metrics_compute(t->run.task, t->run.spec, &samples,
+                                     own == original ? NULL : &reference, g->seed, &arena,
+                                     metrics, &result.n_metrics, &why);
     if (status != UCB_OK) {
         status = store_failed(g, cell, &why, err);
     } else {
         result.samples = samples;
-        status = ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(), cell, &result, err);
+        status = ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(),
+                                    cell, &result, err);
         if (status == UCB_OK) {
             g->counts->n_new++;
             g->counts->n_checks_failed += r->tally.n_decodes_differing > 0;
@@ -282,25 +324,31 @@ static ucb_status store_cell(struct group *g, const struct method_slot *m, size_
     return status;
 }
 
-/* All pending cells of one method. `set[i]` is the task of the i-th set of the evaluation. */
-static ucb_status store_method(struct group *g, const struct method_slot *m, const size_t *set, size_t n_sets,
-                               const struct ucb_eval_result *own, const struct ucb_eval_result *original,
-                               struct ucb_err *err)
+/* All pending cells of one method. `set[i]` is the task of the i-th set of the evaluation.
+ */
+static ucb_status store_method(struct group *g, const struct method_slot *m,
+                               const size_t *set, size_t n_sets,
+                               const struct ucb_eval_result *own,
+                               const struct ucb_eval_result *original, struct ucb_err *err)
 {
     for (size_t s = 0; s < n_sets; s++) {
         if ((m->pending >> set[s] & 1) == 0) continue;
         if (own->status != UCB_OK)
             UCB_TRY(store_failed(g, &m->cell[set[s]], &own->err, err));
         else
-            UCB_TRY(store_cell(g, m, set[s], own, own->samples[s], original->samples[s], err));
+            UCB_TRY(
+                store_cell(g, m, set[s], own, own->samples[s], original->samples[s], err));
     }
     return UCB_OK;
 }
 
-/* ---- evaluation ----------------------------------------------------------------------------------------------- */
+/* ---- evaluation
+ * -----------------------------------------------------------------------------------------------
+ */
 
-static ucb_status run_methods(struct group *g, struct ucb_eval *eval, struct method_slot **todo, size_t n_todo,
-                              const size_t *set, size_t n_sets, const struct ucb_eval_result *original,
+static ucb_status run_methods(struct group *g, struct ucb_eval *eval,
+                              struct method_slot **todo, size_t n_todo, const size_t *set,
+                              size_t n_sets, const struct ucb_eval_result *original,
                               struct ucb_err *err)
 {
     size_t limit = ucb_eval_group_limit(eval);
@@ -313,14 +361,17 @@ static ucb_status run_methods(struct group *g, struct ucb_eval *eval, struct met
         for (size_t j = 0; j < n; j++) chains[j] = todo[i + j]->chain;
         UCB_TRY(ucb_eval_group(eval, chains, n, &g->progress, results, err));
         for (size_t j = 0; j < n; j++) {
-            if (status == UCB_OK) status = store_method(g, todo[i + j], set, n_sets, &results[j], original, err);
+            if (status == UCB_OK)
+                status = store_method(g, todo[i + j], set, n_sets, &results[j], original,
+                                      err);
             ucb_eval_result_free(&results[j]);
         }
     }
     return status;
 }
 
-/* The methods that still need exactly the tasks of `mask`; the original is among them or only the reference. */
+/* The methods that still need exactly the tasks of `mask`; the original is among them or
+ * only the reference. */
 static ucb_status run_part(struct group *g, uint32_t mask, struct ucb_err *err)
 {
     const struct ucb_items *sets[MAX_TASKS];
@@ -334,26 +385,37 @@ static ucb_status run_part(struct group *g, uint32_t mask, struct ucb_err *err)
     }
     for (size_t i = 1; i < g->n_methods; i++)
         if (g->methods[i].pending == mask) todo[n_todo++] = &g->methods[i];
-    struct ucb_eval_options options = {.backend = g->backend, .pool = g->options->pool, .scope = g->scope, .seed = g->seed,
-                                       .model_digest = g->model_digest, .batch = g->options->batch,
-                                       .memory_bytes = g->options->memory_bytes, .cache = g->options->cache};
+    struct ucb_eval_options options = {.backend = g->backend,
+                                       .pool = g->options->pool,
+                                       .scope = g->scope,
+                                       .seed = g->seed,
+                                       .model_digest = g->model_digest,
+                                       .batch = g->options->batch,
+                                       .memory_bytes = g->options->memory_bytes,
+                                       .cache = g->options->cache};
     struct ucb_eval *eval;
     UCB_TRY(ucb_eval_open(g->model, &options, sets, n_sets, &eval, err));
     char label[96];
-    snprintf(label, sizeof(label), "%s, %zu tokens, %zu methods", g->model_name, ucb_eval_n_tokens(eval), n_todo + 1);
-    ucb_progress_start(&g->progress, label, (double)ucb_eval_n_tokens(eval) * (double)(n_todo + 1));
+    snprintf(label, sizeof(label), "%s, %zu tokens, %zu methods", g->model_name,
+             ucb_eval_n_tokens(eval), n_todo + 1);
+    ucb_progress_start(&g->progress, label,
+                       (double)ucb_eval_n_tokens(eval) * (double)(n_todo + 1));
     struct ucb_eval_result original;
-    ucb_status status = ucb_eval_original(eval, g->methods[0].chain, &g->progress, &original, err);
-    bool lost = status == UCB_CORRUPT || status == UCB_UNSUPPORTED; /* the model's fault, not the machine's */
+    ucb_status status = ucb_eval_original(eval, g->methods[0].chain, &g->progress,
+                                          &original, err);
+    bool lost = status == UCB_CORRUPT ||
+                status == UCB_UNSUPPORTED; /* the model's fault, not the machine's */
     if (lost) {
         ucb_err_prefix(&original.err, "the original cannot be scored");
         status = UCB_OK;
     }
-    if (status == UCB_OK) status = store_method(g, &g->methods[0], set, n_sets, &original, &original, err);
+    if (status == UCB_OK)
+        status = store_method(g, &g->methods[0], set, n_sets, &original, &original, err);
     g->methods[0].pending &= ~mask;
     for (size_t i = 0; i < n_todo && lost && status == UCB_OK; i++)
         status = store_method(g, todo[i], set, n_sets, &original, &original, err);
-    if (status == UCB_OK && !lost) status = run_methods(g, eval, todo, n_todo, set, n_sets, &original, err);
+    if (status == UCB_OK && !lost)
+        status = run_methods(g, eval, todo, n_todo, set, n_sets, &original, err);
     for (size_t i = 0; i < n_todo; i++) todo[i]->pending = 0;
     ucb_progress_end(&g->progress);
     ucb_eval_result_free(&original);
@@ -366,13 +428,15 @@ static ucb_status load_tasks(struct group *g, uint32_t mask, struct ucb_err *err
     for (size_t t = 0; t < g->n_tasks; t++) {
         struct task_slot *task = &g->tasks[t];
         if ((mask >> t & 1) == 0 || task->loaded) continue;
-        UCB_TRY(ucb_task_load(&task->run, g->options->data, g->tokenizer, &g->arena, &task->items, err));
+        UCB_TRY(ucb_task_load(&task->run, g->options->data, g->tokenizer, &g->arena,
+                              &task->items, err));
         task->loaded = true;
     }
     return UCB_OK;
 }
 
-/* The largest set of tasks first: a method's set is run whole, and the original's cells come along. */
+/* The largest set of tasks first: a method's set is run whole, and the original's cells
+ * come along. */
 static uint32_t next_mask(const struct group *g)
 {
     uint32_t best = g->methods[0].pending;
@@ -396,7 +460,8 @@ static ucb_status run_pending(struct group *g, struct ucb_err *err)
     return UCB_OK;
 }
 
-static ucb_status record_data(const struct group *g, const struct task_slot *t, struct ucb_err *err)
+static ucb_status record_data(const struct group *g, const struct task_slot *t,
+                              struct ucb_err *err)
 {
     const struct ucb_task *task = t->run.task;
     const struct ucb_resource *inside = ucb_resource_find(task->mini_file);
@@ -404,16 +469,19 @@ static ucb_status record_data(const struct group *g, const struct task_slot *t, 
     struct stat info;
     bool mini = strcmp(g->options->data, "mini") == 0;
     snprintf(path, sizeof(path), "%s/%s", g->options->data, task->full_file);
-    uint64_t n_bytes = mini && inside != NULL ? inside->n_bytes : stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
-    return ucb_store_put_file(g->options->store, g->options->run_id, "data", mini ? task->mini_file : path, n_bytes,
-                              t->dataset_digest, err);
+    uint64_t n_bytes = mini && inside != NULL   ? inside->n_bytes
+                       : stat(path, &info) == 0 ? (uint64_t)info.st_size
+                                                : 0;
+    return ucb_store_put_file(g->options->store, g->options->run_id, "data",
+                              mini ? task->mini_file : path, n_bytes, t->dataset_digest,
+                              err);
 }
 
 static ucb_status record_files(const struct group *g, const char *path, struct ucb_err *err)
 {
     for (size_t t = 0; t < g->n_tasks; t++) UCB_TRY(record_data(g, &g->tasks[t], err));
-    return ucb_store_put_file(g->options->store, g->options->run_id, "model", path, ucb_model_file_bytes(g->model),
-                              g->model_digest, err);
+    return ucb_store_put_file(g->options->store, g->options->run_id, "model", path,
+                              ucb_model_file_bytes(g->model), g->model_digest, err);
 }
 
 static ucb_status open_model(struct group *g, char *path, size_t size, struct ucb_err *err)
@@ -422,11 +490,13 @@ static ucb_status open_model(struct group *g, char *path, size_t size, struct uc
     UCB_TRY(ucb_model_open(path, &g->model, err));
     UCB_TRY(ucb_model_digest(g->model, &g->model_digest, err));
     g->note = note_of(g);
-    if (ucb_model_warning(g->model) != NULL) fprintf(stderr, "%s: %s\n", g->model_name, ucb_model_warning(g->model));
+    if (ucb_model_warning(g->model) != NULL)
+        fprintf(stderr, "%s: %s\n", g->model_name, ucb_model_warning(g->model));
     return ucb_tokenizer_open(path, &g->tokenizer, err);
 }
 
-static ucb_status run_group(struct group *g, const struct ucb_plan *plan, const bool *mine, struct ucb_err *err)
+static ucb_status run_group(struct group *g, const struct ucb_plan *plan, const bool *mine,
+                            struct ucb_err *err)
 {
     char path[4096];
     UCB_TRY(open_model(g, path, sizeof(path), err));
@@ -434,7 +504,8 @@ static ucb_status run_group(struct group *g, const struct ucb_plan *plan, const 
     UCB_TRY(find_pending(g, err));
     if (g->options->dry_run) return UCB_OK;
     UCB_TRY(record_files(g, path, err));
-    UCB_TRY(ucb_backend_open(g->arithmetic, g->options->kernel, g->options->pool, &g->backend, err));
+    UCB_TRY(ucb_backend_open(g->arithmetic, g->options->kernel, g->options->pool,
+                             &g->backend, err));
     return run_pending(g, err);
 }
 
@@ -447,28 +518,36 @@ static void close_group(struct group *g)
     ucb_mem_free(g->methods);
 }
 
-static ucb_status read_axes(struct group *g, const struct ucb_plan_row *row, struct ucb_err *err)
+static ucb_status read_axes(struct group *g, const struct ucb_plan_row *row,
+                            struct ucb_err *err)
 {
     UCB_TRY(ucb_scope_find(row->scope, &g->scope, err));
     UCB_TRY(ucb_arithmetic_find(row->arithmetic, &g->arithmetic, err));
     if (row->calib[0] != '\0')
-        return UCB_FAIL(err, UCB_USAGE, "--calib %s: no method of this build takes calibration", row->calib);
+        return UCB_FAIL(err, UCB_USAGE,
+                        "--calib %s: no method of this build takes calibration",
+                        row->calib);
     if (!ucb_parse_u64(row->seed, &g->seed))
-        return UCB_FAIL(err, UCB_USAGE, "seed `%s` is not a whole number from 0 on", row->seed);
+        return UCB_FAIL(err, UCB_USAGE, "seed `%s` is not a whole number from 0 on",
+                        row->seed);
     return UCB_OK;
 }
 
-static ucb_status begin_group(struct group *g, const struct ucb_plan_row *row, struct ucb_err *err)
+static ucb_status begin_group(struct group *g, const struct ucb_plan_row *row,
+                              struct ucb_err *err)
 {
     ucb_arena_init(&g->arena);
     g->model_name = row->model;
     g->methods = ucb_mem_alloc(MAX_METHODS * sizeof(*g->methods));
-    if (g->methods == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the plan's cells");
+    if (g->methods == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for the plan's cells");
     return read_axes(g, row, err);
 }
 
-/* Everything of a row that can be wrong without a model: found before hours are spent on other rows. */
-static ucb_status check_row(const struct ucb_plan_row *row, const char *data, struct ucb_arena *arena, struct ucb_err *err)
+/* Everything of a row that can be wrong without a model: found before hours are spent on
+ * other rows. */
+static ucb_status check_row(const struct ucb_plan_row *row, const char *data,
+                            struct ucb_arena *arena, struct ucb_err *err)
 {
     struct group g;
     struct ucb_task_run task;
@@ -481,18 +560,22 @@ static ucb_status check_row(const struct ucb_plan_row *row, const char *data, st
     UCB_TRY(ucb_chain_parse(row->method, arena, &chain, err));
     UCB_TRY(ucb_model_known(row->model, err));
     if (ucb_chain_needs(chain) != 0)
-        return UCB_FAIL(err, UCB_USAGE, "%s needs calibration, which this build does not collect", row->method);
+        return UCB_FAIL(err, UCB_USAGE,
+                        "%s needs calibration, which this build does not collect",
+                        row->method);
     return UCB_OK;
 }
 
-ucb_status ucb_sweep_check(const struct ucb_plan *plan, const char *data, struct ucb_err *err)
+ucb_status ucb_sweep_check(const struct ucb_plan *plan, const char *data,
+                           struct ucb_err *err)
 {
     struct ucb_arena arena;
     ucb_status status = UCB_OK;
     ucb_arena_init(&arena);
     for (size_t i = 0; i < plan->n_rows && status == UCB_OK; i++) {
         status = check_row(&plan->rows[i], data, &arena, err);
-        if (status != UCB_OK && plan->rows[i].line > 0) ucb_err_prefix(err, "plan, line %zu", plan->rows[i].line);
+        if (status != UCB_OK && plan->rows[i].line > 0)
+            ucb_err_prefix(err, "plan, line %zu", plan->rows[i].line);
     }
     ucb_arena_free(&arena);
     return status;
@@ -513,12 +596,15 @@ static bool only_this_model(ucb_status status)
     return status == UCB_MISSING || status == UCB_CORRUPT || status == UCB_UNSUPPORTED;
 }
 
-static ucb_status run_groups(const struct ucb_plan *plan, const struct ucb_sweep_options *options, bool *done, bool *mine,
-                             struct ucb_sweep_counts *counts, struct ucb_err *err)
+static ucb_status run_groups(const struct ucb_plan *plan,
+                             const struct ucb_sweep_options *options, bool *done,
+                             bool *mine, struct ucb_sweep_counts *counts,
+                             struct ucb_err *err)
 {
     ucb_status status = UCB_OK, first = UCB_OK;
     struct ucb_err why;
-    for (size_t i = 0; i < plan->n_rows && (status == UCB_OK || only_this_model(status)); i++) {
+    for (size_t i = 0; i < plan->n_rows && (status == UCB_OK || only_this_model(status));
+         i++) {
         if (done[i]) continue;
         struct group g = {.options = options, .counts = counts};
         mark_rows(plan, i, done, mine);
@@ -526,20 +612,24 @@ static ucb_status run_groups(const struct ucb_plan *plan, const struct ucb_sweep
         if (status == UCB_OK) status = run_group(&g, plan, mine, &why);
         close_group(&g);
         if (status == UCB_OK) continue;
-        if (first == UCB_OK && err != NULL) *err = why;
-        else fprintf(stderr, "ucbench: %s\n", why.text);
+        if (first == UCB_OK && err != NULL)
+            *err = why;
+        else
+            fprintf(stderr, "ucbench: %s\n", why.text);
         if (first == UCB_OK || !only_this_model(status)) first = status;
     }
     return first;
 }
 
-ucb_status ucb_sweep_run(const struct ucb_plan *plan, const struct ucb_sweep_options *options,
+ucb_status ucb_sweep_run(const struct ucb_plan *plan,
+                         const struct ucb_sweep_options *options,
                          struct ucb_sweep_counts *counts, struct ucb_err *err)
 {
     *counts = (struct ucb_sweep_counts){0};
     bool *done = ucb_mem_alloc(plan->n_rows), *mine = ucb_mem_alloc(plan->n_rows);
-    ucb_status status = done == NULL || mine == NULL ? UCB_FAIL(err, UCB_NOMEM, "no memory for the plan")
-                                                     : run_groups(plan, options, done, mine, counts, err);
+    ucb_status status = done == NULL || mine == NULL
+                            ? UCB_FAIL(err, UCB_NOMEM, "no memory for the plan")
+                            : run_groups(plan, options, done, mine, counts, err);
     ucb_mem_free(done);
     ucb_mem_free(mine);
     return status;

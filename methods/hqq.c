@@ -95,7 +95,8 @@ static ucb_status refuse_shape(const struct ucb_job *job, const struct ucb_matri
     return UCB_FAIL(err, UCB_USAGE,
                     "%s: %u x %u = %zu weights in groups of %zu; %u-bit codes need %s; no "
                     "group fits, try nf4",
-                    matrix->name, matrix->n_out, matrix->n_in, v.n, v.group, v.bits, reason);
+                    matrix->name, matrix->n_out, matrix->n_in, v.n, v.group, v.bits,
+                    reason);
 }
 
 /* A strip of columns of from[rows][columns] to to[columns][rows]; the strip is a chunk of
@@ -218,8 +219,8 @@ static ucb_status encode_one(struct ucb_job *job, const struct ucb_source *src,
     struct hqq_fit fit = {.bits = v.bits};
     double round_zero = ucb_job_value(job, "round_zero");
     if (!hqq_view_fits(&v)) return refuse_shape(job, src->matrix, err);
-    fit.iters =
-        ucb_job_value(job, "optimize") != 0 ? (unsigned)ucb_job_value(job, "iters") : 0;
+    fit.iters = ucb_job_value(job, "optimize") != 0 ? (unsigned)ucb_job_value(job, "iters")
+                                                    : 0;
     fit.round_zero = round_zero == 0 ? v.bits == 4 : round_zero == 2;
     fit.inverse_scale = UCB_NEW(job->scratch, float, v.n_groups);
     fit.zero = UCB_NEW(job->scratch, float, v.n_groups);
@@ -266,8 +267,8 @@ static ucb_status open_payload(struct ucb_job *job, const struct ucb_matrix *mat
         .matrix = matrix, .view = view_of(job, matrix), .half = is_half(job)};
     size_t n_groups = s->view.n_groups;
     ucb_status (*take)(struct ucb_reader *, const struct ucb_matrix *, const char *, size_t,
-                       float *, struct ucb_err *) =
-        s->half ? ucb_payload_take_f16s : ucb_payload_take_f32s;
+                       float *, struct ucb_err *) = s->half ? ucb_payload_take_f16s
+                                                            : ucb_payload_take_f32s;
     if (!hqq_view_fits(&s->view)) return refuse_shape(job, matrix, err);
     s->zero = s->scale + n_groups;
     UCB_TRY(

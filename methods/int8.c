@@ -174,8 +174,8 @@ UCB_CLONES static void decode_row(const uint8_t *codes, size_t n, float absmax, 
     ucb_f32x16 scale = ucb_lanes_all(absmax);
     size_t i = 0;
     for (; i + UCB_LANES <= n; i += UCB_LANES) {
-        ucb_i32x16 code =
-            ((ucb_i32x16)ucb_lanes_load_u8(codes + i) ^ 0x80) - 0x80; /* sign from bit 7 */
+        ucb_i32x16 code = ((ucb_i32x16)ucb_lanes_load_u8(codes + i) ^ 0x80) -
+                          0x80; /* sign from bit 7 */
         ucb_lanes_store(out + i,
                         __builtin_convertvector(code, ucb_f32x16) * scale * inverse_127);
     }

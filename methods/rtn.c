@@ -129,8 +129,8 @@ UCB_CLONES static void write_codes(const float *w, size_t n, const struct grid *
     for (size_t i = 0; i < n; i += UCB_LANES) {
         uint8_t some[UCB_LANES];
         ucb_f32x16 x = (ucb_lanes_load_some(w + i, n - i) - zero) / scale;
-        ucb_f32x16 code =
-            ucb_lanes_rne(ucb_lanes_clamp(x, grid->low, grid->high)) - grid->low;
+        ucb_f32x16 code = ucb_lanes_rne(ucb_lanes_clamp(x, grid->low, grid->high)) -
+                          grid->low;
         ucb_lanes_store_code(some, code);
         memcpy(codes + i, some, n - i < UCB_LANES ? n - i : UCB_LANES);
     }
@@ -278,8 +278,8 @@ UCB_CLONES static void scale_codes(const uint8_t *codes, size_t n, float middle,
 {
     ucb_f32x16 scales = ucb_lanes_all(scale), zeros = ucb_lanes_all(zero);
     for (size_t i = 0; i < n; i += UCB_LANES) {
-        ucb_f32x16 code =
-            __builtin_convertvector((ucb_i32x16)ucb_lanes_load_u8(codes + i), ucb_f32x16);
+        ucb_f32x16 code = __builtin_convertvector((ucb_i32x16)ucb_lanes_load_u8(codes + i),
+                                                  ucb_f32x16);
         ucb_lanes_store_some(out + i, (code - middle) * scales + zeros, n - i);
     }
 }

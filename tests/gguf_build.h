@@ -14,8 +14,21 @@ struct gguf_build {
     uint32_t version, alignment; /* 0: 3 and 32 */
 };
 
-enum { GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_TEXT, GGUF_ARRAY, GGUF_U64,
-       GGUF_I64, GGUF_F64 };
+enum {
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_TEXT,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64
+};
 
 static inline void gguf_put_text(struct ucb_writer *w, const char *text)
 {
@@ -60,8 +73,8 @@ static inline void gguf_pad(struct ucb_writer *w, uint32_t alignment)
 }
 
 /* A line of the tensor list: dims fastest first, any type and offset. */
-static inline void gguf_info(struct gguf_build *b, const char *name, uint32_t n_dims, const uint64_t *dims, uint32_t type,
-                             uint64_t offset)
+static inline void gguf_info(struct gguf_build *b, const char *name, uint32_t n_dims,
+                             const uint64_t *dims, uint32_t type, uint64_t offset)
 {
     gguf_put_text(&b->infos, name);
     ucb_put_u32(&b->infos, n_dims);
@@ -72,8 +85,9 @@ static inline void gguf_info(struct gguf_build *b, const char *name, uint32_t n_
 }
 
 /* A tensor with its bytes where they belong. n_out 0: a vector. */
-static inline void gguf_tensor(struct gguf_build *b, const char *name, uint64_t n_out, uint64_t n_in, uint32_t type,
-                               const void *bytes, size_t n_bytes)
+static inline void gguf_tensor(struct gguf_build *b, const char *name, uint64_t n_out,
+                               uint64_t n_in, uint32_t type, const void *bytes,
+                               size_t n_bytes)
 {
     uint64_t dims[2] = {n_in, n_out};
     gguf_pad(&b->data, gguf_alignment_of(b));

@@ -34,8 +34,8 @@ void fixture_open(struct method_fixture *f, const char *spec, uint32_t n_out, ui
     *f = (struct method_fixture){0};
     CHECK_OK(ucb_chain_parse(spec, &f->kept, &f->chain, &err), err);
     CHECK_OK(ucb_pool_open(n_threads, &f->pool, &err), err);
-    f->matrix =
-        (struct ucb_matrix){.name = "m", .n_out = n_out, .n_in = n_in, .dtype = dtype};
+    f->matrix = (struct ucb_matrix){
+        .name = "m", .n_out = n_out, .n_in = n_in, .dtype = dtype};
     f->context = (struct ucb_chain_context){.pool = f->pool,
                                             .arena = &f->arena,
                                             .scratch = &f->scratch,

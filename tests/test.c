@@ -1,6 +1,7 @@
 /*
- * test.c - the runner: finds the tests that registered themselves, runs each in a process of its own (a crash is a
- * failure, not the end), and closes with "N passed, N failed, N skipped".
+ * test.c - the runner: finds the tests that registered themselves, runs each in a process
+ * of its own (a crash is a failure, not the end), and closes with "N passed, N failed, N
+ * skipped".
  */
 #include "test.h"
 
@@ -102,7 +103,8 @@ const char *ucb_test_folder(void)
     if (folder[0] == '\0') {
         const char *tmp = getenv("TMPDIR");
         snprintf(folder, sizeof(folder), "%s/ucb-test-XXXXXX", tmp != NULL ? tmp : "/tmp");
-        if (mkdtemp(folder) == NULL) ucb_test_fail(__FILE__, __LINE__, "%s: %s", folder, strerror(errno));
+        if (mkdtemp(folder) == NULL)
+            ucb_test_fail(__FILE__, __LINE__, "%s: %s", folder, strerror(errno));
     }
     return folder;
 }
@@ -129,7 +131,8 @@ static const char *layer_of(const struct ucb_test *test, char *out, size_t size)
 
 static int by_place(const void *a, const void *b)
 {
-    const struct ucb_test *x = *(struct ucb_test *const *)a, *y = *(struct ucb_test *const *)b;
+    const struct ucb_test *x = *(struct ucb_test *const *)a,
+                          *y = *(struct ucb_test *const *)b;
     int r = strcmp(x->file, y->file);
     return r != 0 ? r : strcmp(x->name, y->name);
 }
@@ -150,7 +153,9 @@ static enum outcome run_one(const struct ucb_test *test, double *seconds)
     if (child < 0 || waitpid(child, &state, 0) < 0) return FAILED;
     clock_gettime(CLOCK_MONOTONIC, &t1);
     *seconds = (double)(t1.tv_sec - t0.tv_sec) + 1e-9 * (double)(t1.tv_nsec - t0.tv_nsec);
-    if (WIFSIGNALED(state)) printf("\n    ended by signal %d (%s)\n", WTERMSIG(state), strsignal(WTERMSIG(state)));
+    if (WIFSIGNALED(state))
+        printf("\n    ended by signal %d (%s)\n", WTERMSIG(state),
+               strsignal(WTERMSIG(state)));
     if (WIFEXITED(state) && WEXITSTATUS(state) == PASSED) return PASSED;
     return WIFEXITED(state) && WEXITSTATUS(state) == SKIPPED ? SKIPPED : FAILED;
 }
@@ -163,7 +168,8 @@ static bool wanted(const struct ucb_test *test, int n_args, char **args)
     for (int i = 1; i < n_args; i++) {
         if (strcmp(args[i], "-k") == 0 && i + 1 < n_args) {
             i++;
-            if (strstr(test->name, args[i]) == NULL && strstr(test->file, args[i]) == NULL) return false;
+            if (strstr(test->name, args[i]) == NULL && strstr(test->file, args[i]) == NULL)
+                return false;
         } else if (args[i][0] != '-') {
             any_layer = true;
             layer_match |= strcmp(args[i], layer) == 0;
@@ -195,7 +201,8 @@ int main(int n_args, char **args)
         enum outcome outcome = run_one(order[i], &seconds);
         count[outcome == PASSED ? 0 : outcome == FAILED ? 1 : 2]++;
         if (outcome == PASSED) printf(seconds >= 0.5 ? " ok (%.1f s)\n" : " ok\n", seconds);
-        if (outcome == FAILED) printf("    FAILED %s (%s)\n", order[i]->name, order[i]->file);
+        if (outcome == FAILED)
+            printf("    FAILED %s (%s)\n", order[i]->name, order[i]->file);
     }
     free(order);
     if (list) return 0;

@@ -14,7 +14,16 @@
 #include "model/checkpoint.h"
 #include "test.h"
 
-enum { LAYERS = 2, HIDDEN = 64, HEADS = 4, KV_HEADS = 2, HEAD_DIM = 16, FFN = 128, VOCABULARY = 258, MAX_TENSORS = 32 };
+enum {
+    LAYERS = 2,
+    HIDDEN = 64,
+    HEADS = 4,
+    KV_HEADS = 2,
+    HEAD_DIM = 16,
+    FFN = 128,
+    VOCABULARY = 258,
+    MAX_TENSORS = 32
+};
 
 struct writer {
     struct ucb_tensor tensors[MAX_TENSORS];
@@ -22,7 +31,8 @@ struct writer {
 };
 
 /* Uniform weights of standard deviation `sd`, or ones where sd is 0 (norms). */
-static void add_tensor(struct writer *w, const char *name, uint64_t rows, uint64_t columns, float sd)
+static void add_tensor(struct writer *w, const char *name, uint64_t rows, uint64_t columns,
+                       float sd)
 {
     uint64_t n = columns == 0 ? rows : rows * columns;
     uint16_t *data = malloc(n * sizeof(*data));
@@ -30,9 +40,14 @@ static void add_tensor(struct writer *w, const char *name, uint64_t rows, uint64
     CHECK(data != NULL && w->n < MAX_TENSORS);
     ucb_pcg_named(&random, 7, name);
     for (uint64_t i = 0; i < n; i++)
-        data[i] = ucb_bf16_from_f32(sd == 0 ? 1.0f : (ucb_pcg_unit(&random) - 0.5f) * 3.4641016f * sd);
-    w->tensors[w->n++] = (struct ucb_tensor){.name = strdup(name), .dtype = UCB_BF16, .n_dims = columns == 0 ? 1 : 2,
-                                             .shape = {rows, columns}, .n_elements = n, .data = (uint8_t *)data,
+        data[i] = ucb_bf16_from_f32(
+            sd == 0 ? 1.0f : (ucb_pcg_unit(&random) - 0.5f) * 3.4641016f * sd);
+    w->tensors[w->n++] = (struct ucb_tensor){.name = strdup(name),
+                                             .dtype = UCB_BF16,
+                                             .n_dims = columns == 0 ? 1 : 2,
+                                             .shape = {rows, columns},
+                                             .n_elements = n,
+                                             .data = (uint8_t *)data,
                                              .n_bytes = n * 2};
 }
 
@@ -53,7 +68,8 @@ static void add_layer(struct writer *w, int layer, float scale)
         {"mlp.down_proj", HIDDEN, FFN},
     };
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-        add_tensor(w, ucb_test_path("model.layers.%d.%s.weight", layer, parts[i].name), parts[i].rows, parts[i].columns,
+        add_tensor(w, ucb_test_path("model.layers.%d.%s.weight", layer, parts[i].name),
+                   parts[i].rows, parts[i].columns,
                    parts[i].columns == 0 ? 0.0f : 0.15f * scale);
 }
 
@@ -74,15 +90,19 @@ static void write_tokenizer(const char *folder)
     json_t *vocabulary = json_object();
     for (unsigned b = 0; b < 256; b++) {
         uint32_t u = byte_symbol(b);
-        char symbol[3] = {(char)(u < 0x80 ? u : 0xc0 | u >> 6), (char)(u < 0x80 ? 0 : 0x80 | (u & 63)), 0};
+        char symbol[3] = {(char)(u < 0x80 ? u : 0xc0 | u >> 6),
+                          (char)(u < 0x80 ? 0 : 0x80 | (u & 63)), 0};
         json_object_set_new(vocabulary, symbol, json_integer(b));
     }
-    json_t *root = json_pack("{s:s, s:[{s:i,s:s,s:b,s:b,s:b,s:b,s:b}], s:n, s:{s:s,s:b,s:b,s:b}, s:n, s:{s:s}, s:{s:s,s:o,s:[]}}",
-                             "version", "1.0", "added_tokens", "id", 256, "content", "<s>", "single_word", 0, "lstrip", 0,
-                             "rstrip", 0, "normalized", 0, "special", 1, "normalizer", "pre_tokenizer", "type", "ByteLevel",
-                             "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 1, "post_processor", "decoder", "type",
-                             "ByteLevel", "model", "type", "BPE", "vocab", vocabulary, "merges");
-    CHECK(root != NULL && json_dump_file(root, ucb_test_path("%s/tokenizer.json", folder), 0) == 0);
+    json_t *root = json_pack(
+        "{s:s, s:[{s:i,s:s,s:b,s:b,s:b,s:b,s:b}], s:n, s:{s:s,s:b,s:b,s:b}, s:n, s:{s:s}, s:{s:s,s:o,s:[]}}",
+        "version", "1.0", "added_tokens", "id", 256, "content", "<s>", "single_word", 0,
+        "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1, "normalizer",
+        "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
+        "use_regex", 1, "post_processor", "decoder", "type", "ByteLevel", "model", "type",
+        "BPE", "vocab", vocabulary, "merges");
+    CHECK(root != NULL &&
+          json_dump_file(root, ucb_test_path("%s/tokenizer.json", folder), 0) == 0);
     json_decref(root);
 }
 
@@ -101,12 +121,16 @@ void ucb_tiny_model_scaled(const char *folder, float scale)
     struct writer w = {.n = 0};
     struct ucb_err err;
     CHECK_OK(ucb_folder_make(folder, &err), err);
-    CHECK_OK(ucb_file_write(ucb_test_path("%s/config.json", folder), config, strlen(config), &err), err);
+    CHECK_OK(ucb_file_write(ucb_test_path("%s/config.json", folder), config, strlen(config),
+                            &err),
+             err);
     write_tokenizer(folder);
     add_tensor(&w, "model.embed_tokens.weight", VOCABULARY, HIDDEN, 0.3f);
     for (int layer = 0; layer < LAYERS; layer++) add_layer(&w, layer, scale);
     add_tensor(&w, "model.norm.weight", HIDDEN, 0, 0.0f);
-    CHECK_OK(ucb_safetensors_write(ucb_test_path("%s/model.safetensors", folder), w.tensors, w.n, &err), err);
+    CHECK_OK(ucb_safetensors_write(ucb_test_path("%s/model.safetensors", folder), w.tensors,
+                                   w.n, &err),
+             err);
     for (size_t i = 0; i < w.n; i++) {
         free((void *)(uintptr_t)w.tensors[i].name);
         free((void *)(uintptr_t)w.tensors[i].data);

@@ -1,16 +1,20 @@
 /*
- * tiny.h - a made-up model for tests of the program's mechanics: two layers, random weights, a tokenizer of single bytes.
- * Never a source of results.
+ * tiny.h - a made-up model for tests of the program's mechanics: two layers, random
+ * weights, a tokenizer of single bytes. Never a source of results.
  */
 #ifndef UCB_TESTS_TINY_H
 #define UCB_TESTS_TINY_H
 
-/* Writes config.json, model.safetensors (bf16) and tokenizer.json into `folder` (made when absent). */
+/* Writes config.json, model.safetensors (bf16) and tokenizer.json into `folder` (made when
+ * absent). */
 void ucb_tiny_model(const char *folder);
-/* The same with the layers' matrices times `scale`: large ones overflow in the forward pass. */
+/* The same with the layers' matrices times `scale`: large ones overflow in the forward
+ * pass. */
 void ucb_tiny_model_scaled(const char *folder, float scale);
 
-/* Runs the program under test: `arguments` go through the shell, output (both streams) into `out`. Returns the exit code. */
-int ucb_run_program(char *out, unsigned long size, const char *arguments, ...) __attribute__((format(printf, 3, 4)));
+/* Runs the program under test: `arguments` go through the shell, output (both streams) into
+ * `out`. Returns the exit code. */
+int ucb_run_program(char *out, unsigned long size, const char *arguments, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #endif

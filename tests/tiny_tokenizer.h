@@ -12,12 +12,12 @@
 
 #include "core/text.h"
 
-#define TINY_BYTE_LEVEL                                                                    \
-    "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":"  \
+#define TINY_BYTE_LEVEL                                                                   \
+    "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":" \
     "true}"
-#define TINY_SPACES                                                                        \
-    "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\","        \
-    "\"prepend\":\"\\u2581\"},"                                                            \
+#define TINY_SPACES                                                                 \
+    "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\"," \
+    "\"prepend\":\"\\u2581\"},"                                                     \
     "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\\u2581\"}]}"
 
 /*

@@ -1,9 +1,11 @@
 /*
- * amx_tile.h - the five operations on tile registers that the amx path uses, on the hardware or on a model of it.
+ * amx_tile.h - the five operations on tile registers that the amx path uses, on the
+ * hardware or on a model of it.
  *
- * With UCB_AMX_MODELLED (tests only) the operations are C, written after Intel's pseudo-code for TDPBF16PS: both chains
- * by fma, every operand read with denormals as zero, every result flushed when it is tiny after rounding, MXCSR
- * ignored. All eight registers are 16 rows of 64 bytes: one configuration for the life of a thread's work.
+ * With UCB_AMX_MODELLED (tests only) the operations are C, written after Intel's
+ * pseudo-code for TDPBF16PS: both chains by fma, every operand read with denormals as zero,
+ * every result flushed when it is tiny after rounding, MXCSR ignored. All eight registers
+ * are 16 rows of 64 bytes: one configuration for the life of a thread's work.
  */
 #ifndef UCB_BACKEND_AMX_TILE_H
 #define UCB_BACKEND_AMX_TILE_H
@@ -32,7 +34,8 @@ static inline void tiles_begin(void)
         configuration.row_bytes[t] = TILE_ROW_BYTES;
         configuration.rows[t] = TILE_ROWS;
     }
-    /* gcc 12 believes that the instruction reads 8 bytes, and drops the stores to the others without this. */
+    /* gcc 12 believes that the instruction reads 8 bytes, and drops the stores to the
+     * others without this. */
     __asm__ volatile("" ::"r"(&configuration) : "memory");
     _tile_loadconfig(&configuration);
 }
@@ -43,10 +46,10 @@ static inline void tiles_end(void)
 }
 
 /* The same omission: the loads do not say which memory they read. */
-#define TILE_LOAD(tile, from, stride_bytes)                                                                          \
-    do {                                                                                                             \
-        __asm__ volatile("" ::: "memory");                                                                           \
-        _tile_loadd(tile, from, stride_bytes);                                                                       \
+#define TILE_LOAD(tile, from, stride_bytes)    \
+    do {                                       \
+        __asm__ volatile("" ::: "memory");     \
+        _tile_loadd(tile, from, stride_bytes); \
     } while (0)
 #define TILE_STORE(tile, to, stride_bytes) _tile_stored(tile, to, stride_bytes)
 #define TILE_ZERO(tile) _tile_zero(tile)
@@ -62,7 +65,8 @@ static _Thread_local unsigned char tile_data[N_TILES][TILE_ROWS][TILE_ROW_BYTES]
 
 static inline void tiles_begin(void)
 {
-    memset(tile_data, 0xff, sizeof(tile_data)); /* NaN: a tile that is read before it is loaded shows */
+    memset(tile_data, 0xff,
+           sizeof(tile_data)); /* NaN: a tile that is read before it is loaded shows */
 }
 
 static inline void tiles_end(void)
@@ -74,8 +78,9 @@ static inline float tile_operand(float x)
     return fabsf(x) < 0x1p-126f ? copysignf(0.0f, x) : x;
 }
 
-/* a b + c. Tiny means below 2^-126 when rounded to 24 bits as if exponents went on: decided on operands scaled by 2^64,
-   which is exact where it matters, because a result as small as this has no large operand on either side of the sum. */
+/* a b + c. Tiny means below 2^-126 when rounded to 24 bits as if exponents went on: decided
+   on operands scaled by 2^64, which is exact where it matters, because a result as small as
+   this has no large operand on either side of the sum. */
 static inline float tile_fma(float a, float b, float c)
 {
     float r = fmaf(a, b, c);
@@ -92,13 +97,15 @@ static inline float tile_add(float a, float b)
 static inline void tile_load(int tile, const void *from, size_t stride_bytes)
 {
     for (int row = 0; row < TILE_ROWS; row++)
-        memcpy(tile_data[tile][row], (const unsigned char *)from + (size_t)row * stride_bytes, TILE_ROW_BYTES);
+        memcpy(tile_data[tile][row],
+               (const unsigned char *)from + (size_t)row * stride_bytes, TILE_ROW_BYTES);
 }
 
 static inline void tile_store(int tile, void *to, size_t stride_bytes)
 {
     for (int row = 0; row < TILE_ROWS; row++)
-        memcpy((unsigned char *)to + (size_t)row * stride_bytes, tile_data[tile][row], TILE_ROW_BYTES);
+        memcpy((unsigned char *)to + (size_t)row * stride_bytes, tile_data[tile][row],
+               TILE_ROW_BYTES);
 }
 
 static inline float tile_half(int tile, int row, int index)
@@ -113,7 +120,8 @@ static inline void tile_dot_element(int sum, int rows, int columns, int m, int n
     float even = 0.0f, odd = 0.0f, total;
     for (int k = 0; k < TILE_ROWS; k++) {
         even = tile_fma(tile_half(rows, m, 2 * k), tile_half(columns, k, 2 * n), even);
-        odd = tile_fma(tile_half(rows, m, 2 * k + 1), tile_half(columns, k, 2 * n + 1), odd);
+        odd = tile_fma(tile_half(rows, m, 2 * k + 1), tile_half(columns, k, 2 * n + 1),
+                       odd);
     }
     memcpy(&total, tile_data[sum][m] + 4 * n, sizeof(total));
     total = tile_add(tile_operand(total), tile_add(even, odd));
@@ -123,7 +131,8 @@ static inline void tile_dot_element(int sum, int rows, int columns, int m, int n
 static inline void tile_dot(int sum, int rows, int columns)
 {
     for (int m = 0; m < TILE_ROWS; m++)
-        for (int n = 0; n < TILE_ROW_BYTES / 4; n++) tile_dot_element(sum, rows, columns, m, n);
+        for (int n = 0; n < TILE_ROW_BYTES / 4; n++)
+            tile_dot_element(sum, rows, columns, m, n);
 }
 
 #define TILE_LOAD(tile, from, stride_bytes) tile_load(tile, from, stride_bytes)

@@ -11,7 +11,8 @@
 #include "core/text.h"
 
 static const char *const arithmetic_names[UCB_N_ARITHS] = {"fp32", "bf16"};
-static const char *const kernel_names[UCB_N_KERNELS] = {"auto", "scalar", "avx2", "avx512", "amx"};
+static const char *const kernel_names[UCB_N_KERNELS] = {"auto", "scalar", "avx2", "avx512",
+                                                        "amx"};
 
 static const struct ucb_kernel_table *const tables[UCB_N_KERNELS] = {
     [UCB_KERNEL_SCALAR] = &ucb_kernel_table_scalar,
@@ -35,8 +36,8 @@ const char *ucb_kernel_name(enum ucb_kernel kernel)
     return kernel_names[kernel];
 }
 
-static ucb_status find_name(const char *kind, const char *const *names, size_t n_names, const char *name, size_t *out,
-                            struct ucb_err *err)
+static ucb_status find_name(const char *kind, const char *const *names, size_t n_names,
+                            const char *name, size_t *out, struct ucb_err *err)
 {
     for (size_t i = 0; i < n_names; i++) {
         if (strcmp(names[i], name) != 0) continue;
@@ -48,7 +49,8 @@ static ucb_status find_name(const char *kind, const char *const *names, size_t n
     return UCB_FAIL(err, UCB_USAGE, "%s `%s` does not exist; %s", kind, name, near);
 }
 
-ucb_status ucb_arithmetic_find(const char *name, enum ucb_arithmetic *out, struct ucb_err *err)
+ucb_status ucb_arithmetic_find(const char *name, enum ucb_arithmetic *out,
+                               struct ucb_err *err)
 {
     size_t index = 0;
     UCB_TRY(find_name("arithmetic", arithmetic_names, UCB_N_ARITHS, name, &index, err));
@@ -64,11 +66,13 @@ ucb_status ucb_kernel_find(const char *name, enum ucb_kernel *out, struct ucb_er
     return UCB_OK;
 }
 
-bool ucb_kernel_available(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic, const char **why)
+bool ucb_kernel_available(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,
+                          const char **why)
 {
     const char *reason = "amx is a path of bf16 only";
     bool available = kernel == UCB_KERNEL_AUTO ||
-                     (tables[kernel]->products[arithmetic] != NULL && ucb_cpu_runs(kernel, &reason));
+                     (tables[kernel]->products[arithmetic] != NULL &&
+                      ucb_cpu_runs(kernel, &reason));
     if (!available && why != NULL) *why = reason;
     return available;
 }
@@ -76,28 +80,35 @@ bool ucb_kernel_available(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic
 static enum ucb_kernel fastest(enum ucb_arithmetic arithmetic)
 {
     enum ucb_kernel kernel = UCB_N_KERNELS - 1;
-    while (kernel > UCB_KERNEL_SCALAR && !ucb_kernel_available(kernel, arithmetic, NULL)) kernel--;
+    while (kernel > UCB_KERNEL_SCALAR && !ucb_kernel_available(kernel, arithmetic, NULL))
+        kernel--;
     return kernel;
 }
 
-ucb_status ucb_backend_open(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel, struct ucb_pool *pool,
-                            struct ucb_backend **out, struct ucb_err *err)
+ucb_status ucb_backend_open(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel,
+                            struct ucb_pool *pool, struct ucb_backend **out,
+                            struct ucb_err *err)
 {
     assert(arithmetic < UCB_N_ARITHS);
     assert(kernel < UCB_N_KERNELS);
     const char *why = NULL;
     if (kernel == UCB_KERNEL_AUTO) kernel = fastest(arithmetic);
     if (tables[kernel]->products[arithmetic] == NULL)
-        return UCB_FAIL(err, UCB_USAGE, "--kernel %s has no %s arithmetic; try --kernel auto or --arithmetic bf16",
-                        kernel_names[kernel], arithmetic_names[arithmetic]);
+        return UCB_FAIL(
+            err, UCB_USAGE,
+            "--kernel %s has no %s arithmetic; try --kernel auto or --arithmetic bf16",
+            kernel_names[kernel], arithmetic_names[arithmetic]);
     if (!ucb_kernel_available(kernel, arithmetic, &why))
-        return UCB_FAIL(err, UCB_ENVIRONMENT, "--kernel %s: %s; try --kernel auto, which gives the same bits",
+        return UCB_FAIL(err, UCB_ENVIRONMENT,
+                        "--kernel %s: %s; try --kernel auto, which gives the same bits",
                         kernel_names[kernel], why);
     return ucb_backend_open_table(arithmetic, tables[kernel], pool, out, err);
 }
 
-ucb_status ucb_backend_open_table(enum ucb_arithmetic arithmetic, const struct ucb_kernel_table *table,
-                                  struct ucb_pool *pool, struct ucb_backend **out, struct ucb_err *err)
+ucb_status ucb_backend_open_table(enum ucb_arithmetic arithmetic,
+                                  const struct ucb_kernel_table *table,
+                                  struct ucb_pool *pool, struct ucb_backend **out,
+                                  struct ucb_err *err)
 {
     struct ucb_backend *backend = ucb_mem_alloc(sizeof(*backend));
     if (backend == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a backend");
@@ -127,14 +138,15 @@ enum ucb_arithmetic ucb_backend_arithmetic(const struct ucb_backend *backend)
     return backend->arithmetic;
 }
 
-ucb_status ucb_backend_scratch(struct ucb_backend *backend, size_t n_bytes, const char *what, unsigned char **out,
-                               struct ucb_err *err)
+ucb_status ucb_backend_scratch(struct ucb_backend *backend, size_t n_bytes,
+                               const char *what, unsigned char **out, struct ucb_err *err)
 {
     if (n_bytes > backend->scratch_bytes) {
         ucb_mem_free(backend->scratch);
         backend->scratch_bytes = 0;
         backend->scratch = ucb_mem_alloc(n_bytes);
-        if (backend->scratch == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %zu bytes", what, n_bytes);
+        if (backend->scratch == NULL)
+            return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %zu bytes", what, n_bytes);
         backend->scratch_bytes = n_bytes;
     }
     *out = backend->scratch;

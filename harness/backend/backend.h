@@ -1,9 +1,11 @@
 /*
- * backend.h - the arithmetic of a forward pass: what the program computes with, on whatever kernels there are.
+ * backend.h - the arithmetic of a forward pass: what the program computes with, on whatever
+ * kernels there are.
  *
- * An arithmetic (fp32, bf16) defines every bit of a result; a kernel path (scalar, avx2, avx512, amx) is a way to
- * get those bits. docs/arithmetic.md states both arithmetics. No result depends on the number of rows in a call, on
- * threads, or on the path. Matrices are row-major; x[n_rows][n_in], w[n_out][n_in], y[n_rows][n_out]; y = x w^T.
+ * An arithmetic (fp32, bf16) defines every bit of a result; a kernel path (scalar, avx2,
+ * avx512, amx) is a way to get those bits. docs/arithmetic.md states both arithmetics. No
+ * result depends on the number of rows in a call, on threads, or on the path. Matrices are
+ * row-major; x[n_rows][n_in], w[n_out][n_in], y[n_rows][n_out]; y = x w^T.
  */
 #ifndef UCB_BACKEND_BACKEND_H
 #define UCB_BACKEND_BACKEND_H
@@ -16,82 +18,104 @@
 #include "core/pool.h"
 
 enum ucb_arithmetic { UCB_ARITH_FP32, UCB_ARITH_BF16, UCB_N_ARITHS };
-/* Raise when a result of that arithmetic changes in any bit: it is part of every cell's identity. */
+/* Raise when a result of that arithmetic changes in any bit: it is part of every cell's
+ * identity. */
 enum { UCB_ARITH_FP32_REVISION = 1, UCB_ARITH_BF16_REVISION = 1 };
 
-enum ucb_kernel { UCB_KERNEL_AUTO, UCB_KERNEL_SCALAR, UCB_KERNEL_AVX2, UCB_KERNEL_AVX512, UCB_KERNEL_AMX, UCB_N_KERNELS };
+enum ucb_kernel {
+    UCB_KERNEL_AUTO,
+    UCB_KERNEL_SCALAR,
+    UCB_KERNEL_AVX2,
+    UCB_KERNEL_AVX512,
+    UCB_KERNEL_AMX,
+    UCB_N_KERNELS
+};
 
-const char *ucb_arithmetic_name(enum ucb_arithmetic arithmetic);  /* "fp32", "bf16" */
+const char *ucb_arithmetic_name(enum ucb_arithmetic arithmetic); /* "fp32", "bf16" */
 uint32_t ucb_arithmetic_revision(enum ucb_arithmetic arithmetic);
 const char *ucb_kernel_name(enum ucb_kernel kernel);
 /* USAGE with near matches for an unknown name. */
-ucb_status ucb_arithmetic_find(const char *name, enum ucb_arithmetic *out, struct ucb_err *err);
+ucb_status ucb_arithmetic_find(const char *name, enum ucb_arithmetic *out,
+                               struct ucb_err *err);
 ucb_status ucb_kernel_find(const char *name, enum ucb_kernel *out, struct ucb_err *err);
-/* Whether this CPU runs the path for the arithmetic; when not, *why (may be NULL) is a short sentence. amx is a path of
-   bf16 only. */
-bool ucb_kernel_available(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic, const char **why);
+/* Whether this CPU runs the path for the arithmetic; when not, *why (may be NULL) is a
+   short sentence. amx is a path of bf16 only. */
+bool ucb_kernel_available(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,
+                          const char **why);
 
 struct ucb_backend;
 /*
- * AUTO takes the fastest path there is. USAGE: impossible pair (amx with fp32). ENVIRONMENT: the CPU lacks it.
- * The pool is borrowed and may be NULL. A backend serves one thread at a time (its loops use the pool).
+ * AUTO takes the fastest path there is. USAGE: impossible pair (amx with fp32).
+ * ENVIRONMENT: the CPU lacks it. The pool is borrowed and may be NULL. A backend serves one
+ * thread at a time (its loops use the pool).
  */
-ucb_status ucb_backend_open(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel, struct ucb_pool *pool,
-                            struct ucb_backend **out, struct ucb_err *err);
+ucb_status ucb_backend_open(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel,
+                            struct ucb_pool *pool, struct ucb_backend **out,
+                            struct ucb_err *err);
 void ucb_backend_close(struct ucb_backend *backend); /* NULL is fine */
 enum ucb_kernel ucb_backend_kernel(const struct ucb_backend *backend);
 enum ucb_arithmetic ucb_backend_arithmetic(const struct ucb_backend *backend);
 
-/* A weight in the layout the products read. The caller owns `data`: ucb_pack_bytes() bytes, 64-byte aligned. */
+/* A weight in the layout the products read. The caller owns `data`: ucb_pack_bytes() bytes,
+ * 64-byte aligned. */
 struct ucb_packed {
     void *data;
     uint32_t n_out, n_in;
 };
 size_t ucb_pack_bytes(const struct ucb_backend *backend, uint32_t n_out, uint32_t n_in);
 /* Fills weight->data from w[n_out][n_in]; in bf16 the weights are rounded here. */
-void ucb_pack(const struct ucb_backend *backend, const float *w, const struct ucb_packed *weight);
-/* The same for rows [row, row + n_rows) only, so that a large matrix can be packed slab by slab: w holds these rows and
-   no others. `row` is a multiple of 32, and so is n_rows unless it reaches the last row. */
-void ucb_pack_rows(const struct ucb_backend *backend, const float *w, uint32_t row, uint32_t n_rows,
-                   const struct ucb_packed *weight);
+void ucb_pack(const struct ucb_backend *backend, const float *w,
+              const struct ucb_packed *weight);
+/* The same for rows [row, row + n_rows) only, so that a large matrix can be packed slab by
+   slab: w holds these rows and no others. `row` is a multiple of 32, and so is n_rows
+   unless it reaches the last row. */
+void ucb_pack_rows(const struct ucb_backend *backend, const float *w, uint32_t row,
+                   uint32_t n_rows, const struct ucb_packed *weight);
 
 /* y = x w^T, plus bias[n_out] when it is not NULL (one fp32 addition). NOMEM. */
-ucb_status ucb_linear(struct ucb_backend *backend, const struct ucb_packed *weight, const float *bias,
-                      const float *x, size_t n_rows, float *y, struct ucb_err *err);
+ucb_status ucb_linear(struct ucb_backend *backend, const struct ucb_packed *weight,
+                      const float *bias, const float *x, size_t n_rows, float *y,
+                      struct ucb_err *err);
 
 /* y = weight * (x * (1 / sqrt(mean(x^2) + eps))), row by row; y may be x. */
-void ucb_rmsnorm(struct ucb_backend *backend, const float *x, size_t n_rows, uint32_t n, const float *weight,
-                 float eps, float *y);
+void ucb_rmsnorm(struct ucb_backend *backend, const float *x, size_t n_rows, uint32_t n,
+                 const float *weight, float eps, float *y);
 
 /*
- * Rotary position embedding, half-split style, of rows that hold n_heads heads of head_dim each: pair (i, i + r/2) of
- * every head turns by the angle whose cosine and sine stand in table[position[row]][i] = {cos, sin} (r/2 pairs a
- * position). Elements from r on pass through. In place.
+ * Rotary position embedding, half-split style, of rows that hold n_heads heads of head_dim
+ * each: pair (i, i + r/2) of every head turns by the angle whose cosine and sine stand in
+ * table[position[row]][i] = {cos, sin} (r/2 pairs a position). Elements from r on pass
+ * through. In place.
  */
-void ucb_rope(struct ucb_backend *backend, float *x, size_t n_rows, uint32_t n_heads, uint32_t head_dim, uint32_t r,
-              const float *table, const uint32_t *position);
+void ucb_rope(struct ucb_backend *backend, float *x, size_t n_rows, uint32_t n_heads,
+              uint32_t head_dim, uint32_t r, const float *table, const uint32_t *position);
 
 /* out[i] = silu(gate[i]) * up[i]; out may be gate. */
-void ucb_silu_mul(struct ucb_backend *backend, const float *gate, const float *up, size_t n, float *out);
+void ucb_silu_mul(struct ucb_backend *backend, const float *gate, const float *up, size_t n,
+                  float *out);
 /* x[i] += y[i] */
 void ucb_add(struct ucb_backend *backend, float *x, const float *y, size_t n);
 
 /*
- * Causal attention inside windows: rows [start[w], start[w + 1]) form window w, positions count from 0 in each. q and out are
- * [rows][n_heads * head_dim], k and v are [rows][n_kv_heads * head_dim]; query head h reads key/value head
- * h / (n_heads / n_kv_heads). Key j is seen from i when j <= i, and with sliding > 0 also j > i - sliding. NOMEM.
+ * Causal attention inside windows: rows [start[w], start[w + 1]) form window w, positions
+ * count from 0 in each. q and out are [rows][n_heads * head_dim], k and v are
+ * [rows][n_kv_heads * head_dim]; query head h reads key/value head h / (n_heads /
+ * n_kv_heads). Key j is seen from i when j <= i, and with sliding > 0 also j > i - sliding.
+ * NOMEM.
  */
 struct ucb_attention {
     uint32_t n_heads, n_kv_heads, head_dim, sliding;
     float scale;
 };
-ucb_status ucb_attention(struct ucb_backend *backend, const struct ucb_attention *shape, const float *q, const float *k,
-                         const float *v, size_t n_windows, const size_t *start, float *out, struct ucb_err *err);
+ucb_status ucb_attention(struct ucb_backend *backend, const struct ucb_attention *shape,
+                         const float *q, const float *k, const float *v, size_t n_windows,
+                         const size_t *start, float *out, struct ucb_err *err);
 
 /*
- * Scores of positions, from final hidden states to statistics; the full logits of a window never exist.
- * Model 0 is the reference (the original); the others are compared with it. For model m and row i:
- * out[m * n_rows + i]. Of model 0 kld = 0, ear = 1, overlap10 = 10, teacher_rank = 0.
+ * Scores of positions, from final hidden states to statistics; the full logits of a window
+ * never exist. Model 0 is the reference (the original); the others are compared with it.
+ * For model m and row i: out[m * n_rows + i]. Of model 0 kld = 0, ear = 1, overlap10 = 10,
+ * teacher_rank = 0.
  */
 struct ucb_head {
     const struct ucb_packed *weight; /* [vocabulary][hidden] */
@@ -106,7 +130,8 @@ struct ucb_position {
     uint32_t teacher_rank; /* of the reference's argmax among these logits, the same way */
     uint32_t overlap10;    /* ids in both top tens; ties by lower id */
 };
-ucb_status ucb_head_score(struct ucb_backend *backend, const struct ucb_head *models, uint32_t n_models,
-                          const uint32_t *target, size_t n_rows, struct ucb_position *out, struct ucb_err *err);
+ucb_status ucb_head_score(struct ucb_backend *backend, const struct ucb_head *models,
+                          uint32_t n_models, const uint32_t *target, size_t n_rows,
+                          struct ucb_position *out, struct ucb_err *err);
 
 #endif

@@ -1,12 +1,13 @@
 /*
- * backend_internal.h - what the files of the backend share: layouts, the table of a kernel path, scratch memory.
+ * backend_internal.h - what the files of the backend share: layouts, the table of a kernel
+ * path, scratch memory.
  *
  * Weights lie in panels of 32 columns (rows of w), K padded with zeros to a multiple of 32:
  *   fp32  panel[k][32]
- *   bf16  panel[k / 32][2 halves][16 pairs of k][16 columns][2 of a pair]: as a tile register wants it
- * Activations lie in a slab: chunks of 256 k, in each chunk one row after the other, UCB_ROW_PITCH bytes apart:
- *   slab[k / 256][row][UCB_ROW_PITCH]
- * A row of a chunk holds floats (fp32; bf16 as floats that were rounded) or, on amx, bf16 values.
+ *   bf16  panel[k / 32][2 halves][16 pairs of k][16 columns][2 of a pair]: as a tile
+ * register wants it Activations lie in a slab: chunks of 256 k, in each chunk one row after
+ * the other, UCB_ROW_PITCH bytes apart: slab[k / 256][row][UCB_ROW_PITCH] A row of a chunk
+ * holds floats (fp32; bf16 as floats that were rounded) or, on amx, bf16 values.
  */
 #ifndef UCB_BACKEND_INTERNAL_H
 #define UCB_BACKEND_INTERNAL_H
@@ -21,19 +22,22 @@ enum {
     UCB_PANEL = 32,  /* columns of a panel */
     UCB_BLOCK = 32,  /* k of one step of the bf16 arithmetic */
     UCB_CHUNK = 256, /* k of one chain of the fp32 arithmetic */
-    /* 17 cache lines: 16 for 256 floats, one more so that the rows of a tile do not share the sets of a cache. */
+    /* 17 cache lines: 16 for 256 floats, one more so that the rows of a tile do not share
+       the sets of a cache. */
     UCB_ROW_PITCH = 17 * 64,
     UCB_ROW_FLOATS = UCB_ROW_PITCH / 4,
     UCB_LANES = 16,    /* of every reduction outside the products */
     UCB_TOP = 10,      /* ids in a top list */
-    UCB_SLAB_ROWS = 32 /* the rows of a slab are allocated in multiples of this: a tile kernel may read past the last */
+    UCB_SLAB_ROWS = 32 /* the rows of a slab are allocated in multiples of this: a tile
+                          kernel may read past the last */
 };
 
 struct ucb_slab {
     unsigned char *data;
     size_t chunk_bytes; /* from one chunk to the next */
 };
-static inline unsigned char *ucb_slab_at(const struct ucb_slab *slab, size_t chunk, size_t row)
+static inline unsigned char *ucb_slab_at(const struct ucb_slab *slab, size_t chunk,
+                                         size_t row)
 {
     return slab->data + chunk * slab->chunk_bytes + row * UCB_ROW_PITCH;
 }
@@ -46,28 +50,33 @@ static inline size_t ucb_n_units(size_t n, size_t unit)
 {
     return (n + unit - 1) / unit;
 }
-/* First of the rows of part `part` when n rows are cut in n_parts parts as even as possible. */
+/* First of the rows of part `part` when n rows are cut in n_parts parts as even as
+ * possible. */
 static inline size_t ucb_part_start(size_t n, size_t n_parts, size_t part)
 {
     return n * part / n_parts;
 }
 
 /*
- * The products of one arithmetic on one path. begin() puts the thread into the state that the products need (flush to
- * zero, tile registers) and end() undoes it; no other arithmetic may happen in between.
+ * The products of one arithmetic on one path. begin() puts the thread into the state that
+ * the products need (flush to zero, tile registers) and end() undoes it; no other
+ * arithmetic may happen in between.
  */
 struct ucb_products {
-    uint32_t tile_rows; /* rows that one register tile handles; slabs are cut in multiples of it where possible */
+    uint32_t tile_rows; /* rows that one register tile handles; slabs are cut in multiples
+                           of it where possible */
     uint32_t (*begin)(void);
     void (*end)(uint32_t state);
-    /* Makes one row of a chunk from n <= 256 values; bf16 fills up to a multiple of 32 with zeros. out may be x. */
+    /* Makes one row of a chunk from n <= 256 values; bf16 fills up to a multiple of 32 with
+     * zeros. out may be x. */
     void (*pack_row)(const float *x, uint32_t n, void *out);
     /* y[n_rows][32] = slab times panel; y_stride in floats. */
-    void (*multiply)(const struct ucb_slab *x, uint32_t n_rows, uint32_t n_in, const void *panel, float *y,
-                     size_t y_stride);
+    void (*multiply)(const struct ucb_slab *x, uint32_t n_rows, uint32_t n_in,
+                     const void *panel, float *y, size_t y_stride);
 };
 
-/* The ten largest of a row, largest first, equal ones by lower id. Unused places: value -inf, id UINT32_MAX. */
+/* The ten largest of a row, largest first, equal ones by lower id. Unused places: value
+ * -inf, id UINT32_MAX. */
 struct ucb_top {
     float value[UCB_TOP];
     uint32_t id[UCB_TOP];
@@ -75,17 +84,21 @@ struct ucb_top {
 
 struct ucb_kernel_table {
     enum ucb_kernel kernel;
-    const struct ucb_products *products[UCB_N_ARITHS]; /* NULL: not an arithmetic of this path */
+    const struct ucb_products
+        *products[UCB_N_ARITHS]; /* NULL: not an arithmetic of this path */
 
-    void (*rmsnorm_row)(const float *x, uint32_t n, const float *weight, float eps, float *y);
+    void (*rmsnorm_row)(const float *x, uint32_t n, const float *weight, float eps,
+                        float *y);
     /* Turns the n pairs (x[i], y[i]): x cos - y sin, y cos + x sin. */
     void (*rotate)(float *x, float *y, uint32_t n, const float *cosine, const float *sine);
     void (*silu_mul)(const float *gate, const float *up, size_t n, float *out);
     void (*add)(float *x, const float *y, size_t n);
 
-    /* Scores of one query to weights: keys [0, n) lie in chunks chunk_stride floats apart, those in [first, end) are
-       seen; s becomes exp(scale s - max), +0 where not seen. Returns the sum. n is a multiple of 16, end > first. */
-    float (*softmax_row)(float *s, size_t chunk_stride, uint32_t n, uint32_t first, uint32_t end, float scale);
+    /* Scores of one query to weights: keys [0, n) lie in chunks chunk_stride floats apart,
+       those in [first, end) are seen; s becomes exp(scale s - max), +0 where not seen.
+       Returns the sum. n is a multiple of 16, end > first. */
+    float (*softmax_row)(float *s, size_t chunk_stride, uint32_t n, uint32_t first,
+                         uint32_t end, float scale);
     void (*divide)(const float *x, float divisor, uint32_t n, float *out);
 
     /* Statistics of logits; z[0] has the id first_id. */
@@ -93,16 +106,17 @@ struct ucb_kernel_table {
     uint32_t (*count_above)(const float *z, uint32_t n, float threshold);
     /* e[i] = exp(z[i] - peak); returns the sum. n <= 1024 in this and the next two. */
     float (*exp_sum)(const float *z, uint32_t n, float peak, float *e);
-    /* The same for a model beside its reference; *divergence = sum of e0[i] ((z0[i] - peak0) - (z[i] - peak)).
-       e may be z. */
-    float (*exp_sum_beside)(const float *z, uint32_t n, float peak, const float *z0, float peak0, const float *e0,
-                            float *e, float *divergence);
+    /* The same for a model beside its reference; *divergence = sum of e0[i] ((z0[i] -
+       peak0) - (z[i] - peak)). e may be z. */
+    float (*exp_sum_beside)(const float *z, uint32_t n, float peak, const float *z0,
+                            float peak0, const float *e0, float *e, float *divergence);
     /* Sum of |a[i] a_factor - b[i] b_factor|. */
-    float (*distance)(const float *a, float a_factor, const float *b, float b_factor, uint32_t n);
+    float (*distance)(const float *a, float a_factor, const float *b, float b_factor,
+                      uint32_t n);
 };
 
-extern const struct ucb_kernel_table ucb_kernel_table_scalar, ucb_kernel_table_avx2, ucb_kernel_table_avx512,
-    ucb_kernel_table_amx;
+extern const struct ucb_kernel_table ucb_kernel_table_scalar, ucb_kernel_table_avx2,
+    ucb_kernel_table_avx512, ucb_kernel_table_amx;
 
 struct ucb_backend {
     enum ucb_arithmetic arithmetic;
@@ -114,18 +128,23 @@ struct ucb_backend {
 };
 
 /* ucb_backend_open with a given table: tests bring a table of their own. NOMEM. */
-ucb_status ucb_backend_open_table(enum ucb_arithmetic arithmetic, const struct ucb_kernel_table *table,
-                                  struct ucb_pool *pool, struct ucb_backend **out, struct ucb_err *err);
+ucb_status ucb_backend_open_table(enum ucb_arithmetic arithmetic,
+                                  const struct ucb_kernel_table *table,
+                                  struct ucb_pool *pool, struct ucb_backend **out,
+                                  struct ucb_err *err);
 
-/* n_bytes of scratch, 64-byte aligned, valid until the next call. NOMEM; `what` goes into the message. */
-ucb_status ucb_backend_scratch(struct ucb_backend *backend, size_t n_bytes, const char *what, unsigned char **out,
-                               struct ucb_err *err);
+/* n_bytes of scratch, 64-byte aligned, valid until the next call. NOMEM; `what` goes into
+ * the message. */
+ucb_status ucb_backend_scratch(struct ucb_backend *backend, size_t n_bytes,
+                               const char *what, unsigned char **out, struct ucb_err *err);
 
-/* Does the CPU (and the system) run the path? If not, *why is a sentence. Asks for the tile registers of amx. */
+/* Does the CPU (and the system) run the path? If not, *why is a sentence. Asks for the tile
+ * registers of amx. */
 bool ucb_cpu_runs(enum ucb_kernel kernel, const char **why);
 bool ucb_cpu_has_fma(void);
 
-/* begin() and end() of arithmetics that need no state, and of those that flush to zero (MXCSR of the thread). */
+/* begin() and end() of arithmetics that need no state, and of those that flush to zero
+ * (MXCSR of the thread). */
 uint32_t ucb_begin_plain(void);
 void ucb_end_plain(uint32_t state);
 uint32_t ucb_begin_flushing(void);
@@ -141,10 +160,11 @@ struct ucb_source {
     const float *w;
     size_t column_stride, k_stride;
 };
-/* Fills one panel from n_columns <= 32 columns; missing columns and the k up to the multiple of 32 become zeros. */
-void ucb_panel_pack(enum ucb_arithmetic arithmetic, const struct ucb_source *source, uint32_t n_columns, uint32_t n_in,
-                    void *panel);
-void ucb_slab_pack(const struct ucb_products *products, const float *x, size_t x_stride, size_t n_rows, uint32_t n_in,
-                   const struct ucb_slab *slab);
+/* Fills one panel from n_columns <= 32 columns; missing columns and the k up to the
+ * multiple of 32 become zeros. */
+void ucb_panel_pack(enum ucb_arithmetic arithmetic, const struct ucb_source *source,
+                    uint32_t n_columns, uint32_t n_in, void *panel);
+void ucb_slab_pack(const struct ucb_products *products, const float *x, size_t x_stride,
+                   size_t n_rows, uint32_t n_in, const struct ucb_slab *slab);
 
 #endif

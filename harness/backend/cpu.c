@@ -1,8 +1,8 @@
 /*
  * cpu.c - which kernel paths this CPU and this system run, by CPUID and XGETBV.
  *
- * A path needs every feature of the instruction set its file is compiled for (x86-64-v3, -v4), not only those its
- * intrinsics name, because the compiler may use any of them.
+ * A path needs every feature of the instruction set its file is compiled for (x86-64-v3,
+ * -v4), not only those its intrinsics name, because the compiler may use any of them.
  */
 #include "backend/backend_internal.h"
 
@@ -20,15 +20,20 @@ struct feature {
     uint32_t bit;
 };
 
-#define FEATURE(name, leaf, from, bit) {"this CPU lacks " name " (CPUID)", leaf, from, bit}
+#define FEATURE(name, leaf, from, bit)                     \
+    {                                                      \
+        "this CPU lacks " name " (CPUID)", leaf, from, bit \
+    }
 static const struct feature features_avx2[] = {
-    FEATURE("fma", 1, ECX, 12),  FEATURE("movbe", 1, ECX, 22), FEATURE("avx", 1, ECX, 28),
-    FEATURE("f16c", 1, ECX, 29), FEATURE("bmi1", 7, EBX, 3),   FEATURE("avx2", 7, EBX, 5),
-    FEATURE("bmi2", 7, EBX, 8),  FEATURE("lzcnt", 0x80000001, ECX, 5),
+    FEATURE("fma", 1, ECX, 12), FEATURE("movbe", 1, ECX, 22),
+    FEATURE("avx", 1, ECX, 28), FEATURE("f16c", 1, ECX, 29),
+    FEATURE("bmi1", 7, EBX, 3), FEATURE("avx2", 7, EBX, 5),
+    FEATURE("bmi2", 7, EBX, 8), FEATURE("lzcnt", 0x80000001, ECX, 5),
 };
 static const struct feature features_avx512[] = {
-    FEATURE("avx512f", 7, EBX, 16),  FEATURE("avx512dq", 7, EBX, 17), FEATURE("avx512cd", 7, EBX, 28),
-    FEATURE("avx512bw", 7, EBX, 30), FEATURE("avx512vl", 7, EBX, 31),
+    FEATURE("avx512f", 7, EBX, 16),  FEATURE("avx512dq", 7, EBX, 17),
+    FEATURE("avx512cd", 7, EBX, 28), FEATURE("avx512bw", 7, EBX, 30),
+    FEATURE("avx512vl", 7, EBX, 31),
 };
 static const struct feature features_amx[] = {
     FEATURE("amx_tile", 7, EDX, 24),
@@ -38,13 +43,15 @@ static const struct feature features_amx[] = {
 /* Register state that the system must save and restore, as bits of XCR0. */
 enum { STATE_AVX = 0x6, STATE_AVX512 = 0xe6, STATE_AMX = 0x60000 };
 enum { CPUID_OSXSAVE_BIT = 27 };
-/* arch_prctl codes of Linux 5.16: a process asks once before it touches tile data, feature 18. */
+/* arch_prctl codes of Linux 5.16: a process asks once before it touches tile data,
+ * feature 18. */
 enum { ARCH_REQ_XCOMP_PERM_CODE = 0x1023, XFEATURE_XTILEDATA = 18 };
 
 static bool has_feature(const struct feature *feature)
 {
     uint32_t r[4] = {0};
-    if (__get_cpuid_count(feature->leaf, 0, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) == 0) return false;
+    if (__get_cpuid_count(feature->leaf, 0, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) == 0)
+        return false;
     return (r[feature->from] >> feature->bit & 1) != 0;
 }
 
@@ -101,7 +108,8 @@ bool ucb_cpu_runs(enum ucb_kernel kernel, const char **why)
     }
 }
 
-/* CPUID leaves a virtual machine, which takes microseconds: the answer is kept. Racing threads store the same value. */
+/* CPUID leaves a virtual machine, which takes microseconds: the answer is kept. Racing
+ * threads store the same value. */
 bool ucb_cpu_has_fma(void)
 {
     enum { UNKNOWN, NO, YES };

@@ -1,5 +1,6 @@
 /*
- * elementwise.c - norms, rope and activations: rows or runs of elements, shared out in items worth waking a thread for.
+ * elementwise.c - norms, rope and activations: rows or runs of elements, shared out in
+ * items worth waking a thread for.
  */
 #include "backend/backend_internal.h"
 
@@ -9,7 +10,9 @@ enum { ITEM_ELEMENTS = 1 << 14 };
 
 static size_t rows_per_item(size_t row_elements)
 {
-    return row_elements >= ITEM_ELEMENTS ? 1 : ITEM_ELEMENTS / (row_elements == 0 ? 1 : row_elements);
+    return row_elements >= ITEM_ELEMENTS
+               ? 1
+               : ITEM_ELEMENTS / (row_elements == 0 ? 1 : row_elements);
 }
 
 struct norm_run {
@@ -23,13 +26,15 @@ struct norm_run {
 static void norm_item(void *context, size_t index)
 {
     const struct norm_run *run = context;
-    size_t row = index * run->item_rows, end = row + run->item_rows < run->n_rows ? row + run->item_rows : run->n_rows;
+    size_t row = index * run->item_rows,
+           end = row + run->item_rows < run->n_rows ? row + run->item_rows : run->n_rows;
     for (; row < end; row++)
-        run->table->rmsnorm_row(run->x + row * run->n, run->n, run->weight, run->eps, run->y + row * run->n);
+        run->table->rmsnorm_row(run->x + row * run->n, run->n, run->weight, run->eps,
+                                run->y + row * run->n);
 }
 
-void ucb_rmsnorm(struct ucb_backend *backend, const float *x, size_t n_rows, uint32_t n, const float *weight, float eps,
-                 float *y)
+void ucb_rmsnorm(struct ucb_backend *backend, const float *x, size_t n_rows, uint32_t n,
+                 const float *weight, float eps, float *y)
 {
     struct norm_run run = {backend->table, x, weight, y, eps, n_rows, rows_per_item(n), n};
     ucb_parallel_for(backend->pool, ucb_n_units(n_rows, run.item_rows), norm_item, &run);
@@ -46,11 +51,13 @@ struct rope_run {
 
 enum { ANGLES_AT_ONCE = 64 };
 
-/* Pairs [pair, pair + n) of every head of a row; cosines and sines are taken apart once for all heads. */
+/* Pairs [pair, pair + n) of every head of a row; cosines and sines are taken apart once for
+ * all heads. */
 static void rope_pairs(const struct rope_run *run, size_t row, uint32_t pair, uint32_t n)
 {
     float cosine[ANGLES_AT_ONCE], sine[ANGLES_AT_ONCE];
-    const float *angle = run->angles + 2 * ((size_t)run->position[row] * run->n_pairs + pair);
+    const float *angle = run->angles +
+                         2 * ((size_t)run->position[row] * run->n_pairs + pair);
     for (uint32_t i = 0; i < n; i++) cosine[i] = angle[2 * i];
     for (uint32_t i = 0; i < n; i++) sine[i] = angle[2 * i + 1];
     float *head = run->x + row * run->n_heads * run->head_dim;
@@ -61,7 +68,8 @@ static void rope_pairs(const struct rope_run *run, size_t row, uint32_t pair, ui
 static void rope_item(void *context, size_t index)
 {
     const struct rope_run *run = context;
-    size_t row = index * run->item_rows, end = row + run->item_rows < run->n_rows ? row + run->item_rows : run->n_rows;
+    size_t row = index * run->item_rows,
+           end = row + run->item_rows < run->n_rows ? row + run->item_rows : run->n_rows;
     for (; row < end; row++) {
         for (uint32_t pair = 0; pair < run->n_pairs; pair += ANGLES_AT_ONCE) {
             uint32_t left = run->n_pairs - pair;
@@ -70,12 +78,16 @@ static void rope_item(void *context, size_t index)
     }
 }
 
-void ucb_rope(struct ucb_backend *backend, float *x, size_t n_rows, uint32_t n_heads, uint32_t head_dim, uint32_t r,
-              const float *table, const uint32_t *position)
+void ucb_rope(struct ucb_backend *backend, float *x, size_t n_rows, uint32_t n_heads,
+              uint32_t head_dim, uint32_t r, const float *table, const uint32_t *position)
 {
     assert(r % 2 == 0);
     assert(r <= head_dim);
-    struct rope_run run = {.table = backend->table, .x = x, .angles = table, .position = position, .n_rows = n_rows};
+    struct rope_run run = {.table = backend->table,
+                           .x = x,
+                           .angles = table,
+                           .position = position,
+                           .n_rows = n_rows};
     run.n_heads = n_heads;
     run.head_dim = head_dim;
     run.n_pairs = r / 2;
@@ -99,10 +111,12 @@ static void silu_item(void *context, size_t index)
 {
     const struct run_of_elements *run = context;
     size_t first = index * ITEM_ELEMENTS;
-    run->table->silu_mul(run->a + first, run->b + first, item_size(run, first), run->out + first);
+    run->table->silu_mul(run->a + first, run->b + first, item_size(run, first),
+                         run->out + first);
 }
 
-void ucb_silu_mul(struct ucb_backend *backend, const float *gate, const float *up, size_t n, float *out)
+void ucb_silu_mul(struct ucb_backend *backend, const float *gate, const float *up, size_t n,
+                  float *out)
 {
     struct run_of_elements run = {backend->table, gate, up, out, n};
     ucb_parallel_for(backend->pool, ucb_n_units(n, ITEM_ELEMENTS), silu_item, &run);

@@ -1,16 +1,19 @@
 /*
- * head.c - scores of positions from hidden states, a block of rows at a time; logits live only in scratch.
+ * head.c - scores of positions from hidden states, a block of rows at a time; logits live
+ * only in scratch.
  *
- * For a block of rows: logits of the reference, its statistics, then the same for each model beside it. Logits are made
- * 1024 ids at a time by all workers, with all rows of the block per panel, so the head's weight passes through the
- * caches once per block and model; statistics go row by row, while the row is in the second cache.
+ * For a block of rows: logits of the reference, its statistics, then the same for each
+ * model beside it. Logits are made 1024 ids at a time by all workers, with all rows of the
+ * block per panel, so the head's weight passes through the caches once per block and model;
+ * statistics go row by row, while the row is in the second cache.
  *
  * With M = max z, e_v = exp(z_v - M), S = sum e_v (reference: index 0):
  *     logp = z_t - M - ln S
  *     KLD  = (sum e0_v ((z0_v - M0) - (z_v - M))) / S0 + (ln S - ln S0)
- *     EAR  = 1 - 1/2 sum |P_v - Q_v|,  P_v = e0_v fl(1 / S0),  Q_v = e_v fl(1 / S)      (= sum min(P_v, Q_v))
- * so a model with the reference's logits has a KLD of exactly 0 and an EAR of exactly 1. Sums over the vocabulary: fp32
- * in 16 lanes within 1024 ids, then doubles in index order.
+ *     EAR  = 1 - 1/2 sum |P_v - Q_v|,  P_v = e0_v fl(1 / S0),  Q_v = e_v fl(1 / S)      (=
+ * sum min(P_v, Q_v)) so a model with the reference's logits has a KLD of exactly 0 and an
+ * EAR of exactly 1. Sums over the vocabulary: fp32 in 16 lanes within 1024 ids, then
+ * doubles in index order.
  */
 #include "backend/backend_internal.h"
 
@@ -21,7 +24,7 @@
 #include "core/fmath.h"
 
 enum {
-    TILE_IDS = 1024,        /* ids of one item, and of one fp32 sum: part of the arithmetic */
+    TILE_IDS = 1024, /* ids of one item, and of one fp32 sum: part of the arithmetic */
     LOGIT_BYTES = 16 << 20, /* of one model's logits in a block; three such buffers */
     MIN_ROWS = 32,
     MAX_ROWS = 128
@@ -53,14 +56,16 @@ static void logits_item(void *context, size_t index)
     const struct head_run *run = context;
     const struct ucb_packed *weight = run->model->weight;
     const struct ucb_products *products = run->backend->products;
-    size_t panel_bytes = ucb_panel_bytes(run->backend->arithmetic, weight->n_in), first = index * TILE_IDS;
+    size_t panel_bytes = ucb_panel_bytes(run->backend->arithmetic, weight->n_in),
+           first = index * TILE_IDS;
     size_t end = first + TILE_IDS < run->n_ids ? first + TILE_IDS : run->n_ids;
     float *logits = run->is_reference ? run->logits0 : run->logits;
     uint32_t state = products->begin();
     for (size_t id = first; id < end; id += UCB_PANEL)
         products->multiply(&run->slab, (uint32_t)run->n_rows, weight->n_in,
-                           (const unsigned char *)weight->data + id / UCB_PANEL * panel_bytes, logits + id,
-                           run->stride);
+                           (const unsigned char *)weight->data +
+                               id / UCB_PANEL * panel_bytes,
+                           logits + id, run->stride);
     products->end(state);
 }
 
@@ -74,7 +79,8 @@ static uint32_t count_above(const struct head_run *run, const float *z, uint32_t
     return run->backend->table->count_above(z, run->n_ids, z[id]);
 }
 
-/* NaN has many encodings, and which one an operation yields is not defined: results hold one. */
+/* NaN has many encodings, and which one an operation yields is not defined: results hold
+ * one. */
 static double one_nan(double x)
 {
     return isnan(x) ? (double)NAN : x;
@@ -85,7 +91,8 @@ static uint32_t best_id(const struct ucb_top *top)
     return top->id[0] == UINT32_MAX ? 0 : top->id[0]; /* no logit is a number above -inf */
 }
 
-static void score_reference(struct head_run *run, size_t row, uint32_t target, struct ucb_position *out)
+static void score_reference(struct head_run *run, size_t row, uint32_t target,
+                            struct ucb_position *out)
 {
     const struct ucb_kernel_table *table = run->backend->table;
     const float *z = run->logits0 + row * run->stride;
@@ -95,9 +102,12 @@ static void score_reference(struct head_run *run, size_t row, uint32_t target, s
     reference->peak = reference->top.value[0];
     reference->sum = 0.0;
     for (uint32_t id = 0; id < run->n_ids; id += TILE_IDS)
-        reference->sum += (double)table->exp_sum(z + id, tile_size(run, id), reference->peak, e + id);
-    *out = (struct ucb_position){.ear = 1.0f, .overlap10 = UCB_TOP, .argmax = best_id(&reference->top)};
-    out->logp = one_nan((double)z[target] - (double)reference->peak - ucb_log(reference->sum));
+        reference->sum += (double)table->exp_sum(z + id, tile_size(run, id),
+                                                 reference->peak, e + id);
+    *out = (struct ucb_position){
+        .ear = 1.0f, .overlap10 = UCB_TOP, .argmax = best_id(&reference->top)};
+    out->logp = one_nan((double)z[target] - (double)reference->peak -
+                        ucb_log(reference->sum));
     out->rank = count_above(run, z, target);
 }
 
@@ -105,20 +115,24 @@ static uint32_t count_common(const struct ucb_top *a, const struct ucb_top *b)
 {
     uint32_t n = 0;
     for (int i = 0; i < UCB_TOP; i++)
-        for (int j = 0; j < UCB_TOP; j++) n += a->id[i] == b->id[j] && a->id[i] != UINT32_MAX;
+        for (int j = 0; j < UCB_TOP; j++)
+            n += a->id[i] == b->id[j] && a->id[i] != UINT32_MAX;
     return n;
 }
 
-static float agreement(const struct head_run *run, const float *e0, double sum0, const float *e, double sum)
+static float agreement(const struct head_run *run, const float *e0, double sum0,
+                       const float *e, double sum)
 {
     float factor0 = (float)(1.0 / sum0), factor = (float)(1.0 / sum);
     double distance = 0.0;
     for (uint32_t id = 0; id < run->n_ids; id += TILE_IDS)
-        distance += (double)run->backend->table->distance(e0 + id, factor0, e + id, factor, tile_size(run, id));
+        distance += (double)run->backend->table->distance(e0 + id, factor0, e + id, factor,
+                                                          tile_size(run, id));
     return (float)one_nan(1.0 - 0.5 * distance);
 }
 
-static void score_model(struct head_run *run, size_t row, uint32_t target, struct ucb_position *out)
+static void score_model(struct head_run *run, size_t row, uint32_t target,
+                        struct ucb_position *out)
 {
     const struct ucb_kernel_table *table = run->backend->table;
     const struct reference_row *reference = &run->rows[row];
@@ -132,14 +146,17 @@ static void score_model(struct head_run *run, size_t row, uint32_t target, struc
     out->teacher_rank = count_above(run, z, best_id(&reference->top));
 
     double sum = 0.0, divergence = 0.0;
-    for (uint32_t id = 0; id < run->n_ids; id += TILE_IDS) { /* the exponentials take the place of the logits */
+    for (uint32_t id = 0; id < run->n_ids;
+         id += TILE_IDS) { /* the exponentials take the place of the logits */
         float part = 0.0f;
-        sum += (double)table->exp_sum_beside(z + id, tile_size(run, id), top.value[0], z0 + id, reference->peak,
-                                             e0 + id, z + id, &part);
+        sum += (double)table->exp_sum_beside(z + id, tile_size(run, id), top.value[0],
+                                             z0 + id, reference->peak, e0 + id, z + id,
+                                             &part);
         divergence += (double)part;
     }
     out->logp = one_nan((double)target_logit - (double)top.value[0] - ucb_log(sum));
-    out->kld = (float)one_nan(divergence / reference->sum + (ucb_log(sum) - ucb_log(reference->sum)));
+    out->kld = (float)one_nan(divergence / reference->sum +
+                              (ucb_log(sum) - ucb_log(reference->sum)));
     out->ear = agreement(run, e0, reference->sum, z, sum);
 }
 
@@ -160,31 +177,38 @@ static void score_block(struct head_run *run)
 {
     struct ucb_pool *pool = run->backend->pool;
     uint32_t n_in = run->model->weight->n_in;
-    ucb_slab_pack(run->backend->products, run->model->hidden + run->row * n_in, n_in, run->n_rows, n_in, &run->slab);
+    ucb_slab_pack(run->backend->products, run->model->hidden + run->row * n_in, n_in,
+                  run->n_rows, n_in, &run->slab);
     ucb_parallel_for(pool, ucb_n_units(run->n_ids, TILE_IDS), logits_item, run);
     ucb_parallel_for(pool, run->n_rows, score_row, run);
 }
 
-/* Rows of logits are one cache line longer than whole panels: a power of two between rows would share cache sets. */
+/* Rows of logits are one cache line longer than whole panels: a power of two between rows
+ * would share cache sets. */
 static size_t row_stride(uint32_t n_ids)
 {
     return ucb_round_up(n_ids, UCB_PANEL) + UCB_LANES;
 }
 
-static size_t choose_block_rows(const struct ucb_backend *backend, uint32_t n_ids, size_t n_rows)
+static size_t choose_block_rows(const struct ucb_backend *backend, uint32_t n_ids,
+                                size_t n_rows)
 {
-    size_t fit = LOGIT_BYTES / (row_stride(n_ids) * sizeof(float)), tile = backend->products->tile_rows;
+    size_t fit = LOGIT_BYTES / (row_stride(n_ids) * sizeof(float)),
+           tile = backend->products->tile_rows;
     size_t rows = fit < MIN_ROWS ? MIN_ROWS : fit > MAX_ROWS ? MAX_ROWS : fit;
     rows = rows / tile * tile;
     return rows < n_rows ? rows : n_rows;
 }
 
-static ucb_status place(struct head_run *run, size_t block_rows, uint32_t n_in, struct ucb_err *err)
+static ucb_status place(struct head_run *run, size_t block_rows, uint32_t n_in,
+                        struct ucb_err *err)
 {
-    size_t logits = block_rows * run->stride * sizeof(float), slab = ucb_slab_bytes(block_rows, n_in);
+    size_t logits = block_rows * run->stride * sizeof(float),
+           slab = ucb_slab_bytes(block_rows, n_in);
     unsigned char *at;
-    UCB_TRY(ucb_backend_scratch((struct ucb_backend *)run->backend, 3 * logits + slab + block_rows * sizeof(*run->rows),
-                                "head", &at, err));
+    UCB_TRY(ucb_backend_scratch((struct ucb_backend *)run->backend,
+                                3 * logits + slab + block_rows * sizeof(*run->rows), "head",
+                                &at, err));
     run->logits0 = (float *)at;
     run->exp0 = (float *)(at + logits);
     run->logits = (float *)(at + 2 * logits);
@@ -193,11 +217,13 @@ static ucb_status place(struct head_run *run, size_t block_rows, uint32_t n_in, 
     return UCB_OK;
 }
 
-ucb_status ucb_head_score(struct ucb_backend *backend, const struct ucb_head *models, uint32_t n_models,
-                          const uint32_t *target, size_t n_rows, struct ucb_position *out, struct ucb_err *err)
+ucb_status ucb_head_score(struct ucb_backend *backend, const struct ucb_head *models,
+                          uint32_t n_models, const uint32_t *target, size_t n_rows,
+                          struct ucb_position *out, struct ucb_err *err)
 {
     assert(n_models > 0);
-    struct head_run run = {.backend = backend, .target = target, .n_ids = models[0].weight->n_out};
+    struct head_run run = {
+        .backend = backend, .target = target, .n_ids = models[0].weight->n_out};
     uint32_t n_in = 0;
     for (uint32_t m = 0; m < n_models; m++) {
         assert(models[m].weight->n_out == run.n_ids);

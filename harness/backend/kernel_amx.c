@@ -1,30 +1,42 @@
 /*
- * kernel_amx.c - the path for CPUs with AMX-BF16: 32 x 32 sums in four tile registers, two for rows, two for columns.
+ * kernel_amx.c - the path for CPUs with AMX-BF16: 32 x 32 sums in four tile registers, two
+ * for rows, two for columns.
  *
- * TDPBF16PS defines the bf16 arithmetic: for each element an even and an odd fma chain over 32 k, their sum added to
- * the total, subnormals read as and flushed to zero whatever MXCSR says; so this path sets none. Everything outside the
- * products is the AVX-512 code. Rows past the last are multiplied too (a slab has room for them) and not stored.
+ * TDPBF16PS defines the bf16 arithmetic: for each element an even and an odd fma chain over
+ * 32 k, their sum added to the total, subnormals read as and flushed to zero whatever MXCSR
+ * says; so this path sets none. Everything outside the products is the AVX-512 code. Rows
+ * past the last are multiplied too (a slab has room for them) and not stored.
  */
 #include "backend/lanes_avx512.h"
 #include "backend/vector_template.h"
 
 #include "backend/amx_tile.h"
 
-enum { HALF_BYTES = UCB_BLOCK * UCB_PANEL, BLOCK_BYTES = 2 * HALF_BYTES, PAIR_ROWS = 2 * TILE_ROWS };
-_Static_assert((int)UCB_BLOCK * 2 == (int)TILE_ROW_BYTES, "a block of k is one row of a tile");
+enum {
+    HALF_BYTES = UCB_BLOCK * UCB_PANEL,
+    BLOCK_BYTES = 2 * HALF_BYTES,
+    PAIR_ROWS = 2 * TILE_ROWS
+};
+_Static_assert((int)UCB_BLOCK * 2 == (int)TILE_ROW_BYTES,
+               "a block of k is one row of a tile");
 _Static_assert((int)UCB_SLAB_ROWS % (int)PAIR_ROWS == 0, "a slab has room for whole tiles");
 
-/* Rows as bf16, 2 bytes each, at the same pitch as floats. In place it writes behind what it has read. */
+/* Rows as bf16, 2 bytes each, at the same pitch as floats. In place it writes behind what
+ * it has read. */
 static void pack_row_narrow(const float *x, uint32_t n, void *out)
 {
     uint16_t *y = out;
-    for (uint32_t i = 0; i < n; i += UCB_LANES) v16_store_bf16(y + i, v16_round_bf16(load_some(x + i, n - i)));
-    for (uint32_t i = (uint32_t)ucb_round_up(n, UCB_LANES); i < ucb_round_up(n, UCB_BLOCK); i += UCB_LANES)
+    for (uint32_t i = 0; i < n; i += UCB_LANES)
+        v16_store_bf16(y + i, v16_round_bf16(load_some(x + i, n - i)));
+    for (uint32_t i = (uint32_t)ucb_round_up(n, UCB_LANES); i < ucb_round_up(n, UCB_BLOCK);
+         i += UCB_LANES)
         v16_store_bf16(y + i, v16_set1(0.0f));
 }
 
-/* Sums of 16 or 32 rows from `row` on: tiles 0 1 (and 2 3 below them) += rows 4 (5) times columns 6 7. */
-static void sum_16_rows(const struct ucb_slab *slab, size_t row, uint32_t n_in, const unsigned char *panel)
+/* Sums of 16 or 32 rows from `row` on: tiles 0 1 (and 2 3 below them) += rows 4 (5) times
+ * columns 6 7. */
+static void sum_16_rows(const struct ucb_slab *slab, size_t row, uint32_t n_in,
+                        const unsigned char *panel)
 {
     for (uint32_t k = 0; k < n_in; k += UCB_BLOCK, panel += BLOCK_BYTES) {
         const unsigned char *x = ucb_slab_at(slab, k / UCB_CHUNK, row) + k % UCB_CHUNK * 2;
@@ -36,7 +48,8 @@ static void sum_16_rows(const struct ucb_slab *slab, size_t row, uint32_t n_in, 
     }
 }
 
-static void sum_32_rows(const struct ucb_slab *slab, size_t row, uint32_t n_in, const unsigned char *panel)
+static void sum_32_rows(const struct ucb_slab *slab, size_t row, uint32_t n_in,
+                        const unsigned char *panel)
 {
     for (uint32_t k = 0; k < n_in; k += UCB_BLOCK, panel += BLOCK_BYTES) {
         const unsigned char *x = ucb_slab_at(slab, k / UCB_CHUNK, row) + k % UCB_CHUNK * 2;
@@ -60,12 +73,13 @@ static void store_32_rows(float *y, size_t y_stride)
     TILE_STORE(3, y + TILE_ROWS * y_stride + UCB_PANEL / 2, stride_bytes);
 }
 
-static void multiply_bf16(const struct ucb_slab *slab, uint32_t n_rows, uint32_t n_in, const void *panel, float *y,
-                          size_t y_stride)
+static void multiply_bf16(const struct ucb_slab *slab, uint32_t n_rows, uint32_t n_in,
+                          const void *panel, float *y, size_t y_stride)
 {
     for (uint32_t row = 0; row < n_rows; row += PAIR_ROWS) {
         uint32_t left = n_rows - row;
-        float aside[PAIR_ROWS * UCB_PANEL] __attribute__((aligned(64))), *out = y + row * y_stride;
+        float aside[PAIR_ROWS * UCB_PANEL] __attribute__((aligned(64))),
+            *out = y + row * y_stride;
         TILE_ZERO(0);
         TILE_ZERO(1);
         TILE_ZERO(2);
@@ -80,7 +94,8 @@ static void multiply_bf16(const struct ucb_slab *slab, uint32_t n_rows, uint32_t
             continue;
         }
         store_32_rows(aside, UCB_PANEL);
-        for (uint32_t i = 0; i < left; i++) memcpy(out + i * y_stride, aside + i * UCB_PANEL, UCB_PANEL * sizeof(*out));
+        for (uint32_t i = 0; i < left; i++)
+            memcpy(out + i * y_stride, aside + i * UCB_PANEL, UCB_PANEL * sizeof(*out));
     }
 }
 

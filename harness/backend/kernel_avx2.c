@@ -1,14 +1,22 @@
 /*
- * kernel_avx2.c - the path for x86-64-v3: tiles of 6 x 16 (fp32) and 6 x 8 (bf16) in 16 registers of 8 floats.
+ * kernel_avx2.c - the path for x86-64-v3: tiles of 6 x 16 (fp32) and 6 x 8 (bf16) in 16
+ * registers of 8 floats.
  *
- * fp32: 12 sums, two vectors of weights, one or two broadcasts. bf16: an even and an odd sum for each of 6 rows, the
- * widened even and odd weights, two broadcasts: all 16.
+ * fp32: 12 sums, two vectors of weights, one or two broadcasts. bf16: an even and an odd
+ * sum for each of 6 rows, the widened even and odd weights, two broadcasts: all 16.
  */
 #include "backend/lanes_avx2.h"
 #include "backend/vector_template.h"
 
 typedef __m256 vec;
-enum { VEC_LANES = 8, FP32_ROWS = 6, FP32_VECS = 2, BF16_ROWS = 6, BF16_VECS = 1, BF16_VEC_STEP = 0 };
+enum {
+    VEC_LANES = 8,
+    FP32_ROWS = 6,
+    FP32_VECS = 2,
+    BF16_ROWS = 6,
+    BF16_VECS = 1,
+    BF16_VEC_STEP = 0
+};
 #define EACH_BF16_HEIGHT(X) X(1) X(2) X(3) X(4) X(5) X(6)
 #define EACH_FP32_HEIGHT(X) EACH_BF16_HEIGHT(X)
 
@@ -38,7 +46,8 @@ static inline vec vec_fma(vec a, vec b, vec c)
 }
 static inline vec vec_even(const uint16_t *pairs)
 {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i *)pairs), 16));
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_loadu_si256((const __m256i *)pairs), 16));
 }
 static inline vec vec_odd(const uint16_t *pairs)
 {
@@ -48,7 +57,8 @@ static inline vec vec_odd(const uint16_t *pairs)
 
 #include "backend/product_template.h"
 
-static const struct ucb_products products_fp32 = UCB_PRODUCTS_FP32, products_bf16 = UCB_PRODUCTS_BF16;
+static const struct ucb_products products_fp32 = UCB_PRODUCTS_FP32,
+                                 products_bf16 = UCB_PRODUCTS_BF16;
 
 const struct ucb_kernel_table ucb_kernel_table_avx2 = {
     .kernel = UCB_KERNEL_AVX2,

@@ -1,15 +1,24 @@
 /*
- * kernel_avx512.c - the path for x86-64-v4: tiles of 14 x 32 (fp32) and 6 x 32 (bf16) in 32 registers of 16 floats.
+ * kernel_avx512.c - the path for x86-64-v4: tiles of 14 x 32 (fp32) and 6 x 32 (bf16) in 32
+ * registers of 16 floats.
  *
- * fp32: 28 sums, two vectors of weights, one broadcast activation. bf16: an even and an odd sum for each of 12 vectors,
- * four vectors of widened weights, two broadcasts. The dot instruction of AVX512-BF16 is not used: it adds pairs in its
- * own order, and runs at half the rate of exact products by fma.
+ * fp32: 28 sums, two vectors of weights, one broadcast activation. bf16: an even and an odd
+ * sum for each of 12 vectors, four vectors of widened weights, two broadcasts. The dot
+ * instruction of AVX512-BF16 is not used: it adds pairs in its own order, and runs at half
+ * the rate of exact products by fma.
  */
 #include "backend/lanes_avx512.h"
 #include "backend/vector_template.h"
 
 typedef __m512 vec;
-enum { VEC_LANES = 16, FP32_ROWS = 14, FP32_VECS = 2, BF16_ROWS = 6, BF16_VECS = 2, BF16_VEC_STEP = 16 * 32 };
+enum {
+    VEC_LANES = 16,
+    FP32_ROWS = 14,
+    FP32_VECS = 2,
+    BF16_ROWS = 6,
+    BF16_VECS = 2,
+    BF16_VEC_STEP = 16 * 32
+};
 #define EACH_BF16_HEIGHT(X) X(1) X(2) X(3) X(4) X(5) X(6)
 #define EACH_FP32_HEIGHT(X) EACH_BF16_HEIGHT(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 
@@ -43,12 +52,14 @@ static inline vec vec_even(const uint16_t *pairs)
 }
 static inline vec vec_odd(const uint16_t *pairs)
 {
-    return _mm512_castsi512_ps(_mm512_and_epi32(_mm512_loadu_si512(pairs), _mm512_set1_epi32((int)0xffff0000)));
+    return _mm512_castsi512_ps(
+        _mm512_and_epi32(_mm512_loadu_si512(pairs), _mm512_set1_epi32((int)0xffff0000)));
 }
 
 #include "backend/product_template.h"
 
-static const struct ucb_products products_fp32 = UCB_PRODUCTS_FP32, products_bf16 = UCB_PRODUCTS_BF16;
+static const struct ucb_products products_fp32 = UCB_PRODUCTS_FP32,
+                                 products_bf16 = UCB_PRODUCTS_BF16;
 
 const struct ucb_kernel_table ucb_kernel_table_avx512 = {
     .kernel = UCB_KERNEL_AVX512,

@@ -1,8 +1,10 @@
 /*
- * kernel_scalar.c - the path for every x86-64: plain C, the reference that the other paths equal to the bit.
+ * kernel_scalar.c - the path for every x86-64: plain C, the reference that the other paths
+ * equal to the bit.
  *
- * The arithmetic is made of fused multiply-adds, which x86-64-v2 lacks. libm's fmaf is exact but a call for each; so
- * the two loops are compiled a second time for CPUs with the instruction, and chosen when a product starts.
+ * The arithmetic is made of fused multiply-adds, which x86-64-v2 lacks. libm's fmaf is
+ * exact but a call for each; so the two loops are compiled a second time for CPUs with the
+ * instruction, and chosen when a product starts.
  */
 #include <math.h>
 #include <string.h>
@@ -12,15 +14,19 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-INLINE void dot_chunk_fp32(const float *x, uint32_t n_k, const float *w, float *y, bool first)
+INLINE void dot_chunk_fp32(const float *x, uint32_t n_k, const float *w, float *y,
+                           bool first)
 {
     float sum[UCB_PANEL] = {0};
     for (uint32_t k = 0; k < n_k; k++, w += UCB_PANEL)
-        for (int column = 0; column < UCB_PANEL; column++) sum[column] = __builtin_fmaf(x[k], w[column], sum[column]);
-    for (int column = 0; column < UCB_PANEL; column++) y[column] = first ? sum[column] : y[column] + sum[column];
+        for (int column = 0; column < UCB_PANEL; column++)
+            sum[column] = __builtin_fmaf(x[k], w[column], sum[column]);
+    for (int column = 0; column < UCB_PANEL; column++)
+        y[column] = first ? sum[column] : y[column] + sum[column];
 }
 
-/* Sixteen columns of a block; a word holds the pair of a column, the even k in its low half. */
+/* Sixteen columns of a block; a word holds the pair of a column, the even k in its low
+ * half. */
 INLINE void dot_half_bf16(const float *x, const unsigned char *pairs, float *y)
 {
     enum { COLUMNS = UCB_PANEL / 2 };
@@ -29,15 +35,18 @@ INLINE void dot_half_bf16(const float *x, const unsigned char *pairs, float *y)
         uint32_t both[COLUMNS];
         memcpy(both, pairs, sizeof(both));
         for (int column = 0; column < COLUMNS; column++) {
-            float w_even = ucb_f32_from_bits(both[column] << 16), w_odd = ucb_f32_from_bits(both[column] & 0xffff0000u);
+            float w_even = ucb_f32_from_bits(both[column] << 16),
+                  w_odd = ucb_f32_from_bits(both[column] & 0xffff0000u);
             even[column] = __builtin_fmaf(x[2 * pair], w_even, even[column]);
             odd[column] = __builtin_fmaf(x[2 * pair + 1], w_odd, odd[column]);
         }
     }
-    for (int column = 0; column < COLUMNS; column++) y[column] = y[column] + (even[column] + odd[column]);
+    for (int column = 0; column < COLUMNS; column++)
+        y[column] = y[column] + (even[column] + odd[column]);
 }
 
-INLINE void dot_chunk_bf16(const float *x, uint32_t n_k, const unsigned char *w, float *y, bool first)
+INLINE void dot_chunk_bf16(const float *x, uint32_t n_k, const unsigned char *w, float *y,
+                           bool first)
 {
     enum { HALF_BYTES = UCB_BLOCK * UCB_PANEL };
     if (first) memset(y, 0, UCB_PANEL * sizeof(*y));
@@ -49,48 +58,52 @@ INLINE void dot_chunk_bf16(const float *x, uint32_t n_k, const unsigned char *w,
 
 typedef void dot_chunk(const float *x, uint32_t n_k, const void *w, float *y, bool first);
 
-static void dot_fp32_by_library(const float *x, uint32_t n_k, const void *w, float *y, bool first)
+static void dot_fp32_by_library(const float *x, uint32_t n_k, const void *w, float *y,
+                                bool first)
 {
     dot_chunk_fp32(x, n_k, w, y, first);
 }
-static void dot_bf16_by_library(const float *x, uint32_t n_k, const void *w, float *y, bool first)
+static void dot_bf16_by_library(const float *x, uint32_t n_k, const void *w, float *y,
+                                bool first)
 {
     dot_chunk_bf16(x, n_k, w, y, first);
 }
-__attribute__((target("fma"))) static void dot_fp32_fused(const float *x, uint32_t n_k, const void *w, float *y,
-                                                          bool first)
+__attribute__((target("fma"))) static void
+dot_fp32_fused(const float *x, uint32_t n_k, const void *w, float *y, bool first)
 {
     dot_chunk_fp32(x, n_k, w, y, first);
 }
-__attribute__((target("fma"))) static void dot_bf16_fused(const float *x, uint32_t n_k, const void *w, float *y,
-                                                          bool first)
+__attribute__((target("fma"))) static void
+dot_bf16_fused(const float *x, uint32_t n_k, const void *w, float *y, bool first)
 {
     dot_chunk_bf16(x, n_k, w, y, first);
 }
 
-static void multiply_by(dot_chunk *dot, size_t value_bytes, const struct ucb_slab *slab, uint32_t n_rows, uint32_t n_in,
-                        const void *panel, float *y, size_t y_stride)
+static void multiply_by(dot_chunk *dot, size_t value_bytes, const struct ucb_slab *slab,
+                        uint32_t n_rows, uint32_t n_in, const void *panel, float *y,
+                        size_t y_stride)
 {
     for (uint32_t k = 0; k < n_in; k += UCB_CHUNK) {
         uint32_t n_k = n_in - k < UCB_CHUNK ? n_in - k : UCB_CHUNK;
         const void *w = (const unsigned char *)panel + (size_t)k * UCB_PANEL * value_bytes;
         for (uint32_t row = 0; row < n_rows; row++)
-            dot((const float *)ucb_slab_at(slab, k / UCB_CHUNK, row), n_k, w, y + row * y_stride, k == 0);
+            dot((const float *)ucb_slab_at(slab, k / UCB_CHUNK, row), n_k, w,
+                y + row * y_stride, k == 0);
     }
 }
 
-static void multiply_fp32(const struct ucb_slab *slab, uint32_t n_rows, uint32_t n_in, const void *panel, float *y,
-                          size_t y_stride)
+static void multiply_fp32(const struct ucb_slab *slab, uint32_t n_rows, uint32_t n_in,
+                          const void *panel, float *y, size_t y_stride)
 {
-    multiply_by(ucb_cpu_has_fma() ? dot_fp32_fused : dot_fp32_by_library, sizeof(float), slab, n_rows, n_in, panel, y,
-                y_stride);
+    multiply_by(ucb_cpu_has_fma() ? dot_fp32_fused : dot_fp32_by_library, sizeof(float),
+                slab, n_rows, n_in, panel, y, y_stride);
 }
 
-static void multiply_bf16(const struct ucb_slab *slab, uint32_t n_rows, uint32_t n_in, const void *panel, float *y,
-                          size_t y_stride)
+static void multiply_bf16(const struct ucb_slab *slab, uint32_t n_rows, uint32_t n_in,
+                          const void *panel, float *y, size_t y_stride)
 {
-    multiply_by(ucb_cpu_has_fma() ? dot_bf16_fused : dot_bf16_by_library, sizeof(uint16_t), slab, n_rows, n_in, panel,
-                y, y_stride);
+    multiply_by(ucb_cpu_has_fma() ? dot_bf16_fused : dot_bf16_by_library, sizeof(uint16_t),
+                slab, n_rows, n_in, panel, y, y_stride);
 }
 
 static const struct ucb_products products_fp32 = {

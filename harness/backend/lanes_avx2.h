@@ -1,5 +1,6 @@
 /*
- * lanes_avx2.h - sixteen floats in two registers; what the functions mean stands in lanes_scalar.h.
+ * lanes_avx2.h - sixteen floats in two registers; what the functions mean stands in
+ * lanes_scalar.h.
  */
 #ifndef UCB_BACKEND_LANES_AVX2_H
 #define UCB_BACKEND_LANES_AVX2_H
@@ -13,7 +14,8 @@ typedef struct {
 } v16;
 typedef v16 m16; /* all bits of a lane, or none */
 
-#define BOTH(operation, a, b) ((v16){operation((a).low, (b).low), operation((a).high, (b).high)})
+#define BOTH(operation, a, b) \
+    ((v16){operation((a).low, (b).low), operation((a).high, (b).high)})
 
 static inline v16 v16_set1(float x)
 {
@@ -73,12 +75,14 @@ static inline v16 v16_negate(v16 x)
 }
 static inline m16 v16_above(v16 a, v16 b)
 {
-    return (m16){_mm256_cmp_ps(a.low, b.low, _CMP_GT_OQ), _mm256_cmp_ps(a.high, b.high, _CMP_GT_OQ)};
+    return (m16){_mm256_cmp_ps(a.low, b.low, _CMP_GT_OQ),
+                 _mm256_cmp_ps(a.high, b.high, _CMP_GT_OQ)};
 }
 /* Indices stay below 2^31, so that the signed comparison is right. */
 static inline __m256 between8(uint32_t first, uint32_t from, uint32_t to)
 {
-    __m256i index = _mm256_add_epi32(_mm256_set1_epi32((int)first), _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0));
+    __m256i index = _mm256_add_epi32(_mm256_set1_epi32((int)first),
+                                     _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0));
     __m256i before = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)from), index);
     __m256i inside = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)to), index);
     return _mm256_castsi256_ps(_mm256_andnot_si256(before, inside));
@@ -89,11 +93,13 @@ static inline m16 m16_between(uint32_t first, uint32_t from, uint32_t to)
 }
 static inline v16 v16_select(m16 mask, v16 yes, v16 no)
 {
-    return (v16){_mm256_blendv_ps(no.low, yes.low, mask.low), _mm256_blendv_ps(no.high, yes.high, mask.high)};
+    return (v16){_mm256_blendv_ps(no.low, yes.low, mask.low),
+                 _mm256_blendv_ps(no.high, yes.high, mask.high)};
 }
 static inline uint32_t m16_bits(m16 mask)
 {
-    return (uint32_t)_mm256_movemask_ps(mask.low) | (uint32_t)_mm256_movemask_ps(mask.high) << 8;
+    return (uint32_t)_mm256_movemask_ps(mask.low) | (uint32_t)_mm256_movemask_ps(mask.high)
+                                                        << 8;
 }
 static inline __m256 power_of_shifted8(__m256 x)
 {
@@ -106,12 +112,14 @@ static inline v16 v16_power_of_shifted(v16 x)
 }
 static inline __m256 round_bf16_8(__m256 x)
 {
-    __m256i u = _mm256_castps_si256(x), odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    __m256i u = _mm256_castps_si256(x),
+            odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
     __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
     __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
     __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
     rounded = _mm256_blendv_epi8(rounded, quiet, is_nan);
-    return _mm256_castsi256_ps(_mm256_and_si256(rounded, _mm256_set1_epi32((int)0xffff0000)));
+    return _mm256_castsi256_ps(
+        _mm256_and_si256(rounded, _mm256_set1_epi32((int)0xffff0000)));
 }
 static inline v16 v16_round_bf16(v16 x)
 {

@@ -1,5 +1,6 @@
 /*
- * lanes_avx512.h - sixteen floats in one register; what the functions mean stands in lanes_scalar.h.
+ * lanes_avx512.h - sixteen floats in one register; what the functions mean stands in
+ * lanes_scalar.h.
  */
 #ifndef UCB_BACKEND_LANES_AVX512_H
 #define UCB_BACKEND_LANES_AVX512_H
@@ -69,7 +70,8 @@ static inline m16 v16_above(v16 a, v16 b)
 }
 static inline m16 m16_between(uint32_t first, uint32_t from, uint32_t to)
 {
-    const __m512i step = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i step = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1,
+                                          0);
     __m512i index = _mm512_add_epi32(_mm512_set1_epi32((int)first), step);
     m16 not_before = _mm512_cmpge_epu32_mask(index, _mm512_set1_epi32((int)from));
     return _mm512_mask_cmplt_epu32_mask(not_before, index, _mm512_set1_epi32((int)to));
@@ -89,11 +91,14 @@ static inline v16 v16_power_of_shifted(v16 x)
 }
 static inline v16 v16_round_bf16(v16 x)
 {
-    __m512i u = _mm512_castps_si512(x), odd = _mm512_and_epi32(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    __m512i u = _mm512_castps_si512(x),
+            odd = _mm512_and_epi32(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
     __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
     __m512i quiet = _mm512_or_epi32(u, _mm512_set1_epi32(0x400000));
-    rounded = _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), rounded, quiet);
-    return _mm512_castsi512_ps(_mm512_and_epi32(rounded, _mm512_set1_epi32((int)0xffff0000)));
+    rounded = _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), rounded,
+                                      quiet);
+    return _mm512_castsi512_ps(
+        _mm512_and_epi32(rounded, _mm512_set1_epi32((int)0xffff0000)));
 }
 /* The values of x, which were rounded to bf16, as 16 halves. */
 static inline void v16_store_bf16(uint16_t *p, v16 x)

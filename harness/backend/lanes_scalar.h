@@ -1,8 +1,10 @@
 /*
- * lanes_scalar.h - sixteen floats as one value, in plain C; the definition that the vector versions match to the bit.
+ * lanes_scalar.h - sixteen floats as one value, in plain C; the definition that the vector
+ * versions match to the bit.
  *
- * The three files lanes_*.h offer the same functions; vector_template.h is written on them. Every operation is one IEEE
- * operation per lane. v16_max(x, m) is m unless x > m, so a NaN in x is passed over.
+ * The three files lanes_*.h offer the same functions; vector_template.h is written on them.
+ * Every operation is one IEEE operation per lane. v16_max(x, m) is m unless x > m, so a NaN
+ * in x is passed over.
  */
 #ifndef UCB_BACKEND_LANES_SCALAR_H
 #define UCB_BACKEND_LANES_SCALAR_H
@@ -103,7 +105,8 @@ static inline uint32_t m16_bits(m16 mask)
 {
     return mask;
 }
-/* 2^i of every lane that holds 1.5 * 2^23 + i, -126 <= i <= 127: i stands in the low bits. */
+/* 2^i of every lane that holds 1.5 * 2^23 + i, -126 <= i <= 127: i stands in the low bits.
+ */
 static inline v16 v16_power_of_shifted(v16 x)
 {
     EACH_LANE x.lane[j] = ucb_f32_from_bits((ucb_f32_bits(x.lane[j]) << 23) + 0x3f800000u);

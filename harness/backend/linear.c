@@ -1,9 +1,10 @@
 /*
  * linear.c - y = x w^T + bias, cut into items of some rows times some panels.
  *
- * An item packs its rows into a slab of its worker (a copy that costs about a hundredth of the product) and multiplies
- * them with its panels one after the other. Rows are cut so that a slab stays in the second cache while the weights
- * stream past it; panels are cut as well only where the rows alone do not keep every thread busy.
+ * An item packs its rows into a slab of its worker (a copy that costs about a hundredth of
+ * the product) and multiplies them with its panels one after the other. Rows are cut so
+ * that a slab stays in the second cache while the weights stream past it; panels are cut as
+ * well only where the rows alone do not keep every thread busy.
  */
 #include "backend/backend_internal.h"
 
@@ -14,7 +15,8 @@ enum {
     SLAB_BYTES = 384 << 10, /* of a second cache of 1 MB or more; the rest is for weights */
     MIN_SLAB_ROWS = 32,     /* below this the weights are read too often */
     MAX_SLAB_ROWS = 128,
-    ITEMS_PER_THREAD = 4 /* so that a thread which is held up does not hold up the product */
+    ITEMS_PER_THREAD =
+        4 /* so that a thread which is held up does not hold up the product */
 };
 
 struct linear_run {
@@ -36,10 +38,13 @@ static size_t min_u(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Rows per slab: a multiple of the path's tile that fits SLAB_BYTES and leaves several items to each thread. */
-static size_t choose_slab_rows(const struct ucb_backend *backend, size_t n_rows, uint32_t n_in)
+/* Rows per slab: a multiple of the path's tile that fits SLAB_BYTES and leaves several
+ * items to each thread. */
+static size_t choose_slab_rows(const struct ucb_backend *backend, size_t n_rows,
+                               uint32_t n_in)
 {
-    size_t tile = backend->products->tile_rows, n_items = ucb_pool_threads(backend->pool) * (size_t)ITEMS_PER_THREAD;
+    size_t tile = backend->products->tile_rows,
+           n_items = ucb_pool_threads(backend->pool) * (size_t)ITEMS_PER_THREAD;
     size_t fit = SLAB_BYTES / (ucb_n_units(n_in, UCB_CHUNK) * UCB_ROW_PITCH);
     size_t rows = min_u(min_u(fit, MAX_SLAB_ROWS), ucb_n_units(n_rows, n_items));
     return ucb_round_up(max_u(rows, MIN_SLAB_ROWS), tile);
@@ -52,12 +57,15 @@ static void plan(struct linear_run *run)
     size_t slab_rows = choose_slab_rows(backend, run->n_rows, run->weight->n_in);
     run->n_panels = ucb_n_units(run->weight->n_out, UCB_PANEL);
     run->n_slabs = ucb_n_units(run->n_rows, slab_rows);
-    run->n_splits = run->n_slabs >= n_items ? 1 : min_u(ucb_n_units(n_items, run->n_slabs), run->n_panels);
+    run->n_splits = run->n_slabs >= n_items
+                        ? 1
+                        : min_u(ucb_n_units(n_items, run->n_slabs), run->n_panels);
     run->slab_bytes = ucb_slab_bytes(slab_rows, run->weight->n_in);
     run->worker_bytes = run->slab_bytes + slab_rows * UCB_PANEL * sizeof(float);
 }
 
-static void store_tile(const struct linear_run *run, const float *tile, size_t row, size_t n_rows, size_t column)
+static void store_tile(const struct linear_run *run, const float *tile, size_t row,
+                       size_t n_rows, size_t column)
 {
     size_t n_out = run->weight->n_out, n = min_u(UCB_PANEL, n_out - column);
     for (size_t i = 0; i < n_rows; i++) {
@@ -84,7 +92,8 @@ static void multiply_item(void *context, size_t index, unsigned worker)
 
     ucb_slab_pack(products, run->x + row * n_in, n_in, n_rows, n_in, &slab);
     for (; panel < panel_end; panel++) {
-        const unsigned char *weights = (const unsigned char *)run->weight->data + panel * panel_bytes;
+        const unsigned char *weights = (const unsigned char *)run->weight->data +
+                                       panel * panel_bytes;
         uint32_t state = products->begin();
         products->multiply(&slab, (uint32_t)n_rows, n_in, weights, tile, UCB_PANEL);
         products->end(state);
@@ -92,12 +101,18 @@ static void multiply_item(void *context, size_t index, unsigned worker)
     }
 }
 
-ucb_status ucb_linear(struct ucb_backend *backend, const struct ucb_packed *weight, const float *bias, const float *x,
-                      size_t n_rows, float *y, struct ucb_err *err)
+ucb_status ucb_linear(struct ucb_backend *backend, const struct ucb_packed *weight,
+                      const float *bias, const float *x, size_t n_rows, float *y,
+                      struct ucb_err *err)
 {
     assert(weight->n_in > 0);
     if (n_rows == 0) return UCB_OK;
-    struct linear_run run = {.backend = backend, .weight = weight, .bias = bias, .x = x, .y = y, .n_rows = n_rows};
+    struct linear_run run = {.backend = backend,
+                             .weight = weight,
+                             .bias = bias,
+                             .x = x,
+                             .y = y,
+                             .n_rows = n_rows};
     plan(&run);
     size_t scratch_bytes = ucb_pool_threads(backend->pool) * run.worker_bytes;
     UCB_TRY(ucb_backend_scratch(backend, scratch_bytes, "linear", &run.scratch, err));

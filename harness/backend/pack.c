@@ -1,8 +1,9 @@
 /*
  * pack.c - weights into panels, activations into slabs (layouts: backend_internal.h).
  *
- * A panel is filled source row by source row in blocks of 32 k: the reads are consecutive, and the 2-4 KB that are
- * written stay in the first cache, whatever power of two lies between the rows of the source.
+ * A panel is filled source row by source row in blocks of 32 k: the reads are consecutive,
+ * and the 2-4 KB that are written stay in the first cache, whatever power of two lies
+ * between the rows of the source.
  */
 #include "backend/backend_internal.h"
 
@@ -15,12 +16,14 @@ enum { HALF_COLUMNS = 16, BLOCK_VALUES = UCB_BLOCK * UCB_PANEL };
 
 size_t ucb_panel_bytes(enum ucb_arithmetic arithmetic, size_t n_in)
 {
-    return ucb_round_up(n_in, UCB_BLOCK) * UCB_PANEL * (arithmetic == UCB_ARITH_BF16 ? 2 : 4);
+    return ucb_round_up(n_in, UCB_BLOCK) * UCB_PANEL *
+           (arithmetic == UCB_ARITH_BF16 ? 2 : 4);
 }
 
 size_t ucb_slab_bytes(size_t n_rows, size_t n_in)
 {
-    return ucb_n_units(n_in, UCB_CHUNK) * ucb_round_up(n_rows, UCB_SLAB_ROWS) * UCB_ROW_PITCH;
+    return ucb_n_units(n_in, UCB_CHUNK) * ucb_round_up(n_rows, UCB_SLAB_ROWS) *
+           UCB_ROW_PITCH;
 }
 
 struct ucb_slab ucb_slab_place(unsigned char *data, size_t n_rows)
@@ -28,40 +31,48 @@ struct ucb_slab ucb_slab_place(unsigned char *data, size_t n_rows)
     return (struct ucb_slab){data, ucb_round_up(n_rows, UCB_SLAB_ROWS) * UCB_ROW_PITCH};
 }
 
-static void pack_block_fp32(const struct ucb_source *source, uint32_t n_columns, uint32_t k, uint32_t n_k, float *block)
+static void pack_block_fp32(const struct ucb_source *source, uint32_t n_columns, uint32_t k,
+                            uint32_t n_k, float *block)
 {
-    if (n_columns < UCB_PANEL || n_k < UCB_BLOCK) memset(block, 0, BLOCK_VALUES * sizeof(*block));
+    if (n_columns < UCB_PANEL || n_k < UCB_BLOCK)
+        memset(block, 0, BLOCK_VALUES * sizeof(*block));
     const float *w = source->w + k * source->k_stride;
     if (source->column_stride == 1) {
-        for (uint32_t i = 0; i < n_k; i++) memcpy(block + i * UCB_PANEL, w + i * source->k_stride, 4 * n_columns);
+        for (uint32_t i = 0; i < n_k; i++)
+            memcpy(block + i * UCB_PANEL, w + i * source->k_stride, 4 * n_columns);
         return;
     }
     for (uint32_t column = 0; column < n_columns; column++, w += source->column_stride)
-        for (uint32_t i = 0; i < n_k; i++) block[i * UCB_PANEL + column] = w[i * source->k_stride];
+        for (uint32_t i = 0; i < n_k; i++)
+            block[i * UCB_PANEL + column] = w[i * source->k_stride];
 }
 
-static void pack_block_bf16(const struct ucb_source *source, uint32_t n_columns, uint32_t k, uint32_t n_k,
-                            uint16_t *block)
+static void pack_block_bf16(const struct ucb_source *source, uint32_t n_columns, uint32_t k,
+                            uint32_t n_k, uint16_t *block)
 {
-    if (n_columns < UCB_PANEL || n_k < UCB_BLOCK) memset(block, 0, BLOCK_VALUES * sizeof(*block));
+    if (n_columns < UCB_PANEL || n_k < UCB_BLOCK)
+        memset(block, 0, BLOCK_VALUES * sizeof(*block));
     const float *w = source->w + k * source->k_stride;
     for (uint32_t column = 0; column < n_columns; column++, w += source->column_stride) {
-        uint16_t *out = block + column / HALF_COLUMNS * (BLOCK_VALUES / 2) + column % HALF_COLUMNS * 2;
+        uint16_t *out = block + column / HALF_COLUMNS * (BLOCK_VALUES / 2) +
+                        column % HALF_COLUMNS * 2;
         for (uint32_t i = 0; i < n_k; i++)
             out[i / 2 * UCB_PANEL + i % 2] = ucb_bf16_from_f32(w[i * source->k_stride]);
     }
 }
 
-void ucb_panel_pack(enum ucb_arithmetic arithmetic, const struct ucb_source *source, uint32_t n_columns, uint32_t n_in,
-                    void *panel)
+void ucb_panel_pack(enum ucb_arithmetic arithmetic, const struct ucb_source *source,
+                    uint32_t n_columns, uint32_t n_in, void *panel)
 {
     assert(n_columns <= UCB_PANEL);
     for (uint32_t k = 0; k < n_in; k += UCB_BLOCK) {
         uint32_t n_k = n_in - k < UCB_BLOCK ? n_in - k : UCB_BLOCK;
         if (arithmetic == UCB_ARITH_BF16) {
-            pack_block_bf16(source, n_columns, k, n_k, (uint16_t *)panel + (size_t)k * UCB_PANEL);
+            pack_block_bf16(source, n_columns, k, n_k,
+                            (uint16_t *)panel + (size_t)k * UCB_PANEL);
         } else {
-            pack_block_fp32(source, n_columns, k, n_k, (float *)panel + (size_t)k * UCB_PANEL);
+            pack_block_fp32(source, n_columns, k, n_k,
+                            (float *)panel + (size_t)k * UCB_PANEL);
         }
     }
 }
@@ -81,15 +92,17 @@ struct pack_run {
 static void pack_one_panel(void *context, size_t index)
 {
     const struct pack_run *run = context;
-    uint32_t n_in = run->weight->n_in, first = (uint32_t)index * UCB_PANEL, left = run->n_rows - first;
+    uint32_t n_in = run->weight->n_in, first = (uint32_t)index * UCB_PANEL,
+             left = run->n_rows - first;
     struct ucb_source source = {run->w + (size_t)first * n_in, n_in, 1};
     size_t panel = (run->row + first) / UCB_PANEL;
     ucb_panel_pack(run->arithmetic, &source, left < UCB_PANEL ? left : UCB_PANEL, n_in,
-                   (unsigned char *)run->weight->data + panel * ucb_panel_bytes(run->arithmetic, n_in));
+                   (unsigned char *)run->weight->data +
+                       panel * ucb_panel_bytes(run->arithmetic, n_in));
 }
 
-void ucb_pack_rows(const struct ucb_backend *backend, const float *w, uint32_t row, uint32_t n_rows,
-                   const struct ucb_packed *weight)
+void ucb_pack_rows(const struct ucb_backend *backend, const float *w, uint32_t row,
+                   uint32_t n_rows, const struct ucb_packed *weight)
 {
     assert(row % UCB_PANEL == 0);
     assert(row + n_rows <= weight->n_out);
@@ -98,17 +111,19 @@ void ucb_pack_rows(const struct ucb_backend *backend, const float *w, uint32_t r
     ucb_parallel_for(backend->pool, ucb_n_units(n_rows, UCB_PANEL), pack_one_panel, &run);
 }
 
-void ucb_pack(const struct ucb_backend *backend, const float *w, const struct ucb_packed *weight)
+void ucb_pack(const struct ucb_backend *backend, const float *w,
+              const struct ucb_packed *weight)
 {
     ucb_pack_rows(backend, w, 0, weight->n_out, weight);
 }
 
-void ucb_slab_pack(const struct ucb_products *products, const float *x, size_t x_stride, size_t n_rows, uint32_t n_in,
-                   const struct ucb_slab *slab)
+void ucb_slab_pack(const struct ucb_products *products, const float *x, size_t x_stride,
+                   size_t n_rows, uint32_t n_in, const struct ucb_slab *slab)
 {
     for (uint32_t k = 0; k < n_in; k += UCB_CHUNK) {
         uint32_t n_k = n_in - k < UCB_CHUNK ? n_in - k : UCB_CHUNK;
         for (size_t row = 0; row < n_rows; row++)
-            products->pack_row(x + row * x_stride + k, n_k, ucb_slab_at(slab, k / UCB_CHUNK, row));
+            products->pack_row(x + row * x_stride + k, n_k,
+                               ucb_slab_at(slab, k / UCB_CHUNK, row));
     }
 }

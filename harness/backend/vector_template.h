@@ -1,9 +1,10 @@
 /*
  * vector_template.h - everything outside the products, written once on sixteen lanes.
  *
- * A kernel file includes one lanes_*.h, then this. No fused multiply-add occurs here: every operation rounds once, so
- * the three widths agree to the bit. Sums: lane j takes elements j, j + 16, ... in index order, then the lanes are
- * folded 8, 4, 2, 1. Missing elements of the last sixteen add +0, which changes no bit because no lane can hold -0.
+ * A kernel file includes one lanes_*.h, then this. No fused multiply-add occurs here: every
+ * operation rounds once, so the three widths agree to the bit. Sums: lane j takes elements
+ * j, j + 16, ... in index order, then the lanes are folded 8, 4, 2, 1. Missing elements of
+ * the last sixteen add +0, which changes no bit because no lane can hold -0.
  */
 #ifndef UCB_BACKEND_VECTOR_TEMPLATE_H
 #define UCB_BACKEND_VECTOR_TEMPLATE_H
@@ -45,10 +46,11 @@ static inline float fold_max(v16 x)
 }
 
 /*
- * exp of x in [-87, 88]; +0 below, +inf above. n = round(x / ln 2) comes from adding 1.5 * 2^23, whose unit is 1, and
- * r = x - n ln 2 in two steps: n * LN2_HIGH is exact (9 bits times 8) and so is the first difference. |r| <= 0.3466;
- * the polynomial 1 + (r + r^2 q(r)) is Taylor's of degree 7, whose rest is 5e-9. The bounds keep 2^n a normal number:
- * no subnormal is ever made.
+ * exp of x in [-87, 88]; +0 below, +inf above. n = round(x / ln 2) comes from adding 1.5 *
+ * 2^23, whose unit is 1, and r = x - n ln 2 in two steps: n * LN2_HIGH is exact (9 bits
+ * times 8) and so is the first difference. |r| <= 0.3466; the polynomial 1 + (r + r^2 q(r))
+ * is Taylor's of degree 7, whose rest is 5e-9. The bounds keep 2^n a normal number: no
+ * subnormal is ever made.
  */
 #define EXP_LOW (-87.0f)
 #define EXP_HIGH 88.0f
@@ -75,10 +77,12 @@ static inline v16 exp16_bounded(v16 x)
 
 static inline v16 exp16(v16 x)
 {
-    return v16_select(v16_above(x, v16_set1(EXP_HIGH)), v16_set1(INFINITY), exp16_bounded(x));
+    return v16_select(v16_above(x, v16_set1(EXP_HIGH)), v16_set1(INFINITY),
+                      exp16_bounded(x));
 }
 
-static void rmsnorm_row(const float *x, uint32_t n, const float *weight, float eps, float *y)
+static void rmsnorm_row(const float *x, uint32_t n, const float *weight, float eps,
+                        float *y)
 {
     v16 squares = v16_set1(0.0f);
     for (uint32_t i = 0; i < n; i += UCB_LANES) {
@@ -118,7 +122,8 @@ static void add(float *x, const float *y, size_t n)
         store_some(x + i, v16_add(load_some(x + i, n - i), load_some(y + i, n - i)), n - i);
 }
 
-/* Adding +0 first turns -0 into +0: after an underflow the sign of a zero sum tells how many unseen keys followed. */
+/* Adding +0 first turns -0 into +0: after an underflow the sign of a zero sum tells how
+ * many unseen keys followed. */
 static void divide(const float *x, float divisor, uint32_t n, float *out)
 {
     for (uint32_t i = 0; i < n; i += UCB_LANES) {
@@ -133,13 +138,15 @@ static inline float *score_at(float *s, size_t chunk_stride, uint32_t key)
 }
 
 /* x where the key, the first of sixteen, is in [first, end). */
-static inline v16 where_seen(v16 x, float otherwise, uint32_t key, uint32_t first, uint32_t end)
+static inline v16 where_seen(v16 x, float otherwise, uint32_t key, uint32_t first,
+                             uint32_t end)
 {
     if (key >= first && key + UCB_LANES <= end) return x;
     return v16_select(m16_between(key, first, end), x, v16_set1(otherwise));
 }
 
-static float softmax_row(float *s, size_t chunk_stride, uint32_t n, uint32_t first, uint32_t end, float scale)
+static float softmax_row(float *s, size_t chunk_stride, uint32_t n, uint32_t first,
+                         uint32_t end, float scale)
 {
     v16 peaks = v16_set1(-INFINITY), sum = v16_set1(0.0f);
     uint32_t seen = first / UCB_LANES * UCB_LANES;
@@ -150,10 +157,12 @@ static float softmax_row(float *s, size_t chunk_stride, uint32_t n, uint32_t fir
         peaks = v16_max(where_seen(scaled, -INFINITY, key, first, end), peaks);
     }
     v16 peak = v16_set1(fold_max(peaks));
-    for (uint32_t key = 0; key < seen; key += UCB_LANES) v16_store(score_at(s, chunk_stride, key), v16_set1(0.0f));
+    for (uint32_t key = 0; key < seen; key += UCB_LANES)
+        v16_store(score_at(s, chunk_stride, key), v16_set1(0.0f));
     for (uint32_t key = seen; key < n; key += UCB_LANES) {
         float *p = score_at(s, chunk_stride, key);
-        v16 e = where_seen(exp16_bounded(v16_sub(v16_load(p), peak)), 0.0f, key, first, end);
+        v16 e = where_seen(exp16_bounded(v16_sub(v16_load(p), peak)), 0.0f, key, first,
+                           end);
         v16_store(p, e);
         sum = v16_add(sum, e);
     }
@@ -171,13 +180,15 @@ static void top_insert(struct ucb_top *top, float value, uint32_t id)
     top->id[at] = id;
 }
 
-/* Ids come in rising order and only a strictly larger value displaces another: so equal values rank by lower id. */
+/* Ids come in rising order and only a strictly larger value displaces another: so equal
+ * values rank by lower id. */
 static void top_of_row(const float *z, uint32_t n, struct ucb_top *top)
 {
     for (int i = 0; i < UCB_TOP; i++) top->value[i] = -INFINITY;
     for (int i = 0; i < UCB_TOP; i++) top->id[i] = UINT32_MAX;
     for (uint32_t i = 0; i < n; i += UCB_LANES) {
-        uint32_t above = m16_bits(v16_above(load_some(z + i, n - i), v16_set1(top->value[UCB_TOP - 1])));
+        uint32_t above = m16_bits(
+            v16_above(load_some(z + i, n - i), v16_set1(top->value[UCB_TOP - 1])));
         if (n - i < UCB_LANES) above &= (1u << (n - i)) - 1;
         for (; above != 0; above &= above - 1) {
             uint32_t id = i + (uint32_t)__builtin_ctz(above);
@@ -207,15 +218,16 @@ static float exp_sum(const float *z, uint32_t n, float peak, float *e)
 {
     v16 sum = v16_set1(0.0f);
     for (uint32_t i = 0; i < n; i += UCB_LANES) {
-        v16 y = clear_past(exp16_bounded(v16_sub(load_some(z + i, n - i), v16_set1(peak))), i, n);
+        v16 y = clear_past(exp16_bounded(v16_sub(load_some(z + i, n - i), v16_set1(peak))),
+                           i, n);
         store_some(e + i, y, n - i);
         sum = v16_add(sum, y);
     }
     return fold_sum(sum);
 }
 
-static float exp_sum_beside(const float *z, uint32_t n, float peak, const float *z0, float peak0, const float *e0,
-                            float *e, float *divergence)
+static float exp_sum_beside(const float *z, uint32_t n, float peak, const float *z0,
+                            float peak0, const float *e0, float *e, float *divergence)
 {
     v16 sum = v16_set1(0.0f), products = v16_set1(0.0f);
     for (uint32_t i = 0; i < n; i += UCB_LANES) {
@@ -231,7 +243,8 @@ static float exp_sum_beside(const float *z, uint32_t n, float peak, const float 
     return fold_sum(sum);
 }
 
-static float distance(const float *a, float a_factor, const float *b, float b_factor, uint32_t n)
+static float distance(const float *a, float a_factor, const float *b, float b_factor,
+                      uint32_t n)
 {
     v16 sum = v16_set1(0.0f);
     for (uint32_t i = 0; i < n; i += UCB_LANES) {
@@ -251,14 +264,17 @@ static inline void pack_row_fp32(const float *x, uint32_t n, void *out)
 static inline void pack_row_bf16(const float *x, uint32_t n, void *out)
 {
     float *y = out;
-    for (uint32_t i = 0; i < n; i += UCB_LANES) v16_store(y + i, v16_round_bf16(load_some(x + i, n - i)));
-    for (uint32_t i = ucb_round_up(n, UCB_LANES); i < ucb_round_up(n, UCB_BLOCK); i += UCB_LANES)
+    for (uint32_t i = 0; i < n; i += UCB_LANES)
+        v16_store(y + i, v16_round_bf16(load_some(x + i, n - i)));
+    for (uint32_t i = ucb_round_up(n, UCB_LANES); i < ucb_round_up(n, UCB_BLOCK);
+         i += UCB_LANES)
         v16_store(y + i, v16_set1(0.0f));
 }
 
-#define UCB_VECTOR_FUNCTIONS                                                                                         \
-    .rmsnorm_row = rmsnorm_row, .rotate = rotate, .silu_mul = silu_mul, .add = add, .softmax_row = softmax_row,      \
-    .divide = divide, .top = top_of_row, .count_above = count_above, .exp_sum = exp_sum,                             \
-    .exp_sum_beside = exp_sum_beside, .distance = distance
+#define UCB_VECTOR_FUNCTIONS                                                          \
+    .rmsnorm_row = rmsnorm_row, .rotate = rotate, .silu_mul = silu_mul, .add = add,   \
+    .softmax_row = softmax_row, .divide = divide, .top = top_of_row,                  \
+    .count_above = count_above, .exp_sum = exp_sum, .exp_sum_beside = exp_sum_beside, \
+    .distance = distance
 
 #endif

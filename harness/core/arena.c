@@ -1,5 +1,6 @@
 /*
- * arena.c - blocks in a list, newest first; a piece that does not fit opens a block of at least BLOCK_BYTES.
+ * arena.c - blocks in a list, newest first; a piece that does not fit opens a block of at
+ * least BLOCK_BYTES.
  */
 #include "core/arena.h"
 
@@ -18,7 +19,8 @@ struct ucb_arena_block {
     char pad[ALIGN - 2 * sizeof(size_t) - sizeof(void *)];
     unsigned char data[];
 };
-_Static_assert(sizeof(struct ucb_arena_block) == ALIGN, "data must start on a 64-byte boundary");
+_Static_assert(sizeof(struct ucb_arena_block) == ALIGN,
+               "data must start on a 64-byte boundary");
 
 static atomic_long fail_countdown;
 
@@ -56,7 +58,8 @@ void ucb_arena_init(struct ucb_arena *arena)
 static struct ucb_arena_block *open_block(struct ucb_arena *arena, size_t n_bytes)
 {
     size_t capacity = n_bytes > BLOCK_BYTES ? n_bytes : BLOCK_BYTES, total;
-    if (!ucb_size_add(capacity, sizeof(struct ucb_arena_block) + ALIGN, &total)) return NULL;
+    if (!ucb_size_add(capacity, sizeof(struct ucb_arena_block) + ALIGN, &total))
+        return NULL;
     total -= total % ALIGN;
     struct ucb_arena_block *block = aligned_alloc(ALIGN, total);
     if (block == NULL) return NULL;
@@ -74,7 +77,8 @@ void *ucb_arena_alloc(struct ucb_arena *arena, size_t n_bytes)
     if (told_to_fail() || !ucb_size_add(n_bytes, ALIGN - 1, &rounded)) return NULL;
     rounded -= rounded % ALIGN;
     struct ucb_arena_block *block = arena->blocks;
-    if (block == NULL || block->capacity - block->used < rounded) block = open_block(arena, rounded);
+    if (block == NULL || block->capacity - block->used < rounded)
+        block = open_block(arena, rounded);
     if (block == NULL) return NULL;
     void *p = block->data + block->used;
     block->used += rounded;
@@ -86,7 +90,8 @@ void *ucb_arena_alloc(struct ucb_arena *arena, size_t n_bytes)
 void *ucb_arena_array(struct ucb_arena *arena, size_t count, size_t size_bytes)
 {
     size_t n_bytes;
-    return ucb_size_mul(count, size_bytes, &n_bytes) ? ucb_arena_alloc(arena, n_bytes) : NULL;
+    return ucb_size_mul(count, size_bytes, &n_bytes) ? ucb_arena_alloc(arena, n_bytes)
+                                                     : NULL;
 }
 
 char *ucb_arena_strdup(struct ucb_arena *arena, const char *text)

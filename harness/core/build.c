@@ -1,4 +1,5 @@
-/* build.c - what the build put into the program: resources (scripts/resources.sh) and the build id. */
+/* build.c - what the build put into the program: resources (scripts/resources.sh) and the
+ * build id. */
 #include "core/resource.h"
 
 #include <string.h>

@@ -1,11 +1,13 @@
-/* bytes.c - see bytes.h. Little-endian hosts only (checked below), so memcpy is the byte order. */
+/* bytes.c - see bytes.h. Little-endian hosts only (checked below), so memcpy is the byte
+ * order. */
 #include "core/bytes.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "formats are little-endian and loads are memcpy");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "formats are little-endian and loads are memcpy");
 
 static const char *const part_names[UCB_N_PARTS] = {
 #define UCB_PART_NAME(code, name) [code] = name,
@@ -85,7 +87,8 @@ void ucb_put_f32s(struct ucb_writer *out, const float *values, size_t n)
 ucb_status ucb_writer_status(const struct ucb_writer *out, struct ucb_err *err)
 {
     if (!out->failed) return UCB_OK;
-    return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu encoded bytes and more", out->n_bytes);
+    return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu encoded bytes and more",
+                    out->n_bytes);
 }
 
 void ucb_writer_reset(struct ucb_writer *out)
@@ -108,13 +111,13 @@ bool ucb_get_bytes(struct ucb_reader *in, size_t n_bytes, const uint8_t **data)
     return true;
 }
 
-#define DEFINE_GET(name, type)                                                                   \
-    bool name(struct ucb_reader *in, type *value)                                                \
-    {                                                                                            \
-        const uint8_t *p;                                                                        \
-        if (!ucb_get_bytes(in, sizeof(*value), &p)) return false;                                \
-        memcpy(value, p, sizeof(*value));                                                        \
-        return true;                                                                             \
+#define DEFINE_GET(name, type)                                    \
+    bool name(struct ucb_reader *in, type *value)                 \
+    {                                                             \
+        const uint8_t *p;                                         \
+        if (!ucb_get_bytes(in, sizeof(*value), &p)) return false; \
+        memcpy(value, p, sizeof(*value));                         \
+        return true;                                              \
     }
 DEFINE_GET(ucb_get_u8, uint8_t)
 DEFINE_GET(ucb_get_u16, uint16_t)
@@ -122,12 +125,12 @@ DEFINE_GET(ucb_get_u32, uint32_t)
 DEFINE_GET(ucb_get_u64, uint64_t)
 DEFINE_GET(ucb_get_f32, float)
 
-#define DEFINE_LOAD(name, type)                                                                  \
-    type name(const void *p)                                                                     \
-    {                                                                                            \
-        type value;                                                                              \
-        memcpy(&value, p, sizeof(value));                                                        \
-        return value;                                                                            \
+#define DEFINE_LOAD(name, type)           \
+    type name(const void *p)              \
+    {                                     \
+        type value;                       \
+        memcpy(&value, p, sizeof(value)); \
+        return value;                     \
     }
 DEFINE_LOAD(ucb_load_u16, uint16_t)
 DEFINE_LOAD(ucb_load_u32, uint32_t)

@@ -1,6 +1,6 @@
 /*
- * bytes.h - what a method writes and reads: a growing buffer that knows the purpose of every byte, and a
- * cursor that cannot leave its bytes. Everything is little-endian.
+ * bytes.h - what a method writes and reads: a growing buffer that knows the purpose of
+ * every byte, and a cursor that cannot leave its bytes. Everything is little-endian.
  */
 #ifndef UCB_CORE_BYTES_H
 #define UCB_CORE_BYTES_H
@@ -11,28 +11,30 @@
 
 #include "core/err.h"
 
-/* What a stored byte is for; bits per weight are counted from these, never from a formula. */
-#define UCB_PART_LIST(X)                                                                         \
-    X(UCB_PART_CODES, "codes")                                                                   \
-    X(UCB_PART_SCALES, "scales")                                                                 \
-    X(UCB_PART_ZEROS, "zeros")                                                                   \
-    X(UCB_PART_CODEBOOK, "codebook")                                                             \
-    X(UCB_PART_FACTORS, "factors")                                                               \
-    X(UCB_PART_TABLES, "tables")                                                                 \
-    X(UCB_PART_HEADER, "header")                                                                 \
+/* What a stored byte is for; bits per weight are counted from these, never from a formula.
+ */
+#define UCB_PART_LIST(X)             \
+    X(UCB_PART_CODES, "codes")       \
+    X(UCB_PART_SCALES, "scales")     \
+    X(UCB_PART_ZEROS, "zeros")       \
+    X(UCB_PART_CODEBOOK, "codebook") \
+    X(UCB_PART_FACTORS, "factors")   \
+    X(UCB_PART_TABLES, "tables")     \
+    X(UCB_PART_HEADER, "header")     \
     X(UCB_PART_PADDING, "padding")
 
 enum ucb_part {
 #define UCB_PART_ENUM(code, name) code,
     UCB_PART_LIST(UCB_PART_ENUM)
 #undef UCB_PART_ENUM
-    UCB_N_PARTS
+        UCB_N_PARTS
 };
 const char *ucb_part_name(enum ucb_part part);
 
 /*
- * A writer. Zero-initialise, put, release with ucb_writer_free. When memory runs out, `failed` is set, later puts do
- * nothing, and ucb_writer_status reports it: check once at the end.
+ * A writer. Zero-initialise, put, release with ucb_writer_free. When memory runs out,
+ * `failed` is set, later puts do nothing, and ucb_writer_status reports it: check once at
+ * the end.
  */
 struct ucb_writer {
     uint8_t *data;
@@ -51,14 +53,16 @@ void ucb_put_u32(struct ucb_writer *out, uint32_t value);
 void ucb_put_u64(struct ucb_writer *out, uint64_t value);
 void ucb_put_f32(struct ucb_writer *out, float value);
 void ucb_put_f32s(struct ucb_writer *out, const float *values, size_t n);
-/* Room for n_bytes that the caller fills in now (for threads that write slices); NULL when memory ran out. */
+/* Room for n_bytes that the caller fills in now (for threads that write slices); NULL when
+ * memory ran out. */
 uint8_t *ucb_put_room(struct ucb_writer *out, size_t n_bytes);
 ucb_status ucb_writer_status(const struct ucb_writer *out, struct ucb_err *err);
 /* Empties it and keeps the memory. */
 void ucb_writer_reset(struct ucb_writer *out);
 void ucb_writer_free(struct ucb_writer *out);
 
-/* A reader over bytes it does not own. A get past the end returns false and leaves the cursor where it was. */
+/* A reader over bytes it does not own. A get past the end returns false and leaves the
+ * cursor where it was. */
 struct ucb_reader {
     const uint8_t *data;
     size_t n_bytes, at;

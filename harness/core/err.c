@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-ucb_status ucb_fail(struct ucb_err *err, ucb_status status, const char *file, int line, const char *format, ...)
+ucb_status ucb_fail(struct ucb_err *err, ucb_status status, const char *file, int line,
+                    const char *format, ...)
 {
     if (err == NULL) return status;
     va_list args;
@@ -28,13 +29,14 @@ void ucb_err_prefix(struct ucb_err *err, const char *format, ...)
     int n = vsnprintf(err->text, sizeof(err->text), format, args);
     va_end(args);
     if (n < 0 || (size_t)n >= sizeof(err->text)) return;
-    snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %.*s", (int)sizeof(old) - 1 - n, old);
+    snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %.*s",
+             (int)sizeof(old) - 1 - n, old);
 }
 
 int ucb_exit_code(ucb_status status)
 {
     switch (status) {
-#define UCB_STATUS_EXIT(code, exit_code, text)                                                   \
+#define UCB_STATUS_EXIT(code, exit_code, text) \
     case code: return exit_code;
         UCB_STATUS_LIST(UCB_STATUS_EXIT)
 #undef UCB_STATUS_EXIT
@@ -45,7 +47,7 @@ int ucb_exit_code(ucb_status status)
 const char *ucb_status_name(ucb_status status)
 {
     switch (status) {
-#define UCB_STATUS_NAME(code, exit_code, text)                                                   \
+#define UCB_STATUS_NAME(code, exit_code, text) \
     case code: return #code;
         UCB_STATUS_LIST(UCB_STATUS_NAME)
 #undef UCB_STATUS_NAME

@@ -18,8 +18,8 @@ ucb_status ucb_file_map(const char *path, struct ucb_file *out, struct ucb_err *
     struct stat info;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return UCB_FAIL(err, errno == ENOENT || errno == ENOTDIR ? UCB_MISSING : UCB_IO, "%s: %s", path,
-                        errno == ENOENT ? "no such file" : strerror(errno));
+        return UCB_FAIL(err, errno == ENOENT || errno == ENOTDIR ? UCB_MISSING : UCB_IO,
+                        "%s: %s", path, errno == ENOENT ? "no such file" : strerror(errno));
     if (fstat(fd, &info) != 0) {
         status = UCB_FAIL(err, UCB_IO, "%s: %s", path, strerror(errno));
         goto out;
@@ -48,26 +48,32 @@ void ucb_file_unmap(struct ucb_file *file)
 
 void ucb_file_forget(const void *data, size_t n_bytes)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)data, end = begin + n_bytes;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)data,
+              end = begin + n_bytes;
     begin = (begin + page - 1) / page * page;
     end = end / page * page;
     if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
 /*
- * A new file beside `path` that nobody else has: process and count make its name, O_EXCL passes over what a killed
- * process left. Not mkstemp, whose 0600 would stay: this way the system applies the umask, as for any file.
+ * A new file beside `path` that nobody else has: process and count make its name, O_EXCL
+ * passes over what a killed process left. Not mkstemp, whose 0600 would stay: this way the
+ * system applies the umask, as for any file.
  */
 static int open_temporary(const char *path, char *name, size_t size)
 {
     static atomic_uint count;
     int fd;
-    do snprintf(name, size, "%s.%ld-%u.tmp", path, (long)getpid(), atomic_fetch_add(&count, 1));
-    while ((fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) < 0 && errno == EEXIST);
+    do
+        snprintf(name, size, "%s.%ld-%u.tmp", path, (long)getpid(),
+                 atomic_fetch_add(&count, 1));
+    while ((fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) < 0 &&
+           errno == EEXIST);
     return fd;
 }
 
-static ucb_status open_beside(const char *path, struct ucb_out_file *out, struct ucb_err *err)
+static ucb_status open_beside(const char *path, struct ucb_out_file *out,
+                              struct ucb_err *err)
 {
     size_t size = strlen(path) + sizeof(".-9223372036854775808-4294967295.tmp");
     *out = (struct ucb_out_file){NULL, strdup(path), malloc(size)};
@@ -79,7 +85,8 @@ static ucb_status open_beside(const char *path, struct ucb_out_file *out, struct
     int fd = open_temporary(path, out->temporary, size);
     out->stream = fd < 0 ? NULL : fdopen(fd, "wb");
     if (out->stream != NULL) return UCB_OK;
-    ucb_status status = UCB_FAIL(err, UCB_IO, "%s: cannot write there: %s", path, strerror(errno));
+    ucb_status status = UCB_FAIL(err, UCB_IO, "%s: cannot write there: %s", path,
+                                 strerror(errno));
     if (fd >= 0) {
         close(fd);
         unlink(out->temporary);
@@ -90,12 +97,15 @@ static ucb_status open_beside(const char *path, struct ucb_out_file *out, struct
     return status;
 }
 
-/* A device or a pipe (/dev/stdout, /dev/full) is written as it is: there is nothing to replace. */
-static ucb_status open_in_place(const char *path, struct ucb_out_file *out, struct ucb_err *err)
+/* A device or a pipe (/dev/stdout, /dev/full) is written as it is: there is nothing to
+ * replace. */
+static ucb_status open_in_place(const char *path, struct ucb_out_file *out,
+                                struct ucb_err *err)
 {
     *out = (struct ucb_out_file){fopen(path, "wb"), strdup(path), NULL};
     if (out->stream != NULL && out->path != NULL) return UCB_OK;
-    ucb_status status = UCB_FAIL(err, UCB_IO, "%s: cannot write there: %s", path, strerror(errno));
+    ucb_status status = UCB_FAIL(err, UCB_IO, "%s: cannot write there: %s", path,
+                                 strerror(errno));
     if (out->stream != NULL) fclose(out->stream);
     free(out->path);
     *out = (struct ucb_out_file){0};
@@ -108,23 +118,27 @@ ucb_status ucb_out_open(const char *path, struct ucb_out_file *out, struct ucb_e
     struct stat info;
     char target[PATH_MAX];
     bool there = stat(path, &info) == 0;
-    if (there && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return open_in_place(path, out, err);
+    if (there && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+        return open_in_place(path, out, err);
     return open_beside(there && realpath(path, target) != NULL ? target : path, out, err);
 }
 
 /*
- * A rename is on disk once the folder is. A folder that may be written but not read cannot be synced, and some file
- * systems do not sync folders (EINVAL): there the system decides when.
+ * A rename is on disk once the folder is. A folder that may be written but not read cannot
+ * be synced, and some file systems do not sync folders (EINVAL): there the system decides
+ * when.
  */
 static ucb_status sync_folder_of(const char *path, struct ucb_err *err)
 {
     char *folder = strdup(path);
-    if (folder == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a folder name", path);
+    if (folder == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a folder name", path);
     int fd = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int failed = fd < 0 ? errno != EACCES : fsync(fd) != 0 && errno != EINVAL;
     ucb_status status = UCB_OK;
     if (failed)
-        status = UCB_FAIL(err, UCB_IO, "%s: written, but its folder cannot be synced: %s", path, strerror(errno));
+        status = UCB_FAIL(err, UCB_IO, "%s: written, but its folder cannot be synced: %s",
+                          path, strerror(errno));
     if (fd >= 0) close(fd);
     free(folder);
     return status;
@@ -133,7 +147,8 @@ static ucb_status sync_folder_of(const char *path, struct ucb_err *err)
 ucb_status ucb_out_commit(struct ucb_out_file *out, struct ucb_err *err)
 {
     bool in_place = out->temporary == NULL;
-    int failed = ferror(out->stream) || fflush(out->stream) != 0 || (!in_place && fsync(fileno(out->stream)) != 0);
+    int failed = ferror(out->stream) || fflush(out->stream) != 0 ||
+                 (!in_place && fsync(fileno(out->stream)) != 0);
     int saved = errno;
     if (fclose(out->stream) != 0 && !failed) {
         failed = 1;
@@ -147,8 +162,8 @@ ucb_status ucb_out_commit(struct ucb_out_file *out, struct ucb_err *err)
     ucb_status status;
     if (failed) {
         if (!in_place) unlink(out->temporary);
-        status = UCB_FAIL(err, UCB_IO, "%s: writing failed%s: %s", out->path, in_place ? "" : ", nothing was changed",
-                          strerror(saved));
+        status = UCB_FAIL(err, UCB_IO, "%s: writing failed%s: %s", out->path,
+                          in_place ? "" : ", nothing was changed", strerror(saved));
     } else {
         status = in_place ? UCB_OK : sync_folder_of(out->path, err);
     }
@@ -168,26 +183,32 @@ void ucb_out_discard(struct ucb_out_file *out)
     *out = (struct ucb_out_file){0};
 }
 
-ucb_status ucb_file_write(const char *path, const void *data, size_t n_bytes, struct ucb_err *err)
+ucb_status ucb_file_write(const char *path, const void *data, size_t n_bytes,
+                          struct ucb_err *err)
 {
     struct ucb_out_file out;
     UCB_TRY(ucb_out_open(path, &out, err));
-    if (n_bytes > 0) fwrite(data, 1, n_bytes, out.stream); /* an error stays in the stream; commit reports it */
+    if (n_bytes > 0)
+        fwrite(data, 1, n_bytes,
+               out.stream); /* an error stays in the stream; commit reports it */
     return ucb_out_commit(&out, err);
 }
 
 ucb_status ucb_folder_make(const char *path, struct ucb_err *err)
 {
     char *copy = strdup(path);
-    if (copy == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a folder name", path);
+    if (copy == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a folder name", path);
     ucb_status status = UCB_OK;
     for (char *p = copy + 1; status == UCB_OK; p++) {
         if (*p != '/' && *p != '\0') continue;
         char saved = *p;
         *p = '\0';
         struct stat info;
-        if (mkdir(copy, 0777) != 0 && !(errno == EEXIST && stat(copy, &info) == 0 && S_ISDIR(info.st_mode)))
-            status = UCB_FAIL(err, UCB_IO, "%s: cannot make the folder: %s", copy, strerror(errno));
+        if (mkdir(copy, 0777) != 0 &&
+            !(errno == EEXIST && stat(copy, &info) == 0 && S_ISDIR(info.st_mode)))
+            status = UCB_FAIL(err, UCB_IO, "%s: cannot make the folder: %s", copy,
+                              strerror(errno));
         *p = saved;
         if (saved == '\0') break;
     }
@@ -198,5 +219,6 @@ ucb_status ucb_folder_make(const char *path, struct ucb_err *err)
 bool ucb_file_same(const char *a, const char *b)
 {
     struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev &&
+           x.st_ino == y.st_ino;
 }

@@ -1,8 +1,9 @@
 /*
  * pcg.h - random streams that have names.
  *
- * pcg32 (XSH-RR 64/32; O'Neill, 2014) by its published constants. A stream is never shared: it is seeded from
- * a number and a name, so what it yields does not depend on what ran before or beside it.
+ * pcg32 (XSH-RR 64/32; O'Neill, 2014) by its published constants. A stream is never shared:
+ * it is seeded from a number and a name, so what it yields does not depend on what ran
+ * before or beside it.
  */
 #ifndef UCB_CORE_PCG_H
 #define UCB_CORE_PCG_H
@@ -30,7 +31,8 @@ static inline void ucb_pcg_seed(struct ucb_pcg *r, uint64_t seed, uint64_t strea
     ucb_pcg_next(r);
 }
 
-/* Seeds from a number and a name: the stream is the first 8 bytes (little-endian) of SHA-256(name). */
+/* Seeds from a number and a name: the stream is the first 8 bytes (little-endian) of
+ * SHA-256(name). */
 void ucb_pcg_named(struct ucb_pcg *r, uint64_t seed, const char *name);
 
 /* Uniform in [0, n), n > 0, without bias (rejection). */

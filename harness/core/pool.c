@@ -1,5 +1,6 @@
 /*
- * pool.c - one job at a time; workers wait on a condition variable, take indices from an atomic counter.
+ * pool.c - one job at a time; workers wait on a condition variable, take indices from an
+ * atomic counter.
  */
 #include "core/pool.h"
 
@@ -47,7 +48,8 @@ static void *worker_main(void *argument)
     free(argument);
     pthread_mutex_lock(&pool->lock);
     for (;;) {
-        while (!pool->stop && pool->generation == seen) pthread_cond_wait(&pool->work, &pool->lock);
+        while (!pool->stop && pool->generation == seen)
+            pthread_cond_wait(&pool->work, &pool->lock);
         if (pool->stop) break;
         seen = pool->generation;
         pthread_mutex_unlock(&pool->lock);
@@ -81,10 +83,12 @@ ucb_status ucb_pool_open(unsigned n_threads, struct ucb_pool **out, struct ucb_e
     while (pool->n_threads < n_threads) {
         struct start *start = malloc(sizeof(*start));
         if (start != NULL) *start = (struct start){pool, pool->n_threads};
-        if (start == NULL || pthread_create(&pool->threads[pool->n_threads], NULL, worker_main, start) != 0) {
+        if (start == NULL || pthread_create(&pool->threads[pool->n_threads], NULL,
+                                            worker_main, start) != 0) {
             free(start);
             ucb_pool_close(pool);
-            return UCB_FAIL(err, UCB_ENVIRONMENT, "the system refuses thread %u of %u; try a smaller --threads",
+            return UCB_FAIL(err, UCB_ENVIRONMENT,
+                            "the system refuses thread %u of %u; try a smaller --threads",
                             pool->n_threads + 1, n_threads);
         }
         pool->n_threads++;
@@ -112,7 +116,8 @@ unsigned ucb_pool_threads(const struct ucb_pool *pool)
     return pool == NULL ? 1 : pool->n_threads;
 }
 
-void ucb_parallel_workers(struct ucb_pool *pool, size_t n, ucb_worker_body *body, void *context)
+void ucb_parallel_workers(struct ucb_pool *pool, size_t n, ucb_worker_body *body,
+                          void *context)
 {
     if (pool == NULL || pool->n_threads == 1 || n <= 1) {
         for (size_t i = 0; i < n; i++) body(context, i, 0);

@@ -45,13 +45,14 @@ void ucb_progress_add(struct ucb_progress *p, double work, const char *note)
     uint64_t now = ucb_clock_ns(), wait_ns = terminal ? 200000000u : 10000000000u;
     if (now - p->start_ns < 1000000000u || now - p->shown_ns < wait_ns) return;
     p->shown_ns = now;
-    double elapsed = (double)(now - p->start_ns) * 1e-9, share = p->total > 0 ? p->done / p->total : 0;
+    double elapsed = (double)(now - p->start_ns) * 1e-9,
+           share = p->total > 0 ? p->done / p->total : 0;
     char eta[32] = "?", spent[32];
     if (share > 0.005) format_seconds(elapsed * (1 - share) / share, eta, sizeof(eta));
     format_seconds(elapsed, spent, sizeof(spent));
-    fprintf(stderr, "%s%s: %3.0f%%, %s gone, %s to go%s%s%s", terminal ? "\r\033[K" : "", p->label,
-            100 * (share > 1 ? 1 : share), spent, eta, note ? " (" : "", note ? note : "",
-            note ? ")" : "");
+    fprintf(stderr, "%s%s: %3.0f%%, %s gone, %s to go%s%s%s", terminal ? "\r\033[K" : "",
+            p->label, 100 * (share > 1 ? 1 : share), spent, eta, note ? " (" : "",
+            note ? note : "", note ? ")" : "");
     fputs(terminal ? "" : "\n", stderr);
     fflush(stderr);
     p->drawn = terminal;

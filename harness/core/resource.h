@@ -17,9 +17,9 @@ const struct ucb_resource *ucb_resources(void);
 const struct ucb_resource *ucb_resource_find(const char *name);
 
 /*
- * SHA-256, hex, over what the program was built from: names and contents of the sources and resources, the compiler's
- * version and its flags. Not in it: the shared libraries; versions of those that touch a result stand in a
- * run's environment.
+ * SHA-256, hex, over what the program was built from: names and contents of the sources and
+ * resources, the compiler's version and its flags. Not in it: the shared libraries;
+ * versions of those that touch a result stand in a run's environment.
  */
 const char *ucb_build_id(void);
 

@@ -1,4 +1,5 @@
-/* sha256.c - see sha256.h. EVP calls on a fresh context fail only when memory runs out: that ends the program. */
+/* sha256.c - see sha256.h. EVP calls on a fresh context fail only when memory runs out:
+ * that ends the program. */
 #include "core/sha256.h"
 
 #include <stdio.h>

@@ -11,7 +11,8 @@
 
 enum { UCB_SHA256_BYTES = 32, UCB_SHA256_HEX = 65 };
 
-/* A digest in progress. init .. update* .. final; final releases it, so call it exactly once. */
+/* A digest in progress. init .. update* .. final; final releases it, so call it exactly
+ * once. */
 struct ucb_sha256 {
     void *context;
 };

@@ -86,7 +86,8 @@ bool ucb_parse_f64(const char *text, double *value)
     if ((*p < '0' || *p > '9') && *p != '.') return false;
     char *end;
     double v = strtod(text, &end);
-    if (*end != '\0' || end == text || !isfinite(v) || strpbrk(text, "xX") != NULL) return false;
+    if (*end != '\0' || end == text || !isfinite(v) || strpbrk(text, "xX") != NULL)
+        return false;
     *value = v;
     return true;
 }
@@ -100,7 +101,8 @@ bool ucb_parse_bytes(const char *text, uint64_t *value)
     digits[n] = '\0';
     uint64_t v;
     if (!ucb_parse_u64(digits, &v)) return false;
-    const char *suffix = text + n, *units = "KMGT", *unit = *suffix == '\0' ? NULL : strchr(units, *suffix);
+    const char *suffix = text + n, *units = "KMGT",
+               *unit = *suffix == '\0' ? NULL : strchr(units, *suffix);
     if (unit != NULL) {
         for (long i = 0; i <= unit - units; i++)
             if (__builtin_mul_overflow(v, (uint64_t)1024, &v)) return false;
@@ -136,14 +138,16 @@ static size_t distance(const char *a, const char *b)
     return row[m];
 }
 
-void ucb_text_near(const char *word, const char *const *names, size_t n_names, char *out, size_t out_size)
+void ucb_text_near(const char *word, const char *const *names, size_t n_names, char *out,
+                   size_t out_size)
 {
     size_t limit = strlen(word) / 3 + 1, used = 0, found = 0;
     out[0] = '\0';
     for (size_t d = 0; d <= limit && found < 3; d++)
         for (size_t i = 0; i < n_names && found < 3; i++) {
             if (distance(word, names[i]) != d) continue;
-            int n = snprintf(out + used, out_size - used, "%s`%s`", found == 0 ? "did you mean " : ", ", names[i]);
+            int n = snprintf(out + used, out_size - used, "%s`%s`",
+                             found == 0 ? "did you mean " : ", ", names[i]);
             if (n < 0 || used + (size_t)n >= out_size) return;
             used += (size_t)n;
             found++;
@@ -153,7 +157,8 @@ void ucb_text_near(const char *word, const char *const *names, size_t n_names, c
         return;
     }
     for (size_t i = 0; i < n_names; i++) {
-        int n = snprintf(out + used, out_size - used, "%s%s", i == 0 ? "known: " : ", ", names[i]);
+        int n = snprintf(out + used, out_size - used, "%s%s", i == 0 ? "known: " : ", ",
+                         names[i]);
         if (n < 0 || used + (size_t)n + 4 >= out_size) {
             snprintf(out + used, out_size - used, " ...");
             return;

@@ -1,6 +1,7 @@
 /*
- * eval.c - see eval.h. Windows of all sets lie one after the other as rows of the hidden states. Only scored rows are kept
- * after the last norm, in item order, so an item's positions are neighbours and sums run in one fixed order.
+ * eval.c - see eval.h. Windows of all sets lie one after the other as rows of the hidden
+ * states. Only scored rows are kept after the last norm, in item order, so an item's
+ * positions are neighbours and sums run in one fixed order.
  */
 #include "eval/eval.h"
 
@@ -20,13 +21,14 @@ struct ucb_eval {
     const struct ucb_items *const *sets;
     size_t n_sets, n_windows, n_rows, n_items, n_scored;
     struct ucb_arena arena;
-    size_t *start;       /* [n_windows + 1] first row of each window */
-    uint32_t *ids;       /* [n_rows] input of each row */
-    size_t *scored_row;  /* [n_scored] row of each scored position */
-    uint32_t *target;    /* [n_scored] */
-    size_t *item_end;    /* [n_items] scored positions up to and including the item */
+    size_t *start;      /* [n_windows + 1] first row of each window */
+    uint32_t *ids;      /* [n_rows] input of each row */
+    size_t *scored_row; /* [n_scored] row of each scored position */
+    uint32_t *target;   /* [n_scored] */
+    size_t *item_end;   /* [n_items] scored positions up to and including the item */
     size_t longest, longest_item;
-    struct ucb_states reference; /* [n_scored][hidden], the original's, after the last norm */
+    struct ucb_states
+        reference; /* [n_scored][hidden], the original's, after the last norm */
     struct ucb_loader *loader;
     struct ucb_forward *forward;
 };
@@ -62,23 +64,30 @@ static ucb_status count_rows(struct ucb_eval *e, struct ucb_err *err)
             if (n > e->longest_item) e->longest_item = n;
         }
     }
-    if (e->n_items == 0) return UCB_FAIL(err, UCB_USAGE, "there is nothing to score: every task is empty");
+    if (e->n_items == 0)
+        return UCB_FAIL(err, UCB_USAGE, "there is nothing to score: every task is empty");
     if (e->arch->max_positions > 0 && e->longest > e->arch->max_positions)
-        return UCB_FAIL(err, UCB_USAGE, "a window has %zu tokens, the model was made for %u positions; try a smaller ctx",
-                        e->longest, e->arch->max_positions);
+        return UCB_FAIL(
+            err, UCB_USAGE,
+            "a window has %zu tokens, the model was made for %u positions; try a smaller ctx",
+            e->longest, e->arch->max_positions);
     return UCB_OK;
 }
 
-static ucb_status check_ids(const struct ucb_eval *e, const struct ucb_window *window, struct ucb_err *err)
+static ucb_status check_ids(const struct ucb_eval *e, const struct ucb_window *window,
+                            struct ucb_err *err)
 {
     for (uint32_t i = 0; i < window->n_ids; i++)
         if (window->ids[i] >= e->arch->vocabulary)
-            return UCB_FAIL(err, UCB_CORRUPT, "the tokenizer gives id %u, the model's vocabulary has %u entries; are the two of one model?",
-                            window->ids[i], e->arch->vocabulary);
+            return UCB_FAIL(
+                err, UCB_CORRUPT,
+                "the tokenizer gives id %u, the model's vocabulary has %u entries; are the two of one model?",
+                window->ids[i], e->arch->vocabulary);
     return UCB_OK;
 }
 
-/* Lays the windows of all sets one after the other and notes where each scored position lies. */
+/* Lays the windows of all sets one after the other and notes where each scored position
+ * lies. */
 static ucb_status lay_rows(struct ucb_eval *e, struct ucb_err *err)
 {
     size_t window = 0, row = 0, scored = 0, item = 0;
@@ -114,16 +123,20 @@ static ucb_status prepare(struct ucb_eval *e, struct ucb_err *err)
     e->scored_row = UCB_NEW(&e->arena, size_t, e->n_scored);
     e->target = UCB_NEW(&e->arena, uint32_t, e->n_scored);
     e->item_end = UCB_NEW(&e->arena, size_t, e->n_items);
-    if (e->start == NULL || e->ids == NULL || e->scored_row == NULL || e->target == NULL || e->item_end == NULL)
-        return UCB_FAIL(err, UCB_NOMEM, "no memory for the windows of %zu tokens", e->n_rows);
+    if (e->start == NULL || e->ids == NULL || e->scored_row == NULL || e->target == NULL ||
+        e->item_end == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for the windows of %zu tokens",
+                        e->n_rows);
     UCB_TRY(lay_rows(e, err));
-    UCB_TRY(ucb_loader_open(e->model, e->options.backend, e->options.pool, e->options.scope, e->options.seed,
-                            e->options.model_digest, &e->loader, err));
-    return ucb_forward_open(e->options.backend, e->arch, e->options.batch, e->longest, &e->forward, err);
+    UCB_TRY(ucb_loader_open(e->model, e->options.backend, e->options.pool, e->options.scope,
+                            e->options.seed, e->options.model_digest, &e->loader, err));
+    return ucb_forward_open(e->options.backend, e->arch, e->options.batch, e->longest,
+                            &e->forward, err);
 }
 
 ucb_status ucb_eval_open(struct ucb_model *model, const struct ucb_eval_options *options,
-                         const struct ucb_items *const *sets, size_t n_sets, struct ucb_eval **out, struct ucb_err *err)
+                         const struct ucb_items *const *sets, size_t n_sets,
+                         struct ucb_eval **out, struct ucb_err *err)
 {
     struct ucb_eval *e = ucb_mem_alloc(sizeof(*e));
     if (e == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for an evaluation");
@@ -163,20 +176,23 @@ static uint64_t state_bytes(const struct ucb_eval *e, size_t n_rows)
 
 size_t ucb_eval_group_limit(const struct ucb_eval *e)
 {
-    uint64_t kept = state_bytes(e, e->n_scored), each = state_bytes(e, e->n_rows + e->n_scored);
+    uint64_t kept = state_bytes(e, e->n_scored),
+             each = state_bytes(e, e->n_rows + e->n_scored);
     uint64_t room = e->options.memory_bytes > kept ? e->options.memory_bytes - kept : 0;
     uint64_t n = each == 0 ? MAX_GROUP : room / each;
     return n < 1 ? 1 : n > MAX_GROUP ? MAX_GROUP : (size_t)n;
 }
 
-static ucb_status alloc_states(const struct ucb_eval *e, size_t n_rows, struct ucb_states *out, struct ucb_err *err)
+static ucb_status alloc_states(const struct ucb_eval *e, size_t n_rows,
+                               struct ucb_states *out, struct ucb_err *err)
 {
-    bool spill = state_bytes(e, n_rows) + state_bytes(e, e->n_scored) > e->options.memory_bytes;
+    bool spill = state_bytes(e, n_rows) + state_bytes(e, e->n_scored) >
+                 e->options.memory_bytes;
     return ucb_states_alloc(n_rows * e->arch->hidden, spill, e->options.cache, out, err);
 }
 
-/* A method that failed keeps its error and takes no further part; its states stay until finish_variant, because a head
-   pass in progress still reads them. */
+/* A method that failed keeps its error and takes no further part; its states stay until
+   finish_variant, because a head pass in progress still reads them. */
 static void fail_variant(struct variant *v, ucb_status status, const char *where)
 {
     v->result->status = status;
@@ -191,7 +207,8 @@ static void begin_variant(struct ucb_eval *e, struct variant *v)
     ucb_tally_begin(&r->tally);
     r->status = alloc_states(e, e->n_rows, &v->x, &r->err);
     if (r->status == UCB_OK)
-        r->status = ucb_loader_embed(e->loader, v->chain, &r->tally, e->ids, e->n_rows, v->x.x, &r->err);
+        r->status = ucb_loader_embed(e->loader, v->chain, &r->tally, e->ids, e->n_rows,
+                                     v->x.x, &r->err);
     if (r->status != UCB_OK) fail_variant(v, r->status, "embedding");
 }
 
@@ -200,15 +217,18 @@ static void step_layer(struct ucb_eval *e, struct variant *v, uint32_t layer)
     struct ucb_eval_result *r = v->result;
     char where[32];
     snprintf(where, sizeof(where), "layer %u", layer);
-    ucb_status status = ucb_loader_layer(e->loader, v->chain, layer, &r->tally, &v->layer, &r->err);
+    ucb_status status = ucb_loader_layer(e->loader, v->chain, layer, &r->tally, &v->layer,
+                                         &r->err);
     uint64_t start = ucb_clock_ns();
     if (status == UCB_OK)
-        status = ucb_forward_layer(e->forward, &v->layer, e->n_windows, e->start, v->x.x, &r->err);
+        status = ucb_forward_layer(e->forward, &v->layer, e->n_windows, e->start, v->x.x,
+                                   &r->err);
     v->seconds += (double)(ucb_clock_ns() - start) * 1e-9;
     if (status != UCB_OK) fail_variant(v, status, where);
 }
 
-/* x[n_rows] becomes the normed rows that are scored, in place: a scored row never lies before its slot. */
+/* x[n_rows] becomes the normed rows that are scored, in place: a scored row never lies
+ * before its slot. */
 static ucb_status keep_scored(struct ucb_eval *e, float *x, struct ucb_err *err)
 {
     size_t hidden = e->arch->hidden;
@@ -226,20 +246,24 @@ static ucb_status alloc_samples(const struct ucb_eval *e, struct ucb_eval_result
         r->samples[s] = UCB_NEW(&r->arena, struct ucb_sample, e->sets[s]->n_items);
         if (r->samples[s] == NULL) r->samples = NULL;
     }
-    return r->samples != NULL ? UCB_OK : UCB_FAIL(&r->err, UCB_NOMEM, "no memory for %zu samples", e->n_items);
+    return r->samples != NULL
+               ? UCB_OK
+               : UCB_FAIL(&r->err, UCB_NOMEM, "no memory for %zu samples", e->n_items);
 }
 
 /* The models of one head pass: 0 is the reference, the others belong to the variants. */
 struct head_pass {
     struct ucb_head models[MAX_GROUP + 1];
-    struct variant *variant[MAX_GROUP + 1]; /* [0] is NULL unless the reference's own samples are wanted */
+    struct variant *variant[MAX_GROUP + 1]; /* [0] is NULL unless the reference's own
+                                               samples are wanted */
     uint32_t n_models;
-    struct ucb_position *positions;         /* [n_models][rows] */
+    struct ucb_position *positions; /* [n_models][rows] */
 };
 
-/* Turns the positions [first, first + n_rows) of model m into samples of the items [item, item_to). */
-static void store_samples(struct ucb_eval *e, struct head_pass *pass, uint32_t m, size_t item, size_t item_to,
-                          size_t first, size_t n_rows)
+/* Turns the positions [first, first + n_rows) of model m into samples of the items [item,
+ * item_to). */
+static void store_samples(struct ucb_eval *e, struct head_pass *pass, uint32_t m,
+                          size_t item, size_t item_to, size_t first, size_t n_rows)
 {
     struct variant *v = pass->variant[m];
     if (v == NULL || v->result->status != UCB_OK) return;
@@ -249,13 +273,14 @@ static void store_samples(struct ucb_eval *e, struct head_pass *pass, uint32_t m
         size_t from = i == 0 ? 0 : e->item_end[i - 1], n = e->item_end[i] - from;
         const struct ucb_position *own = pass->positions + m * n_rows + (from - first);
         const struct ucb_position *reference = pass->positions + (from - first);
-        ucb_status status = ucb_score_item(own, reference, e->target + from, (uint32_t)n, &v->result->arena,
-                                           &v->result->samples[set][i - before], &v->result->err);
+        ucb_status status = ucb_score_item(
+            own, reference, e->target + from, (uint32_t)n, &v->result->arena,
+            &v->result->samples[set][i - before], &v->result->err);
         if (status == UCB_OK) continue;
         char where[96];
         uint32_t document = e->sets[set]->items[i - before].document;
-        snprintf(where, sizeof(where), "%s, item %zu (%s)", e->sets[set]->dataset, i - before,
-                 e->sets[set]->documents[document].name);
+        snprintf(where, sizeof(where), "%s, item %zu (%s)", e->sets[set]->dataset,
+                 i - before, e->sets[set]->documents[document].name);
         fail_variant(v, status, where);
         return;
     }
@@ -267,17 +292,21 @@ static ucb_status run_head(struct ucb_eval *e, struct head_pass *pass, struct uc
     size_t capacity = HEAD_ROWS + e->longest_item, hidden = e->arch->hidden;
     struct ucb_head models[MAX_GROUP + 1];
     pass->positions = ucb_mem_alloc(pass->n_models * capacity * sizeof(*pass->positions));
-    if (pass->positions == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the scores of %zu positions", capacity);
+    if (pass->positions == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for the scores of %zu positions",
+                        capacity);
     ucb_status status = UCB_OK;
     for (size_t item = 0, first = 0; item < e->n_items && status == UCB_OK;) {
         size_t item_to = item + 1;
-        while (item_to < e->n_items && e->item_end[item_to - 1] - first < HEAD_ROWS) item_to++;
+        while (item_to < e->n_items && e->item_end[item_to - 1] - first < HEAD_ROWS)
+            item_to++;
         size_t n_rows = e->item_end[item_to - 1] - first;
         for (uint32_t m = 0; m < pass->n_models; m++) {
             models[m] = pass->models[m];
             models[m].hidden += first * hidden;
         }
-        status = ucb_head_score(e->options.backend, models, pass->n_models, e->target + first, n_rows, pass->positions, err);
+        status = ucb_head_score(e->options.backend, models, pass->n_models,
+                                e->target + first, n_rows, pass->positions, err);
         for (uint32_t m = 0; m < pass->n_models && status == UCB_OK; m++)
             store_samples(e, pass, m, item, item_to, first, n_rows);
         first += n_rows;
@@ -288,18 +317,21 @@ static ucb_status run_head(struct ucb_eval *e, struct head_pass *pass, struct uc
     return status;
 }
 
-static ucb_status alloc_head(const struct ucb_eval *e, struct ucb_packed *out, struct ucb_err *err)
+static ucb_status alloc_head(const struct ucb_eval *e, struct ucb_packed *out,
+                             struct ucb_err *err)
 {
     const struct ucb_matrix *m = ucb_model_matrix(e->model, 0, UCB_ROLE_HEAD);
     size_t n_bytes = ucb_pack_bytes(e->options.backend, m->n_out, m->n_in);
     *out = (struct ucb_packed){ucb_mem_alloc(n_bytes), m->n_out, m->n_in};
-    if (out->data == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %zu bytes", m->name, n_bytes);
+    if (out->data == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %zu bytes", m->name, n_bytes);
     return UCB_OK;
 }
 
 /* The original's head, whatever the scope: no method has touched it. */
-static ucb_status original_head(struct ucb_eval *e, const struct ucb_chain *none, struct ucb_packed *head,
-                                struct ucb_tally *tally, struct ucb_err *err)
+static ucb_status original_head(struct ucb_eval *e, const struct ucb_chain *none,
+                                struct ucb_packed *head, struct ucb_tally *tally,
+                                struct ucb_err *err)
 {
     UCB_TRY(alloc_head(e, head, err));
     return ucb_loader_head(e->loader, none, tally, head, err);
@@ -312,26 +344,31 @@ static void finish_variant(const struct ucb_eval *e, struct variant *v)
     ucb_states_free(&v->x);
 }
 
-ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none, struct ucb_progress *progress,
-                             struct ucb_eval_result *result, struct ucb_err *err)
+ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
+                             struct ucb_progress *progress, struct ucb_eval_result *result,
+                             struct ucb_err *err)
 {
     assert(ucb_chain_is_none(none) && e->reference.x == NULL);
     struct variant v = {.chain = none, .result = result};
     struct ucb_packed head = {0};
     double work = (double)e->n_rows / (e->arch->n_layers + 1);
     begin_variant(e, &v);
-    for (uint32_t layer = 0; layer < e->arch->n_layers && result->status == UCB_OK; layer++) {
+    for (uint32_t layer = 0; layer < e->arch->n_layers && result->status == UCB_OK;
+         layer++) {
         step_layer(e, &v, layer);
         ucb_progress_add(progress, work, "original");
     }
     ucb_status status = result->status;
-    if (status == UCB_OK) status = alloc_states(e, e->n_scored, &e->reference, &result->err);
+    if (status == UCB_OK)
+        status = alloc_states(e, e->n_scored, &e->reference, &result->err);
     if (status == UCB_OK) status = keep_scored(e, v.x.x, &result->err);
-    if (status == UCB_OK) status = original_head(e, none, &head, &result->tally, &result->err);
+    if (status == UCB_OK)
+        status = original_head(e, none, &head, &result->tally, &result->err);
     if (status == UCB_OK) status = alloc_samples(e, result);
     if (status == UCB_OK) {
         memcpy(e->reference.x, v.x.x, state_bytes(e, e->n_scored));
-        struct head_pass pass = {.models = {{&head, e->reference.x}}, .variant = {&v}, .n_models = 1};
+        struct head_pass pass = {
+            .models = {{&head, e->reference.x}}, .variant = {&v}, .n_models = 1};
         uint64_t start = ucb_clock_ns();
         status = run_head(e, &pass, &result->err);
         v.seconds += (double)(ucb_clock_ns() - start) * 1e-9;
@@ -345,9 +382,10 @@ ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none, s
     return status;
 }
 
-/* Scope body: all variants share the original's head, and its logits are made once for all of them. */
-static ucb_status heads_shared(struct ucb_eval *e, const struct ucb_packed *head, struct variant *variants, size_t n,
-                               struct ucb_err *err)
+/* Scope body: all variants share the original's head, and its logits are made once for all
+ * of them. */
+static ucb_status heads_shared(struct ucb_eval *e, const struct ucb_packed *head,
+                               struct variant *variants, size_t n, struct ucb_err *err)
 {
     struct head_pass pass = {.models = {{head, e->reference.x}}, .n_models = 1};
     for (size_t i = 0; i < n; i++) {
@@ -364,8 +402,8 @@ static ucb_status heads_shared(struct ucb_eval *e, const struct ucb_packed *head
 }
 
 /* Other scopes: each variant has a head of its own. */
-static ucb_status heads_apart(struct ucb_eval *e, const struct ucb_packed *head, struct variant *variants, size_t n,
-                              struct ucb_err *err)
+static ucb_status heads_apart(struct ucb_eval *e, const struct ucb_packed *head,
+                              struct variant *variants, size_t n, struct ucb_err *err)
 {
     struct ucb_packed own;
     UCB_TRY(alloc_head(e, &own, err));
@@ -373,13 +411,15 @@ static ucb_status heads_apart(struct ucb_eval *e, const struct ucb_packed *head,
     for (size_t i = 0; i < n && status == UCB_OK; i++) {
         struct variant *v = &variants[i];
         if (v->result->status != UCB_OK) continue;
-        ucb_status loaded = ucb_loader_head(e->loader, v->chain, &v->result->tally, &own, &v->result->err);
+        ucb_status loaded = ucb_loader_head(e->loader, v->chain, &v->result->tally, &own,
+                                            &v->result->err);
         if (loaded != UCB_OK) {
             fail_variant(v, loaded, "head");
             continue;
         }
-        struct head_pass pass = {
-            .models = {{head, e->reference.x}, {&own, v->x.x}}, .variant = {NULL, v}, .n_models = 2};
+        struct head_pass pass = {.models = {{head, e->reference.x}, {&own, v->x.x}},
+                                 .variant = {NULL, v},
+                                 .n_models = 2};
         uint64_t start = ucb_clock_ns();
         status = run_head(e, &pass, err);
         v->seconds += (double)(ucb_clock_ns() - start) * 1e-9;
@@ -389,8 +429,8 @@ static ucb_status heads_apart(struct ucb_eval *e, const struct ucb_packed *head,
 }
 
 /* From the last layer's states to samples. */
-static ucb_status score_group(struct ucb_eval *e, const struct ucb_chain *none, struct variant *variants, size_t n,
-                              struct ucb_err *err)
+static ucb_status score_group(struct ucb_eval *e, const struct ucb_chain *none,
+                              struct variant *variants, size_t n, struct ucb_err *err)
 {
     struct ucb_packed head = {0};
     struct ucb_tally uncounted = {0};
@@ -404,16 +444,18 @@ static ucb_status score_group(struct ucb_eval *e, const struct ucb_chain *none, 
     ucb_sha256_init(&uncounted.digest);
     ucb_status status = original_head(e, none, &head, &uncounted, err);
     if (status == UCB_OK)
-        status = e->options.scope == UCB_SCOPE_BODY ? heads_shared(e, &head, variants, n, err)
-                                                    : heads_apart(e, &head, variants, n, err);
+        status = e->options.scope == UCB_SCOPE_BODY
+                     ? heads_shared(e, &head, variants, n, err)
+                     : heads_apart(e, &head, variants, n, err);
     uint8_t unused[UCB_SHA256_BYTES];
     ucb_sha256_final(&uncounted.digest, unused);
     ucb_mem_free(head.data);
     return status;
 }
 
-ucb_status ucb_eval_group(struct ucb_eval *e, const struct ucb_chain *const *chains, size_t n_chains,
-                          struct ucb_progress *progress, struct ucb_eval_result *results, struct ucb_err *err)
+ucb_status ucb_eval_group(struct ucb_eval *e, const struct ucb_chain *const *chains,
+                          size_t n_chains, struct ucb_progress *progress,
+                          struct ucb_eval_result *results, struct ucb_err *err)
 {
     assert(e->reference.x != NULL && n_chains <= MAX_GROUP);
     struct variant variants[MAX_GROUP] = {0};

@@ -1,8 +1,9 @@
 /*
- * eval.h - layer-major evaluation: all tokens of all tasks go through one layer, then the next is loaded.
+ * eval.h - layer-major evaluation: all tokens of all tasks go through one layer, then the
+ * next is loaded.
  *
- * The original's pass runs once; its final hidden states are kept and every group of methods is compared with them. What a
- * method's pass yields is samples, one per item.
+ * The original's pass runs once; its final hidden states are kept and every group of
+ * methods is compared with them. What a method's pass yields is samples, one per item.
  */
 #ifndef UCB_EVAL_EVAL_H
 #define UCB_EVAL_EVAL_H
@@ -17,9 +18,9 @@ struct ucb_eval_options {
     enum ucb_scope scope;
     uint64_t seed;
     const char *model_digest;
-    size_t batch;           /* rows of one product */
-    uint64_t memory_bytes;  /* hidden states beyond it go to files */
-    const char *cache;      /* folder of those files */
+    size_t batch;          /* rows of one product */
+    uint64_t memory_bytes; /* hidden states beyond it go to files */
+    const char *cache;     /* folder of those files */
 };
 
 /* What one method's pass gave. `status` not OK: `err` says why and there are no samples. */
@@ -35,24 +36,29 @@ struct ucb_eval_result {
 void ucb_eval_result_free(struct ucb_eval_result *result);
 
 struct ucb_eval;
-/* `sets`: the items of each task; borrowed, like the model and the options' members. NOMEM; USAGE: a window longer than the model's
-   positions; CORRUPT: an id past the vocabulary. */
+/* `sets`: the items of each task; borrowed, like the model and the options' members. NOMEM;
+   USAGE: a window longer than the model's positions; CORRUPT: an id past the vocabulary. */
 ucb_status ucb_eval_open(struct ucb_model *model, const struct ucb_eval_options *options,
-                         const struct ucb_items *const *sets, size_t n_sets, struct ucb_eval **out, struct ucb_err *err);
+                         const struct ucb_items *const *sets, size_t n_sets,
+                         struct ucb_eval **out, struct ucb_err *err);
 void ucb_eval_close(struct ucb_eval *eval); /* NULL is fine */
 /* Tokens that go through the model for one method. */
 size_t ucb_eval_n_tokens(const struct ucb_eval *eval);
-/* How many methods one group may hold: what fits the memory, at most 4 so that finished cells are stored soon. */
+/* How many methods one group may hold: what fits the memory, at most 4 so that finished
+ * cells are stored soon. */
 size_t ucb_eval_group_limit(const struct ucb_eval *eval);
 
 /* The original's own pass; call it once, before any group. Fails as a whole. */
-ucb_status ucb_eval_original(struct ucb_eval *eval, const struct ucb_chain *none, struct ucb_progress *progress,
-                             struct ucb_eval_result *result, struct ucb_err *err);
+ucb_status ucb_eval_original(struct ucb_eval *eval, const struct ucb_chain *none,
+                             struct ucb_progress *progress, struct ucb_eval_result *result,
+                             struct ucb_err *err);
 /*
- * A group of methods. A method that fails has its status in its result and the others go on; the call itself fails only for
- * what concerns all (memory). Progress grows by ucb_eval_n_tokens() for each method.
+ * A group of methods. A method that fails has its status in its result and the others go
+ * on; the call itself fails only for what concerns all (memory). Progress grows by
+ * ucb_eval_n_tokens() for each method.
  */
-ucb_status ucb_eval_group(struct ucb_eval *eval, const struct ucb_chain *const *chains, size_t n_chains,
-                          struct ucb_progress *progress, struct ucb_eval_result *results, struct ucb_err *err);
+ucb_status ucb_eval_group(struct ucb_eval *eval, const struct ucb_chain *const *chains,
+                          size_t n_chains, struct ucb_progress *progress,
+                          struct ucb_eval_result *results, struct ucb_err *err);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * loader.c - see loader.h. The bytes are the only way from encoder to decoder: encode writes a payload, decode sees nothing
- * else. Matrices out of scope, and all of them for `none`, go straight from the file into the packed layout, in slabs.
+ * loader.c - see loader.h. The bytes are the only way from encoder to decoder: encode
+ * writes a payload, decode sees nothing else. Matrices out of scope, and all of them for
+ * `none`, go straight from the file into the packed layout, in slabs.
  */
 #include "eval/loader.h"
 
@@ -22,7 +23,7 @@ struct ucb_loader {
     struct ucb_arena arena, scratch; /* of the method's job; emptied between matrices */
     struct ucb_chain_context context;
     struct ucb_writer payload;
-    float *w, *decoded;              /* one matrix each, as large as the largest so far */
+    float *w, *decoded; /* one matrix each, as large as the largest so far */
     size_t w_floats, decoded_floats;
     void *packed[UCB_N_LAYER_ROLES];
     size_t packed_bytes[UCB_N_LAYER_ROLES];
@@ -60,8 +61,9 @@ void ucb_tally_begin(struct ucb_tally *tally)
     ucb_sha256_init(&tally->digest);
 }
 
-ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *backend, struct ucb_pool *pool,
-                           enum ucb_scope scope, uint64_t seed, const char *model_digest, struct ucb_loader **out,
+ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *backend,
+                           struct ucb_pool *pool, enum ucb_scope scope, uint64_t seed,
+                           const char *model_digest, struct ucb_loader **out,
                            struct ucb_err *err)
 {
     struct ucb_loader *l = ucb_mem_alloc(sizeof(*l));
@@ -73,7 +75,10 @@ ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *ba
     l->scope = scope;
     ucb_arena_init(&l->arena);
     ucb_arena_init(&l->scratch);
-    l->context = (struct ucb_chain_context){.pool = pool, .arena = &l->arena, .scratch = &l->scratch, .seed = seed,
+    l->context = (struct ucb_chain_context){.pool = pool,
+                                            .arena = &l->arena,
+                                            .scratch = &l->scratch,
+                                            .seed = seed,
                                             .model_digest = model_digest};
     *out = l;
     return UCB_OK;
@@ -93,18 +98,21 @@ void ucb_loader_close(struct ucb_loader *l)
 }
 
 /* Makes *buffer hold n_bytes; what it held is gone. */
-static ucb_status reserve(void **buffer, size_t *capacity, size_t n_bytes, const char *what, struct ucb_err *err)
+static ucb_status reserve(void **buffer, size_t *capacity, size_t n_bytes, const char *what,
+                          struct ucb_err *err)
 {
     if (*capacity >= n_bytes) return UCB_OK;
     ucb_mem_free(*buffer);
     *capacity = 0;
     *buffer = ucb_mem_alloc(n_bytes);
-    if (*buffer == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %zu bytes", what, n_bytes);
+    if (*buffer == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %zu bytes", what, n_bytes);
     *capacity = n_bytes;
     return UCB_OK;
 }
 
-static ucb_status reserve_floats(float **buffer, size_t *capacity, size_t n, const char *what, struct ucb_err *err)
+static ucb_status reserve_floats(float **buffer, size_t *capacity, size_t n,
+                                 const char *what, struct ucb_err *err)
 {
     if (*capacity >= n) return UCB_OK;
     void *p = *buffer;
@@ -115,9 +123,11 @@ static ucb_status reserve_floats(float **buffer, size_t *capacity, size_t n, con
     return status;
 }
 
-/* From the file, a slab of rows at a time, into the packed layout and into the digest; either may be NULL. */
-static ucb_status read_slabs(struct ucb_loader *l, const struct ucb_matrix *m, const struct ucb_packed *packed,
-                             struct ucb_sha256 *digest, struct ucb_err *err)
+/* From the file, a slab of rows at a time, into the packed layout and into the digest;
+ * either may be NULL. */
+static ucb_status read_slabs(struct ucb_loader *l, const struct ucb_matrix *m,
+                             const struct ucb_packed *packed, struct ucb_sha256 *digest,
+                             struct ucb_err *err)
 {
     size_t slab = SLAB_BYTES / sizeof(float) / m->n_in / 32 * 32;
     if (slab < 32) slab = 32;
@@ -126,7 +136,8 @@ static ucb_status read_slabs(struct ucb_loader *l, const struct ucb_matrix *m, c
     for (uint32_t row = 0; row < m->n_out; row += (uint32_t)slab) {
         uint32_t n = m->n_out - row < slab ? m->n_out - row : (uint32_t)slab;
         UCB_TRY(ucb_model_read_rows(l->model, m, row, n, l->pool, l->w, err));
-        if (digest != NULL) ucb_sha256_update(digest, l->w, (size_t)n * m->n_in * sizeof(float));
+        if (digest != NULL)
+            ucb_sha256_update(digest, l->w, (size_t)n * m->n_in * sizeof(float));
         if (packed != NULL) ucb_pack_rows(l->backend, l->w, row, n, packed);
     }
     return UCB_OK;
@@ -137,22 +148,27 @@ static double seconds_since(uint64_t start_ns)
     return (double)(ucb_clock_ns() - start_ns) * 1e-9;
 }
 
-/* Layer 0 is decoded a second time, by one thread, over the source: the bits must be the same. */
-static ucb_status decode_again(struct ucb_loader *l, const struct ucb_chain *chain, const struct ucb_matrix *m,
-                               struct ucb_tally *tally, struct ucb_err *err)
+/* Layer 0 is decoded a second time, by one thread, over the source: the bits must be the
+ * same. */
+static ucb_status decode_again(struct ucb_loader *l, const struct ucb_chain *chain,
+                               const struct ucb_matrix *m, struct ucb_tally *tally,
+                               struct ucb_err *err)
 {
     struct ucb_chain_context alone = l->context;
     alone.pool = NULL;
     ucb_arena_reset(&l->arena);
-    UCB_TRY(ucb_chain_decode(chain, &alone, m, l->payload.data, l->payload.n_bytes, l->w, NULL, err));
+    UCB_TRY(ucb_chain_decode(chain, &alone, m, l->payload.data, l->payload.n_bytes, l->w,
+                             NULL, err));
     tally->n_decoded_twice++;
-    tally->n_decodes_differing += memcmp(l->w, l->decoded, (size_t)m->n_out * m->n_in * sizeof(float)) != 0;
+    tally->n_decodes_differing += memcmp(l->w, l->decoded,
+                                         (size_t)m->n_out * m->n_in * sizeof(float)) != 0;
     return UCB_OK;
 }
 
 /* read, encode, decode: l->decoded holds the matrix as the method leaves it. */
-static ucb_status run_chain(struct ucb_loader *l, const struct ucb_chain *chain, const struct ucb_matrix *m,
-                            struct ucb_tally *tally, struct ucb_err *err)
+static ucb_status run_chain(struct ucb_loader *l, const struct ucb_chain *chain,
+                            const struct ucb_matrix *m, struct ucb_tally *tally,
+                            struct ucb_err *err)
 {
     size_t n = (size_t)m->n_out * m->n_in;
     UCB_TRY(reserve_floats(&l->w, &l->w_floats, n, m->name, err));
@@ -164,11 +180,14 @@ static ucb_status run_chain(struct ucb_loader *l, const struct ucb_chain *chain,
     UCB_TRY(ucb_chain_encode(chain, &l->context, &source, &l->payload, err));
     tally->encode_seconds += seconds_since(start);
     start = ucb_clock_ns();
-    UCB_TRY(ucb_chain_decode(chain, &l->context, m, l->payload.data, l->payload.n_bytes, l->decoded, NULL, err));
+    UCB_TRY(ucb_chain_decode(chain, &l->context, m, l->payload.data, l->payload.n_bytes,
+                             l->decoded, NULL, err));
     tally->decode_seconds += seconds_since(start);
     for (int i = 0; i < UCB_N_PARTS; i++) tally->part_bytes[i] += l->payload.part_bytes[i];
     tally->nominal_bits += ucb_chain_nominal_bpw(chain, m) * (double)n;
-    return m->role < UCB_N_LAYER_ROLES && m->layer == 0 ? decode_again(l, chain, m, tally, err) : UCB_OK;
+    return m->role < UCB_N_LAYER_ROLES && m->layer == 0
+               ? decode_again(l, chain, m, tally, err)
+               : UCB_OK;
 }
 
 /* Every matrix in scope is counted. The original's bytes are the file's own. */
@@ -180,17 +199,20 @@ static void count_original(const struct ucb_matrix *m, struct ucb_tally *tally)
     tally->nominal_bits += 8.0 * (double)m->stored_bytes;
 }
 
-/* A tied head that a method rewrites stands beside the embedding, which look-ups still need: it replaces nothing of the
-   file. run_chain counts the bytes that were written. */
-static void count_compressed(const struct ucb_matrix *m, enum ucb_role role, struct ucb_tally *tally)
+/* A tied head that a method rewrites stands beside the embedding, which look-ups still
+   need: it replaces nothing of the file. run_chain counts the bytes that were written. */
+static void count_compressed(const struct ucb_matrix *m, enum ucb_role role,
+                             struct ucb_tally *tally)
 {
     tally->n_weights += (uint64_t)m->n_out * m->n_in;
     if (role == m->role) tally->stored_bytes += m->stored_bytes;
 }
 
-/* `role` is what the matrix is used as: a tied head is stored under the embedding's name and role. */
-static ucb_status load_matrix(struct ucb_loader *l, const struct ucb_chain *chain, const struct ucb_matrix *m,
-                              enum ucb_role role, struct ucb_tally *tally, const struct ucb_packed *packed,
+/* `role` is what the matrix is used as: a tied head is stored under the embedding's name
+ * and role. */
+static ucb_status load_matrix(struct ucb_loader *l, const struct ucb_chain *chain,
+                              const struct ucb_matrix *m, enum ucb_role role,
+                              struct ucb_tally *tally, const struct ucb_packed *packed,
                               struct ucb_err *err)
 {
     bool in_scope = ucb_scope_holds(l->scope, role);
@@ -200,25 +222,28 @@ static ucb_status load_matrix(struct ucb_loader *l, const struct ucb_chain *chai
     }
     count_compressed(m, role, tally);
     UCB_TRY(run_chain(l, chain, m, tally, err));
-    ucb_sha256_update(&tally->digest, l->decoded, (size_t)m->n_out * m->n_in * sizeof(float));
+    ucb_sha256_update(&tally->digest, l->decoded,
+                      (size_t)m->n_out * m->n_in * sizeof(float));
     ucb_pack(l->backend, l->decoded, packed);
     return UCB_OK;
 }
 
-static ucb_status load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector which, const float **out,
-                              struct ucb_err *err)
+static ucb_status load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector which,
+                              const float **out, struct ucb_err *err)
 {
     *out = NULL;
     uint32_t n = ucb_model_vector_size(l->model, layer, which);
     if (n == 0) return UCB_OK;
     if (l->vector[which] == NULL) l->vector[which] = ucb_mem_alloc(n * sizeof(float));
-    if (l->vector[which] == NULL) return UCB_FAIL(err, UCB_NOMEM, "layer %u: no memory for a vector", layer);
+    if (l->vector[which] == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "layer %u: no memory for a vector", layer);
     *out = l->vector[which];
     return ucb_model_read_vector(l->model, layer, which, l->vector[which], err);
 }
 
-ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain, uint32_t layer, struct ucb_tally *tally,
-                            struct ucb_layer *out, struct ucb_err *err)
+ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain,
+                            uint32_t layer, struct ucb_tally *tally, struct ucb_layer *out,
+                            struct ucb_err *err)
 {
     for (int role = 0; role < UCB_N_LAYER_ROLES; role++) {
         const struct ucb_matrix *m = ucb_model_matrix(l->model, layer, (enum ucb_role)role);
@@ -235,9 +260,11 @@ ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain,
     return UCB_OK;
 }
 
-/* A tied head that scope `all` already wrote as the embedding is decoded again for its product but counted once. */
-ucb_status ucb_loader_head(struct ucb_loader *l, const struct ucb_chain *chain, struct ucb_tally *tally,
-                           const struct ucb_packed *head, struct ucb_err *err)
+/* A tied head that scope `all` already wrote as the embedding is decoded again for its
+ * product but counted once. */
+ucb_status ucb_loader_head(struct ucb_loader *l, const struct ucb_chain *chain,
+                           struct ucb_tally *tally, const struct ucb_packed *head,
+                           struct ucb_err *err)
 {
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_HEAD);
     if (l->scope == UCB_SCOPE_ALL && l->arch->tied_head) {
@@ -250,8 +277,9 @@ ucb_status ucb_loader_head(struct ucb_loader *l, const struct ucb_chain *chain, 
     return load_matrix(l, chain, m, UCB_ROLE_HEAD, tally, head, err);
 }
 
-ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain, struct ucb_tally *tally,
-                            const uint32_t *ids, size_t n, float *out, struct ucb_err *err)
+ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
+                            struct ucb_tally *tally, const uint32_t *ids, size_t n,
+                            float *out, struct ucb_err *err)
 {
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_EMBED);
     bool in_scope = ucb_scope_holds(l->scope, UCB_ROLE_EMBED);
@@ -262,16 +290,20 @@ ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
     }
     count_compressed(m, m->role, tally);
     UCB_TRY(run_chain(l, chain, m, tally, err));
-    ucb_sha256_update(&tally->digest, l->decoded, (size_t)m->n_out * m->n_in * sizeof(float));
+    ucb_sha256_update(&tally->digest, l->decoded,
+                      (size_t)m->n_out * m->n_in * sizeof(float));
     for (size_t i = 0; i < n; i++) {
         if (ids[i] >= m->n_out)
-            return UCB_FAIL(err, UCB_USAGE, "id %u: the vocabulary has %u entries", ids[i], m->n_out);
-        memcpy(out + i * m->n_in, l->decoded + (size_t)ids[i] * m->n_in, m->n_in * sizeof(float));
+            return UCB_FAIL(err, UCB_USAGE, "id %u: the vocabulary has %u entries", ids[i],
+                            m->n_out);
+        memcpy(out + i * m->n_in, l->decoded + (size_t)ids[i] * m->n_in,
+               m->n_in * sizeof(float));
     }
     return UCB_OK;
 }
 
-ucb_status ucb_loader_final_norm(struct ucb_loader *l, const float *x, size_t n, float *out, struct ucb_err *err)
+ucb_status ucb_loader_final_norm(struct ucb_loader *l, const float *x, size_t n, float *out,
+                                 struct ucb_err *err)
 {
     const float *weight;
     UCB_TRY(load_vector(l, 0, UCB_VECTOR_FINAL_NORM, &weight, err));

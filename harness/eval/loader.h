@@ -1,8 +1,9 @@
 /*
- * loader.h - the weights of a model, one layer at a time, as a method leaves them: read, encode, decode, pack.
+ * loader.h - the weights of a model, one layer at a time, as a method leaves them: read,
+ * encode, decode, pack.
  *
- * One layer is in memory, whatever the depth. What a method wrote is tallied: bytes by part, seconds, and a digest of the
- * decoded values.
+ * One layer is in memory, whatever the depth. What a method wrote is tallied: bytes by
+ * part, seconds, and a digest of the decoded values.
  */
 #ifndef UCB_EVAL_LOADER_H
 #define UCB_EVAL_LOADER_H
@@ -16,38 +17,48 @@
 enum ucb_scope { UCB_SCOPE_BODY, UCB_SCOPE_LINEAR, UCB_SCOPE_ALL, UCB_N_SCOPES };
 const char *ucb_scope_name(enum ucb_scope scope);
 ucb_status ucb_scope_find(const char *name, enum ucb_scope *out, struct ucb_err *err);
-/* Whether a method touches a matrix. A tied head belongs to the embedding: it is in scope with `linear` as the head. */
+/* Whether a method touches a matrix. A tied head belongs to the embedding: it is in scope
+ * with `linear` as the head. */
 bool ucb_scope_holds(enum ucb_scope scope, enum ucb_role role);
 
 /* What a method did to the matrices in scope; sums over all of them. */
 struct ucb_tally {
     uint64_t part_bytes[UCB_N_PARTS];
     uint64_t n_weights;
-    uint64_t stored_bytes;         /* of the same matrices in the model's file */
-    double nominal_bits;           /* sum of nominal bits per weight x weights */
+    uint64_t stored_bytes; /* of the same matrices in the model's file */
+    double nominal_bits;   /* sum of nominal bits per weight x weights */
     double encode_seconds, decode_seconds;
-    uint32_t n_decoded_twice, n_decodes_differing; /* matrices of layer 0, decoded again by one thread */
-    struct ucb_sha256 digest;      /* of decoded fp32 values; begun by ucb_tally_begin */
+    uint32_t n_decoded_twice,
+        n_decodes_differing;  /* matrices of layer 0, decoded again by one thread */
+    struct ucb_sha256 digest; /* of decoded fp32 values; begun by ucb_tally_begin */
 };
 void ucb_tally_begin(struct ucb_tally *tally);
 
 struct ucb_loader;
 /* Everything is borrowed. NOMEM. */
-ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *backend, struct ucb_pool *pool,
-                           enum ucb_scope scope, uint64_t seed, const char *model_digest, struct ucb_loader **out,
+ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *backend,
+                           struct ucb_pool *pool, enum ucb_scope scope, uint64_t seed,
+                           const char *model_digest, struct ucb_loader **out,
                            struct ucb_err *err);
 void ucb_loader_close(struct ucb_loader *loader); /* NULL is fine */
 
-/* The layer's weights through the chain; *out points into the loader until the next call. */
-ucb_status ucb_loader_layer(struct ucb_loader *loader, const struct ucb_chain *chain, uint32_t layer,
-                            struct ucb_tally *tally, struct ucb_layer *out, struct ucb_err *err);
-/* The head through the chain (the original's when out of scope), packed into `head`, whose memory is the caller's. */
-ucb_status ucb_loader_head(struct ucb_loader *loader, const struct ucb_chain *chain, struct ucb_tally *tally,
-                           const struct ucb_packed *head, struct ucb_err *err);
-/* Rows of the embedding through the chain (the original's when out of scope): out[i] = row ids[i]. */
-ucb_status ucb_loader_embed(struct ucb_loader *loader, const struct ucb_chain *chain, struct ucb_tally *tally,
-                            const uint32_t *ids, size_t n, float *out, struct ucb_err *err);
+/* The layer's weights through the chain; *out points into the loader until the next call.
+ */
+ucb_status ucb_loader_layer(struct ucb_loader *loader, const struct ucb_chain *chain,
+                            uint32_t layer, struct ucb_tally *tally, struct ucb_layer *out,
+                            struct ucb_err *err);
+/* The head through the chain (the original's when out of scope), packed into `head`, whose
+ * memory is the caller's. */
+ucb_status ucb_loader_head(struct ucb_loader *loader, const struct ucb_chain *chain,
+                           struct ucb_tally *tally, const struct ucb_packed *head,
+                           struct ucb_err *err);
+/* Rows of the embedding through the chain (the original's when out of scope): out[i] = row
+ * ids[i]. */
+ucb_status ucb_loader_embed(struct ucb_loader *loader, const struct ucb_chain *chain,
+                            struct ucb_tally *tally, const uint32_t *ids, size_t n,
+                            float *out, struct ucb_err *err);
 /* x = norm(x) with the model's last norm, n rows; x may be out. */
-ucb_status ucb_loader_final_norm(struct ucb_loader *loader, const float *x, size_t n, float *out, struct ucb_err *err);
+ucb_status ucb_loader_final_norm(struct ucb_loader *loader, const float *x, size_t n,
+                                 float *out, struct ucb_err *err);
 
 #endif

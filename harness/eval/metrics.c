@@ -1,15 +1,18 @@
 /*
  * metrics.c - from per-item scores to the numbers that are printed, each with its interval.
  *
- *   samples -> tally of each document -> columns (one double per document) -> ratio of two column sums -> metric
+ *   samples -> tally of each document -> columns (one double per document) -> ratio of two
+ * column sums -> metric
  *
- * Every metric but the percentiles of KLD and the counts of flips is a ratio of two sums over documents, so one table
- * of columns serves the linearised intervals, the Wilson intervals and the bootstrap. Documents stand in ascending
- * order of their index and those without items are left out: the order of windows does not matter.
+ * Every metric but the percentiles of KLD and the counts of flips is a ratio of two sums
+ * over documents, so one table of columns serves the linearised intervals, the Wilson
+ * intervals and the bootstrap. Documents stand in ascending order of their index and those
+ * without items are left out: the order of windows does not matter.
  *
- * One rule gives a rate its interval: Wilson over documents where each is a single verdict (it holds exactly one trial,
- * or all trials of all documents agree), else the clustered t, because Wilson takes trials for independent and the
- * tokens of a document are not. A sample of counts without spread never gives an interval of no width: it would claim
+ * One rule gives a rate its interval: Wilson over documents where each is a single verdict
+ * (it holds exactly one trial, or all trials of all documents agree), else the clustered t,
+ * because Wilson takes trials for independent and the tokens of a document are not. A
+ * sample of counts without spread never gives an interval of no width: it would claim
  * certainty. docs/metrics.md has the definitions.
  */
 #include "eval/metrics.h"
@@ -26,17 +29,35 @@
 #include "stats/sum.h"
 
 enum column {
-    TOKENS, ITEMS, WORDS, BYTES,         /* what is averaged over */
-    TOP10_SLOTS,                         /* ten per token: where an overlap of top tens counts */
-    NLL, NLL_GAP, KLD, EAR,              /* NLL_GAP: the cell's less the reference's */
-    T1_GT, T10_GT, CORRECT, T1_GT_LAST, T10_GT_LAST,
-    T1_AGREE, T10_AGREE, T10_OVERLAP, T1_AGREE_LAST,
-    REFERENCE_T1_GT, REFERENCE_T10_GT, REFERENCE_CORRECT,
-    LOST, WON, WON_LESS_LOST,
+    TOKENS,
+    ITEMS,
+    WORDS,
+    BYTES,       /* what is averaged over */
+    TOP10_SLOTS, /* ten per token: where an overlap of top tens counts */
+    NLL,
+    NLL_GAP,
+    KLD,
+    EAR, /* NLL_GAP: the cell's less the reference's */
+    T1_GT,
+    T10_GT,
+    CORRECT,
+    T1_GT_LAST,
+    T10_GT_LAST,
+    T1_AGREE,
+    T10_AGREE,
+    T10_OVERLAP,
+    T1_AGREE_LAST,
+    REFERENCE_T1_GT,
+    REFERENCE_T10_GT,
+    REFERENCE_CORRECT,
+    LOST,
+    WON,
+    WON_LESS_LOST,
     N_COLUMNS
 };
 
-/* Column sums of one document. Counts go through the same compensated sum, where they stay exact. */
+/* Column sums of one document. Counts go through the same compensated sum, where they stay
+ * exact. */
 struct tally {
     struct ucb_sum column[N_COLUMNS];
 };
@@ -57,23 +78,30 @@ struct metrics_run {
 
 static ucb_status no_memory(struct metrics_run *run, const char *what)
 {
-    return UCB_FAIL(run->err, UCB_NOMEM, "no memory for %s of %zu items; try a smaller --memory or fewer items", what,
-                    run->cell->n);
+    return UCB_FAIL(run->err, UCB_NOMEM,
+                    "no memory for %s of %zu items; try a smaller --memory or fewer items",
+                    what, run->cell->n);
 }
 
 /* ---- samples to columns ---- */
 
-static ucb_status check_cell(const struct ucb_task *task, const struct ucb_samples *cell, struct ucb_err *err)
+static ucb_status check_cell(const struct ucb_task *task, const struct ucb_samples *cell,
+                             struct ucb_err *err)
 {
-    if (cell->n == 0) return UCB_FAIL(err, UCB_USAGE, "%s: no items; a metric needs at least one", task->name);
+    if (cell->n == 0)
+        return UCB_FAIL(err, UCB_USAGE, "%s: no items; a metric needs at least one",
+                        task->name);
     if (task->ppl_unit == UCB_PPL_PER_WORD && cell->documents == NULL)
-        return UCB_FAIL(err, UCB_USAGE, "%s: perplexity per word needs the documents' word counts", task->name);
+        return UCB_FAIL(err, UCB_USAGE,
+                        "%s: perplexity per word needs the documents' word counts",
+                        task->name);
     for (size_t i = 0; i < cell->n; i++) {
         if (cell->samples[i].n_tokens == 0)
-            return UCB_FAIL(err, UCB_USAGE, "%s: item %zu has no scored token", task->name, i);
+            return UCB_FAIL(err, UCB_USAGE, "%s: item %zu has no scored token", task->name,
+                            i);
         if (cell->documents != NULL && cell->document[i] >= cell->n_documents)
-            return UCB_FAIL(err, UCB_USAGE, "%s: item %zu belongs to document %u of %zu", task->name, i,
-                            cell->document[i], cell->n_documents);
+            return UCB_FAIL(err, UCB_USAGE, "%s: item %zu belongs to document %u of %zu",
+                            task->name, i, cell->document[i], cell->n_documents);
     }
     return UCB_OK;
 }
@@ -82,17 +110,23 @@ static ucb_status check_pair(const struct ucb_task *task, const struct ucb_sampl
                              const struct ucb_samples *reference, struct ucb_err *err)
 {
     if (cell->n != reference->n)
-        return UCB_FAIL(err, UCB_USAGE, "%s: %zu items, but its reference has %zu; score both on the same items",
-                        task->name, cell->n, reference->n);
+        return UCB_FAIL(
+            err, UCB_USAGE,
+            "%s: %zu items, but its reference has %zu; score both on the same items",
+            task->name, cell->n, reference->n);
     for (size_t i = 0; i < cell->n; i++) {
         const struct ucb_sample *ours = &cell->samples[i], *theirs = &reference->samples[i];
-        if (ours->n_tokens != theirs->n_tokens || cell->document[i] != reference->document[i])
-            return UCB_FAIL(err, UCB_USAGE,
-                            "%s: item %zu is %u tokens of document %u, but %u tokens of document %u in its reference",
-                            task->name, i, ours->n_tokens, cell->document[i], theirs->n_tokens,
-                            reference->document[i]);
+        if (ours->n_tokens != theirs->n_tokens ||
+            cell->document[i] != reference->document[i])
+            return UCB_FAIL(
+                err, UCB_USAGE,
+                "%s: item %zu is %u tokens of document %u, but %u tokens of document %u in its reference",
+                task->name, i, ours->n_tokens, cell->document[i], theirs->n_tokens,
+                reference->document[i]);
         if (ours->kld == NULL)
-            return UCB_FAIL(err, UCB_USAGE, "%s: item %zu has a reference but no KLD values", task->name, i);
+            return UCB_FAIL(err, UCB_USAGE,
+                            "%s: item %zu has a reference but no KLD values", task->name,
+                            i);
     }
     return UCB_OK;
 }
@@ -115,7 +149,8 @@ static void add_cell(struct tally *tally, const struct ucb_sample *sample)
     add(tally, T10_GT_LAST, sample->last_t10_gt);
 }
 
-static void add_comparison(struct tally *tally, const struct ucb_sample *sample, const struct ucb_sample *reference)
+static void add_comparison(struct tally *tally, const struct ucb_sample *sample,
+                           const struct ucb_sample *reference)
 {
     bool was = reference->target_correct != 0, is = sample->target_correct != 0;
     add(tally, NLL_GAP, reference->sum_logp - sample->sum_logp);
@@ -137,23 +172,27 @@ static struct tally *tally_documents(struct metrics_run *run, size_t *n_tallies)
 {
     const struct ucb_samples *cell = run->cell;
     uint32_t last = 0;
-    for (size_t i = 0; i < cell->n; i++) last = cell->document[i] > last ? cell->document[i] : last;
+    for (size_t i = 0; i < cell->n; i++)
+        last = cell->document[i] > last ? cell->document[i] : last;
     *n_tallies = (size_t)last + 1;
     struct tally *tallies = UCB_NEW(run->arena, struct tally, *n_tallies);
     for (size_t i = 0; tallies != NULL && i < cell->n; i++) {
         struct tally *tally = &tallies[cell->document[i]];
         add_cell(tally, &cell->samples[i]);
-        if (run->reference != NULL) add_comparison(tally, &cell->samples[i], &run->reference->samples[i]);
+        if (run->reference != NULL)
+            add_comparison(tally, &cell->samples[i], &run->reference->samples[i]);
     }
     return tallies;
 }
 
-static void fill_columns(struct metrics_run *run, const struct tally *tallies, size_t n_tallies)
+static void fill_columns(struct metrics_run *run, const struct tally *tallies,
+                         size_t n_tallies)
 {
     size_t row = 0;
     for (size_t d = 0; d < n_tallies; d++) {
         if (ucb_sum_value(&tallies[d].column[ITEMS]) == 0) continue;
-        for (int k = 0; k < N_COLUMNS; k++) run->columns[k][row] = ucb_sum_value(&tallies[d].column[k]);
+        for (int k = 0; k < N_COLUMNS; k++)
+            run->columns[k][row] = ucb_sum_value(&tallies[d].column[k]);
         if (run->cell->documents != NULL) {
             run->columns[WORDS][row] = (double)run->cell->documents[d].n_words;
             run->columns[BYTES][row] = (double)run->cell->documents[d].n_bytes;
@@ -179,14 +218,16 @@ static ucb_status make_columns(struct metrics_run *run)
 /* ---- one metric ---- */
 
 static const char one_document[] = "one document has no spread: no interval";
-static const char no_spread[] = "every document has the same ratio, which shows no spread: no interval";
-static const char missing_resamples[] = "some resamples hold no hit of the original: no interval";
+static const char no_spread[] =
+    "every document has the same ratio, which shows no spread: no interval";
+static const char missing_resamples[] =
+    "some resamples hold no hit of the original: no interval";
 static const char equal_resamples[] =
     "all resamples are equal; the interval is Newcombe's of the difference, over the original's rate";
 
 /* The metric in the list, for a caller that has a note to add. */
-static struct ucb_metric *put(struct metrics_run *run, const char *name, struct ucb_estimate e, uint64_t n,
-                              const char *interval)
+static struct ucb_metric *put(struct metrics_run *run, const char *name,
+                              struct ucb_estimate e, uint64_t n, const char *interval)
 {
     assert(run->n_out < UCB_MAX_METRICS);
     bool open = isnan(e.low) || isnan(e.high), wanted = strcmp(interval, "none") != 0;
@@ -198,22 +239,27 @@ static struct ucb_metric *put(struct metrics_run *run, const char *name, struct 
         .high = open ? NAN : e.high,
         .n = n,
         .interval = open ? "none" : interval,
-        .note = open && wanted && isfinite(e.value) && run->n_documents == 1 ? one_document : NULL,
+        .note = open && wanted && isfinite(e.value) && run->n_documents == 1 ? one_document
+                                                                             : NULL,
     };
     return m;
 }
 
-static struct ucb_metric *put_number(struct metrics_run *run, const char *name, double value, uint64_t n)
+static struct ucb_metric *put_number(struct metrics_run *run, const char *name,
+                                     double value, uint64_t n)
 {
     return put(run, name, (struct ucb_estimate){value, NAN, NAN}, n, "none");
 }
 
 static void put_without_spread(struct metrics_run *run, const char *name, double value)
 {
-    put_number(run, name, value, run->n_documents)->note = run->n_documents == 1 ? one_document : no_spread;
+    put_number(run, name, value, run->n_documents)->note = run->n_documents == 1
+                                                               ? one_document
+                                                               : no_spread;
 }
 
-/* An interval within what its quantity can be; an end never passes the value, which rounding may leave outside. */
+/* An interval within what its quantity can be; an end never passes the value, which
+ * rounding may leave outside. */
 static struct ucb_estimate cut(struct ucb_estimate e, double lowest, double highest)
 {
     if (!isnan(e.low)) e.low = fmin(fmax(e.low, lowest), e.value);
@@ -221,14 +267,15 @@ static struct ucb_estimate cut(struct ucb_estimate e, double lowest, double high
     return e;
 }
 
-static ucb_status estimate(struct metrics_run *run, enum column total, enum column weight, struct ucb_estimate *out)
+static ucb_status estimate(struct metrics_run *run, enum column total, enum column weight,
+                           struct ucb_estimate *out)
 {
-    return ucb_cluster_ratio(run->columns[total], run->columns[weight], run->n_documents, UCB_CONFIDENCE, out,
-                             run->err);
+    return ucb_cluster_ratio(run->columns[total], run->columns[weight], run->n_documents,
+                             UCB_CONFIDENCE, out, run->err);
 }
 
-static ucb_status put_mean(struct metrics_run *run, const char *name, enum column total, enum column weight,
-                           double lowest, double highest)
+static ucb_status put_mean(struct metrics_run *run, const char *name, enum column total,
+                           enum column weight, double lowest, double highest)
 {
     struct ucb_estimate e;
     UCB_TRY(estimate(run, total, weight, &e));
@@ -236,7 +283,8 @@ static ucb_status put_mean(struct metrics_run *run, const char *name, enum colum
     return UCB_OK;
 }
 
-static ucb_status put_exp_mean(struct metrics_run *run, const char *name, enum column total, enum column weight)
+static ucb_status put_exp_mean(struct metrics_run *run, const char *name, enum column total,
+                               enum column weight)
 {
     struct ucb_estimate e;
     UCB_TRY(estimate(run, total, weight, &e));
@@ -256,12 +304,15 @@ static bool one_trial_each(const struct metrics_run *run, enum column trials)
     return true;
 }
 
-/* Counts and their products are exact in a double, so equal ratios are found exactly, not by a residual near 0. */
-static bool same_ratio_everywhere(const struct metrics_run *run, enum column above, enum column below)
+/* Counts and their products are exact in a double, so equal ratios are found exactly, not
+ * by a residual near 0. */
+static bool same_ratio_everywhere(const struct metrics_run *run, enum column above,
+                                  enum column below)
 {
     double all_above = total_of(run, above), all_below = total_of(run, below);
     for (size_t i = 0; i < run->n_documents; i++)
-        if (run->columns[above][i] * all_below != all_above * run->columns[below][i]) return false;
+        if (run->columns[above][i] * all_below != all_above * run->columns[below][i])
+            return false;
     return true;
 }
 
@@ -273,12 +324,14 @@ static ucb_status put_wilson(struct metrics_run *run, const char *name, uint64_t
     return UCB_OK;
 }
 
-static ucb_status put_rate(struct metrics_run *run, const char *name, enum column hits, enum column trials)
+static ucb_status put_rate(struct metrics_run *run, const char *name, enum column hits,
+                           enum column trials)
 {
     struct ucb_estimate e;
     double n_hits = total_of(run, hits), n_trials = total_of(run, trials);
     if (one_trial_each(run, trials)) return put_wilson(run, name, (uint64_t)n_hits);
-    /* No document deviates: the clustered error is 0 and would claim certainty. Each document is one verdict. */
+    /* No document deviates: the clustered error is 0 and would claim certainty. Each
+     * document is one verdict. */
     if (n_hits == 0) return put_wilson(run, name, 0);
     if (n_hits == n_trials) return put_wilson(run, name, run->n_documents);
     if (same_ratio_everywhere(run, hits, trials)) {
@@ -307,7 +360,8 @@ static ucb_status put_bits_per_byte(struct metrics_run *run)
     static const double BITS_PER_NAT = 0x1.71547652b82fep+0; /* 1 / log(2) */
     struct ucb_estimate e;
     UCB_TRY(estimate(run, NLL, BYTES, &e));
-    e = (struct ucb_estimate){e.value * BITS_PER_NAT, e.low * BITS_PER_NAT, e.high * BITS_PER_NAT};
+    e = (struct ucb_estimate){e.value * BITS_PER_NAT, e.low * BITS_PER_NAT,
+                              e.high * BITS_PER_NAT};
     put(run, "bits_per_byte", e, run->n_documents, "t-cluster");
     return UCB_OK;
 }
@@ -339,12 +393,14 @@ static ucb_status put_agreement(struct metrics_run *run)
     UCB_TRY(put_rate(run, "t1_agree", T1_AGREE, TOKENS));
     UCB_TRY(put_rate(run, "t10_agree", T10_AGREE, TOKENS));
     UCB_TRY(put_rate(run, "t10_overlap", T10_OVERLAP, TOP10_SLOTS));
-    if (run->task->has_accuracy) UCB_TRY(put_rate(run, "t1_agree_last", T1_AGREE_LAST, ITEMS));
+    if (run->task->has_accuracy)
+        UCB_TRY(put_rate(run, "t1_agree_last", T1_AGREE_LAST, ITEMS));
     UCB_TRY(put_mean(run, "kld_mean", KLD, TOKENS, 0, INFINITY));
     return put_mean(run, "ear", EAR, TOKENS, 0, 1);
 }
 
-/* All items' KLD values in one list, ascending; *n_values 0 when one is NaN and has no rank. */
+/* All items' KLD values in one list, ascending; *n_values 0 when one is NaN and has no
+ * rank. */
 static double *sorted_kld(struct metrics_run *run, size_t *n_values)
 {
     size_t n = 0;
@@ -376,13 +432,15 @@ static ucb_status put_kld_quantiles(struct metrics_run *run)
     double *values = sorted_kld(run, &n);
     if (values == NULL) return no_memory(run, "the KLD values");
     for (size_t k = 0; k < sizeof(wanted) / sizeof(wanted[0]); k++)
-        put_number(run, wanted[k].name, n == 0 ? NAN : ucb_quantile_sorted(values, n, wanted[k].p),
+        put_number(run, wanted[k].name,
+                   n == 0 ? NAN : ucb_quantile_sorted(values, n, wanted[k].p),
                    (uint64_t)total_of(run, TOKENS));
     return UCB_OK;
 }
 
 /* Verdicts before and after, of documents that hold one trial each. */
-static struct ucb_paired_counts count_pairs(const struct metrics_run *run, enum column before, enum column after)
+static struct ucb_paired_counts count_pairs(const struct metrics_run *run,
+                                            enum column before, enum column after)
 {
     struct ucb_paired_counts counts = {0};
     for (size_t i = 0; i < run->n_documents; i++) {
@@ -398,15 +456,18 @@ static struct ucb_paired_counts count_pairs(const struct metrics_run *run, enum 
 static ucb_status put_clustered_difference(struct metrics_run *run)
 {
     static const char name[] = "accuracy_difference";
-    if (!same_ratio_everywhere(run, WON_LESS_LOST, ITEMS)) return put_mean(run, name, WON_LESS_LOST, ITEMS, -1, 1);
+    if (!same_ratio_everywhere(run, WON_LESS_LOST, ITEMS))
+        return put_mean(run, name, WON_LESS_LOST, ITEMS, -1, 1);
     put_without_spread(run, name, total_of(run, WON_LESS_LOST) / total_of(run, ITEMS));
     return UCB_OK;
 }
 
-/* McNemar and Newcombe take items for independent, so they speak only where each item is its own document. */
+/* McNemar and Newcombe take items for independent, so they speak only where each item is
+ * its own document. */
 static ucb_status put_flips(struct metrics_run *run)
 {
-    uint64_t lost = (uint64_t)total_of(run, LOST), won = (uint64_t)total_of(run, WON), n = run->cell->n;
+    uint64_t lost = (uint64_t)total_of(run, LOST), won = (uint64_t)total_of(run, WON),
+             n = run->cell->n;
     put_number(run, "flips_lost", (double)lost, n);
     put_number(run, "flips_won", (double)won, n);
     if (!one_trial_each(run, ITEMS)) return put_clustered_difference(run);
@@ -424,7 +485,12 @@ static ucb_status put_flips(struct metrics_run *run)
 
 /* ---- resampled intervals ---- */
 
-enum { LOG_RATIO, RETENTION, T1_RET, T10_RET }; /* the places in a row; LOG_RATIO is the gap of mean NLLs */
+enum {
+    LOG_RATIO,
+    RETENTION,
+    T1_RET,
+    T10_RET
+}; /* the places in a row; LOG_RATIO is the gap of mean NLLs */
 
 struct resamples {
     struct ucb_bootstrap_row *rows; /* one per document */
@@ -436,10 +502,14 @@ static void fill_rows(const struct metrics_run *run, struct ucb_bootstrap_row *r
     const double *weight = run->columns[ppl_weight(run->task)];
     for (size_t i = 0; i < run->n_documents; i++) {
         rows[i] = (struct ucb_bootstrap_row){
-            .above = {[LOG_RATIO] = run->columns[NLL_GAP][i], [RETENTION] = run->columns[CORRECT][i],
-                      [T1_RET] = run->columns[T1_GT][i], [T10_RET] = run->columns[T10_GT][i]},
-            .below = {[LOG_RATIO] = weight[i], [RETENTION] = run->columns[REFERENCE_CORRECT][i],
-                      [T1_RET] = run->columns[REFERENCE_T1_GT][i], [T10_RET] = run->columns[REFERENCE_T10_GT][i]},
+            .above = {[LOG_RATIO] = run->columns[NLL_GAP][i],
+                      [RETENTION] = run->columns[CORRECT][i],
+                      [T1_RET] = run->columns[T1_GT][i],
+                      [T10_RET] = run->columns[T10_GT][i]},
+            .below = {[LOG_RATIO] = weight[i],
+                      [RETENTION] = run->columns[REFERENCE_CORRECT][i],
+                      [T1_RET] = run->columns[REFERENCE_T1_GT][i],
+                      [T10_RET] = run->columns[REFERENCE_T10_GT][i]},
         };
     }
 }
@@ -451,12 +521,14 @@ static ucb_status resample(struct metrics_run *run, struct resamples *out)
     const char *name = ucb_arena_printf(run->arena, "%s bootstrap", run->task_spec);
     uint32_t *counts = UCB_NEW(run->arena, uint32_t, n);
     out->rows = UCB_NEW(run->arena, struct ucb_bootstrap_row, n);
-    out->replicates = UCB_NEW(run->arena, double, (size_t)UCB_BOOTSTRAP_RATIOS * UCB_BOOTSTRAP_REPLICATES);
+    out->replicates = UCB_NEW(run->arena, double,
+                              (size_t)UCB_BOOTSTRAP_RATIOS *UCB_BOOTSTRAP_REPLICATES);
     if (name == NULL || counts == NULL || out->rows == NULL || out->replicates == NULL)
         return no_memory(run, "the bootstrap");
     fill_rows(run, out->rows);
     ucb_pcg_named(&stream, run->seed, name);
-    ucb_bootstrap_draw(out->rows, n, UCB_BOOTSTRAP_REPLICATES, &stream, counts, out->replicates);
+    ucb_bootstrap_draw(out->rows, n, UCB_BOOTSTRAP_REPLICATES, &stream, counts,
+                       out->replicates);
     return UCB_OK;
 }
 
@@ -468,11 +540,13 @@ struct retained {
 };
 
 /*
- * Resamples that are all equal would make an interval of no width. The difference of the two rates has a score interval
- * that never does; retention is 1 + difference / rate of the reference, with that rate held fixed. Only where each
- * document is one trial: elsewhere there is no interval.
+ * Resamples that are all equal would make an interval of no width. The difference of the
+ * two rates has a score interval that never does; retention is 1 + difference / rate of the
+ * reference, with that rate held fixed. Only where each document is one trial: elsewhere
+ * there is no interval.
  */
-static ucb_status put_retained_without_spread(struct metrics_run *run, const struct retained *r, double value)
+static ucb_status put_retained_without_spread(struct metrics_run *run,
+                                              const struct retained *r, double value)
 {
     if (!one_trial_each(run, r->trials)) {
         put_without_spread(run, r->name, value);
@@ -483,18 +557,21 @@ static ucb_status put_retained_without_spread(struct metrics_run *run, const str
     double rate = (double)(counts.both + counts.lost) / (double)run->n_documents;
     UCB_TRY(ucb_newcombe(&counts, UCB_CONFIDENCE, &difference, run->err));
     struct ucb_estimate e = {value, 1 + difference.low / rate, 1 + difference.high / rate};
-    put(run, r->name, cut(e, 0, INFINITY), run->n_documents, "newcombe")->note = equal_resamples;
+    put(run, r->name, cut(e, 0, INFINITY), run->n_documents, "newcombe")->note =
+        equal_resamples;
     return UCB_OK;
 }
 
 /* Absent where the reference's rate is 0, for there is then nothing to retain. */
-static ucb_status put_retained(struct metrics_run *run, const struct retained *r, const struct resamples *drawn)
+static ucb_status put_retained(struct metrics_run *run, const struct retained *r,
+                               const struct resamples *drawn)
 {
     double value = ucb_bootstrap_value(drawn->rows, run->n_documents, r->k);
     if (isnan(value)) return UCB_OK;
     struct ucb_estimate e = {value, NAN, NAN};
     if (run->n_documents > 1)
-        e = ucb_bootstrap_percentile(value, &drawn->replicates[r->k * UCB_BOOTSTRAP_REPLICATES],
+        e = ucb_bootstrap_percentile(value,
+                                     &drawn->replicates[r->k * UCB_BOOTSTRAP_REPLICATES],
                                      UCB_BOOTSTRAP_REPLICATES, UCB_CONFIDENCE);
     if (e.low == e.high) return put_retained_without_spread(run, r, value);
     struct ucb_metric *m = put(run, r->name, e, run->n_documents, "bootstrap");
@@ -504,34 +581,42 @@ static ucb_status put_retained(struct metrics_run *run, const struct retained *r
 
 static ucb_status put_retentions(struct metrics_run *run, const struct resamples *drawn)
 {
-    static const struct retained all[] = {{"retention", RETENTION, REFERENCE_CORRECT, CORRECT, ITEMS},
-                                          {"t1_ret", T1_RET, REFERENCE_T1_GT, T1_GT, TOKENS},
-                                          {"t10_ret", T10_RET, REFERENCE_T10_GT, T10_GT, TOKENS}};
+    static const struct retained all[] = {
+        {"retention", RETENTION, REFERENCE_CORRECT, CORRECT, ITEMS},
+        {"t1_ret", T1_RET, REFERENCE_T1_GT, T1_GT, TOKENS},
+        {"t10_ret", T10_RET, REFERENCE_T10_GT, T10_GT, TOKENS}};
     for (size_t i = run->task->has_accuracy ? 0 : 1; i < sizeof(all) / sizeof(all[0]); i++)
         UCB_TRY(put_retained(run, &all[i], drawn));
     return UCB_OK;
 }
 
-/* The perplexity ratio's resampled ends, formed on the log scale where the ratio is a mean. */
-static struct ucb_estimate put_ratio_resampled(struct metrics_run *run, const struct resamples *drawn)
+/* The perplexity ratio's resampled ends, formed on the log scale where the ratio is a mean.
+ */
+static struct ucb_estimate put_ratio_resampled(struct metrics_run *run,
+                                               const struct resamples *drawn)
 {
     double *replicates = &drawn->replicates[(size_t)LOG_RATIO * UCB_BOOTSTRAP_REPLICATES];
     double value = ucb_bootstrap_value(drawn->rows, run->n_documents, LOG_RATIO);
     struct ucb_estimate percentile = {value, NAN, NAN}, bca = percentile;
     if (run->n_documents > 1) {
-        double acceleration = ucb_bootstrap_acceleration(drawn->rows, run->n_documents, LOG_RATIO);
-        percentile = ucb_bootstrap_percentile(value, replicates, UCB_BOOTSTRAP_REPLICATES, UCB_CONFIDENCE);
-        bca = ucb_bootstrap_bca(value, acceleration, replicates, UCB_BOOTSTRAP_REPLICATES, UCB_CONFIDENCE);
+        double acceleration = ucb_bootstrap_acceleration(drawn->rows, run->n_documents,
+                                                         LOG_RATIO);
+        percentile = ucb_bootstrap_percentile(value, replicates, UCB_BOOTSTRAP_REPLICATES,
+                                              UCB_CONFIDENCE);
+        bca = ucb_bootstrap_bca(value, acceleration, replicates, UCB_BOOTSTRAP_REPLICATES,
+                                UCB_CONFIDENCE);
     }
     bca = ucb_estimate_exp(bca);
     put(run, "ppl_ratio_bootstrap", bca, run->n_documents, "bca");
-    put(run, "ppl_ratio_percentile", ucb_estimate_exp(percentile), run->n_documents, "bootstrap");
+    put(run, "ppl_ratio_percentile", ucb_estimate_exp(percentile), run->n_documents,
+        "bootstrap");
     return bca;
 }
 
 /*
- * By how much of the linearised width the farther end moves when it is resampled; NaN where either has no interval.
- * Both have no width where the cell equals its reference to the bit: that is no gap.
+ * By how much of the linearised width the farther end moves when it is resampled; NaN where
+ * either has no interval. Both have no width where the cell equals its reference to the
+ * bit: that is no gap.
  */
 static double interval_gap(struct ucb_estimate linearised, struct ucb_estimate resampled)
 {
@@ -552,8 +637,9 @@ static ucb_status put_ratio(struct metrics_run *run, const struct resamples *dra
     if (isnan(gap)) return UCB_OK;
     put_number(run, "ppl_ratio_interval_gap", gap, run->n_documents);
     if (gap <= WORTH_A_NOTE) return UCB_OK;
-    ratio->note =
-        ucb_arena_printf(run->arena, "t and BCa intervals differ by %.0f%% of the former's width", 100 * gap);
+    ratio->note = ucb_arena_printf(
+        run->arena, "t and BCa intervals differ by %.0f%% of the former's width",
+        100 * gap);
     return ratio->note == NULL ? no_memory(run, "a note") : UCB_OK;
 }
 
@@ -568,13 +654,21 @@ static ucb_status put_compared(struct metrics_run *run)
     return run->task->has_accuracy ? put_flips(run) : UCB_OK;
 }
 
-ucb_status ucb_metrics_compute(const struct ucb_task *task, const char *task_spec, const struct ucb_samples *cell,
-                               const struct ucb_samples *reference, uint64_t seed, struct ucb_arena *arena,
-                               struct ucb_metric *out, size_t *n_out, struct ucb_err *err)
+ucb_status ucb_metrics_compute(const struct ucb_task *task, const char *task_spec,
+                               const struct ucb_samples *cell,
+                               const struct ucb_samples *reference, uint64_t seed,
+                               struct ucb_arena *arena, struct ucb_metric *out,
+                               size_t *n_out, struct ucb_err *err)
 {
     struct metrics_run run = {
-        .task = task, .cell = cell, .reference = reference, .task_spec = task_spec, .seed = seed,
-        .arena = arena, .out = out, .err = err,
+        .task = task,
+        .cell = cell,
+        .reference = reference,
+        .task_spec = task_spec,
+        .seed = seed,
+        .arena = arena,
+        .out = out,
+        .err = err,
     };
     UCB_TRY(check_cell(task, cell, err));
     if (reference != NULL) UCB_TRY(check_pair(task, cell, reference, err));

@@ -6,20 +6,24 @@
 
 #include "stats/sum.h"
 
-ucb_status ucb_score_item(const struct ucb_position *positions, const struct ucb_position *reference,
-                          const uint32_t *target, uint32_t n, struct ucb_arena *arena, struct ucb_sample *out, struct ucb_err *err)
+ucb_status ucb_score_item(const struct ucb_position *positions,
+                          const struct ucb_position *reference, const uint32_t *target,
+                          uint32_t n, struct ucb_arena *arena, struct ucb_sample *out,
+                          struct ucb_err *err)
 {
     assert(n > 0);
     struct ucb_sum logp = {0}, kld = {0}, ear = {0};
     struct ucb_sample s = {.n_tokens = n, .target_correct = 1};
     float *per_token = UCB_NEW(arena, float, n);
-    if (per_token == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %u divergences", n);
+    if (per_token == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for %u divergences", n);
     for (uint32_t i = 0; i < n; i++) {
         const struct ucb_position *p = &positions[i];
         if (!isfinite(p->logp) || !isfinite(p->kld) || !isfinite(p->ear))
-            return UCB_FAIL(err, UCB_CORRUPT,
-                            "the logits are not finite (log-probability %g, divergence %g at scored position %u)", p->logp,
-                            (double)p->kld, i);
+            return UCB_FAIL(
+                err, UCB_CORRUPT,
+                "the logits are not finite (log-probability %g, divergence %g at scored position %u)",
+                p->logp, (double)p->kld, i);
         bool hit = p->argmax == target[i], agrees = p->argmax == reference[i].argmax;
         ucb_sum_add(&logp, p->logp);
         ucb_sum_add(&kld, (double)p->kld);

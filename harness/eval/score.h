@@ -9,11 +9,13 @@
 #include "task/task.h"
 
 /*
- * Sums n positions (n > 0) of one item against the reference's at the same places; target[i] is the id that position i
- * predicts. out->kld comes from `arena`. CORRUPT
- * when a value is not finite (the model's numbers broke down), NOMEM.
+ * Sums n positions (n > 0) of one item against the reference's at the same places;
+ * target[i] is the id that position i predicts. out->kld comes from `arena`. CORRUPT when a
+ * value is not finite (the model's numbers broke down), NOMEM.
  */
-ucb_status ucb_score_item(const struct ucb_position *positions, const struct ucb_position *reference,
-                          const uint32_t *target, uint32_t n, struct ucb_arena *arena, struct ucb_sample *out, struct ucb_err *err);
+ucb_status ucb_score_item(const struct ucb_position *positions,
+                          const struct ucb_position *reference, const uint32_t *target,
+                          uint32_t n, struct ucb_arena *arena, struct ucb_sample *out,
+                          struct ucb_err *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* states.c - see states.h. Disk blocks are reserved when the file is made: a full disk is an error here, not a crash later. */
+/* states.c - see states.h. Disk blocks are reserved when the file is made: a full disk is
+ * an error here, not a crash later. */
 #include "eval/states.h"
 
 #include <errno.h>
@@ -12,27 +13,35 @@
 #include "core/arena.h"
 #include "core/file.h"
 
-static ucb_status map_spill(size_t n_bytes, const char *folder, void **out, struct ucb_err *err)
+static ucb_status map_spill(size_t n_bytes, const char *folder, void **out,
+                            struct ucb_err *err)
 {
     char path[4096];
     UCB_TRY(ucb_folder_make(folder, err));
     int n = snprintf(path, sizeof(path), "%s/states-XXXXXX", folder);
-    if (n < 0 || (size_t)n >= sizeof(path)) return UCB_FAIL(err, UCB_USAGE, "%s: too long a folder name", folder);
+    if (n < 0 || (size_t)n >= sizeof(path))
+        return UCB_FAIL(err, UCB_USAGE, "%s: too long a folder name", folder);
     int fd = mkostemp(path, O_CLOEXEC);
-    if (fd < 0) return UCB_FAIL(err, UCB_IO, "%s: cannot keep hidden states there: %s", folder, strerror(errno));
+    if (fd < 0)
+        return UCB_FAIL(err, UCB_IO, "%s: cannot keep hidden states there: %s", folder,
+                        strerror(errno));
     unlink(path);
     int full = posix_fallocate(fd, 0, (off_t)n_bytes);
-    void *p = full != 0 ? MAP_FAILED : mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *p = full != 0 ? MAP_FAILED
+                        : mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     int saved = full != 0 ? full : errno;
     close(fd);
     if (p == MAP_FAILED)
-        return UCB_FAIL(err, UCB_IO, "%s: no room for %zu bytes of hidden states: %s; free some, name another --cache, or give more --memory",
-                        folder, n_bytes, strerror(saved));
+        return UCB_FAIL(
+            err, UCB_IO,
+            "%s: no room for %zu bytes of hidden states: %s; free some, name another --cache, or give more --memory",
+            folder, n_bytes, strerror(saved));
     *out = p;
     return UCB_OK;
 }
 
-ucb_status ucb_states_alloc(size_t n_floats, bool spill, const char *folder, struct ucb_states *out, struct ucb_err *err)
+ucb_status ucb_states_alloc(size_t n_floats, bool spill, const char *folder,
+                            struct ucb_states *out, struct ucb_err *err)
 {
     size_t n_bytes;
     void *p = NULL;
@@ -44,7 +53,10 @@ ucb_status ucb_states_alloc(size_t n_floats, bool spill, const char *folder, str
     } else {
         p = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED)
-            return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu bytes of hidden states; try a smaller --memory", n_bytes);
+            return UCB_FAIL(
+                err, UCB_NOMEM,
+                "no memory for %zu bytes of hidden states; try a smaller --memory",
+                n_bytes);
     }
     *out = (struct ucb_states){p, n_bytes};
     return UCB_OK;

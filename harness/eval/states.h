@@ -1,5 +1,6 @@
 /*
- * states.h - hidden states of all tokens: memory where there is room, a file under the cache folder where there is not.
+ * states.h - hidden states of all tokens: memory where there is room, a file under the
+ * cache folder where there is not.
  */
 #ifndef UCB_EVAL_STATES_H
 #define UCB_EVAL_STATES_H
@@ -14,10 +15,12 @@ struct ucb_states {
     size_t n_bytes;
 };
 /*
- * n_floats floats; with `spill` they live in an unlinked file in `folder` (made when absent), so the system may write them
- * out. NOMEM, IO (with the folder and the system's reason). Release with ucb_states_free (zeroed is fine).
+ * n_floats floats; with `spill` they live in an unlinked file in `folder` (made when
+ * absent), so the system may write them out. NOMEM, IO (with the folder and the system's
+ * reason). Release with ucb_states_free (zeroed is fine).
  */
-ucb_status ucb_states_alloc(size_t n_floats, bool spill, const char *folder, struct ucb_states *out, struct ucb_err *err);
+ucb_status ucb_states_alloc(size_t n_floats, bool spill, const char *folder,
+                            struct ucb_states *out, struct ucb_err *err);
 void ucb_states_free(struct ucb_states *states);
 
 #endif

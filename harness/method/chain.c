@@ -120,8 +120,8 @@ static void set_defaults(struct ucb_stage *stage)
 {
     for (size_t i = 0, n = count_knobs(stage->method); i < n; i++) {
         const struct ucb_knob *knob = &stage->method->knobs[i];
-        ucb_status status =
-            parse_value(knob, knob->fallback, &stage->value[i], knob->fallback, NULL);
+        ucb_status status = parse_value(knob, knob->fallback, &stage->value[i],
+                                        knob->fallback, NULL);
         assert(status == UCB_OK);
         (void)status;
     }
@@ -184,7 +184,8 @@ ucb_status ucb_chain_check_order(const struct ucb_chain *chain, const char *spec
     return UCB_OK;
 }
 
-/* Whole numbers plainly, others as the shortest decimal that reads back as the same double. */
+/* Whole numbers plainly, others as the shortest decimal that reads back as the same double.
+ */
 static void print_number(double value, char out[NUMBER_TEXT])
 {
     if (value == rint(value) && fabs(value) < 1e15) {
@@ -216,7 +217,8 @@ static void print_stage(struct ucb_text *text, const struct ucb_stage *stage, bo
     ucb_text_add(text, "%s", stage->method->name);
     if (all) ucb_text_add(text, "#%u", stage->method->revision);
     for (size_t i = 0, n = count_knobs(stage->method); i < n; i++) {
-        if (!all && i >= stage->method->n_shown && stage->value[i] == fallback.value[i]) continue;
+        if (!all && i >= stage->method->n_shown && stage->value[i] == fallback.value[i])
+            continue;
         print_pair(text, &stage->method->knobs[i], stage->value[i], separator);
         separator = ',';
     }

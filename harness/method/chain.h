@@ -1,5 +1,6 @@
 /*
- * chain.h - method specs ("nf4:double_quant=1", "gsq:bits=5+lowrank:rank=32") and how a chain is run on a matrix.
+ * chain.h - method specs ("nf4:double_quant=1", "gsq:bits=5+lowrank:rank=32") and how a
+ * chain is run on a matrix.
  */
 #ifndef UCB_METHOD_CHAIN_H
 #define UCB_METHOD_CHAIN_H
@@ -8,45 +9,61 @@
 
 struct ucb_chain; /* parsed; lives in the arena it was parsed into */
 
-/* USAGE with near matches for an unknown method, key or value, a repeated key, or stages that cannot follow each
- * other. */
-ucb_status ucb_chain_parse(const char *spec, struct ucb_arena *arena, struct ucb_chain **out, struct ucb_err *err);
-/* Canonical: knobs at their defaults left out, bar those a method always shows (hqq:bits=4,group=64). */
+/* USAGE with near matches for an unknown method, key or value, a repeated key, or stages
+ * that cannot follow each other. */
+ucb_status ucb_chain_parse(const char *spec, struct ucb_arena *arena,
+                           struct ucb_chain **out, struct ucb_err *err);
+/* Canonical: knobs at their defaults left out, bar those a method always shows
+ * (hqq:bits=4,group=64). */
 const char *ucb_chain_spec(const struct ucb_chain *chain);
-const char *ucb_chain_identity(const struct ucb_chain *chain); /* every knob and every revision: "nf4#1:block=64,..." */
-const char *ucb_chain_name(const struct ucb_chain *chain);     /* of the first method */
+const char *
+ucb_chain_identity(const struct ucb_chain
+                       *chain); /* every knob and every revision: "nf4#1:block=64,..." */
+const char *ucb_chain_name(const struct ucb_chain *chain); /* of the first method */
 uint32_t ucb_chain_needs(const struct ucb_chain *chain);
-bool ucb_chain_is_none(const struct ucb_chain *chain);         /* the original, untouched */
-double ucb_chain_nominal_bpw(const struct ucb_chain *chain, const struct ucb_matrix *matrix);
+bool ucb_chain_is_none(const struct ucb_chain *chain); /* the original, untouched */
+double ucb_chain_nominal_bpw(const struct ucb_chain *chain,
+                             const struct ucb_matrix *matrix);
 /* The dtype the merged decode is rounded to. */
-enum ucb_dtype ucb_chain_decoded_dtype(const struct ucb_chain *chain, enum ucb_dtype source);
+enum ucb_dtype ucb_chain_decoded_dtype(const struct ucb_chain *chain,
+                                       enum ucb_dtype source);
 
 /* What a chain runs in. The arenas are emptied between matrices. */
 struct ucb_chain_context {
     struct ucb_pool *pool;
     struct ucb_arena *arena, *scratch;
     uint64_t seed;
-    const char *model_digest; /* with the seed names the random streams of encoders; decoding reads neither */
-    ucb_inspect_emit *trace;  /* NULL, or takes the intermediates of the first stage's encoder (see struct ucb_job) */
+    const char *model_digest; /* with the seed names the random streams of encoders;
+                                 decoding reads neither */
+    ucb_inspect_emit *trace;  /* NULL, or takes the intermediates of the first stage's
+                                 encoder (see struct ucb_job) */
     void *trace_context;
 };
 
 /*
- * Encodes one matrix to one payload (all stages); `out` is reset first. Errors name the matrix. A payload of a chain
- * of n stages is n - 1 lengths (u64, part HEADER) and n stage payloads.
+ * Encodes one matrix to one payload (all stages); `out` is reset first. Errors name the
+ * matrix. A payload of a chain of n stages is n - 1 lengths (u64, part HEADER) and n stage
+ * payloads.
  */
-ucb_status ucb_chain_encode(const struct ucb_chain *chain, const struct ucb_chain_context *context,
-                            const struct ucb_source *src, struct ucb_writer *out, struct ucb_err *err);
+ucb_status ucb_chain_encode(const struct ucb_chain *chain,
+                            const struct ucb_chain_context *context,
+                            const struct ucb_source *src, struct ucb_writer *out,
+                            struct ucb_err *err);
 /*
- * Decodes a payload to w[n_out][n_in]: the sum of the stages in fp32, rounded once to the deployed dtype and widened
- * again. decoded_f32 (may be NULL) gets the values before that rounding. Parallel over rows.
+ * Decodes a payload to w[n_out][n_in]: the sum of the stages in fp32, rounded once to the
+ * deployed dtype and widened again. decoded_f32 (may be NULL) gets the values before that
+ * rounding. Parallel over rows.
  */
-ucb_status ucb_chain_decode(const struct ucb_chain *chain, const struct ucb_chain_context *context,
-                            const struct ucb_matrix *matrix, const uint8_t *payload, size_t n_bytes, float *w,
-                            float *decoded_f32, struct ucb_err *err);
+ucb_status ucb_chain_decode(const struct ucb_chain *chain,
+                            const struct ucb_chain_context *context,
+                            const struct ucb_matrix *matrix, const uint8_t *payload,
+                            size_t n_bytes, float *w, float *decoded_f32,
+                            struct ucb_err *err);
 /* Lists the arrays of the first stage of a payload. */
-ucb_status ucb_chain_inspect(const struct ucb_chain *chain, const struct ucb_chain_context *context,
-                             const struct ucb_matrix *matrix, const uint8_t *payload, size_t n_bytes,
-                             ucb_inspect_emit *emit, void *emit_context, struct ucb_err *err);
+ucb_status ucb_chain_inspect(const struct ucb_chain *chain,
+                             const struct ucb_chain_context *context,
+                             const struct ucb_matrix *matrix, const uint8_t *payload,
+                             size_t n_bytes, ucb_inspect_emit *emit, void *emit_context,
+                             struct ucb_err *err);
 
 #endif

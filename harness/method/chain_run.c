@@ -69,8 +69,8 @@ static void check_chunk(void *context, size_t chunk)
     struct finite_run *run = context;
     size_t row = chunk * chunk_rows(run->matrix), n_rows = run->matrix->n_out - row;
     if (n_rows > chunk_rows(run->matrix)) n_rows = chunk_rows(run->matrix);
-    run->bad[chunk] =
-        !all_finite(run->w + row * run->matrix->n_in, n_rows * run->matrix->n_in);
+    run->bad[chunk] = !all_finite(run->w + row * run->matrix->n_in,
+                                  n_rows * run->matrix->n_in);
 }
 
 static bool *new_marks(const struct ucb_matrix *matrix, struct ucb_arena *scratch,
@@ -228,7 +228,8 @@ static ucb_status extend_before(const struct ucb_chain *chain, uint32_t index,
                                 const struct ucb_matrix *matrix, const uint8_t *bytes,
                                 size_t n_bytes, float *before, struct ucb_err *err)
 {
-    struct decode_run run = {.matrix = matrix, .n_stages = 1, .dtype = UCB_F32, .w = before};
+    struct decode_run run = {
+        .matrix = matrix, .n_stages = 1, .dtype = UCB_F32, .w = before};
     struct ucb_method plain = *chain->stages[index].method;
     struct ucb_job job;
     void *state;
@@ -345,8 +346,8 @@ ucb_status ucb_chain_inspect(const struct ucb_chain *chain,
     UCB_TRY(split_payload(chain, matrix, payload, n_bytes, bytes, lengths, err));
     UCB_TRY(open_stage(&chain->stages[0], context, matrix, bytes[0], lengths[0], &state,
                        &job, err));
-    ucb_status status =
-        chain->stages[0].method->inspect(&job, state, emit, emit_context, err);
+    ucb_status status = chain->stages[0].method->inspect(&job, state, emit, emit_context,
+                                                         err);
     ucb_arena_reset(context->scratch);
     return status;
 }

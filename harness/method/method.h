@@ -1,10 +1,11 @@
 /*
  * method.h - the contract of a compression method: functions that share nothing but bytes.
  *
- * encode() turns matrices into bytes, each byte tagged with its purpose; open() and decode() turn bytes into matrices
- * in a job that met no encoder. A method is one file methods/<name>.c, ending in
- * `const struct ucb_method ucb_method_<name>`; it allocates only through its job, and calls no clock, printer or random
- * source but job->random. Methods chain: "a+b" (see chain.h).
+ * encode() turns matrices into bytes, each byte tagged with its purpose; open() and
+ * decode() turn bytes into matrices in a job that met no encoder. A method is one file
+ * methods/<name>.c, ending in `const struct ucb_method ucb_method_<name>`; it allocates
+ * only through its job, and calls no clock, printer or random source but job->random.
+ * Methods chain: "a+b" (see chain.h).
  */
 #ifndef UCB_METHOD_METHOD_H
 #define UCB_METHOD_METHOD_H
@@ -23,17 +24,25 @@
 
 /* What a stage of a chain may do. */
 enum ucb_kind {
-    UCB_BASE,    /* matrix to bytes */
-    UCB_ADD,     /* sees W minus the decode so far */
-    UCB_EXACT,   /* sees the source's bits and the prediction, restores the bits */
-    UCB_RECODE,  /* shrinks the bytes of the stage before it */
-    UCB_TUNE,    /* one layer at a time: changes continuous parameters of earlier stages and the layer's norm gains */
-    UCB_REPLACE  /* a whole model from a whole model; stands alone */
+    UCB_BASE,   /* matrix to bytes */
+    UCB_ADD,    /* sees W minus the decode so far */
+    UCB_EXACT,  /* sees the source's bits and the prediction, restores the bits */
+    UCB_RECODE, /* shrinks the bytes of the stage before it */
+    UCB_TUNE,   /* one layer at a time: changes continuous parameters of earlier stages and
+                   the layer's norm gains */
+    UCB_REPLACE /* a whole model from a whole model; stands alone */
 };
 /* Calibration statistics of a matrix's input that a method asks for. */
-enum ucb_needs { UCB_NEEDS_NONE = 0, UCB_NEEDS_DIAG = 1, UCB_NEEDS_ABS = 2, UCB_NEEDS_H = 4, UCB_NEEDS_SAMPLE = 8 };
+enum ucb_needs {
+    UCB_NEEDS_NONE = 0,
+    UCB_NEEDS_DIAG = 1,
+    UCB_NEEDS_ABS = 2,
+    UCB_NEEDS_H = 4,
+    UCB_NEEDS_SAMPLE = 8
+};
 
-/* Of the matrix's input; members not asked for are NULL. Doubles, summed in a fixed order. */
+/* Of the matrix's input; members not asked for are NULL. Doubles, summed in a fixed order.
+ */
 struct ucb_calib {
     uint64_t n_tokens;
     const double *sq_mean, *abs_mean, *abs_max; /* [n_in] */
@@ -54,26 +63,31 @@ struct ucb_source {
 /* A value that a spec may set: "group=64". */
 struct ucb_knob {
     const char *name, *help;
-    const char *fallback;       /* default, as text */
+    const char *fallback; /* default, as text */
     enum { UCB_KNOB_INT, UCB_KNOB_REAL, UCB_KNOB_CHOICE } type;
     double low, high;           /* of a number */
     const char *const *choices; /* of a choice, NULL-terminated */
 };
 enum { UCB_MAX_KNOBS = 12 };
 
-/* For `ucbench quantize`: takes a named array (golden role name); the data need not outlive the call. */
-typedef ucb_status ucb_inspect_emit(void *context, const char *role, enum ucb_dtype dtype, uint32_t n_dims,
-                                    const uint64_t *shape, const void *data, struct ucb_err *err);
+/* For `ucbench quantize`: takes a named array (golden role name); the data need not outlive
+ * the call. */
+typedef ucb_status ucb_inspect_emit(void *context, const char *role, enum ucb_dtype dtype,
+                                    uint32_t n_dims, const uint64_t *shape,
+                                    const void *data, struct ucb_err *err);
 
-/* One call's surroundings. Two calls of one method on one matrix get equal jobs, whatever ran before. */
+/* One call's surroundings. Two calls of one method on one matrix get equal jobs, whatever
+ * ran before. */
 struct ucb_job {
     const struct ucb_method *method;
     double value[UCB_MAX_KNOBS]; /* by index in method->knobs; of a choice: its index */
     struct ucb_arena *arena;     /* lives as long as the cell */
     struct ucb_arena *scratch;   /* emptied after each call */
     struct ucb_pool *pool;       /* may be NULL; results never depend on it */
-    struct ucb_pcg random;       /* encode: seeded from (run seed, model, matrix, method, stage); elsewhere all zero */
-    /* NULL, or takes what encode() computed and no byte holds (HQQ's fp32 zeros); never changes the bytes. */
+    struct ucb_pcg random; /* encode: seeded from (run seed, model, matrix, method, stage);
+                              elsewhere all zero */
+    /* NULL, or takes what encode() computed and no byte holds (HQQ's fp32 zeros); never
+     * changes the bytes. */
     ucb_inspect_emit *trace;
     void *trace_context;
 };
@@ -83,9 +97,11 @@ struct ucb_method {
     uint32_t revision;                   /* raise when bytes or decoded values change */
     uint32_t needs;                      /* UCB_NEEDS_* */
     enum ucb_kind kind;
-    const struct ucb_knob *knobs;        /* ended by a NULL name; NULL: none */
-    uint32_t n_shown;                    /* the first so many knobs stand in every printed spec, at defaults too */
-    /* USAGE when the values of the knobs cannot go together (bits=3,axis=0 ...). NULL: always fine. */
+    const struct ucb_knob *knobs; /* ended by a NULL name; NULL: none */
+    uint32_t
+        n_shown; /* the first so many knobs stand in every printed spec, at defaults too */
+    /* USAGE when the values of the knobs cannot go together (bits=3,axis=0 ...). NULL:
+     * always fine. */
     ucb_status (*check)(const struct ucb_job *job, struct ucb_err *err);
     /* The dtype that the method's deployed weights have, for a source dtype. */
     enum ucb_dtype (*decoded_dtype)(const struct ucb_job *job, enum ucb_dtype source);
@@ -93,27 +109,32 @@ struct ucb_method {
     double (*nominal_bpw)(const struct ucb_job *job, const struct ucb_matrix *matrix);
     /* Bytes of the state that open() fills. */
     size_t (*state_bytes)(const struct ucb_job *job, const struct ucb_matrix *matrix);
-    /* n_src matrices of one group to n_src payloads. Any thread count, the same bytes. USAGE names matrix, found,
-     * needed. */
+    /* n_src matrices of one group to n_src payloads. Any thread count, the same bytes.
+     * USAGE names matrix, found, needed. */
     ucb_status (*encode)(struct ucb_job *job, const struct ucb_source *src, uint32_t n_src,
                          struct ucb_writer *const *out, struct ucb_err *err);
     /*
-     * Parses one payload into `state`, checking every length; no encoder state exists. The payload outlives the state.
-     * CORRUPT on any truncation, trailing byte or impossible value.
+     * Parses one payload into `state`, checking every length; no encoder state exists. The
+     * payload outlives the state. CORRUPT on any truncation, trailing byte or impossible
+     * value.
      */
-    ucb_status (*open)(struct ucb_job *job, const struct ucb_matrix *matrix, struct ucb_reader *in, void *state,
-                       struct ucb_err *err);
-    /* BASE writes, ADD adds to, rows [row, row + n) of acc (n_in floats a row). Pure, any thread. */
+    ucb_status (*open)(struct ucb_job *job, const struct ucb_matrix *matrix,
+                       struct ucb_reader *in, void *state, struct ucb_err *err);
+    /* BASE writes, ADD adds to, rows [row, row + n) of acc (n_in floats a row). Pure, any
+     * thread. */
     void (*decode)(const void *state, uint32_t row, uint32_t n, float *acc);
     /*
-     * Where the peer's deployed arithmetic rounds more than once (HQQ subtracts and multiplies in half precision):
-     * writes those values, exact in decoded_dtype. Used when the method is alone in its chain. NULL: decode(), rounded once.
+     * Where the peer's deployed arithmetic rounds more than once (HQQ subtracts and
+     * multiplies in half precision): writes those values, exact in decoded_dtype. Used when
+     * the method is alone in its chain. NULL: decode(), rounded once.
      */
     void (*decode_deployed)(const void *state, uint32_t row, uint32_t n, float *acc);
-    /* Lists the arrays of an opened payload; arrays made for the purpose come from job->scratch. */
-    ucb_status (*inspect)(struct ucb_job *job, const void *state, ucb_inspect_emit *emit, void *context,
-                          struct ucb_err *err);
-    /* Matrices that one encode call takes together have the same key (q k v share AWQ's scales). NULL: each alone. */
+    /* Lists the arrays of an opened payload; arrays made for the purpose come from
+     * job->scratch. */
+    ucb_status (*inspect)(struct ucb_job *job, const void *state, ucb_inspect_emit *emit,
+                          void *context, struct ucb_err *err);
+    /* Matrices that one encode call takes together have the same key (q k v share AWQ's
+     * scales). NULL: each alone. */
     uint32_t (*group)(const struct ucb_job *job, const struct ucb_matrix *matrix);
 };
 

@@ -48,8 +48,8 @@ bool ucb_bpe_rule(const struct ucb_tokenizer *t, const char *piece,
 {
     (void)piece;
     if (left->id == UCB_NO_ID || right->id == UCB_NO_ID) return false;
-    const struct ucb_pair *pair =
-        find_slot(&t->pairs, (uint64_t)left->id << 32 | right->id);
+    const struct ucb_pair *pair = find_slot(&t->pairs,
+                                            (uint64_t)left->id << 32 | right->id);
     *rank = pair->rank;
     *merged = pair->merged;
     return pair->rank != UCB_NO_ID;

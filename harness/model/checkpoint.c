@@ -1,8 +1,9 @@
 /*
- * checkpoint.c - from a path to tensors: which files a path means, and the tables that both formats fill.
+ * checkpoint.c - from a path to tensors: which files a path means, and the tables that both
+ * formats fill.
  *
- *     folder -> model.safetensors, else model.safetensors.index.json and its shards, else the only .gguf
- *     file   -> GGUF when it begins with "GGUF", safetensors otherwise
+ *     folder -> model.safetensors, else model.safetensors.index.json and its shards, else
+ * the only .gguf file   -> GGUF when it begins with "GGUF", safetensors otherwise
  */
 #include "model/checkpoint.h"
 
@@ -18,7 +19,8 @@
 #include "model/mapping_guard.h"
 #include "model/model_internal.h"
 
-static const char single_name[] = "model.safetensors", index_name[] = "model.safetensors.index.json";
+static const char single_name[] = "model.safetensors",
+                  index_name[] = "model.safetensors.index.json";
 
 /* ---- tables ---- */
 
@@ -43,24 +45,30 @@ bool ucb_tensor_measure(struct ucb_tensor *tensor)
     uint64_t row = tensor->n_dims == 0 ? 1 : tensor->shape[tensor->n_dims - 1];
     if (row % block != 0) return false;
     tensor->n_elements = n;
-    return !__builtin_mul_overflow(n / block, (uint64_t)ucb_dtype_block_bytes(tensor->dtype), &tensor->n_bytes);
+    return !__builtin_mul_overflow(
+        n / block, (uint64_t)ucb_dtype_block_bytes(tensor->dtype), &tensor->n_bytes);
 }
 
 static int by_tensor_name(const void *a, const void *b)
 {
-    return strcmp((*(const struct ucb_tensor *const *)a)->name, (*(const struct ucb_tensor *const *)b)->name);
+    return strcmp((*(const struct ucb_tensor *const *)a)->name,
+                  (*(const struct ucb_tensor *const *)b)->name);
 }
 
 ucb_status ucb_checkpoint_index(struct ucb_checkpoint *c, struct ucb_err *err)
 {
     c->by_name = UCB_NEW(&c->arena, const struct ucb_tensor *, c->n_tensors);
-    if (c->by_name == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for an index of %zu tensors", c->n_tensors);
+    if (c->by_name == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for an index of %zu tensors",
+                        c->n_tensors);
     for (size_t i = 0; i < c->n_tensors; i++) c->by_name[i] = &c->tensors[i];
-    if (c->n_tensors > 0) qsort(c->by_name, c->n_tensors, sizeof(*c->by_name), by_tensor_name);
+    if (c->n_tensors > 0)
+        qsort(c->by_name, c->n_tensors, sizeof(*c->by_name), by_tensor_name);
     for (size_t i = 1; i < c->n_tensors; i++) {
         const struct ucb_tensor *a = c->by_name[i - 1], *b = c->by_name[i];
         if (strcmp(a->name, b->name) == 0)
-            return UCB_FAIL(err, UCB_CORRUPT, "%s: tensor `%s` is there twice (also in %s)", a->file, a->name, b->file);
+            return UCB_FAIL(err, UCB_CORRUPT, "%s: tensor `%s` is there twice (also in %s)",
+                            a->file, a->name, b->file);
     }
     return UCB_OK;
 }
@@ -70,7 +78,8 @@ const char *ucb_shape_text(const uint64_t *shape, uint32_t n_dims, char out[UCB_
     size_t n = 0;
     out[n++] = '[';
     for (uint32_t i = 0; i < n_dims; i++) /* 8 dimensions of at most 22 characters fit */
-        n += (size_t)snprintf(out + n, UCB_SHAPE_TEXT - n, i == 0 ? "%llu" : ", %llu", (unsigned long long)shape[i]);
+        n += (size_t)snprintf(out + n, UCB_SHAPE_TEXT - n, i == 0 ? "%llu" : ", %llu",
+                              (unsigned long long)shape[i]);
     out[n++] = ']';
     out[n] = '\0';
     return out;
@@ -81,7 +90,8 @@ bool ucb_name_is_clean(const char *name, size_t n_chars)
     const utf8proc_uint8_t *at = (const utf8proc_uint8_t *)name;
     for (size_t i = 0; i < n_chars;) {
         utf8proc_int32_t point;
-        utf8proc_ssize_t used = utf8proc_iterate(at + i, (utf8proc_ssize_t)(n_chars - i), &point);
+        utf8proc_ssize_t used = utf8proc_iterate(at + i, (utf8proc_ssize_t)(n_chars - i),
+                                                 &point);
         if (used < 1 || point < 0x20 || (point >= 0x7f && point < 0xa0)) return false;
         i += (size_t)used;
     }
@@ -93,7 +103,8 @@ bool ucb_name_is_clean(const char *name, size_t n_chars)
 static const char *join(struct ucb_arena *arena, const char *folder, const char *name)
 {
     size_t n = strlen(folder);
-    return ucb_arena_printf(arena, n > 0 && folder[n - 1] == '/' ? "%s%s" : "%s/%s", folder, name);
+    return ucb_arena_printf(arena, n > 0 && folder[n - 1] == '/' ? "%s%s" : "%s/%s", folder,
+                            name);
 }
 
 /* Maps a file and appends it to the list, which has room. */
@@ -113,13 +124,15 @@ static ucb_status no_memory(const char *path, struct ucb_err *err)
     return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its list of files", path);
 }
 
-static ucb_status open_single(struct ucb_checkpoint *c, const char *path, struct ucb_err *err)
+static ucb_status open_single(struct ucb_checkpoint *c, const char *path,
+                              struct ucb_err *err)
 {
     c->files = UCB_NEW(&c->arena, struct ucb_checkpoint_file, 1);
     if (c->files == NULL) return no_memory(path, err);
     UCB_TRY(add_file(c, path, err));
     const struct ucb_file *map = &c->files[0].map;
-    if (ucb_gguf_is(map->data, map->n_bytes)) return ucb_gguf_parse(c, path, map->data, map->n_bytes, err);
+    if (ucb_gguf_is(map->data, map->n_bytes))
+        return ucb_gguf_parse(c, path, map->data, map->n_bytes, err);
     return ucb_safetensors_parse(c, path, map->data, map->n_bytes, err);
 }
 
@@ -131,23 +144,26 @@ static int by_text(const void *a, const void *b)
 }
 
 /* A shard lies beside its index: a name that could lead elsewhere is refused. */
-static ucb_status check_shard_name(const char *index, const char *tensor, const json_t *shard, struct ucb_err *err)
+static ucb_status check_shard_name(const char *index, const char *tensor,
+                                   const json_t *shard, struct ucb_err *err)
 {
     const char *name = json_string_value(shard);
     if (name == NULL)
-        return UCB_FAIL(err, UCB_CORRUPT, "%s: weight_map: `%s` is not the name of a file", index, tensor);
+        return UCB_FAIL(err, UCB_CORRUPT, "%s: weight_map: `%s` is not the name of a file",
+                        index, tensor);
     size_t n = json_string_length(shard);
-    if (n > 0 && strlen(name) == n && ucb_name_is_clean(name, n) && strchr(name, '/') == NULL &&
-        strstr(name, "..") == NULL)
+    if (n > 0 && strlen(name) == n && ucb_name_is_clean(name, n) &&
+        strchr(name, '/') == NULL && strstr(name, "..") == NULL)
         return UCB_OK;
-    return UCB_FAIL(err, UCB_CORRUPT,
-                    "%s: weight_map: `%s` names the file \"%s\"; a shard's name may hold no / and no ..", index,
-                    tensor, name);
+    return UCB_FAIL(
+        err, UCB_CORRUPT,
+        "%s: weight_map: `%s` names the file \"%s\"; a shard's name may hold no / and no ..",
+        index, tensor, name);
 }
 
 /* The different file names of a weight_map in name order, joined with the folder. */
-static ucb_status list_shards(struct ucb_checkpoint *c, const char *index, json_t *map, const char ***out,
-                              size_t *n_out, struct ucb_err *err)
+static ucb_status list_shards(struct ucb_checkpoint *c, const char *index, json_t *map,
+                              const char ***out, size_t *n_out, struct ucb_err *err)
 {
     size_t n = 0, n_kept = 0;
     const char *key;
@@ -167,58 +183,67 @@ static ucb_status list_shards(struct ucb_checkpoint *c, const char *index, json_
     return UCB_OK;
 }
 
-static ucb_status open_shard(struct ucb_checkpoint *c, const char *folder, const char *name, struct ucb_err *err)
+static ucb_status open_shard(struct ucb_checkpoint *c, const char *folder, const char *name,
+                             struct ucb_err *err)
 {
     const char *path = join(&c->arena, folder, name);
     if (path == NULL) return no_memory(folder, err);
     ucb_status status = add_file(c, path, err);
     if (status == UCB_MISSING)
-        return UCB_FAIL(err, UCB_MISSING, "%s: the file %s, named by %s, does not exist; download it again", folder,
-                        name, index_name);
+        return UCB_FAIL(err, UCB_MISSING,
+                        "%s: the file %s, named by %s, does not exist; download it again",
+                        folder, name, index_name);
     UCB_TRY(status);
     const struct ucb_file *map = &c->files[c->n_files - 1].map;
     return ucb_safetensors_parse(c, path, map->data, map->n_bytes, err);
 }
 
 /* Every tensor of the index must be in the file that the index names for it. */
-static ucb_status check_map(const struct ucb_checkpoint *c, const char *index, json_t *map, struct ucb_err *err)
+static ucb_status check_map(const struct ucb_checkpoint *c, const char *index, json_t *map,
+                            struct ucb_err *err)
 {
     const char *name;
     json_t *value;
     json_object_foreach(map, name, value)
     {
         const struct ucb_tensor *t = ucb_checkpoint_find(c, name);
-        const char *shard = json_string_value(value), *slash = t == NULL ? NULL : strrchr(t->file, '/');
+        const char *shard = json_string_value(value),
+                   *slash = t == NULL ? NULL : strrchr(t->file, '/');
         if (t == NULL)
-            return UCB_FAIL(err, UCB_CORRUPT, "%s: tensor `%s` should be in %s, but is in none of the files", index,
-                            name, shard);
+            return UCB_FAIL(err, UCB_CORRUPT,
+                            "%s: tensor `%s` should be in %s, but is in none of the files",
+                            index, name, shard);
         const char *found = slash == NULL ? t->file : slash + 1;
         if (strcmp(found, shard) != 0)
-            return UCB_FAIL(err, UCB_CORRUPT, "%s: tensor `%s` should be in %s, but is in %s", index, name, shard,
-                            found);
+            return UCB_FAIL(err, UCB_CORRUPT,
+                            "%s: tensor `%s` should be in %s, but is in %s", index, name,
+                            shard, found);
     }
     return UCB_OK;
 }
 
-static ucb_status open_shards(struct ucb_checkpoint *c, const char *folder, const char *index, json_t *root,
-                              struct ucb_err *err)
+static ucb_status open_shards(struct ucb_checkpoint *c, const char *folder,
+                              const char *index, json_t *root, struct ucb_err *err)
 {
     const char **names = NULL;
     size_t n = 0;
     json_t *map = json_object_get(root, "weight_map");
     if (!json_is_object(map) || json_object_size(map) == 0)
-        return UCB_FAIL(err, UCB_CORRUPT, "%s: no weight_map, expected an object from tensor to file names", index);
+        return UCB_FAIL(err, UCB_CORRUPT,
+                        "%s: no weight_map, expected an object from tensor to file names",
+                        index);
     UCB_TRY(list_shards(c, index, map, &names, &n, err));
     c->files = UCB_NEW(&c->arena, struct ucb_checkpoint_file, n + 1);
     if (c->files == NULL) return no_memory(index, err);
     for (size_t i = 0; i < n; i++) UCB_TRY(open_shard(c, folder, names[i], err));
-    UCB_TRY(
-        add_file(c, index, err)); /* "model.safetensors..." comes after "model-00001-of...", so names stay in order */
+    UCB_TRY(add_file(c, index, err)); /* "model.safetensors..." comes after
+                                         "model-00001-of...", so names stay in order */
     UCB_TRY(ucb_checkpoint_index(c, err));
     return check_map(c, index, map, err);
 }
 
-static ucb_status open_index(struct ucb_checkpoint *c, const char *folder, const char *index, struct ucb_err *err)
+static ucb_status open_index(struct ucb_checkpoint *c, const char *folder,
+                             const char *index, struct ucb_err *err)
 {
     json_t *root = NULL;
     UCB_TRY(ucb_json_load(index, &root, err));
@@ -236,12 +261,13 @@ static bool exists(const char *path)
 }
 
 /* Counts a folder's .gguf files and returns the path of one. */
-static ucb_status find_ggufs(struct ucb_checkpoint *c, const char *folder, const char **path, size_t *n,
-                             struct ucb_err *err)
+static ucb_status find_ggufs(struct ucb_checkpoint *c, const char *folder,
+                             const char **path, size_t *n, struct ucb_err *err)
 {
     ucb_status status = UCB_OK;
     DIR *dir = opendir(folder);
-    if (dir == NULL) return UCB_FAIL(err, UCB_IO, "%s: cannot list it: %s", folder, strerror(errno));
+    if (dir == NULL)
+        return UCB_FAIL(err, UCB_IO, "%s: cannot list it: %s", folder, strerror(errno));
     *n = 0;
     for (struct dirent *e; (e = readdir(dir)) != NULL && status == UCB_OK;) {
         size_t length = strlen(e->d_name);
@@ -253,10 +279,11 @@ static ucb_status find_ggufs(struct ucb_checkpoint *c, const char *folder, const
     return status;
 }
 
-static ucb_status open_folder(struct ucb_checkpoint *c, const char *folder, struct ucb_err *err)
+static ucb_status open_folder(struct ucb_checkpoint *c, const char *folder,
+                              struct ucb_err *err)
 {
-    const char *single = join(&c->arena, folder, single_name), *index = join(&c->arena, folder, index_name),
-               *gguf = NULL;
+    const char *single = join(&c->arena, folder, single_name),
+               *index = join(&c->arena, folder, index_name), *gguf = NULL;
     size_t n_ggufs = 0;
     if (single == NULL || index == NULL) return no_memory(folder, err);
     if (exists(single)) return open_single(c, single, err);
@@ -264,9 +291,11 @@ static ucb_status open_folder(struct ucb_checkpoint *c, const char *folder, stru
     UCB_TRY(find_ggufs(c, folder, &gguf, &n_ggufs, err));
     if (n_ggufs == 1) return open_single(c, gguf, err);
     if (n_ggufs > 1)
-        return UCB_FAIL(err, UCB_MISSING, "%s: holds %zu .gguf files and no %s; give the path of one file", folder,
-                        n_ggufs, single_name);
-    return UCB_FAIL(err, UCB_MISSING, "%s: no %s, no %s and no .gguf in this folder", folder, single_name, index_name);
+        return UCB_FAIL(err, UCB_MISSING,
+                        "%s: holds %zu .gguf files and no %s; give the path of one file",
+                        folder, n_ggufs, single_name);
+    return UCB_FAIL(err, UCB_MISSING, "%s: no %s, no %s and no .gguf in this folder",
+                    folder, single_name, index_name);
 }
 
 static ucb_status open_path(struct ucb_checkpoint *c, const char *path, struct ucb_err *err)
@@ -284,14 +313,17 @@ ucb_status ucb_checkpoint_intact(const struct ucb_checkpoint *c, struct ucb_err 
 {
     for (size_t i = 0; i < c->n_files; i++)
         if (ucb_guard_tripped(c->files[i].guard))
-            return UCB_FAIL(err, UCB_IO, "%s: the file became shorter, or could not be read, while it was in use",
-                            c->files[i].path);
+            return UCB_FAIL(
+                err, UCB_IO,
+                "%s: the file became shorter, or could not be read, while it was in use",
+                c->files[i].path);
     return UCB_OK;
 }
 
 /* ---- public ---- */
 
-ucb_status ucb_checkpoint_open(const char *path, struct ucb_checkpoint **out, struct ucb_err *err)
+ucb_status ucb_checkpoint_open(const char *path, struct ucb_checkpoint **out,
+                               struct ucb_err *err)
 {
     struct ucb_checkpoint *c = ucb_mem_alloc(sizeof(*c));
     if (c == NULL) return no_memory(path, err);
@@ -325,12 +357,14 @@ const struct ucb_tensor *ucb_checkpoint_tensor(const struct ucb_checkpoint *c, s
     return &c->tensors[index];
 }
 
-const struct ucb_tensor *ucb_checkpoint_find(const struct ucb_checkpoint *c, const char *name)
+const struct ucb_tensor *ucb_checkpoint_find(const struct ucb_checkpoint *c,
+                                             const char *name)
 {
     struct ucb_tensor wanted = {.name = name};
     const struct ucb_tensor *key = &wanted;
     if (c->n_tensors == 0) return NULL;
-    const struct ucb_tensor **found = bsearch(&key, c->by_name, c->n_tensors, sizeof(*c->by_name), by_tensor_name);
+    const struct ucb_tensor **found = bsearch(&key, c->by_name, c->n_tensors,
+                                              sizeof(*c->by_name), by_tensor_name);
     return found == NULL ? NULL : *found;
 }
 

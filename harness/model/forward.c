@@ -1,8 +1,10 @@
 /*
- * forward.c - x += o(attention(norm(x))); x += down(silu(gate) * up) on norm(x): spec/architectures.md section 3.
+ * forward.c - x += o(attention(norm(x))); x += down(silu(gate) * up) on norm(x):
+ * spec/architectures.md section 3.
  *
- * Whole windows are taken together until they fill a batch, so that one product reads a weight for many rows; a window
- * longer than the batch is one group whose products are cut. Neither choice can change a bit (see backend.h).
+ * Whole windows are taken together until they fill a batch, so that one product reads a
+ * weight for many rows; a window longer than the batch is one group whose products are cut.
+ * Neither choice can change a bit (see backend.h).
  */
 #include "model/forward.h"
 
@@ -16,12 +18,13 @@ struct ucb_forward {
     const struct ucb_arch *arch;
     size_t batch, capacity; /* rows of a product, rows of the buffers */
     struct ucb_arena arena;
-    float *rope;            /* [longest][rotary_dim / 2] {cos, sin} */
-    uint32_t *position;     /* [capacity] */
+    float *rope;        /* [longest][rotary_dim / 2] {cos, sin} */
+    uint32_t *position; /* [capacity] */
     float *normed, *q, *k, *v, *mixed, *out, *gate, *up;
 };
 
-/* The angle is one fp32 product, as in the reference implementation; its cosine and sine are rounded to fp32 once. */
+/* The angle is one fp32 product, as in the reference implementation; its cosine and sine
+ * are rounded to fp32 once. */
 static void fill_rope(const struct ucb_arch *arch, size_t n_positions, float *table)
 {
     size_t half = arch->rotary_dim / 2;
@@ -35,8 +38,9 @@ static void fill_rope(const struct ucb_arch *arch, size_t n_positions, float *ta
         }
 }
 
-ucb_status ucb_forward_open(struct ucb_backend *backend, const struct ucb_arch *arch, size_t batch, size_t longest,
-                            struct ucb_forward **out, struct ucb_err *err)
+ucb_status ucb_forward_open(struct ucb_backend *backend, const struct ucb_arch *arch,
+                            size_t batch, size_t longest, struct ucb_forward **out,
+                            struct ucb_err *err)
 {
     assert(batch > 0);
     struct ucb_forward *f = ucb_mem_alloc(sizeof(*f));
@@ -50,18 +54,21 @@ ucb_status ucb_forward_open(struct ucb_backend *backend, const struct ucb_arch *
            kv_width = (size_t)arch->n_kv_heads * arch->head_dim;
     f->rope = UCB_NEW(&f->arena, float, longest * arch->rotary_dim);
     f->position = UCB_NEW(&f->arena, uint32_t, rows);
-    f->normed = UCB_NEW(&f->arena, float, rows *arch->hidden);
+    f->normed = UCB_NEW(&f->arena, float, rows * arch->hidden);
     f->q = UCB_NEW(&f->arena, float, rows *q_width);
     f->k = UCB_NEW(&f->arena, float, rows *kv_width);
     f->v = UCB_NEW(&f->arena, float, rows *kv_width);
     f->mixed = UCB_NEW(&f->arena, float, rows *q_width);
-    f->out = UCB_NEW(&f->arena, float, rows *arch->hidden);
-    f->gate = UCB_NEW(&f->arena, float, rows *arch->ffn);
-    f->up = UCB_NEW(&f->arena, float, rows *arch->ffn);
-    if (f->rope == NULL || f->position == NULL || f->normed == NULL || f->q == NULL || f->k == NULL || f->v == NULL ||
-        f->mixed == NULL || f->out == NULL || f->gate == NULL || f->up == NULL) {
+    f->out = UCB_NEW(&f->arena, float, rows * arch->hidden);
+    f->gate = UCB_NEW(&f->arena, float, rows * arch->ffn);
+    f->up = UCB_NEW(&f->arena, float, rows * arch->ffn);
+    if (f->rope == NULL || f->position == NULL || f->normed == NULL || f->q == NULL ||
+        f->k == NULL || f->v == NULL || f->mixed == NULL || f->out == NULL ||
+        f->gate == NULL || f->up == NULL) {
         ucb_forward_close(f);
-        return UCB_FAIL(err, UCB_NOMEM, "no memory for the activations of %zu rows; try a smaller --batch", rows);
+        return UCB_FAIL(err, UCB_NOMEM,
+                        "no memory for the activations of %zu rows; try a smaller --batch",
+                        rows);
     }
     fill_rope(arch, longest, f->rope);
     *out = f;
@@ -76,38 +83,46 @@ void ucb_forward_close(struct ucb_forward *f)
 }
 
 /* y = W x + b, at most `batch` rows in one product. */
-static ucb_status linear(struct ucb_forward *f, const struct ucb_layer *layer, enum ucb_role role, const float *x,
-                         size_t n_rows, float *y, struct ucb_err *err)
+static ucb_status linear(struct ucb_forward *f, const struct ucb_layer *layer,
+                         enum ucb_role role, const float *x, size_t n_rows, float *y,
+                         struct ucb_err *err)
 {
     const struct ucb_packed *w = &layer->weight[role];
     for (size_t row = 0; row < n_rows; row += f->batch) {
         size_t n = n_rows - row < f->batch ? n_rows - row : f->batch;
-        UCB_TRY(ucb_linear(f->backend, w, layer->bias[role], x + row * w->n_in, n, y + row * w->n_out, err));
+        UCB_TRY(ucb_linear(f->backend, w, layer->bias[role], x + row * w->n_in, n,
+                           y + row * w->n_out, err));
     }
     return UCB_OK;
 }
 
-static ucb_status attention_block(struct ucb_forward *f, const struct ucb_layer *layer, size_t n_windows,
-                                  const size_t *start, float *x, struct ucb_err *err)
+static ucb_status attention_block(struct ucb_forward *f, const struct ucb_layer *layer,
+                                  size_t n_windows, const size_t *start, float *x,
+                                  struct ucb_err *err)
 {
     const struct ucb_arch *a = f->arch;
     size_t n = start[n_windows];
-    struct ucb_attention shape = {.n_heads = a->n_heads, .n_kv_heads = a->n_kv_heads, .head_dim = a->head_dim,
+    struct ucb_attention shape = {.n_heads = a->n_heads,
+                                  .n_kv_heads = a->n_kv_heads,
+                                  .head_dim = a->head_dim,
                                   .scale = a->attention_scale};
     ucb_rmsnorm(f->backend, x, n, a->hidden, layer->attn_norm, a->norm_eps, f->normed);
     UCB_TRY(linear(f, layer, UCB_ROLE_Q, f->normed, n, f->q, err));
     UCB_TRY(linear(f, layer, UCB_ROLE_K, f->normed, n, f->k, err));
     UCB_TRY(linear(f, layer, UCB_ROLE_V, f->normed, n, f->v, err));
-    ucb_rope(f->backend, f->q, n, a->n_heads, a->head_dim, a->rotary_dim, f->rope, f->position);
-    ucb_rope(f->backend, f->k, n, a->n_kv_heads, a->head_dim, a->rotary_dim, f->rope, f->position);
-    UCB_TRY(ucb_attention(f->backend, &shape, f->q, f->k, f->v, n_windows, start, f->mixed, err));
+    ucb_rope(f->backend, f->q, n, a->n_heads, a->head_dim, a->rotary_dim, f->rope,
+             f->position);
+    ucb_rope(f->backend, f->k, n, a->n_kv_heads, a->head_dim, a->rotary_dim, f->rope,
+             f->position);
+    UCB_TRY(ucb_attention(f->backend, &shape, f->q, f->k, f->v, n_windows, start, f->mixed,
+                          err));
     UCB_TRY(linear(f, layer, UCB_ROLE_O, f->mixed, n, f->out, err));
     ucb_add(f->backend, x, f->out, n * a->hidden);
     return UCB_OK;
 }
 
-static ucb_status mlp_block(struct ucb_forward *f, const struct ucb_layer *layer, size_t n, float *x,
-                            struct ucb_err *err)
+static ucb_status mlp_block(struct ucb_forward *f, const struct ucb_layer *layer, size_t n,
+                            float *x, struct ucb_err *err)
 {
     const struct ucb_arch *a = f->arch;
     ucb_rmsnorm(f->backend, x, n, a->hidden, layer->mlp_norm, a->norm_eps, f->normed);
@@ -119,24 +134,31 @@ static ucb_status mlp_block(struct ucb_forward *f, const struct ucb_layer *layer
     return UCB_OK;
 }
 
-/* How many windows from the first on fill a batch: at least one, at most what the buffers hold. */
-static size_t windows_of_group(const struct ucb_forward *f, size_t n_windows, const size_t *start)
+/* How many windows from the first on fill a batch: at least one, at most what the buffers
+ * hold. */
+static size_t windows_of_group(const struct ucb_forward *f, size_t n_windows,
+                               const size_t *start)
 {
     size_t n = 1;
-    while (n < n_windows && start[n] - start[0] < f->batch && start[n + 1] - start[0] <= f->capacity) n++;
+    while (n < n_windows && start[n] - start[0] < f->batch &&
+           start[n + 1] - start[0] <= f->capacity)
+        n++;
     return n;
 }
 
-ucb_status ucb_forward_layer(struct ucb_forward *f, const struct ucb_layer *layer, size_t n_windows, const size_t *start,
-                             float *x, struct ucb_err *err)
+ucb_status ucb_forward_layer(struct ucb_forward *f, const struct ucb_layer *layer,
+                             size_t n_windows, const size_t *start, float *x,
+                             struct ucb_err *err)
 {
     for (size_t w = 0; w < n_windows;) {
-        size_t n_group = windows_of_group(f, n_windows - w, start + w), first = start[w], local[1025];
+        size_t n_group = windows_of_group(f, n_windows - w, start + w), first = start[w],
+               local[1025];
         if (n_group > 1024) n_group = 1024;
         for (size_t i = 0; i <= n_group; i++) local[i] = start[w + i] - first;
         assert(local[n_group] <= f->capacity);
         for (size_t i = 0; i < n_group; i++)
-            for (size_t row = local[i]; row < local[i + 1]; row++) f->position[row] = (uint32_t)(row - local[i]);
+            for (size_t row = local[i]; row < local[i + 1]; row++)
+                f->position[row] = (uint32_t)(row - local[i]);
         float *group = x + first * f->arch->hidden;
         UCB_TRY(attention_block(f, layer, n_group, local, group, err));
         UCB_TRY(mlp_block(f, layer, local[n_group], group, err));

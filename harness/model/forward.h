@@ -1,7 +1,8 @@
 /*
  * forward.h - one transformer layer over many windows, and the tables it needs.
  *
- * Hidden states are x[n_rows][hidden] in fp32; window w owns rows [start[w], start[w + 1]), positions count from 0 in each.
+ * Hidden states are x[n_rows][hidden] in fp32; window w owns rows [start[w], start[w + 1]),
+ * positions count from 0 in each.
  */
 #ifndef UCB_MODEL_FORWARD_H
 #define UCB_MODEL_FORWARD_H
@@ -20,15 +21,17 @@ struct ucb_layer {
 
 struct ucb_forward; /* work buffers and the rope table */
 /*
- * batch: rows of one product, at least 1; longest: the most rows a window has. Neither changes a result. NOMEM. The backend
- * and the architecture are borrowed.
+ * batch: rows of one product, at least 1; longest: the most rows a window has. Neither
+ * changes a result. NOMEM. The backend and the architecture are borrowed.
  */
-ucb_status ucb_forward_open(struct ucb_backend *backend, const struct ucb_arch *arch, size_t batch, size_t longest,
-                            struct ucb_forward **out, struct ucb_err *err);
+ucb_status ucb_forward_open(struct ucb_backend *backend, const struct ucb_arch *arch,
+                            size_t batch, size_t longest, struct ucb_forward **out,
+                            struct ucb_err *err);
 void ucb_forward_close(struct ucb_forward *f); /* NULL is fine */
 
 /* x = layer(x), in place, for every window. */
-ucb_status ucb_forward_layer(struct ucb_forward *f, const struct ucb_layer *layer, size_t n_windows, const size_t *start,
-                             float *x, struct ucb_err *err);
+ucb_status ucb_forward_layer(struct ucb_forward *f, const struct ucb_layer *layer,
+                             size_t n_windows, const size_t *start, float *x,
+                             struct ucb_err *err);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * mapping_guard.c - see mapping_guard.h. The table is fixed and atomic because a signal handler reads it: no lock and
- * no allocation may stand between a fault and its repair. `begin` is written last and cleared first.
+ * mapping_guard.c - see mapping_guard.h. The table is fixed and atomic because a signal
+ * handler reads it: no lock and no allocation may stand between a fault and its repair.
+ * `begin` is written last and cleared first.
  */
 #include "model/mapping_guard.h"
 
@@ -25,7 +26,8 @@ static struct slot *find_slot(uintptr_t address)
 {
     for (size_t i = 0; i < N_SLOTS; i++) {
         uintptr_t begin = atomic_load(&slots[i].begin);
-        if (begin != 0 && address >= begin && address < atomic_load(&slots[i].end)) return &slots[i];
+        if (begin != 0 && address >= begin && address < atomic_load(&slots[i].end))
+            return &slots[i];
     }
     return NULL;
 }
@@ -38,13 +40,16 @@ static void on_fault(int number, siginfo_t *info, void *context)
     if (slot != NULL) {
         void *page = (void *)(address / page_bytes * page_bytes);
         atomic_store(&slot->tripped, true);
-        if (mmap(page, page_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) return;
+        if (mmap(page, page_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                 0) != MAP_FAILED)
+            return;
     }
     if ((previous.sa_flags & SA_SIGINFO) != 0 && previous.sa_sigaction != NULL) {
         previous.sa_sigaction(number, info, context);
         return;
     }
-    sigaction(number, &previous, NULL); /* the instruction runs again, and now the old way */
+    sigaction(number, &previous,
+              NULL); /* the instruction runs again, and now the old way */
 }
 
 static void install(void)

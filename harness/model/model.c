@@ -1,6 +1,6 @@
 /*
- * model.c - opens a model, and hands out its rows and vectors in the order and names of the Hugging Face checkpoint
- * whatever the file has.
+ * model.c - opens a model, and hands out its rows and vectors in the order and names of the
+ * Hugging Face checkpoint whatever the file has.
  */
 #include "model/model.h"
 
@@ -28,18 +28,22 @@ static ucb_status no_memory(const char *path, struct ucb_err *err)
 static ucb_status load_config(struct ucb_model *m, struct ucb_err *err)
 {
     struct ucb_file file;
-    const char *weights = ucb_checkpoint_file(m->checkpoint, 0), *slash = strrchr(weights, '/');
+    const char *weights = ucb_checkpoint_file(m->checkpoint, 0),
+               *slash = strrchr(weights, '/');
     int n_folder = slash == NULL ? 0 : (int)(slash + 1 - weights);
     m->config_path = ucb_arena_printf(&m->arena, "%.*sconfig.json", n_folder, weights);
     if (m->config_path == NULL) return no_memory(m->path, err);
     ucb_status status = ucb_file_map(m->config_path, &file, err);
     if (status == UCB_MISSING)
-        return UCB_FAIL(err, UCB_MISSING, "%s: no such file; a safetensors model needs its config.json beside it",
-                        m->config_path);
+        return UCB_FAIL(
+            err, UCB_MISSING,
+            "%s: no such file; a safetensors model needs its config.json beside it",
+            m->config_path);
     UCB_TRY(status);
     m->config_bytes = file.n_bytes;
-    status = ucb_config_parse(m->config_path, file.data == NULL ? "" : (const char *)file.data, file.n_bytes, &m->arena,
-                              &m->arch, err);
+    status = ucb_config_parse(m->config_path,
+                              file.data == NULL ? "" : (const char *)file.data,
+                              file.n_bytes, &m->arena, &m->arch, err);
     ucb_file_unmap(&file);
     return status;
 }
@@ -47,7 +51,8 @@ static ucb_status load_config(struct ucb_model *m, struct ucb_err *err)
 static ucb_status scan(const struct ucb_model *m, struct ucb_err *err)
 {
     struct ucb_pool *pool = NULL;
-    if (ucb_model_file_bytes(m) >= POOL_FROM_BYTES && ucb_pool_open(0, &pool, NULL) != UCB_OK)
+    if (ucb_model_file_bytes(m) >= POOL_FROM_BYTES &&
+        ucb_pool_open(0, &pool, NULL) != UCB_OK)
         pool = NULL; /* one thread does the same, later */
     ucb_status status = ucb_model_scan(m, pool, err);
     ucb_pool_close(pool);
@@ -60,7 +65,8 @@ static ucb_status open_parts(struct ucb_model *m, const char *path, struct ucb_e
     if (m->path == NULL) return no_memory(path, err);
     UCB_TRY(ucb_checkpoint_open(path, &m->checkpoint, err));
     bool gguf = ucb_checkpoint_is_gguf(m->checkpoint);
-    UCB_TRY(gguf ? ucb_arch_from_gguf(m->checkpoint, &m->arena, &m->arch, err) : load_config(m, err));
+    UCB_TRY(gguf ? ucb_arch_from_gguf(m->checkpoint, &m->arena, &m->arch, err)
+                 : load_config(m, err));
     UCB_TRY(ucb_model_bind(m, err));
     UCB_TRY(scan(m, err));
     return ucb_checkpoint_intact(m->checkpoint, err);
@@ -134,7 +140,8 @@ static int by_base_name(const void *a, const void *b)
 }
 
 /* What `sha256sum FILES | sha256sum` prints with the files in name order. */
-static ucb_status digest_files(const char **paths, size_t n, char hex[UCB_SHA256_HEX], struct ucb_err *err)
+static ucb_status digest_files(const char **paths, size_t n, char hex[UCB_SHA256_HEX],
+                               struct ucb_err *err)
 {
     struct ucb_sha256 all;
     ucb_status status = UCB_OK;
@@ -156,15 +163,18 @@ static ucb_status digest_files(const char **paths, size_t n, char hex[UCB_SHA256
     return status;
 }
 
-/* Another tokenizer gives other ids and so other results: the files it is read from belong to the model's identity. A
-   GGUF holds its vocabulary itself. */
+/* Another tokenizer gives other ids and so other results: the files it is read from belong
+   to the model's identity. A GGUF holds its vocabulary itself. */
 enum { N_TOKENIZER_FILES = 3 };
-static ucb_status add_tokenizer_files(struct ucb_model *model, const char **paths, size_t *n, struct ucb_err *err)
+static ucb_status add_tokenizer_files(struct ucb_model *model, const char **paths,
+                                      size_t *n, struct ucb_err *err)
 {
-    static const char *const names[N_TOKENIZER_FILES] = {"tokenizer.json", "tokenizer_config.json", "vocabulary.gguf"};
+    static const char *const names[N_TOKENIZER_FILES] = {
+        "tokenizer.json", "tokenizer_config.json", "vocabulary.gguf"};
     int folder = (int)(base_name(model->config_path) - model->config_path);
     for (int i = 0; i < N_TOKENIZER_FILES; i++) {
-        char *path = ucb_arena_printf(&model->arena, "%.*s%s", folder, model->config_path, names[i]);
+        char *path = ucb_arena_printf(&model->arena, "%.*s%s", folder, model->config_path,
+                                      names[i]);
         if (path == NULL) return no_memory(model->path, err);
         if (access(path, R_OK) == 0) paths[(*n)++] = path;
     }
@@ -175,9 +185,11 @@ ucb_status ucb_model_digest(struct ucb_model *model, const char **hex, struct uc
 {
     size_t n = 0, n_files = ucb_checkpoint_n_files(model->checkpoint);
     if (model->digest[0] == '\0' && model->config_path == NULL) {
-        UCB_TRY(ucb_sha256_file(ucb_checkpoint_file(model->checkpoint, 0), model->digest, err));
+        UCB_TRY(
+            ucb_sha256_file(ucb_checkpoint_file(model->checkpoint, 0), model->digest, err));
     } else if (model->digest[0] == '\0') {
-        const char **paths = UCB_NEW(&model->arena, const char *, n_files + 1 + N_TOKENIZER_FILES);
+        const char **paths = UCB_NEW(&model->arena, const char *,
+                                     n_files + 1 + N_TOKENIZER_FILES);
         if (paths == NULL) return no_memory(model->path, err);
         for (; n < n_files; n++) paths[n] = ucb_checkpoint_file(model->checkpoint, n);
         paths[n++] = model->config_path;
@@ -190,9 +202,11 @@ ucb_status ucb_model_digest(struct ucb_model *model, const char **hex, struct uc
 
 /* ---- matrices ---- */
 
-const struct ucb_matrix *ucb_model_matrix(const struct ucb_model *model, uint32_t layer, enum ucb_role role)
+const struct ucb_matrix *ucb_model_matrix(const struct ucb_model *model, uint32_t layer,
+                                          enum ucb_role role)
 {
-    if (role == UCB_ROLE_EMBED || (role == UCB_ROLE_HEAD && model->arch.tied_head)) return &model->embed.matrix;
+    if (role == UCB_ROLE_EMBED || (role == UCB_ROLE_HEAD && model->arch.tied_head))
+        return &model->embed.matrix;
     if (role == UCB_ROLE_HEAD) return &model->head.matrix;
     assert(layer < model->arch.n_layers);
     return &model->layers[layer].matrices[role].matrix;
@@ -215,11 +229,13 @@ static void read_task(void *context, size_t task)
 {
     const struct row_read *r = context;
     const struct ucb_bound_matrix *source = r->source;
-    size_t begin = task * r->rows_per_task, end = begin + r->rows_per_task, n_in = source->matrix.n_in;
+    size_t begin = task * r->rows_per_task, end = begin + r->rows_per_task,
+           n_in = source->matrix.n_in;
     enum ucb_dtype dtype = source->matrix.dtype;
     if (end > r->n_rows) end = r->n_rows;
     if (r->ids == NULL && !source->interleaved) {
-        ucb_widen(dtype, row_bytes(source, r->first + (uint32_t)begin), (end - begin) * n_in, r->out + begin * n_in);
+        ucb_widen(dtype, row_bytes(source, r->first + (uint32_t)begin),
+                  (end - begin) * n_in, r->out + begin * n_in);
         return;
     }
     for (size_t i = begin; i < end; i++) {
@@ -233,28 +249,40 @@ static void read_rows(struct row_read *r, struct ucb_pool *pool)
 {
     size_t per_task = ELEMENTS_PER_TASK / r->source->matrix.n_in;
     r->rows_per_task = per_task == 0 ? 1 : per_task;
-    ucb_parallel_for(pool, (r->n_rows + r->rows_per_task - 1) / r->rows_per_task, read_task, r);
+    ucb_parallel_for(pool, (r->n_rows + r->rows_per_task - 1) / r->rows_per_task, read_task,
+                     r);
 }
 
-ucb_status ucb_model_read_rows(const struct ucb_model *model, const struct ucb_matrix *matrix, uint32_t row,
-                               uint32_t n_rows, struct ucb_pool *pool, float *out, struct ucb_err *err)
+ucb_status ucb_model_read_rows(const struct ucb_model *model,
+                               const struct ucb_matrix *matrix, uint32_t row,
+                               uint32_t n_rows, struct ucb_pool *pool, float *out,
+                               struct ucb_err *err)
 {
     if (row > matrix->n_out || n_rows > matrix->n_out - row)
-        return UCB_FAIL(err, UCB_USAGE, "%s: rows %u to %llu asked for, it has %u", matrix->name, row,
-                        (unsigned long long)row + n_rows, matrix->n_out);
-    struct row_read r = {(const struct ucb_bound_matrix *)matrix, NULL, row, model->arch.head_dim, n_rows, 0, out};
+        return UCB_FAIL(err, UCB_USAGE, "%s: rows %u to %llu asked for, it has %u",
+                        matrix->name, row, (unsigned long long)row + n_rows, matrix->n_out);
+    struct row_read r = {(const struct ucb_bound_matrix *)matrix,
+                         NULL,
+                         row,
+                         model->arch.head_dim,
+                         n_rows,
+                         0,
+                         out};
     read_rows(&r, pool);
     return ucb_checkpoint_intact(model->checkpoint, err);
 }
 
-ucb_status ucb_model_gather(const struct ucb_model *model, const struct ucb_matrix *matrix, const uint32_t *ids,
-                            size_t n, struct ucb_pool *pool, float *out, struct ucb_err *err)
+ucb_status ucb_model_gather(const struct ucb_model *model, const struct ucb_matrix *matrix,
+                            const uint32_t *ids, size_t n, struct ucb_pool *pool,
+                            float *out, struct ucb_err *err)
 {
     for (size_t i = 0; i < n; i++)
         if (ids[i] >= matrix->n_out)
-            return UCB_FAIL(err, UCB_USAGE, "%s: id %u at position %zu, it has rows 0 to %u", matrix->name, ids[i], i,
-                            matrix->n_out - 1);
-    struct row_read r = {(const struct ucb_bound_matrix *)matrix, ids, 0, model->arch.head_dim, n, 0, out};
+            return UCB_FAIL(err, UCB_USAGE,
+                            "%s: id %u at position %zu, it has rows 0 to %u", matrix->name,
+                            ids[i], i, matrix->n_out - 1);
+    struct row_read r = {
+        (const struct ucb_bound_matrix *)matrix, ids, 0, model->arch.head_dim, n, 0, out};
     read_rows(&r, pool);
     return ucb_checkpoint_intact(model->checkpoint, err);
 }
@@ -270,25 +298,28 @@ void ucb_model_forget_layer(const struct ucb_model *model, uint32_t layer)
 
 /* ---- vectors ---- */
 
-static const struct ucb_bound_vector *vector_of(const struct ucb_model *model, uint32_t layer, enum ucb_vector which)
+static const struct ucb_bound_vector *vector_of(const struct ucb_model *model,
+                                                uint32_t layer, enum ucb_vector which)
 {
     if (which == UCB_VECTOR_FINAL_NORM) return &model->final_norm;
     assert(layer < model->arch.n_layers);
     return &model->layers[layer].vectors[which];
 }
 
-uint32_t ucb_model_vector_size(const struct ucb_model *model, uint32_t layer, enum ucb_vector which)
+uint32_t ucb_model_vector_size(const struct ucb_model *model, uint32_t layer,
+                               enum ucb_vector which)
 {
     const struct ucb_tensor *t = vector_of(model, layer, which)->tensor;
     return t == NULL ? 0 : (uint32_t)t->n_elements;
 }
 
-ucb_status ucb_model_read_vector(const struct ucb_model *model, uint32_t layer, enum ucb_vector which, float *out,
-                                 struct ucb_err *err)
+ucb_status ucb_model_read_vector(const struct ucb_model *model, uint32_t layer,
+                                 enum ucb_vector which, float *out, struct ucb_err *err)
 {
     const struct ucb_bound_vector *v = vector_of(model, layer, which);
     if (v->tensor == NULL)
-        return UCB_FAIL(err, UCB_USAGE, "%s: layer %u has no %s", model->path, layer, ucb_vector_rows[which].hf);
+        return UCB_FAIL(err, UCB_USAGE, "%s: layer %u has no %s", model->path, layer,
+                        ucb_vector_rows[which].hf);
     size_t n = (size_t)v->tensor->n_elements;
     if (!v->interleaved) {
         UCB_TRY(ucb_tensor_widen(v->tensor, 0, n, out, err));
@@ -297,7 +328,8 @@ ucb_status ucb_model_read_vector(const struct ucb_model *model, uint32_t layer, 
     float *file_order = ucb_mem_alloc(n * sizeof(float));
     if (file_order == NULL) return no_memory(model->path, err);
     ucb_widen(v->tensor->dtype, v->tensor->data, n, file_order);
-    for (size_t i = 0; i < n; i++) out[i] = file_order[ucb_file_row((uint32_t)i, model->arch.head_dim)];
+    for (size_t i = 0; i < n; i++)
+        out[i] = file_order[ucb_file_row((uint32_t)i, model->arch.head_dim)];
     ucb_mem_free(file_order);
     return ucb_checkpoint_intact(model->checkpoint, err);
 }

@@ -1,6 +1,7 @@
 /*
- * model_scan.c - looks at every weight once, before anything is computed with it: one NaN in a scale would spoil every
- * number that follows. Tensors are scanned in any order, by all threads; the first in the model's order is reported.
+ * model_scan.c - looks at every weight once, before anything is computed with it: one NaN
+ * in a scale would spoil every number that follows. Tensors are scanned in any order, by
+ * all threads; the first in the model's order is reported.
  */
 #include <math.h>
 
@@ -21,7 +22,8 @@ struct scan {
 static void add_matrix(struct scan *scan, const struct ucb_bound_matrix *m)
 {
     if (m->tensor == NULL) return;
-    scan->slots[scan->n++] = (struct scan_slot){m->tensor, m->matrix.name, m->interleaved, 0};
+    scan->slots[scan->n++] = (struct scan_slot){m->tensor, m->matrix.name, m->interleaved,
+                                                0};
 }
 
 static void add_vector(struct scan *scan, const struct ucb_bound_vector *v)
@@ -34,8 +36,10 @@ static void list_tensors(struct scan *scan, const struct ucb_model *model)
 {
     add_matrix(scan, &model->embed);
     for (uint32_t layer = 0; layer < model->arch.n_layers; layer++) {
-        for (unsigned i = 0; i < UCB_N_LAYER_ROLES; i++) add_matrix(scan, &model->layers[layer].matrices[i]);
-        for (unsigned i = 0; i < UCB_N_VECTORS; i++) add_vector(scan, &model->layers[layer].vectors[i]);
+        for (unsigned i = 0; i < UCB_N_LAYER_ROLES; i++)
+            add_matrix(scan, &model->layers[layer].matrices[i]);
+        for (unsigned i = 0; i < UCB_N_VECTORS; i++)
+            add_vector(scan, &model->layers[layer].vectors[i]);
     }
     add_vector(scan, &model->final_norm);
     add_matrix(scan, &model->head);
@@ -46,33 +50,45 @@ static void scan_one(void *context, size_t index)
     struct scan_slot *slot = &((struct scan *)context)->slots[index];
     const struct ucb_tensor *t = slot->tensor;
     slot->first_bad = ucb_find_nonfinite(t->dtype, t->data, t->n_elements);
-    ucb_file_forget(t->data, t->n_bytes); /* or a model larger than memory would stay mapped whole */
+    ucb_file_forget(t->data,
+                    t->n_bytes); /* or a model larger than memory would stay mapped whole */
 }
 
-static ucb_status report(const struct scan_slot *slot, uint32_t head_dim, struct ucb_err *err)
+static ucb_status report(const struct scan_slot *slot, uint32_t head_dim,
+                         struct ucb_err *err)
 {
     const struct ucb_tensor *t = slot->tensor;
     float widened[32];
     uint32_t block = ucb_dtype_block_elements(t->dtype);
-    uint64_t n_in = t->shape[t->n_dims - 1], row = slot->first_bad / n_in, column = slot->first_bad % n_in;
+    uint64_t n_in = t->shape[t->n_dims - 1], row = slot->first_bad / n_in,
+             column = slot->first_bad % n_in;
     bool is_vector = t->n_dims == 1;
     if (is_vector) row = column;
     if (slot->interleaved) row = ucb_model_row((uint32_t)row, head_dim);
-    ucb_widen(t->dtype, t->data + slot->first_bad / block * ucb_dtype_block_bytes(t->dtype), block, widened);
-    const char *what = block > 1 ? "a block scale that is not finite" : isnan(widened[0]) ? "a NaN" : "an infinity";
+    ucb_widen(t->dtype, t->data + slot->first_bad / block * ucb_dtype_block_bytes(t->dtype),
+              block, widened);
+    const char *what = block > 1           ? "a block scale that is not finite"
+                       : isnan(widened[0]) ? "a NaN"
+                                           : "an infinity";
     if (is_vector)
-        return UCB_FAIL(err, UCB_CORRUPT, "%s: %s holds %s at element %llu, expected finite numbers", t->file,
+        return UCB_FAIL(err, UCB_CORRUPT,
+                        "%s: %s holds %s at element %llu, expected finite numbers", t->file,
                         slot->name, what, (unsigned long long)row);
-    return UCB_FAIL(err, UCB_CORRUPT, "%s: %s holds %s at row %llu, column %llu, expected finite numbers", t->file,
-                    slot->name, what, (unsigned long long)row, (unsigned long long)column);
+    return UCB_FAIL(err, UCB_CORRUPT,
+                    "%s: %s holds %s at row %llu, column %llu, expected finite numbers",
+                    t->file, slot->name, what, (unsigned long long)row,
+                    (unsigned long long)column);
 }
 
-ucb_status ucb_model_scan(const struct ucb_model *model, struct ucb_pool *pool, struct ucb_err *err)
+ucb_status ucb_model_scan(const struct ucb_model *model, struct ucb_pool *pool,
+                          struct ucb_err *err)
 {
     ucb_status status = UCB_OK;
     size_t room = (size_t)model->arch.n_layers * (UCB_N_LAYER_ROLES + UCB_N_VECTORS) + 3;
     struct scan scan = {ucb_mem_alloc(room * sizeof(*scan.slots)), 0};
-    if (scan.slots == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory to list %zu tensors", model->path, room);
+    if (scan.slots == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory to list %zu tensors", model->path,
+                        room);
     list_tensors(&scan, model);
     ucb_parallel_for(pool, scan.n, scan_one, &scan);
     for (size_t i = 0; i < scan.n && status == UCB_OK; i++)

@@ -68,8 +68,8 @@ static size_t encode(const utf8proc_int32_t *points, size_t n, char *out)
 {
     size_t n_bytes = 0;
     for (size_t i = 0; i < n; i++)
-        n_bytes +=
-            (size_t)utf8proc_encode_char(points[i], (utf8proc_uint8_t *)out + n_bytes);
+        n_bytes += (size_t)utf8proc_encode_char(points[i],
+                                                (utf8proc_uint8_t *)out + n_bytes);
     return n_bytes;
 }
 
@@ -79,16 +79,16 @@ static ucb_status compose(const char *text, size_t n_bytes, struct ucb_arena *sc
     size_t n = decompose(text, n_bytes, NULL, 0);
     utf8proc_int32_t *points = UCB_NEW(scratch, utf8proc_int32_t, n);
     utf8proc_int32_t *spare = UCB_NEW(scratch, utf8proc_int32_t, n);
-    char *bytes =
-        UCB_NEW(scratch, char,
-                n * 4); /* n points were allocated above, so n * 4 does not overflow */
+    char *bytes = UCB_NEW(
+        scratch, char,
+        n * 4); /* n points were allocated above, so n * 4 does not overflow */
     if (points == NULL || spare == NULL || bytes == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory to normalize a text of %zu bytes",
                         n_bytes);
     decompose(text, n_bytes, points, n);
     order_marks(points, n, spare);
-    utf8proc_ssize_t composed =
-        utf8proc_normalize_utf32(points, (utf8proc_ssize_t)n, options);
+    utf8proc_ssize_t composed = utf8proc_normalize_utf32(points, (utf8proc_ssize_t)n,
+                                                         options);
     assert(composed >= 0); /* fails only for options that are not set here */
     *n_out = encode(points, (size_t)composed, bytes);
     *out = bytes;

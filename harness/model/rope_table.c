@@ -1,7 +1,7 @@
 /*
- * rope_table.c - the inverse frequencies of rotary positions, f_i = theta^(-2i/r), with the scalings of the
- * specification: computed in double with our own power function (the same bits with every C library),
- * rounded to fp32 once.
+ * rope_table.c - the inverse frequencies of rotary positions, f_i = theta^(-2i/r), with the
+ * scalings of the specification: computed in double with our own power function (the same
+ * bits with every C library), rounded to fp32 once.
  */
 #include <math.h>
 
@@ -10,7 +10,8 @@
 
 static const double PI = 3.14159265358979323846;
 
-/* Llama 3: high frequencies stay, low ones are divided, between them a blend that is linear in L0 / wavelength. */
+/* Llama 3: high frequencies stay, low ones are divided, between them a blend that is linear
+ * in L0 / wavelength. */
 static double scale_llama3(const struct ucb_rope *rope, double f)
 {
     double wavelength = 2 * PI / f;
@@ -31,19 +32,23 @@ double ucb_rope_frequency(const struct ucb_rope *rope, uint32_t rotary_dim, uint
     return f;
 }
 
-ucb_status ucb_rope_table(const char *file, const struct ucb_rope *rope, struct ucb_arena *arena, struct ucb_arch *arch,
+ucb_status ucb_rope_table(const char *file, const struct ucb_rope *rope,
+                          struct ucb_arena *arena, struct ucb_arch *arch,
                           struct ucb_err *err)
 {
     uint32_t half = arch->rotary_dim / 2;
     arch->rope_theta = rope->theta;
     arch->rope_inv_freq = UCB_NEW(arena, float, half);
     if (arch->rope_inv_freq == NULL)
-        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %u rotary frequencies", file, half);
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %u rotary frequencies", file,
+                        half);
     for (uint32_t i = 0; i < half; i++) {
         float f = (float)ucb_rope_frequency(rope, arch->rotary_dim, i);
         if (!isfinite(f))
-            return UCB_FAIL(err, UCB_CORRUPT, "%s: rotary frequency %u is not finite with a base (rope_theta) of %g",
-                            file, i, rope->theta);
+            return UCB_FAIL(
+                err, UCB_CORRUPT,
+                "%s: rotary frequency %u is not finite with a base (rope_theta) of %g",
+                file, i, rope->theta);
         arch->rope_inv_freq[i] = f;
     }
     return UCB_OK;

@@ -50,8 +50,8 @@ static size_t spaces_decode(const char *text, size_t n_chars, char *out)
     static const char mark[3] = "\xe2\x96\x81";
     size_t n = 0;
     for (size_t at = 0; at < n_chars;) {
-        bool space =
-            n_chars - at >= sizeof(mark) && memcmp(text + at, mark, sizeof(mark)) == 0;
+        bool space = n_chars - at >= sizeof(mark) &&
+                     memcmp(text + at, mark, sizeof(mark)) == 0;
         out[n++] = space ? ' ' : text[at];
         at += space ? sizeof(mark) : 1;
     }

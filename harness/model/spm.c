@@ -35,8 +35,8 @@ ucb_status ucb_spm_rank(struct ucb_tokenizer *t, const void *scores, struct ucb_
     if (order == NULL || t->score_ranks == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for the scores of %u ids", (unsigned)n);
     for (uint32_t id = 0; id < n; id++) {
-        order[id] =
-            (struct scored){ucb_load_f32((const char *)scores + 4 * (size_t)id), id};
+        order[id] = (struct scored){ucb_load_f32((const char *)scores + 4 * (size_t)id),
+                                    id};
         if (isnan(order[id].score))
             return UCB_FAIL(err, UCB_CORRUPT,
                             "tokenizer.ggml.scores[%u] is NaN; scores must have an order",

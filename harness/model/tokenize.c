@@ -102,8 +102,8 @@ static void push_symbol(struct run *r, const struct ucb_symbol *s, const char *p
 static ucb_status merge_piece(struct run *r, const char *piece, size_t n_bytes,
                               size_t start, struct ucb_err *err)
 {
-    uint32_t whole =
-        r->t->whole_pieces ? ucb_vocab_find(&r->t->vocab, piece, n_bytes) : UCB_NO_ID;
+    uint32_t whole = r->t->whole_pieces ? ucb_vocab_find(&r->t->vocab, piece, n_bytes)
+                                        : UCB_NO_ID;
     if (whole != UCB_NO_ID) {
         push(r, whole, start);
         return UCB_OK;

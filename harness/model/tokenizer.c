@@ -147,8 +147,8 @@ ucb_status ucb_tokenizer_open(const char *path, struct ucb_tokenizer **out,
     bool gguf = file.n_bytes >= 4 && memcmp(file.data, "GGUF", 4) == 0;
     ucb_file_unmap(&file);
     if (gguf) return open_gguf(path, out, err);
-    bool tensors =
-        ends_with(path, ".safetensors") || ends_with(path, ".safetensors.index.json");
+    bool tensors = ends_with(path, ".safetensors") ||
+                   ends_with(path, ".safetensors.index.json");
     return tensors ? open_beside(path, out, err) : open_json(path, out, err);
 }
 

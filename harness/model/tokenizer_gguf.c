@@ -93,8 +93,8 @@ static ucb_status get_kinds(const struct ucb_checkpoint *c, size_t n_ids,
 static ucb_status kind_of(const void *kinds, size_t id, enum ucb_token_kind *kind,
                           struct ucb_err *err)
 {
-    uint32_t number =
-        kinds == NULL ? UCB_TOKEN_NORMAL : ucb_load_u32((const char *)kinds + 4 * id);
+    uint32_t number = kinds == NULL ? UCB_TOKEN_NORMAL
+                                    : ucb_load_u32((const char *)kinds + 4 * id);
     if (number < UCB_TOKEN_NORMAL || number > UCB_TOKEN_BYTE)
         return UCB_FAIL(err, UCB_CORRUPT, KEY("token_type") "[%zu] is %u, must be 1 to %d",
                         id, (unsigned)number, UCB_TOKEN_BYTE);

@@ -224,7 +224,8 @@ struct ucb_tokenizer {
     uint32_t *score_ranks;  /* spm: by id */
     uint32_t byte_ids[256]; /* the token of a single byte, or UCB_NO_ID */
     uint32_t bos;
-    uint32_t template_first; /* tokenizer.json: what its post-processor puts first, or UCB_NO_ID */
+    uint32_t template_first; /* tokenizer.json: what its post-processor puts first, or
+                                UCB_NO_ID */
     bool adds_bos;
 };
 

@@ -9,7 +9,8 @@
  *                    byte_fallback, ignore_merges
  *
  * The post-processor only adds BOS and EOS, which we never do: of it we keep what it puts
- * first. The decoder, truncation and padding do not concern us. Whatever else would change the ids is refused by name.
+ * first. The decoder, truncation and padding do not concern us. Whatever else would change
+ * the ids is refused by name.
  */
 #include <stdio.h>
 #include <string.h>
@@ -100,12 +101,14 @@ static ucb_status measure(json_t *vocab, const json_t *added, uint32_t *n_ids,
     size_t n_chars;
     json_t *id, *token;
     json_int_t top = -1;
-    json_object_keylen_foreach (vocab, key, n_chars, id) {
+    json_object_keylen_foreach(vocab, key, n_chars, id)
+    {
         UCB_TRY(check_id(key, n_chars, id, n_tokens, err));
         if (json_integer_value(id) > top) top = json_integer_value(id);
         *n_bytes += n_chars;
     }
-    json_array_foreach (added, i, token) {
+    json_array_foreach(added, i, token)
+    {
         const json_t *content = json_object_get(token, "content");
         id = json_object_get(token, "id");
         if (json_string_length(content) == 0)
@@ -178,7 +181,7 @@ static ucb_status put_all_added(struct ucb_tokenizer *t, const json_t *vocab,
     const json_t *token;
     UCB_TRY(ucb_added_reserve(&t->added_raw, n, &t->memory, err));
     UCB_TRY(ucb_added_reserve(&t->added_normalized, n, &t->memory, err));
-    json_array_foreach (added, i, token) UCB_TRY(put_added(t, vocab, i, token, err));
+    json_array_foreach(added, i, token) UCB_TRY(put_added(t, vocab, i, token, err));
     UCB_TRY(ucb_added_sort(&t->added_raw, err));
     return ucb_added_sort(&t->added_normalized, err);
 }
@@ -188,7 +191,8 @@ static ucb_status put_vocab(struct ucb_tokenizer *t, json_t *vocab, struct ucb_e
     const char *key;
     size_t n_chars;
     json_t *value;
-    json_object_keylen_foreach (vocab, key, n_chars, value) {
+    json_object_keylen_foreach(vocab, key, n_chars, value)
+    {
         uint32_t id = (uint32_t)json_integer_value(value);
         const struct ucb_token *token = &t->vocab.tokens[id];
         bool added = token->kind != UCB_TOKEN_ABSENT && token->n_bytes == n_chars &&
@@ -257,7 +261,8 @@ static ucb_status read_merges(struct ucb_tokenizer *t, const json_t *model,
         return UCB_FAIL(err, UCB_CORRUPT, "model.merges has more than %u entries",
                         UCB_NO_ID - 1);
     UCB_TRY(ucb_pairs_reserve(&t->pairs, json_array_size(merges), &t->memory, err));
-    json_array_foreach (merges, i, merge) {
+    json_array_foreach(merges, i, merge)
+    {
         ucb_status status = read_merge(t, (uint32_t)i, merge, err);
         if (status != UCB_OK) {
             ucb_err_prefix(err, "model.merges[%zu]", i);
@@ -337,7 +342,7 @@ static ucb_status read_components(struct ucb_tokenizer *t, const json_t *compone
     if (strcmp(type_of(component), "Sequence") != 0) return read(t, component, err);
     const json_t *items = json_object_get(component, list);
     if (!json_is_array(items)) return wrong_kind(list, items, "an array", err);
-    json_array_foreach (items, i, one) UCB_TRY(read(t, one, err));
+    json_array_foreach(items, i, one) UCB_TRY(read(t, one, err));
     return UCB_OK;
 }
 
@@ -384,8 +389,8 @@ static ucb_status read_split(struct ucb_tokenizer *t, const json_t *split,
                              struct ucb_err *err)
 {
     bool invert;
-    const char *pattern =
-        json_string_value(json_object_get(json_object_get(split, "pattern"), "Regex"));
+    const char *pattern = json_string_value(
+        json_object_get(json_object_get(split, "pattern"), "Regex"));
     UCB_TRY(get_bool(split, "invert", false, &invert, err));
     bool isolated = is_string(split, "behavior", "Isolated") && !invert;
     bool matches = is_string(split, "behavior", "Removed") && invert;
@@ -472,19 +477,20 @@ static uint32_t find_added(const struct ucb_tokenizer *t, const char *text)
 static void read_template(struct ucb_tokenizer *t, const json_t *processor)
 {
     const json_t *first = json_array_get(json_object_get(processor, "single"), 0);
-    const char *text =
-        json_string_value(json_object_get(json_object_get(first, "SpecialToken"), "id"));
+    const char *text = json_string_value(
+        json_object_get(json_object_get(first, "SpecialToken"), "id"));
     if (is_string(processor, "type", "TemplateProcessing") && text != NULL)
         t->template_first = find_added(t, text);
 }
 
-/* A TemplateProcessing alone or in a Sequence; other processors put nothing before a text. */
+/* A TemplateProcessing alone or in a Sequence; other processors put nothing before a text.
+ */
 static void read_post_processor(struct ucb_tokenizer *t, const json_t *processor)
 {
     const json_t *one;
     size_t i;
     read_template(t, processor);
-    json_array_foreach (json_object_get(processor, "processors"), i, one)
+    json_array_foreach(json_object_get(processor, "processors"), i, one)
         read_template(t, one);
 }
 

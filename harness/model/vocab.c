@@ -63,8 +63,8 @@ static ucb_status decode(const struct ucb_vocab *v, const char *text, size_t n_c
                          char *out, size_t *n_bytes, enum ucb_token_kind *kind,
                          struct ucb_err *err)
 {
-    bool plain =
-        *kind == UCB_TOKEN_CONTROL || *kind == UCB_TOKEN_USER || *kind == UCB_TOKEN_UNKNOWN;
+    bool plain = *kind == UCB_TOKEN_CONTROL || *kind == UCB_TOKEN_USER ||
+                 *kind == UCB_TOKEN_UNKNOWN;
     if (*kind == UCB_TOKEN_BYTE) {
         int byte = ucb_byte_token(text, n_chars);
         if (byte < 0)

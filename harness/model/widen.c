@@ -1,14 +1,16 @@
 /*
- * widen.c - stored elements to fp32, exactly, and the search for the first that is not finite.
+ * widen.c - stored elements to fp32, exactly, and the search for the first that is not
+ * finite.
  *
- * Blocks hold 32 elements; byte j of `qs` has element j in its low and element j + 16 in its high nibble; `qh` has the
- * fifth bit of element e at bit e:
+ * Blocks hold 32 elements; byte j of `qs` has element j in its low and element j + 16 in
+ * its high nibble; `qh` has the fifth bit of element e at bit e:
  *
- *     Q4_0  d qs      (c - 8) d         Q5_0  d qh qs     (c - 16) d        Q8_0  d, 32 int8    c d
- *     Q4_1  d m qs    c d + m           Q5_1  d m qh qs   c d + m
+ *     Q4_0  d qs      (c - 8) d         Q5_0  d qh qs     (c - 16) d        Q8_0  d, 32
+ * int8    c d Q4_1  d m qs    c d + m           Q5_1  d m qh qs   c d + m
  *
- * d and m are fp16. A code of at most 8 bits times an 11-bit significand is exact in fp32, so only the sum with m is
- * rounded, once: whether a compiler fuses it or not, the bits are ggml's.
+ * d and m are fp16. A code of at most 8 bits times an 11-bit significand is exact in fp32,
+ * so only the sum with m is rounded, once: whether a compiler fuses it or not, the bits are
+ * ggml's.
  *
  * Inner loops have fixed counts, because that is what gcc vectorizes at -O2.
  */
@@ -32,7 +34,9 @@ static inline float half_to_float(uint32_t h)
     uint32_t normal = (magnitude << 13) + (112u << 23);
     uint32_t special = magnitude << 13 | 0x7f800000u;
     uint32_t subnormal = ucb_f32_bits((float)(int32_t)magnitude * 0x1p-24f); /* exact */
-    uint32_t bits = magnitude < 0x400u ? subnormal : magnitude >= 0x7c00u ? special : normal;
+    uint32_t bits = magnitude < 0x400u     ? subnormal
+                    : magnitude >= 0x7c00u ? special
+                                           : normal;
     return ucb_f32_from_bits(bits | (h & 0x8000u) << 16);
 }
 
@@ -69,8 +73,10 @@ static void widen_f64(const uint8_t *source, size_t n, float *out)
 
 /* ---- blocks ---- */
 
-/* out = code * d + m; m is -0 where a type has none, which leaves every product, zeros of both signs too, as it is. */
-static inline void widen_nibbles(const uint8_t qs[BLOCK / 2], float d, int32_t bias, float m, float out[BLOCK])
+/* out = code * d + m; m is -0 where a type has none, which leaves every product, zeros of
+ * both signs too, as it is. */
+static inline void widen_nibbles(const uint8_t qs[BLOCK / 2], float d, int32_t bias,
+                                 float m, float out[BLOCK])
 {
     for (int j = 0; j < BLOCK / 2; j++) {
         out[j] = (float)((int32_t)(qs[j] & 15) - bias) * d + m;
@@ -78,12 +84,13 @@ static inline void widen_nibbles(const uint8_t qs[BLOCK / 2], float d, int32_t b
     }
 }
 
-static inline void widen_five_bits(const uint8_t qs[BLOCK / 2], uint32_t qh, float d, int32_t bias, float m,
-                                   float out[BLOCK])
+static inline void widen_five_bits(const uint8_t qs[BLOCK / 2], uint32_t qh, float d,
+                                   int32_t bias, float m, float out[BLOCK])
 {
     for (int j = 0; j < BLOCK / 2; j++) {
         int32_t low = (int32_t)((qs[j] & 15u) | (qh >> j & 1u) << 4);
-        int32_t high = (int32_t)((uint32_t)(qs[j] >> 4) | (qh >> (j + BLOCK / 2) & 1u) << 4);
+        int32_t high = (int32_t)((uint32_t)(qs[j] >> 4) | (qh >> (j + BLOCK / 2) & 1u)
+                                                              << 4);
         out[j] = (float)(low - bias) * d + m;
         out[j + BLOCK / 2] = (float)(high - bias) * d + m;
     }
@@ -98,13 +105,15 @@ UCB_CLONES static void widen_q4_0(const uint8_t *b, size_t n_blocks, float *out)
 UCB_CLONES static void widen_q4_1(const uint8_t *b, size_t n_blocks, float *out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 20, out += BLOCK)
-        widen_nibbles(b + 4, half_to_float(ucb_load_u16(b)), 0, half_to_float(ucb_load_u16(b + 2)), out);
+        widen_nibbles(b + 4, half_to_float(ucb_load_u16(b)), 0,
+                      half_to_float(ucb_load_u16(b + 2)), out);
 }
 
 UCB_CLONES static void widen_q5_0(const uint8_t *b, size_t n_blocks, float *out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 22, out += BLOCK)
-        widen_five_bits(b + 6, ucb_load_u32(b + 2), half_to_float(ucb_load_u16(b)), 16, -0.0f, out);
+        widen_five_bits(b + 6, ucb_load_u32(b + 2), half_to_float(ucb_load_u16(b)), 16,
+                        -0.0f, out);
 }
 
 UCB_CLONES static void widen_q5_1(const uint8_t *b, size_t n_blocks, float *out)
@@ -125,8 +134,15 @@ UCB_CLONES static void widen_q8_0(const uint8_t *b, size_t n_blocks, float *out)
 bool ucb_dtype_widens(enum ucb_dtype dtype)
 {
     switch (dtype) {
-    case UCB_F32: case UCB_F16: case UCB_BF16: case UCB_F64:
-    case UCB_Q4_0: case UCB_Q4_1: case UCB_Q5_0: case UCB_Q5_1: case UCB_Q8_0: return true;
+    case UCB_F32:
+    case UCB_F16:
+    case UCB_BF16:
+    case UCB_F64:
+    case UCB_Q4_0:
+    case UCB_Q4_1:
+    case UCB_Q5_0:
+    case UCB_Q5_1:
+    case UCB_Q8_0: return true;
     default: return false;
     }
 }
@@ -147,31 +163,39 @@ void ucb_widen(enum ucb_dtype dtype, const uint8_t *source, size_t n_elements, f
     }
 }
 
-ucb_status ucb_tensor_widen(const struct ucb_tensor *tensor, uint64_t first, uint64_t n, float *out,
-                            struct ucb_err *err)
+ucb_status ucb_tensor_widen(const struct ucb_tensor *tensor, uint64_t first, uint64_t n,
+                            float *out, struct ucb_err *err)
 {
     uint32_t block = ucb_dtype_block_elements(tensor->dtype);
     if (!ucb_dtype_widens(tensor->dtype))
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "%s: tensor `%s` is stored as %s; F32, F16, BF16, F64, Q4_0, Q4_1, Q5_0, Q5_1 and "
-                        "Q8_0 can be read as weights",
-                        tensor->file, tensor->name, ucb_dtype_name(tensor->dtype));
-    if (first > tensor->n_elements || n > tensor->n_elements - first || first % block != 0 || n % block != 0)
-        return UCB_FAIL(err, UCB_USAGE, "tensor `%s`: elements %llu to %llu asked for, it has %llu in blocks of %u",
-                        tensor->name, (unsigned long long)first, (unsigned long long)(first + n),
-                        (unsigned long long)tensor->n_elements, block);
+        return UCB_FAIL(
+            err, UCB_UNSUPPORTED,
+            "%s: tensor `%s` is stored as %s; F32, F16, BF16, F64, Q4_0, Q4_1, Q5_0, Q5_1 and "
+            "Q8_0 can be read as weights",
+            tensor->file, tensor->name, ucb_dtype_name(tensor->dtype));
+    if (first > tensor->n_elements || n > tensor->n_elements - first ||
+        first % block != 0 || n % block != 0)
+        return UCB_FAIL(
+            err, UCB_USAGE,
+            "tensor `%s`: elements %llu to %llu asked for, it has %llu in blocks of %u",
+            tensor->name, (unsigned long long)first, (unsigned long long)(first + n),
+            (unsigned long long)tensor->n_elements, block);
     if (n == 0) return UCB_OK; /* an empty tensor may have no bytes to point at */
-    ucb_widen(tensor->dtype, tensor->data + first / block * ucb_dtype_block_bytes(tensor->dtype), (size_t)n, out);
+    ucb_widen(tensor->dtype,
+              tensor->data + first / block * ucb_dtype_block_bytes(tensor->dtype),
+              (size_t)n, out);
     return UCB_OK;
 }
 
 /* ---- not finite ---- */
 
 /*
- * All exponent bits set means NaN or infinity. Adding one unit of the exponent to the exponent field carries into the
- * bit above it exactly then, so an OR over many elements answers for all of them.
+ * All exponent bits set means NaN or infinity. Adding one unit of the exponent to the
+ * exponent field carries into the bit above it exactly then, so an OR over many elements
+ * answers for all of them.
  */
-UCB_CLONES static bool any_nonfinite_16(const uint8_t *source, size_t n, uint16_t exponent, uint16_t unit)
+UCB_CLONES static bool any_nonfinite_16(const uint8_t *source, size_t n, uint16_t exponent,
+                                        uint16_t unit)
 {
     uint16_t seen = 0;
     size_t i = 0;
@@ -198,7 +222,8 @@ UCB_CLONES static bool any_nonfinite_32(const uint8_t *source, size_t n)
 }
 
 /* Blocks: the fp16 words at their begin, one or two. */
-static bool any_nonfinite_blocks(const uint8_t *source, size_t n_blocks, size_t block_bytes, size_t n_words)
+static bool any_nonfinite_blocks(const uint8_t *source, size_t n_blocks, size_t block_bytes,
+                                 size_t n_words)
 {
     uint32_t seen = 0;
     for (size_t i = 0; i < n_blocks; i++) {
@@ -211,7 +236,8 @@ static bool any_nonfinite_blocks(const uint8_t *source, size_t n_blocks, size_t 
 
 static bool any_nonfinite(enum ucb_dtype dtype, const uint8_t *source, size_t n_elements)
 {
-    size_t n_blocks = n_elements / ucb_dtype_block_elements(dtype), block_bytes = ucb_dtype_block_bytes(dtype);
+    size_t n_blocks = n_elements / ucb_dtype_block_elements(dtype),
+           block_bytes = ucb_dtype_block_bytes(dtype);
     float widened;
     switch (dtype) {
     case UCB_F32: return any_nonfinite_32(source, n_elements);
@@ -219,16 +245,19 @@ static bool any_nonfinite(enum ucb_dtype dtype, const uint8_t *source, size_t n_
     case UCB_BF16: return any_nonfinite_16(source, n_elements, 0x7f80, 0x0080);
     case UCB_F64:
         for (size_t i = 0; i < n_elements; i++) {
-            widen_f64(source + 8 * i, 1, &widened); /* past the largest fp32 counts as infinite */
+            widen_f64(source + 8 * i, 1,
+                      &widened); /* past the largest fp32 counts as infinite */
             if (!isfinite(widened)) return true;
         }
         return false;
-    case UCB_Q4_1: case UCB_Q5_1: return any_nonfinite_blocks(source, n_blocks, block_bytes, 2);
+    case UCB_Q4_1:
+    case UCB_Q5_1: return any_nonfinite_blocks(source, n_blocks, block_bytes, 2);
     default: return any_nonfinite_blocks(source, n_blocks, block_bytes, 1);
     }
 }
 
-uint64_t ucb_find_nonfinite(enum ucb_dtype dtype, const uint8_t *source, uint64_t n_elements)
+uint64_t ucb_find_nonfinite(enum ucb_dtype dtype, const uint8_t *source,
+                            uint64_t n_elements)
 {
     enum { CHUNK = 1 << 14 }; /* stays in the first cache when a hit is narrowed down */
     uint64_t block = ucb_dtype_block_elements(dtype);
@@ -236,7 +265,8 @@ uint64_t ucb_find_nonfinite(enum ucb_dtype dtype, const uint8_t *source, uint64_
     for (uint64_t i = 0; i < n_elements; i += CHUNK) {
         uint64_t n = n_elements - i < CHUNK ? n_elements - i : CHUNK;
         if (!any_nonfinite(dtype, source + i / block * block_bytes, (size_t)n)) continue;
-        while (!any_nonfinite(dtype, source + i / block * block_bytes, (size_t)block)) i += block;
+        while (!any_nonfinite(dtype, source + i / block * block_bytes, (size_t)block))
+            i += block;
         return i;
     }
     return n_elements;

@@ -13,7 +13,7 @@ enum column {
 #define COLUMN_ENUM(name) COLUMN_##name,
     UCB_PLAN_COLUMNS(COLUMN_ENUM)
 #undef COLUMN_ENUM
-    N_FIELDS,
+        N_FIELDS,
     COLUMN_bits = N_FIELDS, /* a column that is no field of its own */
     N_COLUMNS
 };
@@ -21,7 +21,7 @@ static const char *const column_names[N_COLUMNS] = {
 #define COLUMN_NAME(name) #name,
     UCB_PLAN_COLUMNS(COLUMN_NAME)
 #undef COLUMN_NAME
-    "bits",
+        "bits",
 };
 enum { MAX_ROWS = 100000 };
 
@@ -43,7 +43,7 @@ struct reader {
 static const char **row_field(struct ucb_plan_row *row, enum column column)
 {
     switch (column) {
-#define FIELD_OF(name)                                                                           \
+#define FIELD_OF(name) \
     case COLUMN_##name: return &row->name;
         UCB_PLAN_COLUMNS(FIELD_OF)
 #undef FIELD_OF
@@ -51,10 +51,11 @@ static const char **row_field(struct ucb_plan_row *row, enum column column)
     }
 }
 
-static const struct ucb_plan_values *flag_values(const struct ucb_plan_defaults *flags, enum column column)
+static const struct ucb_plan_values *flag_values(const struct ucb_plan_defaults *flags,
+                                                 enum column column)
 {
     switch (column) {
-#define VALUES_OF(name)                                                                          \
+#define VALUES_OF(name) \
     case COLUMN_##name: return &flags->name;
         UCB_PLAN_COLUMNS(VALUES_OF)
 #undef VALUES_OF
@@ -65,7 +66,8 @@ static const struct ucb_plan_values *flag_values(const struct ucb_plan_defaults 
 static bool rows_equal(struct ucb_plan_row *a, struct ucb_plan_row *b)
 {
     for (int c = 0; c < N_FIELDS; c++)
-        if (strcmp(*row_field(a, (enum column)c), *row_field(b, (enum column)c)) != 0) return false;
+        if (strcmp(*row_field(a, (enum column)c), *row_field(b, (enum column)c)) != 0)
+            return false;
     return true;
 }
 
@@ -73,11 +75,13 @@ static ucb_status add_row(struct reader *r, struct ucb_plan_row *row)
 {
     for (size_t i = 0; i < r->plan.n_rows; i++)
         if (rows_equal(&r->plan.rows[i], row)) return UCB_OK;
-    if (r->plan.n_rows == MAX_ROWS) return UCB_FAIL(r->err, UCB_USAGE, "a plan has at most %d rows", MAX_ROWS);
+    if (r->plan.n_rows == MAX_ROWS)
+        return UCB_FAIL(r->err, UCB_USAGE, "a plan has at most %d rows", MAX_ROWS);
     if (r->plan.n_rows == r->capacity) {
         size_t capacity = r->capacity == 0 ? 64 : r->capacity * 2;
         struct ucb_plan_row *rows = UCB_NEW(r->arena, struct ucb_plan_row, capacity);
-        if (rows == NULL) return UCB_FAIL(r->err, UCB_NOMEM, "no memory for %zu plan rows", capacity);
+        if (rows == NULL)
+            return UCB_FAIL(r->err, UCB_NOMEM, "no memory for %zu plan rows", capacity);
         if (r->plan.n_rows > 0) memcpy(rows, r->plan.rows, r->plan.n_rows * sizeof(*rows));
         r->plan.rows = rows;
         r->capacity = capacity;
@@ -95,9 +99,12 @@ static ucb_status expand(struct reader *r, enum column column, struct ucb_plan_r
     const char *const *values = r->value[column] != NULL ? &r->value[column] : open->values;
     size_t n = r->value[column] != NULL ? 1 : open->n;
     if (n == 0)
-        return r->line == 0 ? UCB_FAIL(r->err, UCB_USAGE, "no %s: give --%s", column_names[column], column_names[column])
-                            : UCB_FAIL(r->err, UCB_USAGE, "%s, line %zu: no %s; fill the column or give --%s", r->path,
-                                       r->line, column_names[column], column_names[column]);
+        return r->line == 0
+                   ? UCB_FAIL(r->err, UCB_USAGE, "no %s: give --%s", column_names[column],
+                              column_names[column])
+                   : UCB_FAIL(r->err, UCB_USAGE,
+                              "%s, line %zu: no %s; fill the column or give --%s", r->path,
+                              r->line, column_names[column], column_names[column]);
     for (size_t i = 0; i < n; i++) {
         *row_field(row, column) = values[i];
         UCB_TRY(expand(r, (enum column)(column + 1), row));
@@ -105,7 +112,8 @@ static ucb_status expand(struct reader *r, enum column column, struct ucb_plan_r
     return UCB_OK;
 }
 
-ucb_status ucb_plan_from_flags(const struct ucb_plan_defaults *flags, struct ucb_arena *arena, struct ucb_plan *out,
+ucb_status ucb_plan_from_flags(const struct ucb_plan_defaults *flags,
+                               struct ucb_arena *arena, struct ucb_plan *out,
                                struct ucb_err *err)
 {
     struct reader r = {.path = "", .flags = flags, .arena = arena, .err = err};
@@ -121,13 +129,15 @@ static ucb_status add_column(struct reader *r, const char *name)
         if (strcmp(name, column_names[c]) != 0) continue;
         for (size_t i = 0; i < r->n_columns; i++)
             if (r->order[i] == (enum column)c)
-                return UCB_FAIL(r->err, UCB_USAGE, "%s: column `%s` stands twice", r->path, name);
+                return UCB_FAIL(r->err, UCB_USAGE, "%s: column `%s` stands twice", r->path,
+                                name);
         r->order[r->n_columns++] = (enum column)c;
         return UCB_OK;
     }
     char near[256];
     ucb_text_near(name, column_names, N_COLUMNS, near, sizeof(near));
-    return UCB_FAIL(r->err, UCB_USAGE, "%s: unknown column `%s` in the header; %s", r->path, name, near);
+    return UCB_FAIL(r->err, UCB_USAGE, "%s: unknown column `%s` in the header; %s", r->path,
+                    name, near);
 }
 
 /* libcsv: one field. */
@@ -137,13 +147,15 @@ static void on_field(void *data, size_t n_bytes, void *context)
     if (r->status != UCB_OK) return;
     char *text = ucb_arena_printf(r->arena, "%.*s", (int)n_bytes, (const char *)data);
     if (text == NULL) {
-        r->status = UCB_FAIL(r->err, UCB_NOMEM, "%s: no memory for line %zu", r->path, r->line);
+        r->status = UCB_FAIL(r->err, UCB_NOMEM, "%s: no memory for line %zu", r->path,
+                             r->line);
     } else if (r->line == 1) {
         r->status = add_column(r, text);
     } else if (r->field >= r->n_columns) {
-        r->status = UCB_FAIL(r->err, UCB_CORRUPT,
-                             "%s, line %zu: more fields than the header's %zu; a spec with commas needs \"quotes\"", r->path,
-                             r->line, r->n_columns);
+        r->status = UCB_FAIL(
+            r->err, UCB_CORRUPT,
+            "%s, line %zu: more fields than the header's %zu; a spec with commas needs \"quotes\"",
+            r->path, r->line, r->n_columns);
     } else {
         r->value[r->order[r->field]] = *text == '\0' ? NULL : text;
     }
@@ -155,13 +167,17 @@ static ucb_status add_bits(struct reader *r)
 {
     if (r->value[COLUMN_bits] == NULL) return UCB_OK;
     const char *method = r->value[COLUMN_method];
-    if (method == NULL) return UCB_FAIL(r->err, UCB_USAGE, "%s, line %zu: bits without a method", r->path, r->line);
+    if (method == NULL)
+        return UCB_FAIL(r->err, UCB_USAGE, "%s, line %zu: bits without a method", r->path,
+                        r->line);
     const char *plus = strchr(method, '+');
     int n = plus == NULL ? (int)strlen(method) : (int)(plus - method);
     bool has_knobs = memchr(method, ':', (size_t)n) != NULL;
-    r->value[COLUMN_method] = ucb_arena_printf(r->arena, "%.*s%cbits=%s%s", n, method, has_knobs ? ',' : ':',
-                                               r->value[COLUMN_bits], plus == NULL ? "" : plus);
-    if (r->value[COLUMN_method] == NULL) return UCB_FAIL(r->err, UCB_NOMEM, "%s: no memory for a spec", r->path);
+    r->value[COLUMN_method] = ucb_arena_printf(r->arena, "%.*s%cbits=%s%s", n, method,
+                                               has_knobs ? ',' : ':', r->value[COLUMN_bits],
+                                               plus == NULL ? "" : plus);
+    if (r->value[COLUMN_method] == NULL)
+        return UCB_FAIL(r->err, UCB_NOMEM, "%s: no memory for a spec", r->path);
     return UCB_OK;
 }
 
@@ -180,8 +196,8 @@ static void on_line(int end, void *context)
     r->line++;
 }
 
-ucb_status ucb_plan_read(const char *path, const struct ucb_plan_defaults *flags, struct ucb_arena *arena,
-                         struct ucb_plan *out, struct ucb_err *err)
+ucb_status ucb_plan_read(const char *path, const struct ucb_plan_defaults *flags,
+                         struct ucb_arena *arena, struct ucb_plan *out, struct ucb_err *err)
 {
     struct reader r = {.path = path, .flags = flags, .arena = arena, .err = err, .line = 1};
     struct csv_parser parser;
@@ -192,16 +208,21 @@ ucb_status ucb_plan_read(const char *path, const struct ucb_plan_defaults *flags
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for the CSV parser", path);
     }
     /* Spreadsheets put a byte order mark before the header. */
-    size_t skip = file.n_bytes >= 3 && memcmp(file.data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0, n = file.n_bytes - skip;
+    size_t skip = file.n_bytes >= 3 && memcmp(file.data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0,
+           n = file.n_bytes - skip;
     bool parsed = csv_parse(&parser, file.data + skip, n, on_field, on_line, &r) == n &&
                   csv_fini(&parser, on_field, on_line, &r) == 0;
     if (r.status == UCB_OK && !parsed)
-        r.status = UCB_FAIL(err, UCB_CORRUPT, "%s, line %zu: a quoted field is not closed, or a quote stands inside a field (%s)",
-                            path, r.line, csv_strerror(csv_error(&parser)));
+        r.status = UCB_FAIL(
+            err, UCB_CORRUPT,
+            "%s, line %zu: a quoted field is not closed, or a quote stands inside a field (%s)",
+            path, r.line, csv_strerror(csv_error(&parser)));
     csv_free(&parser);
     ucb_file_unmap(&file);
     if (r.status == UCB_OK && r.plan.n_rows == 0)
-        r.status = UCB_FAIL(err, UCB_CORRUPT, "%s: no rows; a plan is a header line and at least one row", path);
+        r.status = UCB_FAIL(err, UCB_CORRUPT,
+                            "%s: no rows; a plan is a header line and at least one row",
+                            path);
     if (r.status == UCB_OK) *out = r.plan;
     return r.status;
 }

@@ -1,8 +1,9 @@
 /*
- * chart_data.c - the points of the Pareto chart: which task, which rows, and which of them lie on the frontier.
+ * chart_data.c - the points of the Pareto chart: which task, which rows, and which of them
+ * lie on the frontier.
  *
- * A point is on the frontier when no other has at most its bits and a smaller y. Points are compared by their values,
- * not by their intervals: the bars show how sure that is.
+ * A point is on the frontier when no other has at most its bits and a smaller y. Points are
+ * compared by their values, not by their intervals: the bars show how sure that is.
  */
 #include <math.h>
 #include <sqlite3.h>
@@ -24,15 +25,17 @@ static enum ucb_shown shown_of(const char *metric)
 }
 
 /* How much a group is wanted for the chart; 0: it cannot be drawn. */
-static int score_group(const struct ucb_report_group *g, const char *task, enum ucb_shown shown)
+static int score_group(const struct ucb_report_group *g, const char *task,
+                       enum ucb_shown shown)
 {
     if (!g->has[shown]) return 0;
     if (task != NULL) return strcmp(g->task, task) == 0 || strcmp(g->dataset, task) == 0;
     return strncmp(g->task, "wikitext", strlen("wikitext")) == 0 ? 2 : 1;
 }
 
-static ucb_status choose_group(const struct ucb_report_job *job, const struct ucb_report_data *data,
-                               struct ucb_chart *c, struct ucb_err *err)
+static ucb_status choose_group(const struct ucb_report_job *job,
+                               const struct ucb_report_data *data, struct ucb_chart *c,
+                               struct ucb_err *err)
 {
     int best = 0;
     for (size_t i = 0; i < data->n_groups; i++) {
@@ -45,29 +48,35 @@ static ucb_status choose_group(const struct ucb_report_job *job, const struct uc
         c->dataset_digest = g->dataset_digest;
     }
     if (best > 0) return UCB_OK;
-    return UCB_FAIL(err, UCB_MISSING,
-                    "%s: no %s of a compressed model%s%s, so there is nothing to draw; it holds task %s (%zu "
-                    "cells), run `ucbench sweep` with `none` and a method",
-                    job->database, c->metric, job->task == NULL ? "" : " on task ", job->task == NULL ? "" : job->task,
-                    data->groups[0].task, data->n_cells);
+    return UCB_FAIL(
+        err, UCB_MISSING,
+        "%s: no %s of a compressed model%s%s, so there is nothing to draw; it holds task %s (%zu "
+        "cells), run `ucbench sweep` with `none` and a method",
+        job->database, c->metric, job->task == NULL ? "" : " on task ",
+        job->task == NULL ? "" : job->task, data->groups[0].task, data->n_cells);
 }
 
-static ucb_status choose_metric(const struct ucb_report_job *job, struct ucb_chart *c, struct ucb_err *err)
+static ucb_status choose_metric(const struct ucb_report_job *job, struct ucb_chart *c,
+                                struct ucb_err *err)
 {
     c->metric = job->metric == NULL ? "kld_mean" : job->metric;
-    if (strcmp(c->metric, "kld_mean") == 0 || strcmp(c->metric, "ppl_ratio") == 0) return UCB_OK;
-    return UCB_FAIL(err, UCB_USAGE, "--metric %s: the chart draws kld_mean or ppl_ratio", c->metric);
+    if (strcmp(c->metric, "kld_mean") == 0 || strcmp(c->metric, "ppl_ratio") == 0)
+        return UCB_OK;
+    return UCB_FAIL(err, UCB_USAGE, "--metric %s: the chart draws kld_mean or ppl_ratio",
+                    c->metric);
 }
 
 /* ---- the script's own title and query ---- */
 
 /* The rest of every line of the script that starts with "# key: ", joined by newlines. */
-static const char *script_lines(struct ucb_arena *arena, const char *script, const char *key)
+static const char *script_lines(struct ucb_arena *arena, const char *script,
+                                const char *key)
 {
     struct ucb_text text = {0};
     char start[32];
     int n_start = snprintf(start, sizeof(start), "# %s: ", key);
-    for (const char *line = script; *line != '\0'; line += strcspn(line, "\n"), line += *line == '\n') {
+    for (const char *line = script; *line != '\0';
+         line += strcspn(line, "\n"), line += *line == '\n') {
         if (strncmp(line, start, (size_t)n_start) != 0) continue;
         if (text.n_chars > 0) ucb_text_add(&text, "\n");
         ucb_text_add_chars(&text, line + n_start, strcspn(line, "\n") - (size_t)n_start);
@@ -83,30 +92,37 @@ enum row_column { CELL_ID, BPW, VALUE, LOW, HIGH, N };
 
 static double real_or(sqlite3_stmt *row, int column, double otherwise)
 {
-    return sqlite3_column_type(row, column) == SQLITE_NULL ? otherwise : sqlite3_column_double(row, column);
+    return sqlite3_column_type(row, column) == SQLITE_NULL
+               ? otherwise
+               : sqlite3_column_double(row, column);
 }
 
-/* Of the task and the data that were chosen; other data under the same task's name are not on the chart. */
+/* Of the task and the data that were chosen; other data under the same task's name are not
+ * on the chart. */
 static bool is_on_chart(const struct ucb_chart *c, const struct ucb_report_cell *cell)
 {
-    return strcmp(cell->task, c->task) == 0 && strcmp(cell->dataset_digest, c->dataset_digest) == 0 && !cell->failed;
+    return strcmp(cell->task, c->task) == 0 &&
+           strcmp(cell->dataset_digest, c->dataset_digest) == 0 && !cell->failed;
 }
 
 /* The cell of a row; NULL when it was not asked for. */
-static const struct ucb_report_cell *cell_of(const struct ucb_report_data *data, const struct ucb_chart *c,
-                                             sqlite3_stmt *row)
+static const struct ucb_report_cell *cell_of(const struct ucb_report_data *data,
+                                             const struct ucb_chart *c, sqlite3_stmt *row)
 {
     const char *id = (const char *)sqlite3_column_text(row, CELL_ID);
     for (size_t i = 0; i < data->n_cells; i++)
-        if (strcmp(data->cells[i].cell_id, id) == 0) return is_on_chart(c, &data->cells[i]) ? &data->cells[i] : NULL;
+        if (strcmp(data->cells[i].cell_id, id) == 0)
+            return is_on_chart(c, &data->cells[i]) ? &data->cells[i] : NULL;
     return NULL;
 }
 
 /* NULL: there is none yet. */
-static struct ucb_chart_panel *panel_of(struct ucb_chart *c, const struct ucb_report_cell *cell)
+static struct ucb_chart_panel *panel_of(struct ucb_chart *c,
+                                        const struct ucb_report_cell *cell)
 {
     for (size_t i = 0; i < c->n_panels; i++)
-        if (strcmp(c->panels[i].model, cell->model) == 0 && strcmp(c->panels[i].setting, cell->setting) == 0)
+        if (strcmp(c->panels[i].model, cell->model) == 0 &&
+            strcmp(c->panels[i].setting, cell->setting) == 0)
             return &c->panels[i];
     return NULL;
 }
@@ -125,34 +141,45 @@ static bool add_method(struct ucb_chart *c, struct ucb_arena *arena, const char 
     const char *copy = ucb_arena_strdup(arena, method);
     if (copy == NULL || c->n_methods == UCB_CHART_MAX_METHODS) return false;
     size_t at = c->n_methods++;
-    for (; at > 0 && strcmp(c->methods[at - 1], copy) > 0; at--) c->methods[at] = c->methods[at - 1];
+    for (; at > 0 && strcmp(c->methods[at - 1], copy) > 0; at--)
+        c->methods[at] = c->methods[at - 1];
     c->methods[at] = copy;
     return true;
 }
 
-static ucb_status add_point(struct ucb_report_job *job, const struct ucb_report_data *data, struct ucb_chart *c,
-                            sqlite3_stmt *row, struct ucb_err *err)
+static ucb_status add_point(struct ucb_report_job *job, const struct ucb_report_data *data,
+                            struct ucb_chart *c, sqlite3_stmt *row, struct ucb_err *err)
 {
     const struct ucb_report_cell *cell = cell_of(data, c, row);
-    double shift = shown_of(c->metric) == UCB_SHOWN_ppl_ratio ? 1 : 0, y = real_or(row, VALUE, NAN) - shift;
+    double shift = shown_of(c->metric) == UCB_SHOWN_ppl_ratio ? 1 : 0,
+           y = real_or(row, VALUE, NAN) - shift;
     if (cell == NULL) return UCB_OK;
     if (!(y > 0) || !isfinite(y)) {
         c->n_off_axis++;
         return UCB_OK;
     }
     if (!add_method(c, job->arena, cell->method))
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "the chart has colours and marks for %d methods; choose with --model",
-                        UCB_CHART_MAX_METHODS);
+        return UCB_FAIL(
+            err, UCB_UNSUPPORTED,
+            "the chart has colours and marks for %d methods; choose with --model",
+            UCB_CHART_MAX_METHODS);
     if (sqlite3_column_type(row, LOW) != SQLITE_NULL)
         c->interval = ucb_interval_meaning(cell->values[shown_of(c->metric)].interval);
     c->points[c->n_points++] = (struct ucb_chart_point){
-        .model = cell->model, .method = cell->method, .label = cell->spec, .x = sqlite3_column_double(row, BPW), .y = y,
-        .low = real_or(row, LOW, y + shift) - shift, .high = real_or(row, HIGH, y + shift) - shift,
-        .n = sqlite3_column_int64(row, N), .panel = (size_t)(panel_of(c, cell) - c->panels)};
+        .model = cell->model,
+        .method = cell->method,
+        .label = cell->spec,
+        .x = sqlite3_column_double(row, BPW),
+        .y = y,
+        .low = real_or(row, LOW, y + shift) - shift,
+        .high = real_or(row, HIGH, y + shift) - shift,
+        .n = sqlite3_column_int64(row, N),
+        .panel = (size_t)(panel_of(c, cell) - c->panels)};
     return UCB_OK;
 }
 
-static ucb_status read_points(struct ucb_report_job *job, const struct ucb_report_data *data, const char *sql,
+static ucb_status read_points(struct ucb_report_job *job,
+                              const struct ucb_report_data *data, const char *sql,
                               struct ucb_chart *c, struct ucb_err *err)
 {
     sqlite3 *db = ucb_store_db(job->store);
@@ -160,20 +187,24 @@ static ucb_status read_points(struct ucb_report_job *job, const struct ucb_repor
     ucb_status status = UCB_OK;
     int code = sqlite3_prepare_v2(db, sql, -1, &rows, NULL);
     if (code == SQLITE_OK) {
-        sqlite3_bind_text(rows, sqlite3_bind_parameter_index(rows, ":task"), c->task, -1, SQLITE_STATIC);
-        sqlite3_bind_text(rows, sqlite3_bind_parameter_index(rows, ":metric"), c->metric, -1, SQLITE_STATIC);
-        while (status == UCB_OK && c->n_points < data->n_cells && (code = sqlite3_step(rows)) == SQLITE_ROW)
+        sqlite3_bind_text(rows, sqlite3_bind_parameter_index(rows, ":task"), c->task, -1,
+                          SQLITE_STATIC);
+        sqlite3_bind_text(rows, sqlite3_bind_parameter_index(rows, ":metric"), c->metric,
+                          -1, SQLITE_STATIC);
+        while (status == UCB_OK && c->n_points < data->n_cells &&
+               (code = sqlite3_step(rows)) == SQLITE_ROW)
             status = add_point(job, data, c, rows, err);
     }
     if (status == UCB_OK && code != SQLITE_DONE && code != SQLITE_ROW)
-        status = UCB_FAIL(err, UCB_CORRUPT, "%s: cannot run the query of %s: %s", job->database, script_name,
-                          sqlite3_errmsg(db));
+        status = UCB_FAIL(err, UCB_CORRUPT, "%s: cannot run the query of %s: %s",
+                          job->database, script_name, sqlite3_errmsg(db));
     sqlite3_finalize(rows);
     return status;
 }
 
 /* A panel for every model and setting that was run on the task. */
-static ucb_status make_panels(const struct ucb_report_data *data, struct ucb_chart *c, struct ucb_err *err)
+static ucb_status make_panels(const struct ucb_report_data *data, struct ucb_chart *c,
+                              struct ucb_err *err)
 {
     for (size_t i = 0; i < data->n_cells; i++) {
         const struct ucb_report_cell *cell = &data->cells[i];
@@ -181,21 +212,24 @@ static ucb_status make_panels(const struct ucb_report_data *data, struct ucb_cha
         struct ucb_chart_panel *panel = panel_of(c, cell);
         if (panel == NULL) {
             if (c->n_panels == UCB_CHART_MAX_PANELS)
-                return UCB_FAIL(err, UCB_UNSUPPORTED,
-                                "the chart has room for %d panels, one for each model, scope, arithmetic, calibration "
-                                "and seed; choose with --model",
-                                UCB_CHART_MAX_PANELS);
+                return UCB_FAIL(
+                    err, UCB_UNSUPPORTED,
+                    "the chart has room for %d panels, one for each model, scope, arithmetic, calibration "
+                    "and seed; choose with --model",
+                    UCB_CHART_MAX_PANELS);
             panel = &c->panels[c->n_panels++];
             *panel = (struct ucb_chart_panel){cell->model, cell->setting, NAN};
         }
-        if (cell->original && isnan(panel->original_bpw)) panel->original_bpw = cell->bpw_matrices;
+        if (cell->original && isnan(panel->original_bpw))
+            panel->original_bpw = cell->bpw_matrices;
     }
     return UCB_OK;
 }
 
 /* ---- what follows from the points ---- */
 
-/* Points come in order of bits, then y: one is on the frontier when it is below all before it in its panel. */
+/* Points come in order of bits, then y: one is on the frontier when it is below all before
+ * it in its panel. */
 static void find_frontier(struct ucb_chart *c)
 {
     double lowest[UCB_CHART_MAX_PANELS];
@@ -217,7 +251,8 @@ static void find_ranges(struct ucb_chart *c)
         const struct ucb_chart_point *p = &c->points[i];
         c->x_low = fmin(c->x_low, p->x);
         c->x_high = fmax(c->x_high, p->x);
-        /* A bar may reach zero, which a log axis cannot, or so far up that the points would all lie at its foot. */
+        /* A bar may reach zero, which a log axis cannot, or so far up that the points would
+         * all lie at its foot. */
         low = fmin(low, fmax(p->low, p->y / BAR_LIMIT));
         high = fmax(high, fmin(p->high, p->y * BAR_LIMIT));
         if (p->n < c->n_low) c->n_low = p->n;
@@ -232,20 +267,23 @@ static void find_ranges(struct ucb_chart *c)
         c->cuts_bars |= c->points[i].low < c->y_low || c->points[i].high > c->y_high;
 }
 
-static ucb_status load_script(struct ucb_report_job *job, struct ucb_chart *c, const char **sql, struct ucb_err *err)
+static ucb_status load_script(struct ucb_report_job *job, struct ucb_chart *c,
+                              const char **sql, struct ucb_err *err)
 {
     const struct ucb_resource *script = ucb_resource_find(script_name);
     if (script == NULL)
-        return UCB_FAIL(err, UCB_ENVIRONMENT, "%s is missing from this build; build it again", script_name);
+        return UCB_FAIL(err, UCB_ENVIRONMENT,
+                        "%s is missing from this build; build it again", script_name);
     c->script = script->data;
     c->title = script_lines(job->arena, script->data, "title");
     *sql = script_lines(job->arena, script->data, "sql");
-    if (c->title == NULL || *sql == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the chart");
+    if (c->title == NULL || *sql == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for the chart");
     return UCB_OK;
 }
 
-ucb_status ucb_chart_load(struct ucb_report_job *job, const struct ucb_report_data *data, struct ucb_chart *out,
-                          struct ucb_err *err)
+ucb_status ucb_chart_load(struct ucb_report_job *job, const struct ucb_report_data *data,
+                          struct ucb_chart *out, struct ucb_err *err)
 {
     struct ucb_chart c = {0};
     const char *sql = NULL;
@@ -259,8 +297,10 @@ ucb_status ucb_chart_load(struct ucb_report_job *job, const struct ucb_report_da
         return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu points", data->n_cells);
     UCB_TRY(read_points(job, data, sql, &c, err));
     if (c.n_points == 0)
-        return UCB_FAIL(err, UCB_MISSING, "%s: no %s above zero on task %s, so a logarithmic axis has nothing to show",
-                        job->database, c.metric, c.task);
+        return UCB_FAIL(
+            err, UCB_MISSING,
+            "%s: no %s above zero on task %s, so a logarithmic axis has nothing to show",
+            job->database, c.metric, c.task);
     find_frontier(&c);
     find_ranges(&c);
     *out = c;

@@ -15,7 +15,8 @@
 
 enum { WORDS = 512 };
 
-/* PATH finds gnuplot, HOME holds the font cache; nothing else of the caller's environment may change a picture. */
+/* PATH finds gnuplot, HOME holds the font cache; nothing else of the caller's environment
+ * may change a picture. */
 static void make_environment(char path[4096], char home[4096], char *environment[6])
 {
     const char *p = getenv("PATH"), *h = getenv("HOME");
@@ -36,21 +37,27 @@ static int start(const char *folder, char *const args[], int words_fd, pid_t *ch
     make_environment(path, home, environment);
     if (posix_spawn_file_actions_init(&actions) != 0) return ENOMEM;
     int code = posix_spawn_file_actions_adddup2(&actions, words_fd, STDERR_FILENO);
-    if (code == 0) code = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (code == 0) code = posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    if (code == 0)
+        code = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null",
+                                                O_RDONLY, 0);
+    if (code == 0)
+        code = posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null",
+                                                O_WRONLY, 0);
     if (code == 0) code = posix_spawn_file_actions_addchdir_np(&actions, folder);
     if (code == 0) code = posix_spawnp(child, args[0], &actions, NULL, args, environment);
     posix_spawn_file_actions_destroy(&actions);
     return code;
 }
 
-/* Reads to the end, so that the child never blocks on a full pipe, and keeps the beginning, on one line. */
+/* Reads to the end, so that the child never blocks on a full pipe, and keeps the beginning,
+ * on one line. */
 static void read_words(int fd, char words[WORDS])
 {
     char rest[256];
     size_t n = 0;
     ssize_t got;
-    while ((got = n + 1 < WORDS ? read(fd, words + n, WORDS - 1 - n) : read(fd, rest, sizeof(rest))) != 0) {
+    while ((got = n + 1 < WORDS ? read(fd, words + n, WORDS - 1 - n)
+                                : read(fd, rest, sizeof(rest))) != 0) {
         if (got < 0 && errno != EINTR) break;
         if (got > 0 && n + 1 < WORDS) n += (size_t)got;
     }
@@ -59,19 +66,24 @@ static void read_words(int fd, char words[WORDS])
         if (*p == '\n' || *p == '\t') *p = ' ';
 }
 
-static ucb_status wait_for(pid_t child, const char *script, const char *words, struct ucb_err *err)
+static ucb_status wait_for(pid_t child, const char *script, const char *words,
+                           struct ucb_err *err)
 {
     int state = 0;
-    while (waitpid(child, &state, 0) < 0 && errno == EINTR) {}
+    while (waitpid(child, &state, 0) < 0 && errno == EINTR) {
+    }
     if (WIFEXITED(state) && WEXITSTATUS(state) == 0) return UCB_OK;
-    return UCB_FAIL(err, UCB_ENVIRONMENT,
-                    "gnuplot could not draw %s (%s %d): %s; needs gnuplot 5.4 with the svg, pngcairo and "
-                    "pdfcairo terminals",
-                    script, WIFEXITED(state) ? "exit code" : "signal",
-                    WIFEXITED(state) ? WEXITSTATUS(state) : WTERMSIG(state), words[0] == '\0' ? "no message" : words);
+    return UCB_FAIL(
+        err, UCB_ENVIRONMENT,
+        "gnuplot could not draw %s (%s %d): %s; needs gnuplot 5.4 with the svg, pngcairo and "
+        "pdfcairo terminals",
+        script, WIFEXITED(state) ? "exit code" : "signal",
+        WIFEXITED(state) ? WEXITSTATUS(state) : WTERMSIG(state),
+        words[0] == '\0' ? "no message" : words);
 }
 
-ucb_status ucb_gnuplot_run(const char *folder, const char *script, const char *kind, struct ucb_err *err)
+ucb_status ucb_gnuplot_run(const char *folder, const char *script, const char *kind,
+                           struct ucb_err *err)
 {
     char set_kind[64], script_copy[256], words[WORDS] = "";
     int fds[2];
@@ -79,15 +91,21 @@ ucb_status ucb_gnuplot_run(const char *folder, const char *script, const char *k
     snprintf(set_kind, sizeof(set_kind), "kind = \"%s\"", kind);
     snprintf(script_copy, sizeof(script_copy), "%s", script);
     char *const args[] = {"gnuplot", "-d", "-e", set_kind, script_copy, NULL};
-    if (pipe2(fds, O_CLOEXEC) != 0) return UCB_FAIL(err, UCB_IO, "gnuplot: no pipe: %s", strerror(errno));
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        return UCB_FAIL(err, UCB_IO, "gnuplot: no pipe: %s", strerror(errno));
     int code = start(folder, args, fds[1], &child);
     close(fds[1]);
     if (code == 0) read_words(fds[0], words);
     close(fds[0]);
     if (code == ENOENT)
-        return UCB_FAIL(err, UCB_ENVIRONMENT, "gnuplot was not found in PATH, it draws the charts; `apt-get install "
-                        "gnuplot-nox` (the data and the script are in %s)", folder);
-    if (code != 0) return UCB_FAIL(err, UCB_ENVIRONMENT, "gnuplot could not be started: %s", strerror(code));
+        return UCB_FAIL(
+            err, UCB_ENVIRONMENT,
+            "gnuplot was not found in PATH, it draws the charts; `apt-get install "
+            "gnuplot-nox` (the data and the script are in %s)",
+            folder);
+    if (code != 0)
+        return UCB_FAIL(err, UCB_ENVIRONMENT, "gnuplot could not be started: %s",
+                        strerror(code));
     return wait_for(child, script, words, err);
 }
 
@@ -96,12 +114,16 @@ ucb_status ucb_pdf_fix_date(const char *path, struct ucb_err *err)
     static const char mark[] = "/CreationDate (D:", fixed[] = "20000101000000";
     struct ucb_file file;
     UCB_TRY(ucb_file_map(path, &file, err));
-    const uint8_t *at = file.n_bytes == 0 ? NULL : memmem(file.data, file.n_bytes, mark, sizeof(mark) - 1);
+    const uint8_t *at = file.n_bytes == 0
+                            ? NULL
+                            : memmem(file.data, file.n_bytes, mark, sizeof(mark) - 1);
     size_t offset = at == NULL ? 0 : (size_t)(at - file.data) + sizeof(mark) - 1;
     bool found = at != NULL && offset + sizeof(fixed) - 1 <= file.n_bytes;
     ucb_file_unmap(&file);
     if (!found)
-        return UCB_FAIL(err, UCB_CORRUPT, "%s: no /CreationDate in it; is it a PDF of gnuplot's pdfcairo?", path);
+        return UCB_FAIL(err, UCB_CORRUPT,
+                        "%s: no /CreationDate in it; is it a PDF of gnuplot's pdfcairo?",
+                        path);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     ssize_t written = fd < 0 ? -1 : pwrite(fd, fixed, sizeof(fixed) - 1, (off_t)offset);
     int saved = errno;

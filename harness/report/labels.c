@@ -7,8 +7,9 @@
  *     1000 * share outside the frame
  *       60 for each leader it crosses                 crossed leaders name the wrong point
  *      150 for each text, 60 for each point a leader of it or of the other runs through
- *        1 for each step in the order of preference   right of the point is best, close is better than far
- * Annealing changes one label at a time and starts from the greedy state, so it only ever has to mend.
+ *        1 for each step in the order of preference   right of the point is best, close is
+ * better than far Annealing changes one label at a time and starts from the greedy state,
+ * so it only ever has to mend.
  */
 #include "report/labels.h"
 
@@ -17,7 +18,13 @@
 
 #include "core/pcg.h"
 
-enum { N_DIRECTIONS = 8, N_DISTANCES = 4, N_CANDIDATES = N_DIRECTIONS * N_DISTANCES, STEPS_PER_LABEL = 400, GRID = 48 };
+enum {
+    N_DIRECTIONS = 8,
+    N_DISTANCES = 4,
+    N_CANDIDATES = N_DIRECTIONS * N_DISTANCES,
+    STEPS_PER_LABEL = 400,
+    GRID = 48
+};
 
 static const double distance_of[N_DISTANCES] = {1, 2.6, 4.6, 7};
 
@@ -39,13 +46,16 @@ double ucb_box_overlap(const struct ucb_box *a, const struct ucb_box *b)
 }
 
 /* Directions in order of preference: right, left, above, below, then the corners. */
-static struct ucb_box candidate(const struct layout *l, const struct ucb_label *label, int which)
+static struct ucb_box candidate(const struct layout *l, const struct ucb_label *label,
+                                int which)
 {
-    static const int dx[N_DIRECTIONS] = {1, -1, 0, 0, 1, 1, -1, -1}, dy[N_DIRECTIONS] = {0, 0, 1, -1, 1, -1, 1, -1};
+    static const int dx[N_DIRECTIONS] = {1, -1, 0, 0, 1, 1, -1, -1},
+                     dy[N_DIRECTIONS] = {0, 0, 1, -1, 1, -1, 1, -1};
     int direction = which % N_DIRECTIONS;
     double gap = l->mark_radius * 1.5 * distance_of[which / N_DIRECTIONS];
     double left = label->x + dx[direction] * gap - (1 - dx[direction]) * label->width / 2;
-    double bottom = label->y + dy[direction] * gap - (1 - dy[direction]) * label->height / 2;
+    double bottom = label->y + dy[direction] * gap -
+                    (1 - dy[direction]) * label->height / 2;
     return (struct ucb_box){left, bottom, left + label->width, bottom + label->height};
 }
 
@@ -67,7 +77,8 @@ static double side(double ax, double ay, double bx, double by, double x, double 
     return (bx - ax) * (y - ay) - (by - ay) * (x - ax);
 }
 
-/* Whether the straight line from the point of `a` to its text meets the box (looked at in 32 steps). */
+/* Whether the straight line from the point of `a` to its text meets the box (looked at in
+ * 32 steps). */
 static bool leader_meets(const struct ucb_label *a, const struct ucb_box *box)
 {
     enum { PIECES = 32 };
@@ -75,7 +86,8 @@ static bool leader_meets(const struct ucb_label *a, const struct ucb_box *box)
     leader_end(a, &x, &y);
     for (int k = 1; k < PIECES; k++) {
         double px = a->x + (x - a->x) * k / PIECES, py = a->y + (y - a->y) * k / PIECES;
-        if (px > box->left && px < box->right && py > box->bottom && py < box->top) return true;
+        if (px > box->left && px < box->right && py > box->bottom && py < box->top)
+            return true;
     }
     return false;
 }
@@ -89,7 +101,8 @@ static bool leaders_cross(const struct ucb_label *a, const struct ucb_label *b)
            side(b->x, b->y, bx, by, a->x, a->y) * side(b->x, b->y, bx, by, ax, ay) < 0;
 }
 
-/* What a reader could not undo: texts over texts, over data, outside the frame; as shares of the label's area. */
+/* What a reader could not undo: texts over texts, over data, outside the frame; as shares
+ * of the label's area. */
 static double hidden_cost(const struct layout *l, size_t i, size_t n_placed)
 {
     const struct ucb_label *label = &l->labels[i];
@@ -97,9 +110,11 @@ static double hidden_cost(const struct layout *l, size_t i, size_t n_placed)
     for (size_t k = 0; k < l->n; k++) {
         struct ucb_box mark = mark_of(l, &l->labels[k]);
         covered += ucb_box_overlap(&label->box, &mark);
-        if (k != i && k < n_placed) hidden += ucb_box_overlap(&label->box, &l->labels[k].box);
+        if (k != i && k < n_placed)
+            hidden += ucb_box_overlap(&label->box, &l->labels[k].box);
     }
-    for (size_t k = 0; k < l->n_obstacles; k++) covered += ucb_box_overlap(&label->box, &l->obstacles[k]);
+    for (size_t k = 0; k < l->n_obstacles; k++)
+        covered += ucb_box_overlap(&label->box, &l->obstacles[k]);
     double inside = ucb_box_overlap(&label->box, &l->frame);
     return 1000 * hidden / area + 400 * covered / area + 1000 * (1 - inside / area);
 }
@@ -113,7 +128,8 @@ static double leader_cost(const struct layout *l, size_t i, size_t n_placed)
     for (size_t k = 0; k < l->n; k++) {
         const struct ucb_label *other = &l->labels[k];
         struct ucb_box mark = mark_of(l, other);
-        bool apart = ucb_box_overlap(&own, &mark) == 0; /* marks upon each other have no way around */
+        bool apart = ucb_box_overlap(&own, &mark) ==
+                     0; /* marks upon each other have no way around */
         if (k == i) continue;
         if (apart && leader_meets(label, &mark)) cost += 60;
         if (k >= n_placed) continue;
@@ -161,10 +177,12 @@ static void anneal(struct layout *l, uint64_t seed)
     for (size_t step = 0; step < n_steps; step++) {
         size_t i = ucb_pcg_below(&r, (uint32_t)l->n);
         int old = l->rank[i];
-        double temperature = 20 * (1 - (double)step / (double)n_steps), before = cost_of(l, i, l->n);
+        double temperature = 20 * (1 - (double)step / (double)n_steps),
+               before = cost_of(l, i, l->n);
         take(l, i, (int)ucb_pcg_below(&r, N_CANDIDATES));
         double worse = cost_of(l, i, l->n) - before;
-        if (worse > 0 && (double)ucb_pcg_unit(&r) >= exp(-worse / fmax(temperature, 1e-9))) take(l, i, old);
+        if (worse > 0 && (double)ucb_pcg_unit(&r) >= exp(-worse / fmax(temperature, 1e-9)))
+            take(l, i, old);
     }
 }
 
@@ -196,17 +214,22 @@ static bool is_free(const struct layout *l, size_t i)
     return hidden_cost(l, i, l->n) < 1e-6;
 }
 
-/* For a label that found no free candidate: the nearest free place of a grid over the frame, leaders considered. */
+/* For a label that found no free candidate: the nearest free place of a grid over the
+ * frame, leaders considered. */
 static void place_on_grid(struct layout *l, size_t i)
 {
     struct ucb_label *label = &l->labels[i];
     struct ucb_box best = label->box;
     double best_cost = INFINITY;
     for (int k = 0; k < GRID * GRID; k++) {
-        double left = l->frame.left + (l->frame.right - l->frame.left - label->width) * (k % GRID) / (GRID - 1);
-        double bottom = l->frame.bottom + (l->frame.top - l->frame.bottom - label->height) * (k / GRID) / (GRID - 1);
-        double distance = hypot(left + label->width / 2 - label->x, bottom + label->height / 2 - label->y);
-        label->box = (struct ucb_box){left, bottom, left + label->width, bottom + label->height};
+        double left = l->frame.left + (l->frame.right - l->frame.left - label->width) *
+                                          (k % GRID) / (GRID - 1);
+        double bottom = l->frame.bottom + (l->frame.top - l->frame.bottom - label->height) *
+                                              (k / GRID) / (GRID - 1);
+        double distance = hypot(left + label->width / 2 - label->x,
+                                bottom + label->height / 2 - label->y);
+        label->box = (struct ucb_box){left, bottom, left + label->width,
+                                      bottom + label->height};
         if (distance >= best_cost || !is_free(l, i)) continue;
         double cost = distance + leader_cost(l, i, l->n);
         if (cost >= best_cost) continue;
@@ -221,15 +244,18 @@ static void mark_leaders(struct layout *l)
     for (size_t i = 0; i < l->n; i++) {
         double x, y;
         leader_end(&l->labels[i], &x, &y);
-        l->labels[i].leader = hypot(x - l->labels[i].x, y - l->labels[i].y) > 2.5 * l->mark_radius;
+        l->labels[i].leader = hypot(x - l->labels[i].x, y - l->labels[i].y) >
+                              2.5 * l->mark_radius;
     }
 }
 
-ucb_status ucb_labels_place(struct ucb_label *labels, size_t n, const struct ucb_box *obstacles, size_t n_obstacles,
-                            struct ucb_box frame, double mark_radius, uint64_t seed, struct ucb_arena *arena,
-                            struct ucb_err *err)
+ucb_status ucb_labels_place(struct ucb_label *labels, size_t n,
+                            const struct ucb_box *obstacles, size_t n_obstacles,
+                            struct ucb_box frame, double mark_radius, uint64_t seed,
+                            struct ucb_arena *arena, struct ucb_err *err)
 {
-    struct layout l = {labels, n, obstacles, n_obstacles, frame, mark_radius, UCB_NEW(arena, int, n)};
+    struct layout l = {
+        labels, n, obstacles, n_obstacles, frame, mark_radius, UCB_NEW(arena, int, n)};
     if (l.rank == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory to place %zu labels", n);
     if (n == 0) return UCB_OK;
     place_greedily(&l);

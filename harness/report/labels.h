@@ -1,8 +1,9 @@
 /*
- * labels.h - places the texts of a chart where they cover neither each other nor the points.
+ * labels.h - places the texts of a chart where they cover neither each other nor the
+ * points.
  *
- * Lengths are in one unit of the caller's choice (points of a page), y upwards. Pure but for the arena; the same input
- * gives the same places.
+ * Lengths are in one unit of the caller's choice (points of a page), y upwards. Pure but
+ * for the arena; the same input gives the same places.
  */
 #ifndef UCB_REPORT_LABELS_H
 #define UCB_REPORT_LABELS_H
@@ -25,14 +26,15 @@ struct ucb_label {
 };
 
 /*
- * Places labels[0..n) inside `frame`, clear of each other and of obstacles (the points' own marks are kept clear by
- * `mark_radius`). Eight directions at growing distances, greedy first, then annealing with the stream named `seed`;
- * what still collides goes to the nearest free place of a grid. Where the frame is too full, fewest overlaps win.
- * NOMEM.
+ * Places labels[0..n) inside `frame`, clear of each other and of obstacles (the points' own
+ * marks are kept clear by `mark_radius`). Eight directions at growing distances, greedy
+ * first, then annealing with the stream named `seed`; what still collides goes to the
+ * nearest free place of a grid. Where the frame is too full, fewest overlaps win. NOMEM.
  */
-ucb_status ucb_labels_place(struct ucb_label *labels, size_t n, const struct ucb_box *obstacles, size_t n_obstacles,
-                            struct ucb_box frame, double mark_radius, uint64_t seed, struct ucb_arena *arena,
-                            struct ucb_err *err);
+ucb_status ucb_labels_place(struct ucb_label *labels, size_t n,
+                            const struct ucb_box *obstacles, size_t n_obstacles,
+                            struct ucb_box frame, double mark_radius, uint64_t seed,
+                            struct ucb_arena *arena, struct ucb_err *err);
 
 /* The area two boxes share. */
 double ucb_box_overlap(const struct ucb_box *a, const struct ucb_box *b);

@@ -5,7 +5,8 @@ extern const struct ucb_report ucb_report_html, ucb_report_pareto, ucb_report_ta
 
 const struct ucb_report *const *ucb_reports(void)
 {
-    static const struct ucb_report *const reports[] = {&ucb_report_html, &ucb_report_pareto, &ucb_report_table, NULL};
+    static const struct ucb_report *const reports[] = {&ucb_report_html, &ucb_report_pareto,
+                                                       &ucb_report_table, NULL};
     return reports;
 }
 

@@ -9,15 +9,16 @@
 #include "core/text.h"
 #include "store/store.h"
 
-/* What `ucbench report` was asked. The reports add the paths of the files they made to `files`, one a line. */
+/* What `ucbench report` was asked. The reports add the paths of the files they made to
+ * `files`, one a line. */
 struct ucb_report_job {
     struct ucb_store *store;
-    const char *database;          /* its path, for captions */
-    const char *folder;            /* exists */
-    const char *const *models;     /* only these; none: all */
+    const char *database;      /* its path, for captions */
+    const char *folder;        /* exists */
+    const char *const *models; /* only these; none: all */
     size_t n_models;
-    const char *task, *metric;     /* of the chart; NULL: chosen from what is there */
-    bool quiet;                    /* nothing on standard output */
+    const char *task, *metric; /* of the chart; NULL: chosen from what is there */
+    bool quiet;                /* nothing on standard output */
     struct ucb_arena *arena;
     struct ucb_text *files;
 };

@@ -1,6 +1,6 @@
 /*
- * report_data.c - see report_data.h. One query, ordered as the tables are, grouped here: rows of one cell, cells of a
- * table.
+ * report_data.c - see report_data.h. One query, ordered as the tables are, grouped here:
+ * rows of one cell, cells of a table.
  */
 #include "report/report_data.h"
 
@@ -16,20 +16,22 @@ const struct ucb_shown_info ucb_shown[UCB_N_SHOWN] = {
 };
 
 /* The columns, and where to find them in a row. */
-#define COLUMN_LIST(X)                                                                                                 \
-    X(model) X(task) X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) X(seed) X(cell_id) \
-    X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model) X(n_items) X(status) X(message) X(metric) X(value)         \
-    X(ci_low) X(ci_high) X(n) X(interval) X(note)
+#define COLUMN_LIST(X)                                                                     \
+    X(model)                                                                               \
+    X(task) X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) \
+        X(seed) X(cell_id) X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model)         \
+            X(n_items) X(status) X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n)   \
+                X(interval) X(note)
 enum column {
 #define COLUMN_ENUM(name) COLUMN_##name,
     COLUMN_LIST(COLUMN_ENUM)
 #undef COLUMN_ENUM
 };
 #define COLUMN_TEXT(name) #name ", "
-static const char query[] =
-    "SELECT " COLUMN_LIST(COLUMN_TEXT) "0 FROM v_latest"
-                                       " ORDER BY model, task, dataset, status = 'FAILED', spec <> 'none', "
-                                       "bpw_matrices, spec, arithmetic, cell_id, metric";
+static const char query[] = "SELECT " COLUMN_LIST(
+    COLUMN_TEXT) "0 FROM v_latest"
+                 " ORDER BY model, task, dataset, status = 'FAILED', spec <> 'none', "
+                 "bpw_matrices, spec, arithmetic, cell_id, metric";
 
 /* ---- rows -> cells ---- */
 
@@ -41,33 +43,46 @@ static const char *text_at(struct ucb_arena *arena, sqlite3_stmt *row, int colum
 
 static double real_at(sqlite3_stmt *row, int column)
 {
-    return sqlite3_column_type(row, column) == SQLITE_NULL ? NAN : sqlite3_column_double(row, column);
+    return sqlite3_column_type(row, column) == SQLITE_NULL
+               ? NAN
+               : sqlite3_column_double(row, column);
 }
 
 static bool read_cell(struct ucb_arena *arena, sqlite3_stmt *row, struct ucb_report_cell *c)
 {
     *c = (struct ucb_report_cell){
-        .model = text_at(arena, row, COLUMN_model), .task = text_at(arena, row, COLUMN_task),
-        .dataset = text_at(arena, row, COLUMN_dataset), .dataset_digest = text_at(arena, row, COLUMN_dataset_digest),
-        .method = text_at(arena, row, COLUMN_method), .spec = text_at(arena, row, COLUMN_spec),
-        .message = text_at(arena, row, COLUMN_message), .scope = text_at(arena, row, COLUMN_scope),
-        .arithmetic = text_at(arena, row, COLUMN_arithmetic), .calib = text_at(arena, row, COLUMN_calib),
-        .cell_id = text_at(arena, row, COLUMN_cell_id), .build_id = text_at(arena, row, COLUMN_build_id),
-        .seed = sqlite3_column_int64(row, COLUMN_seed), .n_items = sqlite3_column_int64(row, COLUMN_n_items),
-        .bpw_nominal = real_at(row, COLUMN_bpw_nominal), .bpw_matrices = real_at(row, COLUMN_bpw_matrices),
+        .model = text_at(arena, row, COLUMN_model),
+        .task = text_at(arena, row, COLUMN_task),
+        .dataset = text_at(arena, row, COLUMN_dataset),
+        .dataset_digest = text_at(arena, row, COLUMN_dataset_digest),
+        .method = text_at(arena, row, COLUMN_method),
+        .spec = text_at(arena, row, COLUMN_spec),
+        .message = text_at(arena, row, COLUMN_message),
+        .scope = text_at(arena, row, COLUMN_scope),
+        .arithmetic = text_at(arena, row, COLUMN_arithmetic),
+        .calib = text_at(arena, row, COLUMN_calib),
+        .cell_id = text_at(arena, row, COLUMN_cell_id),
+        .build_id = text_at(arena, row, COLUMN_build_id),
+        .seed = sqlite3_column_int64(row, COLUMN_seed),
+        .n_items = sqlite3_column_int64(row, COLUMN_n_items),
+        .bpw_nominal = real_at(row, COLUMN_bpw_nominal),
+        .bpw_matrices = real_at(row, COLUMN_bpw_matrices),
         .bpw_model = real_at(row, COLUMN_bpw_model),
     };
-    if (c->model == NULL || c->task == NULL || c->dataset == NULL || c->dataset_digest == NULL || c->method == NULL ||
-        c->spec == NULL || c->scope == NULL || c->arithmetic == NULL || c->calib == NULL || c->cell_id == NULL ||
-        c->build_id == NULL)
+    if (c->model == NULL || c->task == NULL || c->dataset == NULL ||
+        c->dataset_digest == NULL || c->method == NULL || c->spec == NULL ||
+        c->scope == NULL || c->arithmetic == NULL || c->calib == NULL ||
+        c->cell_id == NULL || c->build_id == NULL)
         return false;
-    c->failed = strcmp((const char *)sqlite3_column_text(row, COLUMN_status), "FAILED") == 0;
+    c->failed = strcmp((const char *)sqlite3_column_text(row, COLUMN_status), "FAILED") ==
+                0;
     c->original = strcmp(c->spec, "none") == 0;
     return true;
 }
 
 /* The place of a note among all, from 1; 0 when memory ran out. */
-static size_t note_place(struct ucb_arena *arena, struct ucb_report_data *data, const char *note)
+static size_t note_place(struct ucb_arena *arena, struct ucb_report_data *data,
+                         const char *note)
 {
     for (size_t i = 0; i < data->n_notes; i++)
         if (strcmp(data->notes[i], note) == 0) return i + 1;
@@ -76,24 +91,29 @@ static size_t note_place(struct ucb_arena *arena, struct ucb_report_data *data, 
 }
 
 /* False when memory ran out. */
-static bool read_value(struct ucb_arena *arena, sqlite3_stmt *row, struct ucb_report_data *data, struct ucb_value *v)
+static bool read_value(struct ucb_arena *arena, sqlite3_stmt *row,
+                       struct ucb_report_data *data, struct ucb_value *v)
 {
     const char *note = (const char *)sqlite3_column_text(row, COLUMN_note);
     *v = (struct ucb_value){
-        .present = true, .value = real_at(row, COLUMN_value), .low = real_at(row, COLUMN_ci_low),
-        .high = real_at(row, COLUMN_ci_high), .n = sqlite3_column_int64(row, COLUMN_n),
+        .present = true,
+        .value = real_at(row, COLUMN_value),
+        .low = real_at(row, COLUMN_ci_low),
+        .high = real_at(row, COLUMN_ci_high),
+        .n = sqlite3_column_int64(row, COLUMN_n),
         .interval = text_at(arena, row, COLUMN_interval),
     };
     if (note != NULL) v->note = note_place(arena, data, note);
     return v->interval != NULL && (note == NULL || v->note > 0);
 }
 
-static bool read_metric(struct ucb_arena *arena, sqlite3_stmt *row, struct ucb_report_data *data,
-                        struct ucb_report_cell *c)
+static bool read_metric(struct ucb_arena *arena, sqlite3_stmt *row,
+                        struct ucb_report_data *data, struct ucb_report_cell *c)
 {
     const char *metric = (const char *)sqlite3_column_text(row, COLUMN_metric);
     for (int i = 0; metric != NULL && i < UCB_N_SHOWN; i++)
-        if (strcmp(metric, ucb_shown[i].name) == 0) return read_value(arena, row, data, &c->values[i]);
+        if (strcmp(metric, ucb_shown[i].name) == 0)
+            return read_value(arena, row, data, &c->values[i]);
     return true;
 }
 
@@ -110,18 +130,21 @@ static ucb_status fail_query(struct ucb_report_job *job, struct ucb_err *err)
                     sqlite3_errmsg(ucb_store_db(job->store)));
 }
 
-static ucb_status read_cells(struct ucb_report_job *job, sqlite3_stmt *rows, struct ucb_report_data *out,
-                             size_t capacity, struct ucb_err *err)
+static ucb_status read_cells(struct ucb_report_job *job, sqlite3_stmt *rows,
+                             struct ucb_report_data *out, size_t capacity,
+                             struct ucb_err *err)
 {
     struct ucb_report_cell *last = NULL;
     int code;
     while ((code = sqlite3_step(rows)) == SQLITE_ROW) {
         const char *id = (const char *)sqlite3_column_text(rows, COLUMN_cell_id);
-        if (!model_wanted(job, (const char *)sqlite3_column_text(rows, COLUMN_model))) continue;
+        if (!model_wanted(job, (const char *)sqlite3_column_text(rows, COLUMN_model)))
+            continue;
         bool enough = true;
         if (last == NULL || strcmp(last->cell_id, id) != 0) {
             if (out->n_cells == capacity)
-                return UCB_FAIL(err, UCB_IO, "%s: grew while it was read; run again", job->database);
+                return UCB_FAIL(err, UCB_IO, "%s: grew while it was read; run again",
+                                job->database);
             last = &out->cells[out->n_cells++];
             enough = read_cell(job->arena, rows, last);
         }
@@ -135,7 +158,8 @@ static ucb_status count_cells(struct ucb_report_job *job, size_t *n, struct ucb_
 {
     sqlite3_stmt *count = NULL;
     ucb_status status = UCB_OK;
-    if (sqlite3_prepare_v2(ucb_store_db(job->store), "SELECT count(*) FROM cells", -1, &count, NULL) != SQLITE_OK ||
+    if (sqlite3_prepare_v2(ucb_store_db(job->store), "SELECT count(*) FROM cells", -1,
+                           &count, NULL) != SQLITE_OK ||
         sqlite3_step(count) != SQLITE_ROW)
         status = fail_query(job, err);
     else
@@ -144,17 +168,20 @@ static ucb_status count_cells(struct ucb_report_job *job, size_t *n, struct ucb_
     return status;
 }
 
-static ucb_status load_cells(struct ucb_report_job *job, struct ucb_report_data *out, struct ucb_err *err)
+static ucb_status load_cells(struct ucb_report_job *job, struct ucb_report_data *out,
+                             struct ucb_err *err)
 {
     sqlite3_stmt *rows = NULL;
     size_t capacity = 0;
     UCB_TRY(count_cells(job, &capacity, err));
     out->cells = UCB_NEW(job->arena, struct ucb_report_cell, capacity);
     out->groups = UCB_NEW(job->arena, struct ucb_report_group, capacity);
-    out->notes = UCB_NEW(job->arena, const char *, capacity * UCB_N_SHOWN);
+    out->notes = UCB_NEW(job->arena, const char *, capacity *UCB_N_SHOWN);
     if (out->cells == NULL || out->groups == NULL || out->notes == NULL)
-        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %zu cells", job->database, capacity);
-    ucb_status status = sqlite3_prepare_v2(ucb_store_db(job->store), query, -1, &rows, NULL) != SQLITE_OK
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %zu cells", job->database,
+                        capacity);
+    ucb_status status = sqlite3_prepare_v2(ucb_store_db(job->store), query, -1, &rows,
+                                           NULL) != SQLITE_OK
                             ? fail_query(job, err)
                             : read_cells(job, rows, out, capacity, err);
     sqlite3_finalize(rows);
@@ -164,28 +191,34 @@ static ucb_status load_cells(struct ucb_report_job *job, struct ucb_report_data 
 /* ---- what follows from the cells ---- */
 
 /*
- * A label is the spec alone where everything else is as it usually is. Two cells have equal settings exactly when
- * scope, arithmetic, calibration and seed are equal; a seed is named only when there are several.
+ * A label is the spec alone where everything else is as it usually is. Two cells have equal
+ * settings exactly when scope, arithmetic, calibration and seed are equal; a seed is named
+ * only when there are several.
  */
 static bool label_cell(struct ucb_arena *arena, struct ucb_report_cell *c, bool many_seeds)
 {
-    bool scope = strcmp(c->scope, "body") != 0, arithmetic = strcmp(c->arithmetic, "fp32") != 0,
-         calib = c->calib[0] != '\0';
-    const char *seed = many_seeds ? ucb_arena_printf(arena, " seed=%llu", (unsigned long long)c->seed) : "";
+    bool scope = strcmp(c->scope, "body") != 0,
+         arithmetic = strcmp(c->arithmetic, "fp32") != 0, calib = c->calib[0] != '\0';
+    const char *seed = many_seeds ? ucb_arena_printf(arena, " seed=%llu",
+                                                     (unsigned long long)c->seed)
+                                  : "";
     if (seed == NULL) return false;
-    const char *setting = ucb_arena_printf(arena, "%s%s%s%s%s%s%s", scope ? " scope=" : "", scope ? c->scope : "",
-                                           arithmetic ? " " : "", arithmetic ? c->arithmetic : "",
-                                           calib ? " calib=" : "", calib ? c->calib : "", seed);
+    const char *setting = ucb_arena_printf(
+        arena, "%s%s%s%s%s%s%s", scope ? " scope=" : "", scope ? c->scope : "",
+        arithmetic ? " " : "", arithmetic ? c->arithmetic : "", calib ? " calib=" : "",
+        calib ? c->calib : "", seed);
     if (setting == NULL) return false;
     c->setting = setting[0] == ' ' ? setting + 1 : setting;
     c->label = ucb_arena_printf(arena, "%s%s", c->spec, setting);
     return c->label != NULL;
 }
 
-static ucb_status finish_cells(struct ucb_report_job *job, struct ucb_report_data *data, struct ucb_err *err)
+static ucb_status finish_cells(struct ucb_report_job *job, struct ucb_report_data *data,
+                               struct ucb_err *err)
 {
     bool many_seeds = false;
-    for (size_t i = 1; i < data->n_cells; i++) many_seeds |= data->cells[i].seed != data->cells[0].seed;
+    for (size_t i = 1; i < data->n_cells; i++)
+        many_seeds |= data->cells[i].seed != data->cells[0].seed;
     for (size_t i = 0; i < data->n_cells; i++) {
         struct ucb_report_cell *c = &data->cells[i];
         if (!label_cell(job->arena, c, many_seeds))
@@ -198,35 +231,43 @@ static ucb_status finish_cells(struct ucb_report_job *job, struct ucb_report_dat
 
 static bool same_group(const struct ucb_report_group *g, const struct ucb_report_cell *c)
 {
-    return strcmp(g->model, c->model) == 0 && strcmp(g->task, c->task) == 0 && strcmp(g->dataset, c->dataset) == 0;
+    return strcmp(g->model, c->model) == 0 && strcmp(g->task, c->task) == 0 &&
+           strcmp(g->dataset, c->dataset) == 0;
 }
 
 static void make_groups(struct ucb_report_data *data)
 {
     for (size_t i = 0; i < data->n_cells; i++) {
         const struct ucb_report_cell *c = &data->cells[i];
-        struct ucb_report_group *g = data->n_groups == 0 ? NULL : &data->groups[data->n_groups - 1];
+        struct ucb_report_group *g = data->n_groups == 0
+                                         ? NULL
+                                         : &data->groups[data->n_groups - 1];
         if (g == NULL || !same_group(g, c)) {
             g = &data->groups[data->n_groups++];
-            *g = (struct ucb_report_group){.model = c->model, .task = c->task, .dataset = c->dataset,
-                                           .dataset_digest = c->dataset_digest, .cells = c};
+            *g = (struct ucb_report_group){.model = c->model,
+                                           .task = c->task,
+                                           .dataset = c->dataset,
+                                           .dataset_digest = c->dataset_digest,
+                                           .cells = c};
         }
         g->n_cells++;
         for (int k = 0; k < UCB_N_SHOWN; k++) g->has[k] |= c->values[k].present;
     }
 }
 
-ucb_status ucb_report_load(struct ucb_report_job *job, struct ucb_report_data *out, struct ucb_err *err)
+ucb_status ucb_report_load(struct ucb_report_job *job, struct ucb_report_data *out,
+                           struct ucb_err *err)
 {
     struct ucb_report_data data = {0};
     UCB_TRY(load_cells(job, &data, err));
     UCB_TRY(ucb_store_digest(job->store, data.digest, err));
     if (data.n_cells == 0)
-        return UCB_FAIL(err, UCB_MISSING,
-                        "%s: no results%s%s; `ucbench sweep --db` makes some, `ucbench export --db` shows "
-                        "what is there",
-                        job->database, job->n_models > 0 ? " of --model " : "",
-                        job->n_models > 0 ? job->models[0] : "");
+        return UCB_FAIL(
+            err, UCB_MISSING,
+            "%s: no results%s%s; `ucbench sweep --db` makes some, `ucbench export --db` shows "
+            "what is there",
+            job->database, job->n_models > 0 ? " of --model " : "",
+            job->n_models > 0 ? job->models[0] : "");
     UCB_TRY(finish_cells(job, &data, err));
     make_groups(&data);
     *out = data;
@@ -235,7 +276,8 @@ ucb_status ucb_report_load(struct ucb_report_job *job, struct ucb_report_data *o
 
 /* ---- for people ---- */
 
-/* x with the decimals that suit `value`; of a broken model as 1.2e+09, where digits would only widen a column. */
+/* x with the decimals that suit `value`; of a broken model as 1.2e+09, where digits would
+ * only widen a column. */
 static int put_number(char *out, size_t size, double x, double value, int decimals)
 {
     if (fabs(value) >= 1e6 || fabs(x) >= 1e6) return snprintf(out, size, "%.1e", x);
@@ -243,7 +285,8 @@ static int put_number(char *out, size_t size, double x, double value, int decima
     return snprintf(out, size, "%.*f", decimals, x);
 }
 
-const char *ucb_value_text(const struct ucb_value *v, enum ucb_shown which, char out[UCB_VALUE_TEXT])
+const char *ucb_value_text(const struct ucb_value *v, enum ucb_shown which,
+                           char out[UCB_VALUE_TEXT])
 {
     double value = v->value * ucb_shown[which].factor;
     if (!v->present || isnan(value)) return strcpy(out, "-");
@@ -251,8 +294,8 @@ const char *ucb_value_text(const struct ucb_value *v, enum ucb_shown which, char
     return out;
 }
 
-const char *ucb_interval_text(const struct ucb_value *v, enum ucb_shown which, int64_t n_documents,
-                              char out[UCB_VALUE_TEXT])
+const char *ucb_interval_text(const struct ucb_value *v, enum ucb_shown which,
+                              int64_t n_documents, char out[UCB_VALUE_TEXT])
 {
     const struct ucb_shown_info *info = &ucb_shown[which];
     double value = v->value * info->factor;
@@ -262,12 +305,15 @@ const char *ucb_interval_text(const struct ucb_value *v, enum ucb_shown which, i
         n += (size_t)snprintf(out, UCB_VALUE_TEXT, "[-]");
     } else {
         out[n++] = '[';
-        n += (size_t)put_number(out + n, UCB_VALUE_TEXT - n, v->low * info->factor, value, info->decimals);
+        n += (size_t)put_number(out + n, UCB_VALUE_TEXT - n, v->low * info->factor, value,
+                                info->decimals);
         n += (size_t)snprintf(out + n, UCB_VALUE_TEXT - n, ", ");
-        n += (size_t)put_number(out + n, UCB_VALUE_TEXT - n, v->high * info->factor, value, info->decimals);
+        n += (size_t)put_number(out + n, UCB_VALUE_TEXT - n, v->high * info->factor, value,
+                                info->decimals);
         n += (size_t)snprintf(out + n, UCB_VALUE_TEXT - n, "]");
     }
-    if (v->n != n_documents) snprintf(out + n, UCB_VALUE_TEXT - n, " n=%lld", (long long)v->n);
+    if (v->n != n_documents)
+        snprintf(out + n, UCB_VALUE_TEXT - n, " n=%lld", (long long)v->n);
     return out;
 }
 
@@ -289,7 +335,8 @@ const char *ucb_interval_meaning(const char *kind)
     return kind;
 }
 
-static bool has_kind(const struct ucb_report_data *data, enum ucb_shown which, const char *kind)
+static bool has_kind(const struct ucb_report_data *data, enum ucb_shown which,
+                     const char *kind)
 {
     for (size_t i = 0; i < data->n_cells; i++) {
         const struct ucb_value *v = &data->cells[i].values[which];
@@ -305,7 +352,8 @@ void ucb_interval_legend(const struct ucb_report_data *data, struct ucb_text *ou
         const char *before = ": ";
         for (int k = 0; k < UCB_N_SHOWN; k++) {
             if (!has_kind(data, (enum ucb_shown)k, interval_kinds[i].kind)) continue;
-            if (before[0] == ':') ucb_text_add(out, "%s%s", between_kinds, interval_kinds[i].meaning);
+            if (before[0] == ':')
+                ucb_text_add(out, "%s%s", between_kinds, interval_kinds[i].meaning);
             ucb_text_add(out, "%s%s", before, ucb_shown[k].heading);
             before = ", ";
             between_kinds = "; ";
@@ -313,7 +361,8 @@ void ucb_interval_legend(const struct ucb_report_data *data, struct ucb_text *ou
     }
 }
 
-const char **ucb_report_caveats(struct ucb_arena *arena, const struct ucb_report_data *data, size_t *n)
+const char **ucb_report_caveats(struct ucb_arena *arena, const struct ucb_report_data *data,
+                                size_t *n)
 {
     const char **caveats = UCB_NEW(arena, const char *, data->n_cells);
     *n = 0;

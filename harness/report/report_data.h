@@ -1,5 +1,6 @@
 /*
- * report_data.h - the newest result of every cell of a database, with the metrics that tables and charts show.
+ * report_data.h - the newest result of every cell of a database, with the metrics that
+ * tables and charts show.
  */
 #ifndef UCB_REPORT_REPORT_DATA_H
 #define UCB_REPORT_REPORT_DATA_H
@@ -7,18 +8,18 @@
 #include "report/report.h"
 
 /* name in v_results, heading, decimals, factor (100: shown in percent) */
-#define UCB_SHOWN_LIST(X)                                                                        \
-    X(ppl, "ppl", 2, 1)                                                                          \
-    X(ppl_ratio, "ppl ratio", 3, 1)                                                              \
-    X(accuracy, "accuracy %", 1, 100)                                                            \
-    X(retention, "retention %", 1, 100)                                                          \
-    X(t1_agree, "t1 agree %", 1, 100)                                                            \
+#define UCB_SHOWN_LIST(X)               \
+    X(ppl, "ppl", 2, 1)                 \
+    X(ppl_ratio, "ppl ratio", 3, 1)     \
+    X(accuracy, "accuracy %", 1, 100)   \
+    X(retention, "retention %", 1, 100) \
+    X(t1_agree, "t1 agree %", 1, 100)   \
     X(kld_mean, "KLD mean", 4, 1)
 enum ucb_shown {
 #define UCB_SHOWN_ENUM(name, heading, decimals, factor) UCB_SHOWN_##name,
     UCB_SHOWN_LIST(UCB_SHOWN_ENUM)
 #undef UCB_SHOWN_ENUM
-    UCB_N_SHOWN
+        UCB_N_SHOWN
 };
 struct ucb_shown_info {
     const char *name, *heading;
@@ -36,7 +37,8 @@ struct ucb_value {
 };
 struct ucb_report_cell {
     const char *model, *task, *dataset, *dataset_digest, *method, *spec;
-    const char *setting; /* scope, arithmetic, calibration and seed where they are not as usual; "" otherwise */
+    const char *setting; /* scope, arithmetic, calibration and seed where they are not as
+                            usual; "" otherwise */
     const char *label;   /* the spec and the setting */
     const char *message; /* why it failed, or a caveat; NULL */
     const char *cell_id, *build_id;
@@ -44,11 +46,13 @@ struct ucb_report_cell {
     int64_t seed;
     double bpw_nominal, bpw_matrices, bpw_model; /* NaN where unknown */
     int64_t n_items;
-    int64_t n_documents; /* n of its first metric; a metric that rests on another n shows that n */
+    int64_t n_documents; /* n of its first metric; a metric that rests on another n shows
+                            that n */
     bool failed, original;
     struct ucb_value values[UCB_N_SHOWN];
 };
-/* One table: the cells of a model on a task, the original first, then by bpw_matrices, failed ones last. */
+/* One table: the cells of a model on a task, the original first, then by bpw_matrices,
+ * failed ones last. */
 struct ucb_report_group {
     const char *model, *task, *dataset, *dataset_digest;
     const struct ucb_report_cell *cells;
@@ -65,21 +69,28 @@ struct ucb_report_data {
     char digest[UCB_SHA256_HEX]; /* of the whole database */
 };
 
-/* Everything in *out lives in job->arena. MISSING when the database has no cell of the models asked for. */
-ucb_status ucb_report_load(struct ucb_report_job *job, struct ucb_report_data *out, struct ucb_err *err);
+/* Everything in *out lives in job->arena. MISSING when the database has no cell of the
+ * models asked for. */
+ucb_status ucb_report_load(struct ucb_report_job *job, struct ucb_report_data *out,
+                           struct ucb_err *err);
 
 enum { UCB_VALUE_TEXT = 128 };
 /* The value as people read it, "0.0340"; "-" when absent. */
-const char *ucb_value_text(const struct ucb_value *v, enum ucb_shown which, char out[UCB_VALUE_TEXT]);
-/* Its interval, "[0.0306, 0.0377]", and its n, " n=60", where that is not `n_documents`; "[-]": it has none. */
-const char *ucb_interval_text(const struct ucb_value *v, enum ucb_shown which, int64_t n_documents,
-                              char out[UCB_VALUE_TEXT]);
-/* What a kind of interval is, "linearised t, clustered by document"; an unknown kind is its own name. */
+const char *ucb_value_text(const struct ucb_value *v, enum ucb_shown which,
+                           char out[UCB_VALUE_TEXT]);
+/* Its interval, "[0.0306, 0.0377]", and its n, " n=60", where that is not `n_documents`;
+ * "[-]": it has none. */
+const char *ucb_interval_text(const struct ucb_value *v, enum ucb_shown which,
+                              int64_t n_documents, char out[UCB_VALUE_TEXT]);
+/* What a kind of interval is, "linearised t, clustered by document"; an unknown kind is its
+ * own name. */
 const char *ucb_interval_meaning(const char *kind);
-/* Appends which metrics have which kind of interval: "linearised t, clustered by document: ppl, KLD mean; ...". */
+/* Appends which metrics have which kind of interval: "linearised t, clustered by document:
+ * ppl, KLD mean; ...". */
 void ucb_interval_legend(const struct ucb_report_data *data, struct ucb_text *out);
 
 /* Messages of finished cells, each once, in order; *n of them. From the arena. */
-const char **ucb_report_caveats(struct ucb_arena *arena, const struct ucb_report_data *data, size_t *n);
+const char **ucb_report_caveats(struct ucb_arena *arena, const struct ucb_report_data *data,
+                                size_t *n);
 
 #endif

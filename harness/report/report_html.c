@@ -1,8 +1,10 @@
 /*
- * report_html.c - one page that needs nothing else: charts inline, tables that sort, caveats, environment, digest.
+ * report_html.c - one page that needs nothing else: charts inline, tables that sort,
+ * caveats, environment, digest.
  *
- * reports/report.html is the page with {{marks}}; each mark is written by one function below. The page holds the chart
- * twice, two panels wide and one above the other, and its style sheet shows the one that fits the screen.
+ * reports/report.html is the page with {{marks}}; each mark is written by one function
+ * below. The page holds the chart twice, two panels wide and one above the other, and its
+ * style sheet shows the one that fits the screen.
  */
 #include <math.h>
 #include <sqlite3.h>
@@ -56,29 +58,36 @@ static ucb_status write_summary(struct page *p, struct ucb_err *err)
     size_t n_failed = 0;
     (void)err;
     for (size_t i = 0; i < p->data.n_cells; i++) n_failed += p->data.cells[i].failed;
-    ucb_text_add(p->out, "%zu results in %zu tables, from <code>", p->data.n_cells - n_failed, p->data.n_groups);
+    ucb_text_add(p->out, "%zu results in %zu tables, from <code>",
+                 p->data.n_cells - n_failed, p->data.n_groups);
     add_escaped(p->out, p->job->database);
     ucb_text_add(p->out, "</code>.");
     if (n_failed > 0)
-        ucb_text_add(p->out, " <span class=\"failed\">%zu failed</span> and stand below their tables.", n_failed);
+        ucb_text_add(
+            p->out,
+            " <span class=\"failed\">%zu failed</span> and stand below their tables.",
+            n_failed);
     return UCB_OK;
 }
 
 /* ---- {{chart}} ---- */
 
-/* Copies an <svg>. Two charts of gnuplot name their parts alike, so on one page the second one's get a prefix. */
+/* Copies an <svg>. Two charts of gnuplot name their parts alike, so on one page the second
+ * one's get a prefix. */
 static void add_svg(struct ucb_text *out, const char *svg, const char *prefix)
 {
     static const char *const names[] = {"gpPt", "gpDot", "gnuplot_", "textbox", "greybox"};
     enum { N_NAMES = sizeof(names) / sizeof(names[0]) };
     while (*svg != '\0') {
         for (size_t i = 0; i < N_NAMES; i++)
-            if (strncmp(svg, names[i], strlen(names[i])) == 0) ucb_text_add(out, "%s", prefix);
+            if (strncmp(svg, names[i], strlen(names[i])) == 0)
+                ucb_text_add(out, "%s", prefix);
         ucb_text_add_chars(out, svg++, 1);
     }
 }
 
-static ucb_status add_svg_file(struct page *p, const char *name, const char *prefix, struct ucb_err *err)
+static ucb_status add_svg_file(struct page *p, const char *name, const char *prefix,
+                               struct ucb_err *err)
 {
     struct ucb_file file;
     const char *path = ucb_arena_printf(p->job->arena, "%s/%s", p->job->folder, name);
@@ -88,7 +97,8 @@ static ucb_status add_svg_file(struct page *p, const char *name, const char *pre
     if (text != NULL && file.n_bytes > 0) memcpy(text, file.data, file.n_bytes);
     ucb_file_unmap(&file);
     const char *svg = text == NULL ? NULL : strstr(text, "<svg");
-    if (svg == NULL) return UCB_FAIL(err, UCB_CORRUPT, "%s: no <svg> in what gnuplot wrote", path);
+    if (svg == NULL)
+        return UCB_FAIL(err, UCB_CORRUPT, "%s: no <svg> in what gnuplot wrote", path);
     add_svg(p->out, svg, prefix);
     return UCB_OK;
 }
@@ -101,9 +111,11 @@ static ucb_status write_chart(struct page *p, struct ucb_err *err)
         ucb_text_add(p->out, "</p>\n");
         return UCB_OK;
     }
-    ucb_text_add(p->out,
-                 "<figure role=\"img\" aria-label=\"%s against bits per weight; the tables below hold every value\">\n",
-                 strcmp(p->chart.metric, "kld_mean") == 0 ? "Mean KL divergence" : "Perplexity ratio");
+    ucb_text_add(
+        p->out,
+        "<figure role=\"img\" aria-label=\"%s against bits per weight; the tables below hold every value\">\n",
+        strcmp(p->chart.metric, "kld_mean") == 0 ? "Mean KL divergence"
+                                                 : "Perplexity ratio");
     UCB_TRY(add_svg_file(p, "pareto.svg", "", err));
     UCB_TRY(add_svg_file(p, "pareto-1col.svg", "narrow-", err));
     ucb_text_add(p->out, "</figure>\n");
@@ -122,7 +134,8 @@ static void add_heading(struct ucb_text *out, const char *text)
 static void open_number(struct ucb_text *out, double value)
 {
     char exact[UCB_REAL_TEXT];
-    ucb_text_add(out, "<td data-v=\"%s\">", isnan(value) ? "" : ucb_real_text(value, exact));
+    ucb_text_add(out, "<td data-v=\"%s\">",
+                 isnan(value) ? "" : ucb_real_text(value, exact));
 }
 
 static void add_bpw(struct ucb_text *out, double bpw)
@@ -136,18 +149,21 @@ static void add_count(struct ucb_text *out, int64_t n)
     ucb_text_add(out, "<td data-v=\"%lld\">%lld</td>", (long long)n, (long long)n);
 }
 
-static void add_value(struct ucb_text *out, const struct ucb_report_cell *c, enum ucb_shown which)
+static void add_value(struct ucb_text *out, const struct ucb_report_cell *c,
+                      enum ucb_shown which)
 {
     const struct ucb_value *v = &c->values[which];
     char value[UCB_VALUE_TEXT], interval[UCB_VALUE_TEXT];
     open_number(out, v->present ? v->value : NAN);
     ucb_text_add(out, "%s<span class=\"interval\">%s", ucb_value_text(v, which, value),
                  ucb_interval_text(v, which, c->n_documents, interval));
-    if (v->note > 0) ucb_text_add(out, "<sup><a href=\"#note-%zu\">%zu</a></sup>", v->note, v->note);
+    if (v->note > 0)
+        ucb_text_add(out, "<sup><a href=\"#note-%zu\">%zu</a></sup>", v->note, v->note);
     ucb_text_add(out, "</span></td>");
 }
 
-static void add_row(struct ucb_text *out, const struct ucb_report_group *g, const struct ucb_report_cell *c)
+static void add_row(struct ucb_text *out, const struct ucb_report_group *g,
+                    const struct ucb_report_cell *c)
 {
     ucb_text_add(out, "<tr%s><th scope=\"row\">", c->original ? " class=\"original\"" : "");
     add_escaped(out, c->label);
@@ -176,7 +192,8 @@ static void add_table(struct ucb_text *out, const struct ucb_report_group *g)
     add_escaped(out, g->task);
     ucb_text_add(out, " on ");
     add_escaped(out, g->dataset);
-    ucb_text_add(out, ", sha256 %.12s; press a heading to sort</caption>\n<thead><tr>", g->dataset_digest);
+    ucb_text_add(out, ", sha256 %.12s; press a heading to sort</caption>\n<thead><tr>",
+                 g->dataset_digest);
     add_heading(out, "spec");
     add_heading(out, "bpw matrices");
     add_heading(out, "bpw model");
@@ -213,7 +230,8 @@ static ucb_status write_intervals(struct page *p, struct ucb_err *err)
 {
     struct ucb_text legend = {0};
     ucb_interval_legend(&p->data, &legend);
-    ucb_status status = legend.failed ? UCB_FAIL(err, UCB_NOMEM, "no memory for the page") : UCB_OK;
+    ucb_status status = legend.failed ? UCB_FAIL(err, UCB_NOMEM, "no memory for the page")
+                                      : UCB_OK;
     if (status == UCB_OK) add_escaped(p->out, ucb_text_get(&legend));
     ucb_text_free(&legend);
     return status;
@@ -239,15 +257,17 @@ static ucb_status write_caveats(struct page *p, struct ucb_err *err)
     if (caveats == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the caveats");
     ucb_text_add(p->out, "<ul>\n");
     for (size_t i = 0; i < n; i++) add_element(p->out, "li", caveats[i]);
-    add_element(p->out, "li", "Results hold for the task, data and model they were measured on.");
+    add_element(p->out, "li",
+                "Results hold for the task, data and model they were measured on.");
     ucb_text_add(p->out, "</ul>\n");
     return UCB_OK;
 }
 
 static void add_run(struct ucb_text *out, sqlite3_stmt *row)
 {
-    ucb_text_add(out, "<details><summary>Run %d, %.10s, build %.12s</summary>\n", sqlite3_column_int(row, 0),
-                 (const char *)sqlite3_column_text(row, 2), (const char *)sqlite3_column_text(row, 1));
+    ucb_text_add(out, "<details><summary>Run %d, %.10s, build %.12s</summary>\n",
+                 sqlite3_column_int(row, 0), (const char *)sqlite3_column_text(row, 2),
+                 (const char *)sqlite3_column_text(row, 1));
     add_element(out, "pre", (const char *)sqlite3_column_text(row, 3));
     add_element(out, "pre", (const char *)sqlite3_column_text(row, 4));
     ucb_text_add(out, "</details>\n");
@@ -258,14 +278,17 @@ static ucb_status write_runs(struct page *p, struct ucb_err *err)
     sqlite3 *db = ucb_store_db(p->job->store);
     sqlite3_stmt *rows = NULL;
     int code = sqlite3_prepare_v2(
-        db, "SELECT run_id, build_id, started, command_line, environment FROM runs ORDER BY run_id", -1, &rows, NULL);
+        db,
+        "SELECT run_id, build_id, started, command_line, environment FROM runs ORDER BY run_id",
+        -1, &rows, NULL);
     while (code == SQLITE_OK || code == SQLITE_ROW) {
         code = sqlite3_step(rows);
         if (code == SQLITE_ROW) add_run(p->out, rows);
     }
-    ucb_status status = code == SQLITE_DONE ? UCB_OK
-                                            : UCB_FAIL(err, UCB_CORRUPT, "%s: cannot read its runs: %s",
-                                                       p->job->database, sqlite3_errmsg(db));
+    ucb_status status = code == SQLITE_DONE
+                            ? UCB_OK
+                            : UCB_FAIL(err, UCB_CORRUPT, "%s: cannot read its runs: %s",
+                                       p->job->database, sqlite3_errmsg(db));
     sqlite3_finalize(rows);
     return status;
 }
@@ -286,23 +309,28 @@ static ucb_status write_digest(struct page *p, struct ucb_err *err)
 
 /* ---- the page ---- */
 
-static ucb_status write_mark(struct page *p, const char *name, size_t n, struct ucb_err *err)
+static ucb_status write_mark(struct page *p, const char *name, size_t n,
+                             struct ucb_err *err)
 {
     static const struct {
         const char *name;
         ucb_status (*write)(struct page *p, struct ucb_err *err);
-    } marks[] = {{"title", write_title},         {"summary", write_summary}, {"chart", write_chart},
-                 {"intervals", write_intervals}, {"tables", write_tables},   {"notes", write_notes},
-                 {"caveats", write_caveats},     {"digest", write_digest},   {"runs", write_runs}};
+    } marks[] = {
+        {"title", write_title},         {"summary", write_summary}, {"chart", write_chart},
+        {"intervals", write_intervals}, {"tables", write_tables},   {"notes", write_notes},
+        {"caveats", write_caveats},     {"digest", write_digest},   {"runs", write_runs}};
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
-        if (strlen(marks[i].name) == n && memcmp(marks[i].name, name, n) == 0) return marks[i].write(p, err);
-    return UCB_FAIL(err, UCB_CORRUPT, "%s: unknown mark {{%.*s}}", template_name, (int)n, name);
+        if (strlen(marks[i].name) == n && memcmp(marks[i].name, name, n) == 0)
+            return marks[i].write(p, err);
+    return UCB_FAIL(err, UCB_CORRUPT, "%s: unknown mark {{%.*s}}", template_name, (int)n,
+                    name);
 }
 
 static ucb_status fill_template(struct page *p, const char *text, struct ucb_err *err)
 {
     for (;;) {
-        const char *open = strstr(text, "{{"), *close = open == NULL ? NULL : strstr(open, "}}");
+        const char *open = strstr(text, "{{"),
+                   *close = open == NULL ? NULL : strstr(open, "}}");
         if (close == NULL) break;
         ucb_text_add_chars(p->out, text, (size_t)(open - text));
         UCB_TRY(write_mark(p, open + 2, (size_t)(close - open) - 2, err));
@@ -312,7 +340,8 @@ static ucb_status fill_template(struct page *p, const char *text, struct ucb_err
     return UCB_OK;
 }
 
-/* A database without compressed cells still has its tables. A missing gnuplot, though, is not passed over. */
+/* A database without compressed cells still has its tables. A missing gnuplot, though, is
+ * not passed over. */
 static ucb_status make_chart(struct page *p, struct ucb_err *err)
 {
     struct ucb_err why;
@@ -331,7 +360,8 @@ static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
     const struct ucb_resource *page = ucb_resource_find(template_name);
     ucb_status status = UCB_OK;
     if (page == NULL)
-        return UCB_FAIL(err, UCB_ENVIRONMENT, "%s is missing from this build; build it again", template_name);
+        return UCB_FAIL(err, UCB_ENVIRONMENT,
+                        "%s is missing from this build; build it again", template_name);
     UCB_TRY(ucb_report_load(job, &p.data, err));
     UCB_TRY(make_chart(&p, err));
     UCB_TRY_OUT(fill_template(&p, page->data, err));
@@ -345,4 +375,5 @@ out:
     return status;
 }
 
-const struct ucb_report ucb_report_html = {"html", "one page: chart, sortable tables, caveats, environment", run};
+const struct ucb_report ucb_report_html = {
+    "html", "one page: chart, sortable tables, caveats, environment", run};

@@ -1,4 +1,5 @@
-/* report_pareto.c - the Pareto chart in every format: scripts and data first, then gnuplot. */
+/* report_pareto.c - the Pareto chart in every format: scripts and data first, then gnuplot.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -6,15 +7,17 @@
 #include "report/chart.h"
 #include "report/gnuplot.h"
 
-static ucb_status write_text(struct ucb_report_job *job, const char *name, const struct ucb_text *text,
-                             struct ucb_err *err)
+static ucb_status write_text(struct ucb_report_job *job, const char *name,
+                             const struct ucb_text *text, struct ucb_err *err)
 {
     const char *path = ucb_report_path(job, name);
-    if (path == NULL || text->failed) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for it", name);
+    if (path == NULL || text->failed)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for it", name);
     return ucb_file_write(path, text->data, text->n_chars, err);
 }
 
-static ucb_status write_table(struct ucb_report_job *job, const struct ucb_chart *chart, struct ucb_err *err)
+static ucb_status write_table(struct ucb_report_job *job, const struct ucb_chart *chart,
+                              struct ucb_err *err)
 {
     struct ucb_text text = {0};
     ucb_chart_table(chart, &text);
@@ -23,8 +26,8 @@ static ucb_status write_table(struct ucb_report_job *job, const struct ucb_chart
     return status;
 }
 
-static ucb_status draw_kind(struct ucb_report_job *job, const char *script, const char *base, const char *kind,
-                            struct ucb_err *err)
+static ucb_status draw_kind(struct ucb_report_job *job, const char *script,
+                            const char *base, const char *kind, struct ucb_err *err)
 {
     char name[64];
     UCB_TRY(ucb_gnuplot_run(job->folder, script, kind, err));
@@ -49,7 +52,8 @@ static ucb_status draw_page(struct ucb_report_job *job, const struct ucb_chart *
     return status;
 }
 
-ucb_status ucb_chart_draw(struct ucb_report_job *job, const struct ucb_chart *chart, struct ucb_err *err)
+ucb_status ucb_chart_draw(struct ucb_report_job *job, const struct ucb_chart *chart,
+                          struct ucb_err *err)
 {
     UCB_TRY(write_table(job, chart, err));
     UCB_TRY(draw_page(job, chart, &ucb_chart_wide, err));
@@ -65,4 +69,5 @@ static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
     return ucb_chart_draw(job, &chart, err);
 }
 
-const struct ucb_report ucb_report_pareto = {"pareto", "the chart of quality against true size", run};
+const struct ucb_report ucb_report_pareto = {"pareto",
+                                             "the chart of quality against true size", run};

@@ -1,8 +1,10 @@
 /*
- * report_table.c - the table for a terminal, also as table.txt, and wide as table.csv: one row a cell.
+ * report_table.c - the table for a terminal, also as table.txt, and wide as table.csv: one
+ * row a cell.
  *
- * A text table is first a grid of texts, then printed: widths are known only when every text is. A value and its
- * interval are two columns, so that decimal points stand below each other.
+ * A text table is first a grid of texts, then printed: widths are known only when every
+ * text is. A value and its interval are two columns, so that decimal points stand below
+ * each other.
  */
 #include <csv.h>
 #include <math.h>
@@ -42,16 +44,19 @@ static const char *bpw_text(struct ucb_arena *arena, double bpw)
 }
 
 /* The interval and, in parentheses, the number of its note. */
-static const char *interval_cell(struct ucb_arena *arena, const struct ucb_report_cell *c, enum ucb_shown which)
+static const char *interval_cell(struct ucb_arena *arena, const struct ucb_report_cell *c,
+                                 enum ucb_shown which)
 {
     const struct ucb_value *v = &c->values[which];
     char text[UCB_VALUE_TEXT];
     ucb_interval_text(v, which, c->n_documents, text);
-    if (v->note == 0) return ucb_arena_printf(arena, "%s%s", text[0] == '\0' ? "" : " ", text);
+    if (v->note == 0)
+        return ucb_arena_printf(arena, "%s%s", text[0] == '\0' ? "" : " ", text);
     return ucb_arena_printf(arena, " %s (%zu)", text, v->note);
 }
 
-static void set_value(struct grid *g, size_t row, size_t *column, const struct ucb_report_cell *c, enum ucb_shown which)
+static void set_value(struct grid *g, size_t row, size_t *column,
+                      const struct ucb_report_cell *c, enum ucb_shown which)
 {
     char value[UCB_VALUE_TEXT];
     ucb_value_text(&c->values[which], which, value);
@@ -77,7 +82,8 @@ static void set_heading(struct grid *g, const struct ucb_report_group *group)
     g->n_columns = column;
 }
 
-static void set_cell(struct grid *g, size_t row, const struct ucb_report_group *group, const struct ucb_report_cell *c)
+static void set_cell(struct grid *g, size_t row, const struct ucb_report_group *group,
+                     const struct ucb_report_cell *c)
 {
     size_t column = 0;
     set(g, row, column++, c->label);
@@ -100,22 +106,26 @@ static void print_row(const struct grid *g, size_t row, struct ucb_text *out)
         if (i > 0 && !interval) ucb_text_add(out, "%*s", GAP, "");
         ucb_text_add(out, g->left[i] ? "%-*s" : "%*s", g->width[i], text);
     }
-    while (!out->failed && out->n_chars > start && out->data[out->n_chars - 1] == ' ') out->data[--out->n_chars] = '\0';
+    while (!out->failed && out->n_chars > start && out->data[out->n_chars - 1] == ' ')
+        out->data[--out->n_chars] = '\0';
     ucb_text_add(out, "\n");
 }
 
-static bool print_group(struct ucb_arena *arena, const struct ucb_report_group *group, struct ucb_text *out)
+static bool print_group(struct ucb_arena *arena, const struct ucb_report_group *group,
+                        struct ucb_text *out)
 {
     struct grid g = {.arena = arena, .n_rows = group->n_cells + 1};
     g.cells = ucb_arena_array(arena, g.n_rows, sizeof(g.cells[0]));
     if (g.cells == NULL) return false;
     set_heading(&g, group);
-    for (size_t i = 0; i < group->n_cells; i++) set_cell(&g, i + 1, group, &group->cells[i]);
+    for (size_t i = 0; i < group->n_cells; i++)
+        set_cell(&g, i + 1, group, &group->cells[i]);
     ucb_text_add(out, "%s, %s on %s\n\n", group->model, group->task, group->dataset);
     print_row(&g, 0, out);
     for (size_t i = 0; i < group->n_cells; i++) {
         const struct ucb_report_cell *c = &group->cells[i];
-        if (!c->failed) print_row(&g, i + 1, out);
+        if (!c->failed)
+            print_row(&g, i + 1, out);
         else
             ucb_text_add(out, "%-*s  FAILED: %s\n", g.width[0], c->label,
                          c->message == NULL ? "no message" : c->message);
@@ -124,17 +134,21 @@ static bool print_group(struct ucb_arena *arena, const struct ucb_report_group *
     return !g.failed;
 }
 
-static void print_notes(struct ucb_report_job *job, const struct ucb_report_data *data, struct ucb_text *out)
+static void print_notes(struct ucb_report_job *job, const struct ucb_report_data *data,
+                        struct ucb_text *out)
 {
     size_t n = 0;
     const char **caveats = ucb_report_caveats(job->arena, data, &n);
     ucb_text_add(out, "In brackets: 95%% intervals (");
     ucb_interval_legend(data, out);
-    ucb_text_add(out, ").\n[-]: no interval, the data are too few; -: not defined for the cell.\n"
-                      "documents: the n that intervals rest on, n=... beside one that rests on another; items: the "
-                      "pieces of documents that were scored.\n"
-                      "bpw matrices: every byte written for the matrices in scope; bpw model: the whole model.\n");
-    for (size_t i = 0; i < data->n_notes; i++) ucb_text_add(out, "(%zu) %s\n", i + 1, data->notes[i]);
+    ucb_text_add(
+        out,
+        ").\n[-]: no interval, the data are too few; -: not defined for the cell.\n"
+        "documents: the n that intervals rest on, n=... beside one that rests on another; items: the "
+        "pieces of documents that were scored.\n"
+        "bpw matrices: every byte written for the matrices in scope; bpw model: the whole model.\n");
+    for (size_t i = 0; i < data->n_notes; i++)
+        ucb_text_add(out, "(%zu) %s\n", i + 1, data->notes[i]);
     for (size_t i = 0; i < n; i++) ucb_text_add(out, "Caveat: %s\n", caveats[i]);
     ucb_text_add(out, "Digest of the results: %s\n", data->digest);
 }
@@ -153,7 +167,8 @@ static void csv_real(FILE *stream, bool present, double value)
     fprintf(stream, ",%s", present && !isnan(value) ? ucb_real_text(value, text) : "");
 }
 
-static void csv_value(FILE *stream, const struct ucb_value *v, const struct ucb_report_data *data)
+static void csv_value(FILE *stream, const struct ucb_value *v,
+                      const struct ucb_report_data *data)
 {
     csv_real(stream, v->present, v->value);
     csv_real(stream, v->present, v->low);
@@ -166,9 +181,11 @@ static void csv_value(FILE *stream, const struct ucb_value *v, const struct ucb_
     csv_text(stream, v->note == 0 ? NULL : data->notes[v->note - 1]);
 }
 
-static void csv_cell(FILE *stream, const struct ucb_report_cell *c, const struct ucb_report_data *data)
+static void csv_cell(FILE *stream, const struct ucb_report_cell *c,
+                     const struct ucb_report_data *data)
 {
-    const char *const texts[] = {c->model, c->task, c->dataset, c->label, c->failed ? "FAILED" : "OK"};
+    const char *const texts[] = {c->model, c->task, c->dataset, c->label,
+                                 c->failed ? "FAILED" : "OK"};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         if (i > 0) fputc(',', stream);
         csv_text(stream, texts[i]);
@@ -183,14 +200,17 @@ static void csv_cell(FILE *stream, const struct ucb_report_cell *c, const struct
     fputc('\n', stream);
 }
 
-static ucb_status write_csv(const char *path, const struct ucb_report_data *data, struct ucb_err *err)
+static ucb_status write_csv(const char *path, const struct ucb_report_data *data,
+                            struct ucb_err *err)
 {
     struct ucb_out_file out;
     UCB_TRY(ucb_out_open(path, &out, err));
-    fputs("model,task,dataset,spec,status,bpw_nominal,bpw_matrices,bpw_model,n_items", out.stream);
+    fputs("model,task,dataset,spec,status,bpw_nominal,bpw_matrices,bpw_model,n_items",
+          out.stream);
     for (int k = 0; k < UCB_N_SHOWN; k++) {
         const char *name = ucb_shown[k].name;
-        fprintf(out.stream, ",%s,%s_low,%s_high,%s_n,%s_interval,%s_note", name, name, name, name, name, name);
+        fprintf(out.stream, ",%s,%s_low,%s_high,%s_n,%s_interval,%s_note", name, name, name,
+                name, name, name);
     }
     fputs(",message\n", out.stream);
     for (size_t i = 0; i < data->n_cells; i++) csv_cell(out.stream, &data->cells[i], data);
@@ -206,11 +226,14 @@ static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
     ucb_status status = UCB_OK;
     bool enough = true;
     UCB_TRY(ucb_report_load(job, &data, err));
-    for (size_t i = 0; i < data.n_groups && enough; i++) enough = print_group(job->arena, &data.groups[i], &text);
+    for (size_t i = 0; i < data.n_groups && enough; i++)
+        enough = print_group(job->arena, &data.groups[i], &text);
     print_notes(job, &data, &text);
-    const char *txt = ucb_report_path(job, "table.txt"), *csv = ucb_report_path(job, "table.csv");
+    const char *txt = ucb_report_path(job, "table.txt"),
+               *csv = ucb_report_path(job, "table.csv");
     if (!enough || text.failed || txt == NULL || csv == NULL) {
-        status = UCB_FAIL(err, UCB_NOMEM, "no memory for a table of %zu cells", data.n_cells);
+        status = UCB_FAIL(err, UCB_NOMEM, "no memory for a table of %zu cells",
+                          data.n_cells);
         goto out;
     }
     UCB_TRY_OUT(ucb_file_write(txt, text.data, text.n_chars, err));
@@ -221,4 +244,5 @@ out:
     return status;
 }
 
-const struct ucb_report ucb_report_table = {"table", "a table for the terminal, as text and CSV", run};
+const struct ucb_report ucb_report_table = {
+    "table", "a table for the terminal, as text and CSV", run};

@@ -1,10 +1,12 @@
 /*
  * cluster.h - means over tokens whose documents, not tokens, are independent.
  *
- * A mean over tokens is a ratio of two document sums: totals / weights. Its interval linearises that ratio and lets
- * only documents vary (spec/statistics.md; Miller 2024, clustered errors; Cochran 1977, section 6.3):
+ * A mean over tokens is a ratio of two document sums: totals / weights. Its interval
+ * linearises that ratio and lets only documents vary (spec/statistics.md; Miller 2024,
+ * clustered errors; Cochran 1977, section 6.3):
  *
- *   m = sum d_c / sum t_c      u_c = d_c - m t_c      SE = sqrt(C / (C - 1) sum u_c^2) / sum t_c      m +- t(C-1) SE
+ *   m = sum d_c / sum t_c      u_c = d_c - m t_c      SE = sqrt(C / (C - 1) sum u_c^2) /
+ * sum t_c      m +- t(C-1) SE
  *
  * Documents are taken in index order; pure functions.
  */
@@ -17,14 +19,17 @@
 #include "stats/estimate.h"
 
 /*
- * The ratio of the sums of totals[0 .. n_documents) and weights[0 .. n_documents). With one document, or where the
- * totals are not finite, there is no interval: low and high are NaN.
- * USAGE: no document, a weight that is negative or not finite, weights that sum to 0, confidence outside (0, 1).
+ * The ratio of the sums of totals[0 .. n_documents) and weights[0 .. n_documents). With one
+ * document, or where the totals are not finite, there is no interval: low and high are NaN.
+ * USAGE: no document, a weight that is negative or not finite, weights that sum to 0,
+ * confidence outside (0, 1).
  */
-ucb_status ucb_cluster_ratio(const double *totals, const double *weights, size_t n_documents, double confidence,
+ucb_status ucb_cluster_ratio(const double *totals, const double *weights,
+                             size_t n_documents, double confidence,
                              struct ucb_estimate *out, struct ucb_err *err);
 
-/* exp of the value and of both ends: from mean negative log-likelihood to perplexity, from its gap to their ratio. */
+/* exp of the value and of both ends: from mean negative log-likelihood to perplexity, from
+ * its gap to their ratio. */
 struct ucb_estimate ucb_estimate_exp(struct ucb_estimate log_scale);
 
 #endif

@@ -1,14 +1,17 @@
 /*
- * distribution.c - the normal distribution by series and continued fraction, Student's t by the incomplete beta
- * function, both quantiles by a safeguarded Newton iteration on the logarithm of the tail.
+ * distribution.c - the normal distribution by series and continued fraction, Student's t by
+ * the incomplete beta function, both quantiles by a safeguarded Newton iteration on the
+ * logarithm of the tail.
  *
- *   normal  P(0 < Z < x) = phi(x) (x + x^3/3 + x^5/(3 5) + ...)             Abramowitz & Stegun 26.2.11, small x
- *           P(Z > x)     = phi(x) / (x + 1/(x + 2/(x + 3/(x + ...))))       26.2.14, large x
- *   t       P(T > x)     = I_y(n/2, 1/2) / 2  with y = n / (n + x^2)        26.7.1, x >= 0
- *   beta    continued fraction 26.5.8, evaluated from the front (Lentz's method as modified by Thompson and Barnett)
+ *   normal  P(0 < Z < x) = phi(x) (x + x^3/3 + x^5/(3 5) + ...)             Abramowitz &
+ * Stegun 26.2.11, small x P(Z > x)     = phi(x) / (x + 1/(x + 2/(x + 3/(x +
+ * ...))))       26.2.14, large x t       P(T > x)     = I_y(n/2, 1/2) / 2  with y = n / (n
+ * + x^2)        26.7.1, x >= 0 beta    continued fraction 26.5.8, evaluated from the front
+ * (Lentz's method as modified by Thompson and Barnett)
  *
- * Only the beta function's second argument 1/2 is needed. Its factor 1/B(a, 1/2) = G(a + 1/2) / (G(a) G(1/2)) comes
- * from the series of the ratio itself: a difference of two log-gammas would lose the digits it needs when a is large.
+ * Only the beta function's second argument 1/2 is needed. Its factor 1/B(a, 1/2) = G(a +
+ * 1/2) / (G(a) G(1/2)) comes from the series of the ratio itself: a difference of two
+ * log-gammas would lose the digits it needs when a is large.
  */
 #include "stats/distribution.h"
 
@@ -18,8 +21,10 @@
 
 #include "core/fmath.h"
 
-static const double LOG_SQRT_2PI = 0x1.d67f1c864beb5p-1; /* log(2 pi) / 2 = 0.91893853320467274178 */
-static const double LOG_SQRT_PI = 0x1.250d048e7a1bdp-1;  /* log(pi) / 2 = 0.57236494292470008707 */
+static const double LOG_SQRT_2PI =
+    0x1.d67f1c864beb5p-1; /* log(2 pi) / 2 = 0.91893853320467274178 */
+static const double LOG_SQRT_PI =
+    0x1.250d048e7a1bdp-1; /* log(pi) / 2 = 0.57236494292470008707 */
 
 /* Every loop below ends by itself; this bounds what a bug could cost. */
 enum { MAX_STEPS = 10000 };
@@ -40,7 +45,8 @@ static double normal_series(double x)
     return sum;
 }
 
-/* P(Z > x) / phi(x), x >= 3: from the back; 60 levels leave less than 1e-17 there (about 13 x^2 / 2 would do). */
+/* P(Z > x) / phi(x), x >= 3: from the back; 60 levels leave less than 1e-17 there (about 13
+ * x^2 / 2 would do). */
 static double normal_fraction(double x)
 {
     double below = x;
@@ -53,20 +59,26 @@ double ucb_normal_tail(double x)
     if (isnan(x)) return x;
     double size = fabs(x), density = ucb_exp(normal_log_density(size));
     /* Below 3 the tail exceeds 1e-3, so 1/2 - centre keeps thirteen digits. */
-    double tail = size < 3 ? 0.5 - density * normal_series(size) : density * normal_fraction(size);
+    double tail = size < 3 ? 0.5 - density * normal_series(size)
+                           : density * normal_fraction(size);
     if (isinf(size)) tail = 0;
     return x < 0 ? 1 - tail : tail;
 }
 
-/* log(G(a + 1/2) / G(a)) for a >= 16: the asymptotic series (DLMF 5.11.13); its next term is below 1e-15 there. */
+/* log(G(a + 1/2) / G(a)) for a >= 16: the asymptotic series (DLMF 5.11.13); its next term
+ * is below 1e-15 there. */
 static double log_gamma_step_large(double a)
 {
     double r = 1 / a, r2 = r * r;
-    double series = r * (-1.0 / 8 + r2 * (1.0 / 192 + r2 * (-1.0 / 640 + r2 * (17.0 / 14336 + r2 * (-31.0 / 18432)))));
+    double series = r *
+                    (-1.0 / 8 +
+                     r2 * (1.0 / 192 +
+                           r2 * (-1.0 / 640 + r2 * (17.0 / 14336 + r2 * (-31.0 / 18432)))));
     return 0.5 * ucb_log(a) + series;
 }
 
-/* The same for any a > 0: G(a + 1/2) / G(a) = a / (a + 1/2) * G(a + 3/2) / G(a + 1), until a is large. */
+/* The same for any a > 0: G(a + 1/2) / G(a) = a / (a + 1/2) * G(a + 3/2) / G(a + 1), until
+ * a is large. */
 static double log_gamma_step(double a)
 {
     double factor = 1;
@@ -74,7 +86,8 @@ static double log_gamma_step(double a)
     return log_gamma_step_large(a) + ucb_log(factor);
 }
 
-/* The continued fraction of I_x(a, b) without its leading factor; converges fast for x < (a + 1) / (a + b + 2). */
+/* The continued fraction of I_x(a, b) without its leading factor; converges fast for x < (a
+ * + 1) / (a + b + 2). */
 static double beta_fraction(double x, double a, double b)
 {
     double d = 1 / (1 - (a + b) * x / (a + 1)), c = 1, f = d;
@@ -93,10 +106,12 @@ static double beta_fraction(double x, double a, double b)
     return f;
 }
 
-/* log of x^a (1 - x)^(1/2) / B(a, 1/2), with y = 1 - x given apart because callers know it more exactly. */
+/* log of x^a (1 - x)^(1/2) / B(a, 1/2), with y = 1 - x given apart because callers know it
+ * more exactly. */
 static double beta_log_front(double x, double y, double a)
 {
-    /* log(1 - y) from y where x is so near 1 that its own rounding would be felt: a log(x) multiplies it by a. */
+    /* log(1 - y) from y where x is so near 1 that its own rounding would be felt: a log(x)
+     * multiplies it by a. */
     double log_x = ucb_log(x);
     if (y < 0.5) {
         double s = y / (2 - y), s2 = s * s, term = s, sum = 0;
@@ -139,13 +154,16 @@ double ucb_student_tail(double x, double n_freedom)
 static double student_log_density(double x, double n_freedom)
 {
     double y = x * x / (n_freedom + x * x);
-    /* (1 + x^2/n)^(-(n+1)/2) = (1 - y)^((n+1)/2), which beta_log_front knows with a = (n + 1)/2 but for its factors. */
+    /* (1 + x^2/n)^(-(n+1)/2) = (1 - y)^((n+1)/2), which beta_log_front knows with a = (n +
+     * 1)/2 but for its factors. */
     double a = (n_freedom + 1) / 2;
-    double kernel = beta_log_front(1 - y, y, a) - 0.5 * ucb_log(y) - log_gamma_step(a) + LOG_SQRT_PI;
+    double kernel = beta_log_front(1 - y, y, a) - 0.5 * ucb_log(y) - log_gamma_step(a) +
+                    LOG_SQRT_PI;
     return kernel + log_gamma_step(n_freedom / 2) - LOG_SQRT_PI - 0.5 * ucb_log(n_freedom);
 }
 
-/* A family of upper tails with its density; n_freedom 0 stands for the normal distribution. */
+/* A family of upper tails with its density; n_freedom 0 stands for the normal distribution.
+ */
 static double any_tail(double x, double n_freedom)
 {
     return n_freedom > 0 ? ucb_student_tail(x, n_freedom) : ucb_normal_tail(x);
@@ -157,8 +175,9 @@ static double any_log_density(double x, double n_freedom)
 }
 
 /*
- * The x > 0 with P(X > x) = tail, 0 < tail < 1/2. Newton on log(tail(x)) + log(x): with the log(x) a heavy tail
- * c / x^n becomes a straight line in log(x), so the steps are taken there; what leaves the bracket is bisected.
+ * The x > 0 with P(X > x) = tail, 0 < tail < 1/2. Newton on log(tail(x)) + log(x): with the
+ * log(x) a heavy tail c / x^n becomes a straight line in log(x), so the steps are taken
+ * there; what leaves the bracket is bisected.
  */
 static double tail_inverse(double tail, double n_freedom)
 {
@@ -170,8 +189,10 @@ static double tail_inverse(double tail, double n_freedom)
     double x = low + (high - low) / 2, goal = ucb_log(tail);
     for (int step = 0; step < 200; step++) {
         double found = any_tail(x, n_freedom);
-        if (found > tail) low = x;
-        else high = x;
+        if (found > tail)
+            low = x;
+        else
+            high = x;
         /* d log(tail) / d log(x) = -x density / tail */
         double slope = x * ucb_exp(any_log_density(x, n_freedom)) / found;
         double next = x * ucb_exp((ucb_log(found) - goal) / slope);

@@ -14,16 +14,16 @@
 void ucb_sort(double *values, size_t n_values);
 
 /*
- * The p-quantile of an ascending sample, n_values > 0, p in [0, 1], interpolating linearly between neighbours
- * (type 7 of Hyndman and Fan, 1996; what R and NumPy print).
+ * The p-quantile of an ascending sample, n_values > 0, p in [0, 1], interpolating linearly
+ * between neighbours (type 7 of Hyndman and Fan, 1996; what R and NumPy print).
  */
 double ucb_quantile_sorted(const double *ascending, size_t n_values, double p);
 
 /*
- * The same of a sample in any order. `scratch` holds n_values doubles and may not overlap `values`.
- * USAGE: n_values is 0, p is outside [0, 1], or a value is NaN.
+ * The same of a sample in any order. `scratch` holds n_values doubles and may not overlap
+ * `values`. USAGE: n_values is 0, p is outside [0, 1], or a value is NaN.
  */
-ucb_status ucb_quantile(const double *values, size_t n_values, double p, double *scratch, double *out,
-                        struct ucb_err *err);
+ucb_status ucb_quantile(const double *values, size_t n_values, double p, double *scratch,
+                        double *out, struct ucb_err *err);
 
 #endif

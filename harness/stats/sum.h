@@ -1,16 +1,18 @@
 /*
  * sum.h - sums that keep what rounding drops.
  *
- * Neumaier's compensated sum (1974): beside the running total stands the exact sum of all rounding errors, each
- * found without a branch by Knuth's two-sum. n additions err by about one rounding of the result, not n of them.
- * The value depends on the order of the additions: callers add in index order.
+ * Neumaier's compensated sum (1974): beside the running total stands the exact sum of all
+ * rounding errors, each found without a branch by Knuth's two-sum. n additions err by about
+ * one rounding of the result, not n of them. The value depends on the order of the
+ * additions: callers add in index order.
  */
 #ifndef UCB_STATS_SUM_H
 #define UCB_STATS_SUM_H
 
 #include <stddef.h>
 
-/* Zero-initialise. Not finite once a term or the total was not: the dropped part is then NaN, see ucb_sum_value. */
+/* Zero-initialise. Not finite once a term or the total was not: the dropped part is then
+ * NaN, see ucb_sum_value. */
 struct ucb_sum {
     double total, dropped;
 };

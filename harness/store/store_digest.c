@@ -1,17 +1,16 @@
 /*
  * store_digest.c - what a cell is (its id), and what its result is (its digest).
  *
- * Both hash a sequence of fields whose lengths are hashed before them, so that no two sequences run into one another.
- * A stored value is hashed as
- *     'N'                     NULL (also NaN, which SQLite stores as NULL)
- *     'I' + 8 bytes           an integer, little-endian
+ * Both hash a sequence of fields whose lengths are hashed before them, so that no two
+ * sequences run into one another. A stored value is hashed as 'N'                     NULL
+ * (also NaN, which SQLite stores as NULL) 'I' + 8 bytes           an integer, little-endian
  *     'F' + 8 bytes           a real, its IEEE bits
  *     'T' + length + bytes    text
  *     'B' + length + bytes    a blob
  *
- * The digest of a database is over the SET of (cell id, cell digest): builds are left out. Two builds that compute the
- * same bits therefore leave the digest alone, which is the question a nightly run asks, and a cell whose bits changed
- * is in the set twice.
+ * The digest of a database is over the SET of (cell id, cell digest): builds are left out.
+ * Two builds that compute the same bits therefore leave the digest alone, which is the
+ * question a nightly run asks, and a cell whose bits changed is in the set twice.
  */
 #include "store/store.h"
 
@@ -75,7 +74,9 @@ static void hash_column(struct ucb_sha256 *h, sqlite3_stmt *row, int column)
     size_t n_bytes;
     switch (type) {
     case SQLITE_NULL: ucb_sha256_update(h, "N", 1); break;
-    case SQLITE_INTEGER: hash_number(h, 'I', (uint64_t)sqlite3_column_int64(row, column)); break;
+    case SQLITE_INTEGER:
+        hash_number(h, 'I', (uint64_t)sqlite3_column_int64(row, column));
+        break;
     case SQLITE_FLOAT:
         memcpy(&bits, &real, sizeof(bits));
         hash_number(h, 'F', bits);
@@ -89,8 +90,8 @@ static void hash_column(struct ucb_sha256 *h, sqlite3_stmt *row, int column)
 }
 
 /* Hashes every row of a query whose only parameter, if it has one, is a cell's key. */
-static ucb_status hash_rows(struct ucb_store *store, const char *sql, int64_t cell_key, struct ucb_sha256 *h,
-                            struct ucb_err *err)
+static ucb_status hash_rows(struct ucb_store *store, const char *sql, int64_t cell_key,
+                            struct ucb_sha256 *h, struct ucb_err *err)
 {
     static const char doing[] = "read a cell for the digest";
     sqlite3_stmt *rows = NULL;
@@ -107,8 +108,9 @@ static ucb_status hash_rows(struct ucb_store *store, const char *sql, int64_t ce
 }
 
 /*
- * A failed cell is its key and status only: how far it came depends on the machine. Checks are left out because which
- * of them run depends on the CPU; a check that fails shows in the status of the sweep.
+ * A failed cell is its key and status only: how far it came depends on the machine. Checks
+ * are left out because which of them run depends on the CPU; a check that fails shows in
+ * the status of the sweep.
  */
 static const char *const digest_queries[] = {
     "SELECT cell_id, status FROM cells WHERE cell_key = ?",
@@ -123,13 +125,14 @@ static const char *const digest_queries[] = {
     " FROM items WHERE cell_key = ? ORDER BY item",
 };
 
-ucb_status ucb_store_cell_digest(struct ucb_store *store, int64_t cell_key, char hex[UCB_SHA256_HEX],
-                                 struct ucb_err *err)
+ucb_status ucb_store_cell_digest(struct ucb_store *store, int64_t cell_key,
+                                 char hex[UCB_SHA256_HEX], struct ucb_err *err)
 {
     struct ucb_sha256 h;
     ucb_status status = UCB_OK;
     ucb_sha256_init(&h);
-    for (size_t i = 0; i < sizeof(digest_queries) / sizeof(digest_queries[0]) && status == UCB_OK; i++) {
+    for (size_t i = 0;
+         i < sizeof(digest_queries) / sizeof(digest_queries[0]) && status == UCB_OK; i++) {
         hash_number(&h, 'Q', i); /* where one query's rows end and the next one's begin */
         status = hash_rows(store, digest_queries[i], cell_key, &h, err);
     }
@@ -146,8 +149,11 @@ static ucb_status collect_digests(struct ucb_store *store, struct ucb_err *err)
     char hex[UCB_SHA256_HEX];
     bool row = false;
     ucb_status status = UCB_OK;
-    UCB_TRY_OUT(ucb_sql_prepare(store, "SELECT cell_key, cell_id FROM cells", doing, &cells, err));
-    UCB_TRY_OUT(ucb_sql_prepare(store, "INSERT OR IGNORE INTO temp.cell_digests VALUES (?, ?)", doing, &insert, err));
+    UCB_TRY_OUT(
+        ucb_sql_prepare(store, "SELECT cell_key, cell_id FROM cells", doing, &cells, err));
+    UCB_TRY_OUT(ucb_sql_prepare(store,
+                                "INSERT OR IGNORE INTO temp.cell_digests VALUES (?, ?)",
+                                doing, &insert, err));
     UCB_TRY_OUT(ucb_sql_step(store, cells, doing, &row, err));
     while (row) {
         UCB_TRY_OUT(ucb_store_cell_digest(store, sqlite3_column_int64(cells, 0), hex, err));
@@ -163,7 +169,8 @@ out:
     return status;
 }
 
-static ucb_status hash_collected(struct ucb_store *store, char hex[UCB_SHA256_HEX], struct ucb_err *err)
+static ucb_status hash_collected(struct ucb_store *store, char hex[UCB_SHA256_HEX],
+                                 struct ucb_err *err)
 {
     static const char sql[] = "SELECT cell_id, digest FROM temp.cell_digests ORDER BY 1, 2";
     struct ucb_sha256 h;
@@ -174,13 +181,15 @@ static ucb_status hash_collected(struct ucb_store *store, char hex[UCB_SHA256_HE
     return status;
 }
 
-ucb_status ucb_store_digest(struct ucb_store *store, char hex[UCB_SHA256_HEX], struct ucb_err *err)
+ucb_status ucb_store_digest(struct ucb_store *store, char hex[UCB_SHA256_HEX],
+                            struct ucb_err *err)
 {
     static const char table[] =
         "PRAGMA temp_store = MEMORY; DROP TABLE IF EXISTS temp.cell_digests;"
         "CREATE TEMP TABLE cell_digests (cell_id TEXT, digest TEXT, PRIMARY KEY (cell_id, digest))";
     UCB_TRY(ucb_sql_run(store, table, "collect digests", err));
-    /* One read transaction: a sweep that writes meanwhile is either in the digest whole or not at all. */
+    /* One read transaction: a sweep that writes meanwhile is either in the digest whole or
+     * not at all. */
     UCB_TRY(ucb_sql_run(store, "BEGIN", "collect digests", err));
     ucb_status status = collect_digests(store, err);
     if (status == UCB_OK) status = hash_collected(store, hex, err);

@@ -67,8 +67,9 @@ static size_t tighten(char *text, size_t n_bytes, char opening, char closing)
     char *out = text;
     while (in < end) {
         const char *open = memchr(in, opening, (size_t)(end - in));
-        const char *close =
-            open == NULL ? NULL : memchr(open + 1, closing, (size_t)(end - open - 1));
+        const char *close = open == NULL
+                                ? NULL
+                                : memchr(open + 1, closing, (size_t)(end - open - 1));
         if (close == NULL) break;
         struct ucb_span inside = ucb_span_trim(ucb_span_between(open + 1, close));
         memmove(out, in, (size_t)(open + 1 - in));

@@ -27,8 +27,8 @@ static size_t cut_windows(const struct ucb_items *in, const struct ucb_ids *ids,
         for (uint32_t from = window->score_from, to; from < end; from = to) {
             for (to = from + 1; to < end && target_owner[to] == target_owner[from];) to++;
             if (items != NULL)
-                items[n_items] =
-                    (struct ucb_item){(uint32_t)w, target_owner[from], from, to};
+                items[n_items] = (struct ucb_item){(uint32_t)w, target_owner[from], from,
+                                                   to};
             n_items++;
         }
     }

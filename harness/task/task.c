@@ -155,8 +155,8 @@ static void write_spec(struct ucb_task_run *run)
             used += (size_t)snprintf(end, room, "%c%s=%s", separator, knob->name,
                                      knob->choices[value]);
         else
-            used +=
-                (size_t)snprintf(end, room, "%c%s=%" PRId64, separator, knob->name, value);
+            used += (size_t)snprintf(end, room, "%c%s=%" PRId64, separator, knob->name,
+                                     value);
         assert(used < sizeof(run->spec));
         separator = ',';
     }

@@ -52,8 +52,8 @@ static ucb_status join(const struct ucb_passage *passages, size_t n,
     for (size_t i = 0; i < n; i++) {
         if (ucb_span_trim(passages[i].text).n == 0) continue;
         if (j.n_starts > 0) append(&j, separator);
-        j.starts[j.n_starts++] =
-            (struct ucb_document_start){(uint32_t)j.n_bytes, passages[i].name};
+        j.starts[j.n_starts++] = (struct ucb_document_start){(uint32_t)j.n_bytes,
+                                                             passages[i].name};
         append(&j, passages[i].text);
     }
     if (j.n_starts == 0)

@@ -2,9 +2,9 @@
  * wikitext - perplexity over consecutive windows of WikiText-2 (evaluation protocols 4a,
  * 4b).
  *
- *     ctx=512,half=1      llama.cpp's perplexity tool: the file as it is, the second half of each window scored
- *     ctx=2048,join=hf    the GPTQ and AWQ scripts: lines as Hugging Face stores them, joined by two line feeds, every
- *                         position scored
+ *     ctx=512,half=1      llama.cpp's perplexity tool: the file as it is, the second half
+ * of each window scored ctx=2048,join=hf    the GPTQ and AWQ scripts: lines as Hugging Face
+ * stores them, joined by two line feeds, every position scored
  *
  * llama.cpp begins each window with BOS, in the place of its first id, where the model's
  * tokenizer adds one; ctx=...,half=1 does so too.
@@ -28,8 +28,10 @@ static const struct ucb_task_knob knobs[] = {
     [KNOB_JOIN] = {"join", "raw: the file as it is; hf: two line feeds between its lines",
                    "raw", 1, 0, joins},
     [KNOB_N] = {"n", "windows, from the first on; 0: all of them", "0", 0, 10000000, NULL},
-    [KNOB_SPREAD] = {"spread", "1: the n windows lie evenly over the text, for more articles in few windows",
-                     "0", 0, 1, NULL},
+    [KNOB_SPREAD] =
+        {"spread",
+         "1: the n windows lie evenly over the text, for more articles in few windows", "0",
+         0, 1, NULL},
     {0},
 };
 
@@ -46,8 +48,8 @@ static ucb_status find_articles(struct ucb_span text, struct ucb_arena *arena,
     struct ucb_heading *headings;
     size_t n;
     UCB_TRY(ucb_wiki_headings(text, arena, &headings, &n, err));
-    struct ucb_document_start *starts =
-        UCB_NEW(arena, struct ucb_document_start, n == 0 ? 1 : n);
+    struct ucb_document_start *starts = UCB_NEW(arena, struct ucb_document_start,
+                                                n == 0 ? 1 : n);
     if (starts == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu articles", n);
     starts[0].name = "text without headings";
     for (size_t i = 0; i < n; i++) {
@@ -90,7 +92,8 @@ static ucb_status join_as_hf(struct source *source, struct ucb_arena *arena,
     return UCB_OK;
 }
 
-/* No target is lost: a window whose second half is scored predicts nothing near its start. */
+/* No target is lost: a window whose second half is scored predicts nothing near its start.
+ */
 static void begin_with_bos(struct ucb_ids *ids, size_t ctx, uint32_t bos)
 {
     for (size_t i = 0; i < ids->n; i += ctx) ids->ids[i] = bos;
@@ -126,8 +129,8 @@ static ucb_status prepare(const struct ucb_task_run *run, const char *file,
 {
     struct source source = {0};
     struct ucb_ids ids = {0};
-    ucb_status status =
-        find_articles((struct ucb_span){text, n_bytes}, arena, &source, err);
+    ucb_status status = find_articles((struct ucb_span){text, n_bytes}, arena, &source,
+                                      err);
     if (status == UCB_OK && run->number[KNOB_JOIN] == JOIN_HF)
         status = join_as_hf(&source, arena, err);
     if (status == UCB_OK)

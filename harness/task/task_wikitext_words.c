@@ -56,8 +56,8 @@ static void cut_pages(struct ucb_span text, const struct ucb_heading *headings,
         size_t begin = heading == NULL ? 0 : heading->begin;
         size_t end = i + 1 < n_pages ? headings[i + 1 - preface].begin - 1 : text.n;
         pages[i].text = (struct ucb_span){text.at + begin, end - begin};
-        documents[i].name =
-            heading == NULL ? "text before the first heading" : heading->title;
+        documents[i].name = heading == NULL ? "text before the first heading"
+                                            : heading->title;
         documents[i].n_bytes = end - begin;
         /* Splitting at runs of white space counts the empty strings at the ends, as the
          * original does. */
@@ -165,8 +165,8 @@ static ucb_status prepare(const struct ucb_task_run *run, const char *file,
                         "%s: wikitext-words predicts a page's first token from BOS, and "
                         "this tokenizer has no BOS token; use `wikitext`, which needs none",
                         file);
-    ucb_status status =
-        prepare_pages(run, (struct ucb_span){text, n_bytes}, tokenizer, arena, out, err);
+    ucb_status status = prepare_pages(run, (struct ucb_span){text, n_bytes}, tokenizer,
+                                      arena, out, err);
     if (status != UCB_OK) ucb_err_prefix(err, "%s", file);
     return status;
 }

@@ -101,8 +101,8 @@ struct encode_run {
 static void fill_limits(const struct bnb4_type *type, struct limits *limits)
 {
     for (int k = 0; k < N_MIDDLES; k++) {
-        float middle =
-            (type->value[type->order[k]] + type->value[type->order[k + 1]]) / 2.0f;
+        float middle = (type->value[type->order[k]] + type->value[type->order[k + 1]]) /
+                       2.0f;
         for (int i = 0; i < UCB_LANES; i++) limits->middle[k][i] = middle;
     }
 }

@@ -101,8 +101,8 @@ void bnb4_nested_encode(const float *absmax, size_t n, float offset, size_t nest
         absmax2[start / nested] = peak;
         for (size_t i = start; i < end; i++) {
             float v = (absmax[i] - offset) * inverse;
-            unsigned code =
-                rule == BNB4_RULE_GPU ? code_gpu(middle, v) : code_cpu(middle, v);
+            unsigned code = rule == BNB4_RULE_GPU ? code_gpu(middle, v)
+                                                  : code_cpu(middle, v);
             codes[i] = (uint8_t)(peak == 0.0f ? 0 : code);
         }
     }

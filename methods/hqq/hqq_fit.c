@@ -76,7 +76,7 @@ UCB_LANES_INLINE ucb_f32x16 code_of(ucb_f32x16 w, ucb_f32x16 s, ucb_f32x16 z,
 }
 
 /* -1 in the lanes that hold one of n values; a group's last vector may be short. */
-#define LANES_BELOW(n)                                                                           \
+#define LANES_BELOW(n) \
     (((ucb_i32x16){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}) < (int32_t)(n))
 
 UCB_LANES_INLINE ucb_f32x16 only(ucb_i32x16 lanes, ucb_f32x16 x)
@@ -123,8 +123,8 @@ UCB_CLONES static double improve(const float *w, size_t n_groups, size_t group,
             sum += only(LANES_BELOW(group - i), q - x * s);
         }
         bool plain = ucb_lanes_peak(peak) <= smallest_shrunk;
-        float total =
-            plain ? ucb_lanes_sum(sum) : sum_shrunk(w, group, scale[g], zero[g], max_code);
+        float total = plain ? ucb_lanes_sum(sum)
+                            : sum_shrunk(w, group, scale[g], zero[g], max_code);
         zero[g] = total / (float)group;
         error += (double)ucb_lanes_sum(errors);
     }

@@ -116,9 +116,9 @@ void hqq_unpack(const struct hqq_view *view, const uint8_t *packed, uint8_t *cod
         for (size_t column = 0; column < view->columns; column++) {
             unsigned shift;
             size_t word = hqq_word_of(view, row, column, &shift);
-            codes[row * view->columns + column] =
-                (uint8_t)(load_word(view, packed, word) >> shift &
-                          ((1u << view->bits) - 1));
+            codes[row * view->columns + column] = (uint8_t)(load_word(view, packed, word) >>
+                                                                shift &
+                                                            ((1u << view->bits) - 1));
         }
 }
 

@@ -14,11 +14,12 @@
 
 static char out[1 << 16];
 
-#define RUN(expected, ...)                                                                       \
-    do {                                                                                         \
-        int code_ = ucb_run_program(out, sizeof(out), __VA_ARGS__);                              \
-        if (code_ != (expected))                                                                 \
-            ucb_test_fail(__FILE__, __LINE__, "exit code %d, expected %d; it said: %s", code_, (expected), out); \
+#define RUN(expected, ...)                                                              \
+    do {                                                                                \
+        int code_ = ucb_run_program(out, sizeof(out), __VA_ARGS__);                     \
+        if (code_ != (expected))                                                        \
+            ucb_test_fail(__FILE__, __LINE__, "exit code %d, expected %d; it said: %s", \
+                          code_, (expected), out);                                      \
     } while (0)
 
 TEST(without_arguments_the_program_explains_itself_and_exits_2)
@@ -31,7 +32,9 @@ TEST(without_arguments_the_program_explains_itself_and_exits_2)
 
 TEST(every_verb_has_help_with_its_usage)
 {
-    static const char *const verbs[] = {"sweep", "report", "digest", "export", "list", "info", "doctor", "tokenize", "dump", "quantize"};
+    static const char *const verbs[] = {"sweep", "report",  "digest", "export",
+                                        "list",  "info",    "doctor", "tokenize",
+                                        "dump",  "quantize"};
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
         RUN(0, "%s --help", verbs[i]);
         CHECK_HAS(out, ucb_test_path("usage: ucbench %s", verbs[i]));
@@ -66,7 +69,8 @@ TEST(amx_with_fp32_is_an_impossible_pair)
 {
     const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
     ucb_tiny_model(model);
-    RUN(2, "sweep --model %s --arithmetic fp32 --kernel amx --db %s/r.db", model, ucb_test_folder());
+    RUN(2, "sweep --model %s --arithmetic fp32 --kernel amx --db %s/r.db", model,
+        ucb_test_folder());
     RUN(2, "sweep --model %s --arithmetic fp33 --db %s/r.db", model, ucb_test_folder());
 }
 
@@ -86,7 +90,8 @@ TEST(a_plan_with_an_unknown_column_is_refused_with_the_known_ones)
 TEST(a_truncated_or_foreign_model_file_is_bad_input)
 {
     struct ucb_err err;
-    const char *gguf = ucb_test_path("%s/tests/golden/arch/llama-tied-gqa/model-f16.gguf", ucb_test_root());
+    const char *gguf = ucb_test_path("%s/tests/golden/arch/llama-tied-gqa/model-f16.gguf",
+                                     ucb_test_root());
     const char *cut = ucb_test_path("%s/cut.gguf", ucb_test_folder());
     struct ucb_file file;
     CHECK_OK(ucb_file_map(gguf, &file, &err), err);
@@ -100,7 +105,8 @@ TEST(a_truncated_or_foreign_model_file_is_bad_input)
 
 TEST(a_dry_run_lists_cells_and_writes_nothing)
 {
-    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()), *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()),
+               *db = ucb_test_path("%s/r.db", ucb_test_folder());
     ucb_tiny_model(model);
     RUN(0, "sweep --model %s --method nf4 --task lambada:n=4 --db %s --dry-run", model, db);
     CHECK_HAS(out, "2 cells, 0 finished, 2 to do");
@@ -111,34 +117,47 @@ TEST(a_dry_run_lists_cells_and_writes_nothing)
 
 TEST(a_method_that_cannot_take_a_matrix_becomes_a_failed_row_and_exit_1)
 {
-    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()), *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()),
+               *db = ucb_test_path("%s/r.db", ucb_test_folder());
     ucb_tiny_model(model);
-    RUN(1, "sweep --model %s --method hqq:bits=4,group=100 --method nf4 --task lambada:n=4 --db %s --quiet", model, db);
+    RUN(1,
+        "sweep --model %s --method hqq:bits=4,group=100 --method nf4 --task lambada:n=4 --db %s --quiet",
+        model, db);
     CHECK_HAS(out, "1 of 3 cells failed");
     CHECK_HAS(out, "group");
     RUN(0, "export --db %s --format csv", db);
     CHECK_HAS(out, "FAILED");
-    RUN(1, "sweep --model %s --method hqq:bits=4,group=100 --method nf4 --task lambada:n=4 --db %s --quiet", model, db);
+    RUN(1,
+        "sweep --model %s --method hqq:bits=4,group=100 --method nf4 --task lambada:n=4 --db %s --quiet",
+        model, db);
     CHECK_HAS(out, "3 cells, 0 new, 2 finished before, 1 failed");
 }
 
 TEST(a_plan_file_and_flags_multiply)
 {
     struct ucb_err err;
-    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()), *db = ucb_test_path("%s/r.db", ucb_test_folder()),
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()),
+               *db = ucb_test_path("%s/r.db", ucb_test_folder()),
                *plan = ucb_test_path("%s/plan.csv", ucb_test_folder());
-    static const char text[] = "method,bits\nnf4,\nhqq:group=64,4\n\"hqq:bits=4,group=64\",\n";
+    static const char text[] =
+        "method,bits\nnf4,\nhqq:group=64,4\n\"hqq:bits=4,group=64\",\n";
     ucb_tiny_model(model);
     CHECK_OK(ucb_file_write(plan, text, strlen(text), &err), err);
-    RUN(0, "sweep %s --model %s --task lambada:n=2 --task wikitext:ctx=64,n=2 --db %s --dry-run", plan, model, db);
-    CHECK_HAS(out, "6 cells"); /* none, nf4, hqq x two tasks: the two spellings of hqq are one method */
+    RUN(0,
+        "sweep %s --model %s --task lambada:n=2 --task wikitext:ctx=64,n=2 --db %s --dry-run",
+        plan, model, db);
+    CHECK_HAS(out, "6 cells"); /* none, nf4, hqq x two tasks: the two spellings of hqq are
+                                  one method */
 }
 
 TEST(an_original_whose_numbers_break_down_fails_all_its_cells_with_the_reason)
 {
-    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()), *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()),
+               *db = ucb_test_path("%s/r.db", ucb_test_folder());
     ucb_tiny_model_scaled(model, 1e37f);
-    RUN(1, "sweep --model %s --method nf4 --task lambada:n=2 --task wikitext:ctx=64,n=2 --db %s --quiet", model, db);
+    RUN(1,
+        "sweep --model %s --method nf4 --task lambada:n=2 --task wikitext:ctx=64,n=2 --db %s --quiet",
+        model, db);
     CHECK_HAS(out, "4 of 4 cells failed");
     RUN(0, "export --db %s --format csv", db);
     CHECK_HAS(out, "the original cannot be scored");
@@ -146,9 +165,11 @@ TEST(an_original_whose_numbers_break_down_fails_all_its_cells_with_the_reason)
 
 TEST(a_model_that_cannot_be_read_does_not_keep_the_next_one_from_running)
 {
-    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()), *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()),
+               *db = ucb_test_path("%s/r.db", ucb_test_folder());
     ucb_tiny_model(model);
-    RUN(3, "sweep --model %s/no.gguf --model %s --task lambada:n=2 --db %s --quiet", ucb_test_folder(), model, db);
+    RUN(3, "sweep --model %s/no.gguf --model %s --task lambada:n=2 --db %s --quiet",
+        ucb_test_folder(), model, db);
     CHECK_HAS(out, "no such file");
     RUN(0, "sweep --model %s --task lambada:n=2 --db %s --dry-run", model, db);
     CHECK_HAS(out, "1 cells, 1 finished, 0 to do");
@@ -157,7 +178,8 @@ TEST(a_model_that_cannot_be_read_does_not_keep_the_next_one_from_running)
 TEST(a_wrong_row_of_a_plan_is_found_before_anything_is_computed)
 {
     struct ucb_err err;
-    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()), *db = ucb_test_path("%s/r.db", ucb_test_folder()),
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()),
+               *db = ucb_test_path("%s/r.db", ucb_test_folder()),
                *plan = ucb_test_path("%s/plan.csv", ucb_test_folder());
     const char *text = ucb_test_path("model,method\n%s,none\n%s,nf5\n", model, model);
     ucb_tiny_model(model);
@@ -165,7 +187,8 @@ TEST(a_wrong_row_of_a_plan_is_found_before_anything_is_computed)
     RUN(2, "sweep %s --task lambada:n=2 --db %s --quiet", plan, db);
     CHECK_HAS(out, "line 3");
     struct ucb_file file;
-    CHECK_STATUS(ucb_file_map(db, &file, &err), UCB_MISSING, err); /* not even the database was made */
+    CHECK_STATUS(ucb_file_map(db, &file, &err), UCB_MISSING,
+                 err); /* not even the database was made */
 }
 
 TEST(an_output_never_replaces_a_device_a_link_or_an_input)
@@ -173,16 +196,19 @@ TEST(an_output_never_replaces_a_device_a_link_or_an_input)
     struct ucb_err err;
     struct ucb_file file;
     const char *in = ucb_test_path("%s/tests/golden/inputs.safetensors", ucb_test_root()),
-               *link = ucb_test_path("%s/link", ucb_test_folder()), *target = ucb_test_path("%s/target", ucb_test_folder()),
+               *link = ucb_test_path("%s/link", ucb_test_folder()),
+               *target = ucb_test_path("%s/target", ucb_test_folder()),
                *copy = ucb_test_path("%s/copy.safetensors", ucb_test_folder());
     RUN(4, "quantize --method nf4 --in %s --tensor gauss --out /dev/full", in);
     RUN(0, "quantize --method nf4 --in %s --tensor gauss --out /dev/null", in);
     struct stat info;
-    CHECK(stat("/dev/full", &info) == 0 && S_ISCHR(info.st_mode) && stat("/dev/null", &info) == 0 && S_ISCHR(info.st_mode));
+    CHECK(stat("/dev/full", &info) == 0 && S_ISCHR(info.st_mode) &&
+          stat("/dev/null", &info) == 0 && S_ISCHR(info.st_mode));
     CHECK_OK(ucb_file_write(target, "x", 1, &err), err);
     CHECK(symlink(target, link) == 0);
     RUN(0, "quantize --method nf4 --in %s --tensor gauss --out %s", in, link);
-    CHECK(lstat(link, &info) == 0 && S_ISLNK(info.st_mode) && stat(target, &info) == 0 && info.st_size > 1000);
+    CHECK(lstat(link, &info) == 0 && S_ISLNK(info.st_mode) && stat(target, &info) == 0 &&
+          info.st_size > 1000);
     CHECK_OK(ucb_file_map(in, &file, &err), err);
     CHECK_OK(ucb_file_write(copy, file.data, file.n_bytes, &err), err);
     ucb_file_unmap(&file);
@@ -193,27 +219,36 @@ TEST(an_output_never_replaces_a_device_a_link_or_an_input)
 TEST(bits_per_weight_of_the_model_count_a_tied_table_as_often_as_it_is_stored)
 {
     static const char *const scopes[] = {"body", "linear", "all"};
-    /* 2 layers of 64x64 x 2 + 32x64 x 2 + 128x64 x 3 weights, an embedding of 258 x 64, 5 norms of 64 */
-    const double body = 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 128 * 64), table = 258 * 64, norms = 5 * 64;
+    /* 2 layers of 64x64 x 2 + 32x64 x 2 + 128x64 x 3 weights, an embedding of 258 x 64, 5
+     * norms of 64 */
+    const double body = 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 128 * 64), table = 258 * 64,
+                 norms = 5 * 64;
     const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
     ucb_tiny_model(model);
     for (int i = 0; i < 3; i++) {
         const char *db = ucb_test_path("%s/%s.db", ucb_test_folder(), scopes[i]);
-        RUN(0, "sweep --model %s --method int8 --task lambada:n=1 --scope %s --db %s --quiet", model, scopes[i], db);
+        RUN(0,
+            "sweep --model %s --method int8 --task lambada:n=1 --scope %s --db %s --quiet",
+            model, scopes[i], db);
         RUN(0, "export --db %s --format json", db);
         json_error_t where;
         json_t *rows = json_loads(out, 0, &where), *row;
         CHECK(rows != NULL);
         size_t k, n_seen = 0;
-        double in_scope = body + (i > 0 ? table : 0), rows_in_scope = 2 * (2 * 64 + 2 * 32 + 2 * 128 + 64) + (i > 0 ? 258 : 0);
-        double written = in_scope + 4 * rows_in_scope, kept = 2 * norms + (i < 2 ? 2 * table : 0);
+        double in_scope = body + (i > 0 ? table : 0),
+               rows_in_scope = 2 * (2 * 64 + 2 * 32 + 2 * 128 + 64) + (i > 0 ? 258 : 0);
+        double written = in_scope + 4 * rows_in_scope,
+               kept = 2 * norms + (i < 2 ? 2 * table : 0);
         json_array_foreach(rows, k, row)
         {
-            if (strcmp(json_string_value(json_object_get(row, "spec")), "int8") != 0) continue;
+            if (strcmp(json_string_value(json_object_get(row, "spec")), "int8") != 0)
+                continue;
             double bpw_matrices = json_number_value(json_object_get(row, "bpw_matrices"));
-            double bits_model = json_number_value(json_object_get(row, "bpw_model")) * (body + table + norms);
+            double bits_model = json_number_value(json_object_get(row, "bpw_model")) *
+                                (body + table + norms);
             CHECK_NEAR(bpw_matrices, 8 * written / in_scope, 1e-9);
-            CHECK(bits_model >= 8 * (written + kept) && bits_model < 8 * (written + kept + 4096)); /* headers, config */
+            CHECK(bits_model >= 8 * (written + kept) &&
+                  bits_model < 8 * (written + kept + 4096)); /* headers, config */
             n_seen++;
         }
         CHECK(n_seen > 0);

@@ -70,8 +70,8 @@ TEST(quantize_shows_hqq_as_fitted_and_as_stored)
     const float *exact = (const float *)ucb_checkpoint_find(c, "decoded_f32")->data;
     const uint8_t *codes = ucb_checkpoint_find(c, "codes")->data;
     for (size_t i = 0; i < 64 * 256; i++) {
-        float value =
-            ((float)codes[i] - ucb_load_f32(zero + i / 64)) * ucb_load_f32(scale + i / 64);
+        float value = ((float)codes[i] - ucb_load_f32(zero + i / 64)) *
+                      ucb_load_f32(scale + i / 64);
         CHECK(ucb_load_f32(exact + i) == value);
     }
     ucb_checkpoint_close(c);

@@ -1,4 +1,5 @@
-/* digest, export, report and list: exit codes, files, the same bytes from the same data. Verbs are called directly. */
+/* digest, export, report and list: exit codes, files, the same bytes from the same data.
+ * Verbs are called directly. */
 #include "test.h"
 
 #include <math.h>
@@ -17,14 +18,18 @@
 
 enum { MAX_ARGS = 16 };
 
-/* Runs a verb with the words of a line; standard output goes to the file `stdout` of the test's folder. */
-static ucb_status verb(const struct ucb_command *command, struct ucb_err *err, const char *line)
+/* Runs a verb with the words of a line; standard output goes to the file `stdout` of the
+ * test's folder. */
+static ucb_status verb(const struct ucb_command *command, struct ucb_err *err,
+                       const char *line)
 {
     static char words[4096];
     char *args[MAX_ARGS];
     int n = 0;
     snprintf(words, sizeof(words), "%s", line);
-    for (char *word = strtok(words, " "); word != NULL && n < MAX_ARGS; word = strtok(NULL, " ")) args[n++] = word;
+    for (char *word = strtok(words, " "); word != NULL && n < MAX_ARGS;
+         word = strtok(NULL, " "))
+        args[n++] = word;
     fflush(stdout);
     int saved = dup(STDOUT_FILENO);
     CHECK(freopen(ucb_test_path("%s/stdout", ucb_test_folder()), "w", stdout) != NULL);
@@ -40,7 +45,8 @@ static const char *content(const char *name)
 {
     struct ucb_err err;
     struct ucb_file file;
-    CHECK_OK(ucb_file_map(ucb_test_path("%s/%s", ucb_test_folder(), name), &file, &err), err);
+    CHECK_OK(ucb_file_map(ucb_test_path("%s/%s", ucb_test_folder(), name), &file, &err),
+             err);
     static char text[1 << 19];
     CHECK(file.n_bytes < sizeof(text));
     if (file.n_bytes > 0) memcpy(text, file.data, file.n_bytes);
@@ -68,7 +74,8 @@ TEST(digest_prints_one_hash_and_as_json)
     const char *db = make_database();
     CHECK_OK(verb(&ucb_command_digest, &err, ucb_test_path("digest --db %s", db)), err);
     CHECK_EQ(strlen(content("stdout")), 65);
-    CHECK_OK(verb(&ucb_command_digest, &err, ucb_test_path("digest --db %s --json", db)), err);
+    CHECK_OK(verb(&ucb_command_digest, &err, ucb_test_path("digest --db %s --json", db)),
+             err);
     CHECK_HAS(content("stdout"), "{\"digest\": \"");
 }
 
@@ -78,19 +85,27 @@ TEST(verbs_name_what_is_missing)
     const char *db = make_database();
     CHECK_STATUS(verb(&ucb_command_digest, &err, "digest"), UCB_USAGE, err);
     CHECK_HAS(err.text, "--db");
-    CHECK_STATUS(verb(&ucb_command_digest, &err, "digest --db /nowhere.db"), UCB_MISSING, err);
-    CHECK_STATUS(verb(&ucb_command_export, &err, ucb_test_path("export --db %s --format xml", db)), UCB_USAGE, err);
+    CHECK_STATUS(verb(&ucb_command_digest, &err, "digest --db /nowhere.db"), UCB_MISSING,
+                 err);
+    CHECK_STATUS(
+        verb(&ucb_command_export, &err, ucb_test_path("export --db %s --format xml", db)),
+        UCB_USAGE, err);
     CHECK_HAS(err.text, "csv");
-    CHECK_STATUS(verb(&ucb_command_report, &err, ucb_test_path("report tabel --db %s --out %s", db, ucb_test_folder())),
-                 UCB_USAGE, err);
+    CHECK_STATUS(
+        verb(&ucb_command_report, &err,
+             ucb_test_path("report tabel --db %s --out %s", db, ucb_test_folder())),
+        UCB_USAGE, err);
     CHECK_HAS(err.text, "`table`");
-    CHECK_STATUS(verb(&ucb_command_report, &err, ucb_test_path("report table --db %s", db)), UCB_USAGE, err);
+    CHECK_STATUS(verb(&ucb_command_report, &err, ucb_test_path("report table --db %s", db)),
+                 UCB_USAGE, err);
     CHECK_STATUS(verb(&ucb_command_report, &err,
-                      ucb_test_path("report table --db %s --out %s --model other", db, ucb_test_folder())),
+                      ucb_test_path("report table --db %s --out %s --model other", db,
+                                    ucb_test_folder())),
                  UCB_MISSING, err);
     CHECK_HAS(err.text, "other");
     CHECK_STATUS(verb(&ucb_command_report, &err,
-                      ucb_test_path("report pareto --db %s --out %s --metric ppl", db, ucb_test_folder())),
+                      ucb_test_path("report pareto --db %s --out %s --metric ppl", db,
+                                    ucb_test_folder())),
                  UCB_USAGE, err);
 }
 
@@ -101,30 +116,36 @@ TEST(lists_say_what_the_reports_and_the_manifests_say)
     size_t n;
     CHECK_OK(verb(&ucb_command_list, &err, "list reports"), err);
     for (const struct ucb_report *const *r = ucb_reports(); *r != NULL; r++)
-        CHECK_HAS(content("stdout"), ucb_test_path("%s  -  %s\n", (*r)->name, (*r)->summary));
+        CHECK_HAS(content("stdout"),
+                  ucb_test_path("%s  -  %s\n", (*r)->name, (*r)->summary));
     CHECK_OK(ucb_manifests(&manifests, &n, &err), err);
     CHECK(n > 0);
     CHECK_OK(verb(&ucb_command_list, &err, "list datasets"), err);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < manifests[i].n_files; k++)
-            CHECK_HAS(content("stdout"), ucb_test_path("    %s  %llu bytes  sha256 %s\n", manifests[i].files[k].path,
-                                                       (unsigned long long)manifests[i].files[k].bytes,
-                                                       manifests[i].files[k].sha256));
+            CHECK_HAS(content("stdout"),
+                      ucb_test_path("    %s  %llu bytes  sha256 %s\n",
+                                    manifests[i].files[k].path,
+                                    (unsigned long long)manifests[i].files[k].bytes,
+                                    manifests[i].files[k].sha256));
 }
 
 TEST(runs_are_listed_and_a_row_that_cannot_be_read_is_an_error)
 {
-    static const char broken[] = "DROP TABLE runs; CREATE VIEW runs AS"
-                                 " SELECT 1 AS run_id, '' AS started, '' AS build_id, json('{') AS command_line";
+    static const char broken[] =
+        "DROP TABLE runs; CREATE VIEW runs AS"
+        " SELECT 1 AS run_id, '' AS started, '' AS build_id, json('{') AS command_line";
     struct ucb_err err;
     sqlite3 *db = NULL;
     const char *path = make_database();
     CHECK_OK(verb(&ucb_command_list, &err, ucb_test_path("list runs --db %s", path)), err);
     CHECK_HAS(content("stdout"), "    command: ucbench sweep (made up)\n    cells: 40\n");
     CHECK_EQ(sqlite3_open(path, &db), SQLITE_OK);
-    CHECK_EQ(sqlite3_exec(db, broken, NULL, NULL, NULL), SQLITE_OK); /* fails in its first step, not before */
+    CHECK_EQ(sqlite3_exec(db, broken, NULL, NULL, NULL),
+             SQLITE_OK); /* fails in its first step, not before */
     sqlite3_close(db);
-    CHECK_STATUS(verb(&ucb_command_list, &err, ucb_test_path("list runs --db %s", path)), UCB_CORRUPT, err);
+    CHECK_STATUS(verb(&ucb_command_list, &err, ucb_test_path("list runs --db %s", path)),
+                 UCB_CORRUPT, err);
     CHECK_HAS(err.text, "cannot read its runs");
 }
 
@@ -133,12 +154,17 @@ TEST(export_has_the_columns_of_the_view_in_every_format)
     struct ucb_err err;
     const char *db = make_database();
     CHECK_OK(verb(&ucb_command_export, &err, ucb_test_path("export --db %s", db)), err);
-    CHECK(strncmp(content("stdout"), "run_id,build_id,cell_id,model,method,spec,arithmetic,", 53) == 0);
+    CHECK(strncmp(content("stdout"),
+                  "run_id,build_id,cell_id,model,method,spec,arithmetic,", 53) == 0);
     CHECK_HAS(content("stdout"), "\"hqq:bits=4,group=64\""); /* a comma inside is quoted */
-    CHECK_OK(verb(&ucb_command_export, &err, ucb_test_path("export --db %s --format tsv", db)), err);
+    CHECK_OK(
+        verb(&ucb_command_export, &err, ucb_test_path("export --db %s --format tsv", db)),
+        err);
     CHECK_HAS(content("stdout"), "\thqq:bits=4,group=64\t");
-    CHECK_OK(verb(&ucb_command_export, &err, ucb_test_path("export --db %s --format json --out %s/o.json", db,
-                                                           ucb_test_folder())), err);
+    CHECK_OK(verb(&ucb_command_export, &err,
+                  ucb_test_path("export --db %s --format json --out %s/o.json", db,
+                                ucb_test_folder())),
+             err);
     CHECK_HAS(content("o.json"), "\"ci_low\":null");
     CHECK_HAS(content("o.json"), "\"status\":\"FAILED\"");
 }
@@ -147,8 +173,10 @@ TEST(the_table_shows_every_cell_and_each_caveat_once)
 {
     struct ucb_err err;
     const char *db = make_database();
-    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report table --db %s --out %s/a/b", db, ucb_test_folder())),
-             err);
+    CHECK_OK(
+        verb(&ucb_command_report, &err,
+             ucb_test_path("report table --db %s --out %s/a/b", db, ucb_test_folder())),
+        err);
     const char *text = content("a/b/table.txt"), *caveat = strstr(text, "Caveat: ");
     CHECK_HAS(text, "smollm2-135m-smooth, wikitext on wiki_mini");
     CHECK_HAS(text, "0.0340 [0.0306, 0.0377]");
@@ -156,33 +184,41 @@ TEST(the_table_shows_every_cell_and_each_caveat_once)
     CHECK(caveat != NULL && strstr(caveat + 1, "Caveat: ") == NULL);
     const char *head = ucb_test_path("%.500s", text);
     CHECK(strncmp(content("stdout"), head, strlen(head)) == 0);
-    CHECK_HAS(content("a/b/table.csv"), "model,task,dataset,spec,status,bpw_nominal,bpw_matrices,bpw_model,n_items,ppl,"
-                                        "ppl_low,ppl_high,ppl_n,ppl_interval,ppl_note,ppl_ratio,");
+    CHECK_HAS(
+        content("a/b/table.csv"),
+        "model,task,dataset,spec,status,bpw_nominal,bpw_matrices,bpw_model,n_items,ppl,"
+        "ppl_low,ppl_high,ppl_n,ppl_interval,ppl_note,ppl_ratio,");
 }
 
 TEST(every_number_of_the_table_has_its_interval_its_n_and_its_note)
 {
     struct ucb_err err;
     const char *db = make_database();
-    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report table --db %s --out %s", db, ucb_test_folder())),
+    CHECK_OK(verb(&ucb_command_report, &err,
+                  ucb_test_path("report table --db %s --out %s", db, ucb_test_folder())),
              err);
     const char *text = content("table.txt");
     CHECK_HAS(text, "  items  documents\n");
     CHECK_HAS(text, "0.0340 [0.0306, 0.0377]     36         12\n");
     CHECK_HAS(text, "90.2 [89.2, 91.2]");       /* of t1_agree */
-    CHECK_HAS(text, "37.9 [26.9, 49.9] n=36 "); /* an accuracy over items, beside perplexities over documents */
+    CHECK_HAS(text, "37.9 [26.9, 49.9] n=36 "); /* an accuracy over items, beside
+                                                   perplexities over documents */
     CHECK_HAS(text, "] (1) ");                  /* the note of a ratio */
     CHECK_HAS(text, "\n(1) t and BCa intervals differ by 23% of the former's width\n");
-    CHECK_HAS(text, "In brackets: 95% intervals (linearised t, clustered by document: ppl, ppl ratio, t1 agree %, KLD "
-                    "mean; Wilson score over documents: accuracy %; percentile bootstrap over documents, paired with "
-                    "the original: retention %).\n");
+    CHECK_HAS(
+        text,
+        "In brackets: 95% intervals (linearised t, clustered by document: ppl, ppl ratio, t1 agree %, KLD "
+        "mean; Wilson score over documents: accuracy %; percentile bootstrap over documents, paired with "
+        "the original: retention %).\n");
     CHECK(strstr(text, "resampled") == NULL);
     CHECK_HAS(content("table.csv"), ",0.902,0.892,0.912,12,\"t-cluster\",\"\",0.034,");
 }
 
-/* Stores a cell like the made-up one of the first model on wikitext, changed by the caller. */
-static void put_changed(const char *path, const struct made_up_point *point, const char *arithmetic, const char *scope,
-                        uint64_t seed, const struct ucb_metric *metrics, size_t n_metrics)
+/* Stores a cell like the made-up one of the first model on wikitext, changed by the caller.
+ */
+static void put_changed(const char *path, const struct made_up_point *point,
+                        const char *arithmetic, const char *scope, uint64_t seed,
+                        const struct ucb_metric *metrics, size_t n_metrics)
 {
     struct ucb_err err;
     struct ucb_store *store = NULL;
@@ -219,7 +255,8 @@ TEST(a_number_without_an_interval_says_so)
     struct ucb_err err;
     const char *db = ucb_test_path("%s/one.db", ucb_test_folder());
     put_changed(db, &made_up_points(false)[2], "fp32", "body", 1, metrics, 4);
-    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report table --db %s --out %s", db, ucb_test_folder())),
+    CHECK_OK(verb(&ucb_command_report, &err,
+                  ucb_test_path("report table --db %s --out %s", db, ucb_test_folder())),
              err);
     const char *text = content("table.txt");
     CHECK_HAS(text, "20.00 [-] (1)");
@@ -231,21 +268,27 @@ TEST(a_number_without_an_interval_says_so)
 
 TEST(the_same_data_draws_the_same_bytes)
 {
-    static const char *const files[] = {"pareto.svg", "pareto.png",      "pareto.pdf",      "pareto.gp",
-                                        "pareto.tsv", "pareto-1col.svg", "pareto-1col.pdf", "report.html"};
+    static const char *const files[] = {"pareto.svg",      "pareto.png", "pareto.pdf",
+                                        "pareto.gp",       "pareto.tsv", "pareto-1col.svg",
+                                        "pareto-1col.pdf", "report.html"};
     struct ucb_err err;
     skip_without_gnuplot();
     const char *db = make_database();
     for (int i = 0; i < 2; i++) {
-        const char *line = ucb_test_path("report html --db %s --out %s/%d --json", db, ucb_test_folder(), i);
+        const char *line = ucb_test_path("report html --db %s --out %s/%d --json", db,
+                                         ucb_test_folder(), i);
         CHECK_OK(verb(&ucb_command_report, &err, line), err);
         if (i == 0) sleep(1); /* another second, so that a date would show */
     }
     CHECK_HAS(content("stdout"), "report.html");
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
         char one[UCB_SHA256_HEX], two[UCB_SHA256_HEX];
-        CHECK_OK(ucb_sha256_file(ucb_test_path("%s/0/%s", ucb_test_folder(), files[i]), one, &err), err);
-        CHECK_OK(ucb_sha256_file(ucb_test_path("%s/1/%s", ucb_test_folder(), files[i]), two, &err), err);
+        CHECK_OK(ucb_sha256_file(ucb_test_path("%s/0/%s", ucb_test_folder(), files[i]), one,
+                                 &err),
+                 err);
+        CHECK_OK(ucb_sha256_file(ucb_test_path("%s/1/%s", ucb_test_folder(), files[i]), two,
+                                 &err),
+                 err);
         CHECK_TEXT(two, one);
     }
 }
@@ -255,15 +298,19 @@ TEST(the_page_needs_nothing_from_outside)
     struct ucb_err err;
     skip_without_gnuplot();
     const char *db = make_database();
-    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())),
+    CHECK_OK(verb(&ucb_command_report, &err,
+                  ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())),
              err);
     const char *page = content("report.html");
-    CHECK(strstr(page, "src=") == NULL && strstr(page, "<link") == NULL && strstr(page, "@import") == NULL);
+    CHECK(strstr(page, "src=") == NULL && strstr(page, "<link") == NULL &&
+          strstr(page, "@import") == NULL);
     CHECK(strstr(page, "{{") == NULL);
     CHECK_HAS(page, "<svg");
     CHECK_HAS(page, "<span class=\"interval\">[89.2, 91.2]</span>");
     CHECK_HAS(page, "<sup><a href=\"#note-1\">1</a></sup>");
-    CHECK_HAS(page, "<li id=\"note-1\">t and BCa intervals differ by 23% of the former's width</li>");
+    CHECK_HAS(
+        page,
+        "<li id=\"note-1\">t and BCa intervals differ by 23% of the former's width</li>");
     CHECK_HAS(page, "Wilson score over documents: accuracy %");
     CHECK_HAS(page, "<button type=\"button\">documents</button>");
     CHECK_HAS(page, "gptq:bits=4</code> failed: layer.3.q_proj");
@@ -274,11 +321,16 @@ TEST(the_chart_marks_the_frontier_by_bits_and_divergence)
     struct ucb_err err;
     skip_without_gnuplot();
     const char *db = make_database();
-    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s --model smollm2-135m", db,
-                                                           ucb_test_folder())), err);
-    const char *rows = content("pareto.tsv"); /* panel, method (fp4 hqq int8 nf4), frontier, model ... */
+    CHECK_OK(verb(&ucb_command_report, &err,
+                  ucb_test_path("report pareto --db %s --out %s --model smollm2-135m", db,
+                                ucb_test_folder())),
+             err);
+    const char *rows = content(
+        "pareto.tsv"); /* panel, method (fp4 hqq int8 nf4), frontier, model ... */
     CHECK_HAS(rows, "1\t2\t1\tsmollm2-135m\thqq\thqq:bits=2,group=64\t");
-    CHECK_HAS(rows, "1\t2\t0\tsmollm2-135m\thqq\thqq:bits=2,group=16\t"); /* 3 bits are smaller and better */
+    CHECK_HAS(rows,
+              "1\t2\t0\tsmollm2-135m\thqq\thqq:bits=2,group=16\t"); /* 3 bits are smaller
+                                                                       and better */
     CHECK_HAS(rows, "1\t1\t0\tsmollm2-135m\tfp4\tfp4\t");
     CHECK_HAS(rows, "1\t3\t1\tsmollm2-135m\tint8\tint8\t");
     CHECK(strstr(rows, "smooth") == NULL);
@@ -289,20 +341,26 @@ TEST(only_points_of_one_setting_share_a_frontier)
     struct ucb_err err;
     skip_without_gnuplot();
     const char *db = make_database();
-    const struct made_up_point *none = &made_up_points(false)[0], *int8 = &made_up_points(false)[1];
+    const struct made_up_point *none = &made_up_points(false)[0],
+                               *int8 = &made_up_points(false)[1];
     put_changed(db, none, "bf16", "body", 1, NULL, 0);
-    put_changed(db, int8, "bf16", "body", 1, NULL, 0); /* equal values under three other settings */
+    put_changed(db, int8, "bf16", "body", 1, NULL,
+                0); /* equal values under three other settings */
     put_changed(db, int8, "fp32", "all", 1, NULL, 0);
     put_changed(db, int8, "fp32", "body", 2, NULL, 0);
-    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s --model smollm2-135m", db,
-                                                           ucb_test_folder())), err);
+    CHECK_OK(verb(&ucb_command_report, &err,
+                  ucb_test_path("report pareto --db %s --out %s --model smollm2-135m", db,
+                                ucb_test_folder())),
+             err);
     const char *rows = content("pareto.tsv");
     for (int panel = 1; panel <= 4; panel++)
         CHECK_HAS(rows, ucb_test_path("%d\t3\t1\tsmollm2-135m\tint8\tint8\t", panel));
     CHECK(strstr(rows, "\n5\t") == NULL);
-    static const char *const titles[] = {"smollm2-135m, seed=1 (original: 5 bpw)", "smollm2-135m, scope=all seed=1",
-                                         "smollm2-135m, bf16 seed=1 (original: 5 bpw)", "smollm2-135m, seed=2"};
-    for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++) CHECK_HAS(content("pareto.gp"), titles[i]);
+    static const char *const titles[] = {
+        "smollm2-135m, seed=1 (original: 5 bpw)", "smollm2-135m, scope=all seed=1",
+        "smollm2-135m, bf16 seed=1 (original: 5 bpw)", "smollm2-135m, seed=2"};
+    for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++)
+        CHECK_HAS(content("pareto.gp"), titles[i]);
 }
 
 TEST(the_caption_says_what_the_bars_are)
@@ -310,7 +368,8 @@ TEST(the_caption_says_what_the_bars_are)
     struct ucb_err err;
     skip_without_gnuplot();
     const char *db = make_database();
-    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+    CHECK_OK(verb(&ucb_command_report, &err,
+                  ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
              err);
     static char script[1 << 16];
     size_t n = 0;
@@ -320,20 +379,25 @@ TEST(the_caption_says_what_the_bars_are)
         c += broken;
     }
     script[n] = '\0';
-    CHECK_HAS(script, "n = 12 documents. Bars: 95% intervals, linearised t, clustered by document.");
+    CHECK_HAS(
+        script,
+        "n = 12 documents. Bars: 95% intervals, linearised t, clustered by document.");
     CHECK(strstr(script, "panel_noise") == NULL && strstr(script, "resampled") == NULL);
 }
 
 TEST(a_bar_without_bound_does_not_flatten_the_points)
 {
-    static const struct ucb_metric metrics[] = {{"kld_mean", 0.5, 0, 1e300, 2, "t-cluster", NULL}};
+    static const struct ucb_metric metrics[] = {
+        {"kld_mean", 0.5, 0, 1e300, 2, "t-cluster", NULL}};
     struct ucb_err err;
     skip_without_gnuplot();
     const char *db = ucb_test_path("%s/wide.db", ucb_test_folder());
     put_changed(db, &made_up_points(false)[2], "fp32", "body", 1, metrics, 1);
-    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+    CHECK_OK(verb(&ucb_command_report, &err,
+                  ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
              err);
-    CHECK_HAS(content("pareto.gp"), "y_high = 12.5\n"); /* ten times the point, and room for its label */
+    CHECK_HAS(content("pareto.gp"),
+              "y_high = 12.5\n"); /* ten times the point, and room for its label */
     CHECK_HAS(content("pareto.gp"), "A bar cut off by");
     CHECK(strstr(content("pareto.tsv"), "e+300") == NULL);
 }
@@ -344,7 +408,8 @@ TEST(without_gnuplot_the_chart_says_how_to_install_it)
     const char *db = make_database();
     CHECK_EQ(setenv("PATH", ucb_test_folder(), 1), 0);
     CHECK_STATUS(
-        verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+        verb(&ucb_command_report, &err,
+             ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
         UCB_ENVIRONMENT, err);
     CHECK_HAS(err.text, "apt-get install gnuplot-nox");
 }
@@ -367,9 +432,11 @@ TEST(a_database_with_only_the_original_has_tables_and_no_chart)
     ucb_store_close(store);
     ucb_arena_free(&arena);
     CHECK_STATUS(
-        verb(&ucb_command_report, &err, ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+        verb(&ucb_command_report, &err,
+             ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
         UCB_MISSING, err);
-    CHECK_OK(verb(&ucb_command_report, &err, ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())),
+    CHECK_OK(verb(&ucb_command_report, &err,
+                  ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())),
              err);
     CHECK_HAS(content("report.html"), "No chart: ");
 }

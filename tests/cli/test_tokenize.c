@@ -60,8 +60,8 @@ TEST(tokenize_names_file_and_line_of_a_bad_line)
                                       ""};
     char out[1024];
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        const char *in =
-            write_file("bad.jsonl", ucb_test_path("{\"text\":\"a\"}\n%s\n", bad[i]));
+        const char *in = write_file("bad.jsonl",
+                                    ucb_test_path("{\"text\":\"a\"}\n%s\n", bad[i]));
         CHECK_EQ(tokenize(ucb_test_path("--in %s", in), out, sizeof(out)), 3);
         CHECK_HAS(out, "{\"ids\":[0]}\n");
         CHECK_HAS(out, "bad.jsonl, line 2");

@@ -113,8 +113,8 @@ static ucb_status decode_bytes(struct method_fixture *f, const uint8_t *bytes,
         1); /* exactly as long as the payload, so that a sanitizer sees any overrun */
     memcpy(copy, bytes, n_bytes);
     uint8_t *tight = realloc(copy, n_bytes == 0 ? 1 : n_bytes);
-    ucb_status status =
-        ucb_chain_decode(f->chain, &elsewhere, &f->matrix, tight, n_bytes, w, exact, &err);
+    ucb_status status = ucb_chain_decode(f->chain, &elsewhere, &f->matrix, tight, n_bytes,
+                                         w, exact, &err);
     if (status != UCB_OK) CHECK_HAS(err.text, "m: ");
     free(tight);
     ucb_arena_free(&arena);

@@ -59,8 +59,8 @@ static ucb_status prepare_text(const char *spec, const char *text, size_t n_byte
     struct ucb_items items;
     struct ucb_tokenizer *tokenizer = open_tokenizer();
     CHECK_OK(ucb_task_parse(spec, &run, &err), err);
-    ucb_status status =
-        ucb_task_prepare(&run, "sample", text, n_bytes, tokenizer, &arena, &items, &err);
+    ucb_status status = ucb_task_prepare(&run, "sample", text, n_bytes, tokenizer, &arena,
+                                         &items, &err);
     ucb_tokenizer_close(tokenizer);
     return status;
 }
@@ -234,9 +234,9 @@ TEST(lambada_windows_start_where_mt19937_says)
         "{\"text\": \"%0400d\"}\n{\"text\": \" \\n\"}\n{\"text\": \"%098d\"}", 1, 2);
     prepare("lambada-windows:n=50,seed=7", text, n, &items);
     ucb_mt19937_seed(&r, 7);
-    uint32_t first =
-        ucb_mt19937_next(&r) %
-        (500 - 129); /* 400 + two line feeds + 98 ids; the blank text is left out */
+    uint32_t first = ucb_mt19937_next(&r) %
+                     (500 -
+                      129); /* 400 + two line feeds + 98 ids; the blank text is left out */
     for (size_t w = 1; w < 50; w++) {
         long long start = ucb_mt19937_next(&r) % (500 - 129);
         CHECK_EQ(items.windows[w].ids - items.windows[0].ids, start - first);
@@ -266,9 +266,8 @@ TEST(wikitext_scores_the_second_half_or_everything)
     CHECK_EQ(items.n_documents, 2);
     CHECK_TEXT(items.documents[0].name, "Crow");
     CHECK_TEXT(items.documents[1].name, "Jay");
-    const struct ucb_item *jay =
-        &items
-             .items[4]; /* window 3 holds bytes 30 to 39; the heading's line begins at 37 */
+    const struct ucb_item *jay = &items.items[4]; /* window 3 holds bytes 30 to 39; the
+                                                     heading's line begins at 37 */
     CHECK_EQ(jay->document, 1);
     CHECK_EQ(jay->from, 6);
 }

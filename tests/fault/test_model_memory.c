@@ -1,4 +1,5 @@
-/* The 1st, 2nd, 3rd ... allocation of opening a model fails: the status says so, and nothing is left behind. */
+/* The 1st, 2nd, 3rd ... allocation of opening a model fails: the status says so, and
+ * nothing is left behind. */
 #include "test.h"
 
 #include "core/arena.h"

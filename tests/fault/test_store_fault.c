@@ -1,4 +1,5 @@
-/* Store under faults: full disks, foreign files, kill -9, two writers. Nothing that was stored is ever lost. */
+/* Store under faults: full disks, foreign files, kill -9, two writers. Nothing that was
+ * stored is ever lost. */
 #include "test.h"
 
 #include <fcntl.h>
@@ -20,7 +21,8 @@
 static const struct ucb_run_info info = {"b1", "ucbench sweep", "{}"};
 
 /* Cell number k of an endless row of cells: the seed makes each another cell. */
-static ucb_status put_numbered(struct ucb_store *store, int64_t run_id, uint64_t k, struct ucb_err *err)
+static ucb_status put_numbered(struct ucb_store *store, int64_t run_id, uint64_t k,
+                               struct ucb_err *err)
 {
     struct ucb_arena arena;
     struct ucb_cell cell;
@@ -41,7 +43,8 @@ static ucb_status fill(const char *path, uint64_t from, uint64_t to, struct ucb_
     int64_t run_id;
     UCB_TRY(ucb_store_open(path, UCB_STORE_WRITE, &store, err));
     ucb_status status = ucb_store_begin_run(store, &info, &run_id, err);
-    for (uint64_t k = from; k < to && status == UCB_OK; k++) status = put_numbered(store, run_id, k, err);
+    for (uint64_t k = from; k < to && status == UCB_OK; k++)
+        status = put_numbered(store, run_id, k, err);
     ucb_store_close(store);
     return status;
 }
@@ -71,10 +74,16 @@ static int64_t ask(const char *path, const char *sql)
 /* Every cell has all its items and the file is sound. */
 static void check_whole(const char *path)
 {
-    CHECK_EQ(ask(path, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"), 0);
+    CHECK_EQ(
+        ask(path,
+            "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"),
+        0);
     CHECK_EQ(ask(path, "SELECT count(*) FROM pragma_foreign_key_check"), 0);
-    CHECK_EQ(ask(path, "SELECT count(*) FROM cells WHERE n_items <> (SELECT count(*) FROM items WHERE items.cell_key"
-                 " = cells.cell_key) OR cell_key NOT IN (SELECT cell_key FROM run_cells)"), 0);
+    CHECK_EQ(
+        ask(path,
+            "SELECT count(*) FROM cells WHERE n_items <> (SELECT count(*) FROM items WHERE items.cell_key"
+            " = cells.cell_key) OR cell_key NOT IN (SELECT cell_key FROM run_cells)"),
+        0);
 }
 
 TEST(a_full_disk_is_an_io_error_and_keeps_what_was_stored)
@@ -86,12 +95,15 @@ TEST(a_full_disk_is_an_io_error_and_keeps_what_was_stored)
     CHECK_OK(fill(path, 0, 3, &err), err);
     CHECK_EQ(stat(path, &before), 0);
     pid_t child = fork();
-    if (child == 0) { /* the limit on file sizes stands in for a full disk; it cannot be raised again here */
-        struct rlimit limit = {(rlim_t)before.st_size + 8192, (rlim_t)before.st_size + 8192};
+    if (child == 0) { /* the limit on file sizes stands in for a full disk; it cannot be
+                         raised again here */
+        struct rlimit limit = {(rlim_t)before.st_size + 8192,
+                               (rlim_t)before.st_size + 8192};
         signal(SIGXFSZ, SIG_IGN);
         setrlimit(RLIMIT_FSIZE, &limit);
         ucb_status status = fill(path, 3, 9, &err);
-        bool named = status == UCB_IO && strstr(err.text, "full.db: cannot store a cell") != NULL;
+        bool named = status == UCB_IO &&
+                     strstr(err.text, "full.db: cannot store a cell") != NULL;
         if (!named) fprintf(stderr, "%s\n", err.text);
         _exit(named ? 0 : 1);
     }
@@ -118,8 +130,8 @@ TEST(a_folder_that_cannot_be_written_is_an_io_error_with_the_path)
         if (geteuid() == 0 && setuid(65534) != 0) _exit(2);
         struct ucb_store *store = NULL;
         ucb_status status = ucb_store_open(path, UCB_STORE_WRITE, &store, &err);
-        bool named =
-            status == UCB_IO && strstr(err.text, path) != NULL && strstr(err.text, "Permission denied") != NULL;
+        bool named = status == UCB_IO && strstr(err.text, path) != NULL &&
+                     strstr(err.text, "Permission denied") != NULL;
         if (!named) fprintf(stderr, "%s\n", err.text);
         _exit(named ? 0 : 1);
     }
@@ -135,8 +147,12 @@ TEST(a_path_below_a_file_is_an_io_error)
     struct ucb_err err;
     const char *file = ucb_test_path("%s/file", ucb_test_folder());
     CHECK_OK(ucb_file_write(file, "x", 1, &err), err);
-    CHECK_STATUS(ucb_store_open(ucb_test_path("%s/r.db", file), UCB_STORE_WRITE, &store, &err), UCB_IO, err);
-    CHECK_STATUS(ucb_store_open(ucb_test_path("%s/r.db", file), UCB_STORE_READ, &store, &err), UCB_MISSING, err);
+    CHECK_STATUS(
+        ucb_store_open(ucb_test_path("%s/r.db", file), UCB_STORE_WRITE, &store, &err),
+        UCB_IO, err);
+    CHECK_STATUS(
+        ucb_store_open(ucb_test_path("%s/r.db", file), UCB_STORE_READ, &store, &err),
+        UCB_MISSING, err);
 }
 
 TEST(files_that_are_not_ours_are_refused_and_left_alone)
@@ -154,14 +170,17 @@ TEST(files_that_are_not_ours_are_refused_and_left_alone)
     sqlite3_close(db);
     CHECK_OK(ucb_sha256_file(foreign, before, &err), err);
     for (int mode = UCB_STORE_READ; mode <= UCB_STORE_WRITE; mode++) {
-        CHECK_STATUS(ucb_store_open(garbage, (enum ucb_store_mode)mode, &store, &err), UCB_CORRUPT, err);
+        CHECK_STATUS(ucb_store_open(garbage, (enum ucb_store_mode)mode, &store, &err),
+                     UCB_CORRUPT, err);
         CHECK_HAS(err.text, "garbage.db");
-        CHECK_STATUS(ucb_store_open(foreign, (enum ucb_store_mode)mode, &store, &err), UCB_CORRUPT, err);
+        CHECK_STATUS(ucb_store_open(foreign, (enum ucb_store_mode)mode, &store, &err),
+                     UCB_CORRUPT, err);
         CHECK_HAS(err.text, "another program");
     }
     CHECK_OK(ucb_sha256_file(foreign, after, &err), err);
     CHECK_TEXT(after, before);
-    CHECK_STATUS(ucb_store_open("/nowhere/at/all.db", UCB_STORE_READ, &store, &err), UCB_MISSING, err);
+    CHECK_STATUS(ucb_store_open("/nowhere/at/all.db", UCB_STORE_READ, &store, &err),
+                 UCB_MISSING, err);
 }
 
 TEST(a_newer_schema_is_refused_with_both_numbers)
@@ -174,7 +193,8 @@ TEST(a_newer_schema_is_refused_with_both_numbers)
     CHECK_OK(ucb_sql_run(store, "PRAGMA user_version = 7", "age", &err), err);
     ucb_store_close(store);
     for (int mode = UCB_STORE_READ; mode <= UCB_STORE_WRITE; mode++) {
-        CHECK_STATUS(ucb_store_open(path, (enum ucb_store_mode)mode, &store, &err), UCB_CORRUPT, err);
+        CHECK_STATUS(ucb_store_open(path, (enum ucb_store_mode)mode, &store, &err),
+                     UCB_CORRUPT, err);
         CHECK_HAS(err.text, "schema 7");
         CHECK_HAS(err.text, "up to 1; use a newer ucbench");
     }
@@ -207,7 +227,8 @@ TEST(kill_at_any_instant_leaves_whole_cells_and_a_rerun_completes_them)
     CHECK_OK(fill(whole, 0, N_CELLS, &err), err);
     CHECK_OK(fill(path, 0, 1, &err), err);
     for (long i = 0; i < N_KILLS; i++) {
-        struct timespec moment = {0, (1 + 2 * i) * 3000000L}; /* 3 to 69 ms: from the first cell to the last */
+        struct timespec moment = {
+            0, (1 + 2 * i) * 3000000L}; /* 3 to 69 ms: from the first cell to the last */
         pid_t child = fork();
         if (child == 0) _exit(fill(path, 0, N_CELLS, NULL) != UCB_OK);
         nanosleep(&moment, NULL);
@@ -226,10 +247,12 @@ TEST(two_processes_write_one_file_and_lose_nothing)
     pid_t child[N_WRITERS];
     const char *path = ucb_test_path("%s/two.db", ucb_test_folder());
     const char *whole = ucb_test_path("%s/whole.db", ucb_test_folder());
-    for (uint64_t w = 0; w < N_WRITERS;
-         w++) { /* they overlap: every cell is put by two of them, and all make the tables */
+    for (uint64_t w = 0; w < N_WRITERS; w++) { /* they overlap: every cell is put by two of
+                                                  them, and all make the tables */
         child[w] = fork();
-        if (child[w] == 0) _exit(fill(path, w * 8, w * 8 + 16 < N_CELLS ? w * 8 + 16 : N_CELLS, NULL) != UCB_OK);
+        if (child[w] == 0)
+            _exit(fill(path, w * 8, w * 8 + 16 < N_CELLS ? w * 8 + 16 : N_CELLS, NULL) !=
+                  UCB_OK);
     }
     for (int w = 0; w < N_WRITERS; w++) {
         int state = -1;

@@ -1,6 +1,6 @@
 /* The corpus of fuzz_task as a plain test, and every beginning of each of its files. */
-#define LLVMFuzzerTestOneInput                                                             \
-    fuzz_task_one /* several fuzzers live in one test program                              \
+#define LLVMFuzzerTestOneInput                                \
+    fuzz_task_one /* several fuzzers live in one test program \
                    */
 #include "fuzz_task.c"
 

@@ -18,8 +18,8 @@ static void replay(const char *name, fuzz_target *target)
         struct ucb_file file;
         struct ucb_err err;
         if (e->d_name[0] == '.') continue;
-        const char *path =
-            ucb_test_path("%s/tests/fuzz/corpus/%s/%s", ucb_test_root(), name, e->d_name);
+        const char *path = ucb_test_path("%s/tests/fuzz/corpus/%s/%s", ucb_test_root(),
+                                         name, e->d_name);
         CHECK_OK(ucb_file_map(path, &file, &err), err);
         target(file.data == NULL ? (const uint8_t *)"" : file.data, file.n_bytes);
         ucb_file_unmap(&file);

@@ -1,4 +1,5 @@
-/* Model files of other implementations: every llama case read, its twins compared, every bad-* folder refused. */
+/* Model files of other implementations: every llama case read, its twins compared, every
+ * bad-* folder refused. */
 #include "test.h"
 
 #include <math.h>
@@ -46,7 +47,8 @@ TEST(every_llama_case_opens_with_the_sizes_its_index_gives)
     json_array_foreach(json_object_get(root, "cases"), i, one)
     {
         struct ucb_model *m = open_model(json_string_value(json_object_get(one, "name")));
-        CHECK_EQ(ucb_model_n_parameters(m), json_integer_value(json_object_get(one, "parameters")));
+        CHECK_EQ(ucb_model_n_parameters(m),
+                 json_integer_value(json_object_get(one, "parameters")));
         CHECK(ucb_model_warning(m) == NULL);
         ucb_model_close(m);
     }
@@ -66,7 +68,9 @@ TEST(the_golden_files_are_the_ones_the_index_was_made_with)
             {
                 char hex[UCB_SHA256_HEX];
                 struct ucb_err err;
-                CHECK_OK(ucb_sha256_file(ucb_test_path("%s/%s", arch_path(name), key), hex, &err), err);
+                CHECK_OK(ucb_sha256_file(ucb_test_path("%s/%s", arch_path(name), key), hex,
+                                         &err),
+                         err);
                 CHECK_TEXT(hex, json_string_value(json_object_get(file, "sha256")));
             }
         }
@@ -83,26 +87,32 @@ TEST(rows_of_a_safetensors_model_are_the_bytes_of_its_tensors)
     CHECK_EQ(x->n_out, 32);
     CHECK_EQ(x->n_in, 40);
     CHECK_EQ(x->stored_bytes, 32 * 40 * 2);
-    float *rows = read_matrix(m, x), three[3 * 40], *whole = malloc(32 * 40 * sizeof(float));
+    float *rows = read_matrix(m, x), three[3 * 40],
+          *whole = malloc(32 * 40 * sizeof(float));
     struct ucb_err err;
     const struct ucb_tensor *t = ucb_checkpoint_find(ucb_model_checkpoint(m), x->name);
     CHECK(whole != NULL);
     CHECK_OK(ucb_tensor_widen(t, 0, 32 * 40, whole, &err), err);
     CHECK(memcmp(rows, whole, 32 * 40 * sizeof(float)) == 0);
-    CHECK_OK(ucb_model_gather(m, x, (const uint32_t[]){31, 0, 31}, 3, NULL, three, &err), err);
+    CHECK_OK(ucb_model_gather(m, x, (const uint32_t[]){31, 0, 31}, 3, NULL, three, &err),
+             err);
     CHECK(memcmp(three, whole + 31 * 40, 160) == 0 && memcmp(three + 40, whole, 160) == 0);
     CHECK(memcmp(three + 80, whole + 31 * 40, 160) == 0);
-    CHECK_STATUS(ucb_model_gather(m, x, (const uint32_t[]){0, 32}, 2, NULL, three, &err), UCB_USAGE, err);
+    CHECK_STATUS(ucb_model_gather(m, x, (const uint32_t[]){0, 32}, 2, NULL, three, &err),
+                 UCB_USAGE, err);
     CHECK_STATUS(ucb_model_read_rows(m, x, 30, 3, NULL, three, &err), UCB_USAGE, err);
-    CHECK_STATUS(ucb_model_read_rows(m, x, UINT32_MAX, 2, NULL, three, &err), UCB_USAGE, err);
+    CHECK_STATUS(ucb_model_read_rows(m, x, UINT32_MAX, 2, NULL, three, &err), UCB_USAGE,
+                 err);
     free(rows);
     free(whole);
     ucb_model_close(m);
 }
 
-static void check_same_matrix(const struct ucb_model *a, const struct ucb_model *b, uint32_t layer, enum ucb_role role)
+static void check_same_matrix(const struct ucb_model *a, const struct ucb_model *b,
+                              uint32_t layer, enum ucb_role role)
 {
-    const struct ucb_matrix *x = ucb_model_matrix(a, layer, role), *y = ucb_model_matrix(b, layer, role);
+    const struct ucb_matrix *x = ucb_model_matrix(a, layer, role),
+                            *y = ucb_model_matrix(b, layer, role);
     CHECK_TEXT(x->name, y->name);
     CHECK_EQ(x->n_out, y->n_out);
     CHECK_EQ(x->n_in, y->n_in);
@@ -112,7 +122,8 @@ static void check_same_matrix(const struct ucb_model *a, const struct ucb_model 
     free(q);
 }
 
-static void check_same_vector(const struct ucb_model *a, const struct ucb_model *b, uint32_t layer, enum ucb_vector which)
+static void check_same_vector(const struct ucb_model *a, const struct ucb_model *b,
+                              uint32_t layer, enum ucb_vector which)
 {
     static float p[4096], q[4096];
     struct ucb_err err;
@@ -124,7 +135,8 @@ static void check_same_vector(const struct ucb_model *a, const struct ucb_model 
     CHECK(memcmp(p, q, n * sizeof(float)) == 0);
 }
 
-/* So the row order of q and k is undone, names and shapes turned: the GGUF was written by another program. */
+/* So the row order of q and k is undone, names and shapes turned: the GGUF was written by
+ * another program. */
 TEST(a_gguf_reads_as_its_safetensors_twin)
 {
     static const char *const pairs[][2] = {
@@ -136,15 +148,21 @@ TEST(a_gguf_reads_as_its_safetensors_twin)
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
         struct ucb_model *a = open_model(pairs[i][0]), *b = open_model(pairs[i][1]);
         const struct ucb_arch *x = ucb_model_arch(a), *y = ucb_model_arch(b);
-        CHECK(x->n_layers == y->n_layers && x->head_dim == y->head_dim && x->max_positions == y->max_positions);
-        CHECK(x->norm_eps == y->norm_eps && x->rope_theta == y->rope_theta && x->tied_head == y->tied_head);
-        for (uint32_t k = 0; k < x->rotary_dim / 2; k++) /* rope_freqs.weight holds fp32 factors: two roundings, half an ulp each */
+        CHECK(x->n_layers == y->n_layers && x->head_dim == y->head_dim &&
+              x->max_positions == y->max_positions);
+        CHECK(x->norm_eps == y->norm_eps && x->rope_theta == y->rope_theta &&
+              x->tied_head == y->tied_head);
+        for (uint32_t k = 0; k < x->rotary_dim / 2;
+             k++) /* rope_freqs.weight holds fp32 factors: two roundings, half an ulp each
+                   */
             CHECK_NEAR(y->rope_inv_freq[k] / x->rope_inv_freq[k], 1.0, 1.3e-7);
         check_same_matrix(a, b, 0, UCB_ROLE_EMBED);
         check_same_matrix(a, b, 0, UCB_ROLE_HEAD);
         for (uint32_t layer = 0; layer < x->n_layers; layer++) {
-            for (int r = 0; r < UCB_N_LAYER_ROLES; r++) check_same_matrix(a, b, layer, (enum ucb_role)r);
-            for (int v = 0; v < UCB_N_VECTORS; v++) check_same_vector(a, b, layer, (enum ucb_vector)v);
+            for (int r = 0; r < UCB_N_LAYER_ROLES; r++)
+                check_same_matrix(a, b, layer, (enum ucb_role)r);
+            for (int v = 0; v < UCB_N_VECTORS; v++)
+                check_same_vector(a, b, layer, (enum ucb_vector)v);
         }
         CHECK_EQ(ucb_model_n_parameters(a), ucb_model_n_parameters(b));
         ucb_model_close(a);
@@ -153,7 +171,8 @@ TEST(a_gguf_reads_as_its_safetensors_twin)
 }
 
 TEST(the_digest_of_several_files_is_what_sha256sum_would_print)
-{   /* cd llama-sharded && sha256sum config.json model-* model.safetensors.index.json | sha256sum */
+{ /* cd llama-sharded && sha256sum config.json model-* model.safetensors.index.json |
+     sha256sum */
     struct ucb_model *m = open_model("llama-sharded");
     const char *hex;
     struct ucb_err err;
@@ -170,43 +189,67 @@ TEST(every_bad_folder_is_refused_and_the_message_names_what_is_wrong)
         ucb_status status;
         const char *part, *also;
     } cases[] = {
-        {"bad-config-trailing-comma", UCB_CORRUPT, "config.json is not valid JSON: line 14, column 1", ""},
-        {"bad-gguf-truncated", UCB_CORRUPT, "model.gguf is cut short: a tensor's data ends after the end of the file", "ffn_up"},
-        {"bad-missing-tensor", UCB_MISSING, "the tensor model.layers.1.mlp.down_proj.weight is missing", ""},
+        {"bad-config-trailing-comma", UCB_CORRUPT,
+         "config.json is not valid JSON: line 14, column 1", ""},
+        {"bad-gguf-truncated", UCB_CORRUPT,
+         "model.gguf is cut short: a tensor's data ends after the end of the file",
+         "ffn_up"},
+        {"bad-missing-tensor", UCB_MISSING,
+         "the tensor model.layers.1.mlp.down_proj.weight is missing", ""},
         {"bad-model-type", UCB_UNSUPPORTED, "model_type zebra is not supported", "llama"},
-        {"bad-nan-weight", UCB_CORRUPT, "model.layers.0.mlp.up_proj.weight holds a NaN at row 3, column 5", "model.safetensors"},
-        {"bad-quantized", UCB_UNSUPPORTED, "quantization_config with quant_method gptq is not supported: the weights are not plain "
-                                           "floating point", "config.json"},
-        {"bad-rope-type", UCB_UNSUPPORTED, "rope_scaling type spiral is not supported", "llama3"},
-        {"bad-shape", UCB_CORRUPT, "model.layers.0.self_attn.k_proj.weight: has [16, 16], config.json asks for [8, 16]", ""},
-        {"bad-shard-lost", UCB_MISSING, "the file model-00002-of-00002.safetensors, named by model.safetensors.index.json, does not "
-                                        "exist", ""},
-        {"bad-truncated-safetensors", UCB_CORRUPT, "model.safetensors is cut short: a tensor's data ends after the end of the file", ""},
+        {"bad-nan-weight", UCB_CORRUPT,
+         "model.layers.0.mlp.up_proj.weight holds a NaN at row 3, column 5",
+         "model.safetensors"},
+        {"bad-quantized", UCB_UNSUPPORTED,
+         "quantization_config with quant_method gptq is not supported: the weights are not plain "
+         "floating point",
+         "config.json"},
+        {"bad-rope-type", UCB_UNSUPPORTED, "rope_scaling type spiral is not supported",
+         "llama3"},
+        {"bad-shape", UCB_CORRUPT,
+         "model.layers.0.self_attn.k_proj.weight: has [16, 16], config.json asks for [8, 16]",
+         ""},
+        {"bad-shard-lost", UCB_MISSING,
+         "the file model-00002-of-00002.safetensors, named by model.safetensors.index.json, does not "
+         "exist",
+         ""},
+        {"bad-truncated-safetensors", UCB_CORRUPT,
+         "model.safetensors is cut short: a tensor's data ends after the end of the file",
+         ""},
     };
     json_t *root = load_index();
-    CHECK_EQ(json_array_size(json_object_get(root, "malformed")), sizeof(cases) / sizeof(cases[0]));
+    CHECK_EQ(json_array_size(json_object_get(root, "malformed")),
+             sizeof(cases) / sizeof(cases[0]));
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct ucb_model *m;
         struct ucb_err err = {0};
-        CHECK_STATUS(ucb_model_open(arch_path(cases[i].name), &m, &err), cases[i].status, err);
+        CHECK_STATUS(ucb_model_open(arch_path(cases[i].name), &m, &err), cases[i].status,
+                     err);
         CHECK_HAS(err.text, cases[i].part);
         CHECK_HAS(err.text, cases[i].also);
     }
     json_decref(root);
 }
 
-/* ggml's own decode of the 32-element types; tests/golden/blocks/README.md says which ggml. */
+/* ggml's own decode of the 32-element types; tests/golden/blocks/README.md says which ggml.
+ */
 TEST(blocks_widen_to_the_bits_of_ggml)
 {
-    static const enum ucb_dtype types[] = {UCB_Q4_0, UCB_Q4_1, UCB_Q5_0, UCB_Q5_1, UCB_Q8_0};
+    static const enum ucb_dtype types[] = {UCB_Q4_0, UCB_Q4_1, UCB_Q5_0, UCB_Q5_1,
+                                           UCB_Q8_0};
     struct ucb_checkpoint *c;
     struct ucb_err err;
     static float out[16 * 256];
-    CHECK_OK(ucb_checkpoint_open(ucb_test_path("%s/tests/golden/blocks/blocks.safetensors", ucb_test_root()), &c, &err), err);
+    CHECK_OK(ucb_checkpoint_open(ucb_test_path("%s/tests/golden/blocks/blocks.safetensors",
+                                               ucb_test_root()),
+                                 &c, &err),
+             err);
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         const char *name = ucb_dtype_name(types[i]);
-        const struct ucb_tensor *packed = ucb_checkpoint_find(c, ucb_test_path("edge.%s/packed", name)),
-                                *expected = ucb_checkpoint_find(c, ucb_test_path("edge.%s/deq", name));
+        const struct ucb_tensor *packed = ucb_checkpoint_find(
+                                    c, ucb_test_path("edge.%s/packed", name)),
+                                *expected = ucb_checkpoint_find(
+                                    c, ucb_test_path("edge.%s/deq", name));
         CHECK(packed != NULL && expected != NULL);
         struct ucb_tensor blocks = *packed;
         blocks.dtype = types[i];

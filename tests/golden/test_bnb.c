@@ -46,8 +46,8 @@ static void check_deployed(const json_t *c, const float *decoded, enum ucb_dtype
         return;
     }
     for (size_t i = 0; i < deq.n; i++)
-        half[i] =
-            dtype == UCB_F16 ? ucb_f16_from_f32(decoded[i]) : ucb_bf16_from_f32(decoded[i]);
+        half[i] = dtype == UCB_F16 ? ucb_f16_from_f32(decoded[i])
+                                   : ucb_bf16_from_f32(decoded[i]);
     if (dtype == UCB_F32)
         vectors_same(c, "deq", decoded, deq.n * sizeof(*decoded));
     else

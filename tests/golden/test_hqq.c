@@ -79,9 +79,9 @@ static void run_pack(const json_t *c)
     static uint8_t packed[MAX_WEIGHTS * 4];
     if (is_meta8(c)) return;
     struct vector codes = vectors_role(c, "codes");
-    struct hqq_view view =
-        hqq_view_of(codes.n, (size_t)vectors_number(c, "group_size"),
-                    (unsigned)vectors_number(c, "nbits"), vectors_number(c, "axis") == 1);
+    struct hqq_view view = hqq_view_of(codes.n, (size_t)vectors_number(c, "group_size"),
+                                       (unsigned)vectors_number(c, "nbits"),
+                                       vectors_number(c, "axis") == 1);
     hqq_pack(&view, codes.data, packed, NULL);
     vectors_same(c, "packed", packed, hqq_packed_bytes(&view));
 }
@@ -104,8 +104,8 @@ static void check_close(const json_t *c, const struct emitted *zero,
 {
     const float *expected_zero = vectors_role(c, "zero").data, *z = zero->data;
     const uint8_t *expected_codes = vectors_role(c, "codes").data, *q = codes->data;
-    const char *rule =
-        json_string_value(json_object_get(json_object_get(c, "tolerance"), "rule"));
+    const char *rule = json_string_value(
+        json_object_get(json_object_get(c, "tolerance"), "rule"));
     bool on_grid = strstr(rule, ">= 80%") != NULL; /* inputs with many exact ties */
     size_t near = 0, equal = 0;
     for (size_t i = 0; i < zero->n; i++) near += fabsf(z[i] - expected_zero[i]) <= 1e-3f;

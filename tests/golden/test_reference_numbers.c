@@ -1,9 +1,11 @@
 /*
- * The whole program on the reference model: items of each protocol against spec/evaluation.md, section 7, reference
- * values computed with PyTorch 2.15.0 and transformers 5.23.0 in float32 on the dequantized weights.
+ * The whole program on the reference model: items of each protocol against
+ * spec/evaluation.md, section 7, reference values computed with PyTorch 2.15.0 and
+ * transformers 5.23.0 in float32 on the dequantized weights.
  *
- * The fewest items that pin a protocol: what cuts windows, picks positions or conditions on BOS wrongly is wrong in the
- * first window already. Skipped where model or data is not at hand.
+ * The fewest items that pin a protocol: what cuts windows, picks positions or conditions on
+ * BOS wrongly is wrong in the first window already. Skipped where model or data is not at
+ * hand.
  */
 #include "test.h"
 
@@ -23,14 +25,16 @@ struct scored {
     double sum_logp[MAX_ITEMS];
 };
 
-/* Section 8: every window NLL within this, every passage's ll within WORST_LL and on average within MEAN_LL. */
+/* Section 8: every window NLL within this, every passage's ll within WORST_LL and on
+ * average within MEAN_LL. */
 #define WINDOW_NLL 2e-5
 #define WORST_LL 5e-4
 #define MEAN_LL 5e-5
 
 static void read_items(const char *db, struct scored *out)
 {
-    static const char query[] = "SELECT n_tokens, target_correct, sum_logp FROM items ORDER BY item";
+    static const char query[] =
+        "SELECT n_tokens, target_correct, sum_logp FROM items ORDER BY item";
     sqlite3 *connection;
     sqlite3_stmt *rows;
     CHECK(sqlite3_open_v2(db, &connection, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK);
@@ -50,22 +54,27 @@ static void sweep(const char *task, struct scored *out)
 {
     static char text[1 << 14], model[4096];
     struct ucb_err err;
-    const char *shared = ucb_test_shared(), *db = ucb_test_path("%s/reference.db", ucb_test_folder());
+    const char *shared = ucb_test_shared(),
+               *db = ucb_test_path("%s/reference.db", ucb_test_folder());
     if (shared == NULL) SKIP("no shared folder with data/ (set UCBENCH_SHARED)");
-    if (ucb_model_locate("smollm2-135m", NULL, model, sizeof(model), &err) != UCB_OK) SKIP("%s", err.text);
-    int code = ucb_run_program(text, sizeof(text),
-                               "sweep --quiet --arithmetic fp32 --method none --model %s --task %s --data %s/data "
-                               "--db %s",
-                               model, task, shared, db);
-    if (code != 0) ucb_test_fail(__FILE__, __LINE__, "sweep of %s: exit %d: %s", task, code, text);
+    if (ucb_model_locate("smollm2-135m", NULL, model, sizeof(model), &err) != UCB_OK)
+        SKIP("%s", err.text);
+    int code = ucb_run_program(
+        text, sizeof(text),
+        "sweep --quiet --arithmetic fp32 --method none --model %s --task %s --data %s/data "
+        "--db %s",
+        model, task, shared, db);
+    if (code != 0)
+        ucb_test_fail(__FILE__, __LINE__, "sweep of %s: exit %d: %s", task, code, text);
     read_items(db, out);
 }
 
 /*
- * Windows of n_tokens scored positions each against their mean negative log-likelihoods. A window that reaches into the
- * next article is several items, whose sums are added.
+ * Windows of n_tokens scored positions each against their mean negative log-likelihoods. A
+ * window that reaches into the next article is several items, whose sums are added.
  */
-static void check_windows(const struct scored *found, int n_tokens, const double *nll, size_t n_windows)
+static void check_windows(const struct scored *found, int n_tokens, const double *nll,
+                          size_t n_windows)
 {
     size_t item = 0;
     for (size_t w = 0; w < n_windows; w++) {
@@ -125,8 +134,9 @@ TEST(windows_of_1024_of_the_joined_lines_score_as_the_reference_does)
 }
 
 /*
- * Page 0 is one window of 1407 positions that begins with BOS: the longest here. 0.01 is the 3e-6 relative by which the
- * section's two programs agree on a page; a wrong BOS or detokenizer moves the sum by whole nats.
+ * Page 0 is one window of 1407 positions that begins with BOS: the longest here. 0.01 is
+ * the 3e-6 relative by which the section's two programs agree on a page; a wrong BOS or
+ * detokenizer moves the sum by whole nats.
  */
 TEST(the_first_page_of_wikitext_words_scores_as_the_reference_does)
 {

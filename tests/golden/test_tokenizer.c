@@ -39,8 +39,8 @@ static const char *smollm2(void)
     if (cache == NULL && xdg != NULL) cache = ucb_test_path("%s/ucbench", xdg);
     if (cache == NULL) cache = ucb_test_path("%s/.cache/ucbench", home == NULL ? "" : home);
     if (model == NULL)
-        model =
-            ucb_test_path("%s/models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf", cache);
+        model = ucb_test_path("%s/models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf",
+                              cache);
     if (!exists(model)) SKIP("%s is not there; run make model", model);
     return model;
 }
@@ -64,7 +64,7 @@ static void write_json_ids(struct ucb_text *out, const json_t *ids)
 {
     size_t i;
     const json_t *id;
-    json_array_foreach (ids, i, id)
+    json_array_foreach(ids, i, id)
         ucb_text_add(out, "%s%lld", i == 0 ? "" : " ", (long long)json_integer_value(id));
 }
 
@@ -93,8 +93,8 @@ static void check_line(const struct ucb_tokenizer *t, const char *file, const js
 
 static void check_vectors(const char *name, const char *vocabulary)
 {
-    const char *path =
-        ucb_test_path("%s/tests/golden/tokenizer/%s.jsonl", ucb_test_root(), name);
+    const char *path = ucb_test_path("%s/tests/golden/tokenizer/%s.jsonl", ucb_test_root(),
+                                     name);
     struct ucb_tokenizer *t = open_tokenizer(vocabulary);
     char buffer[8192];
     size_t n = 0;

@@ -113,8 +113,8 @@ const char *vectors_id(const json_t *test_case)
 
 const char *vectors_text(const json_t *test_case, const char *setting)
 {
-    const char *text =
-        json_string_value(json_object_get(json_object_get(test_case, "settings"), setting));
+    const char *text = json_string_value(
+        json_object_get(json_object_get(test_case, "settings"), setting));
     return text == NULL ? "" : text;
 }
 

@@ -1,9 +1,11 @@
 /*
- * bench.h - a measurement is BENCH(name) { ... bench_row(...) ... }; the file it stands in registers it.
+ * bench.h - a measurement is BENCH(name) { ... bench_row(...) ... }; the file it stands in
+ * registers it.
  *
- * `ucbench-bench` runs all, `ucbench-bench word ...` those whose name holds a word. A row is verified first, then
- * timed: warm-up, then repeats that alternate with the peak of the same path, because both change with the load of the
- * machine. The table shows medians; the share is the median of the shares of the repeats.
+ * `ucbench-bench` runs all, `ucbench-bench word ...` those whose name holds a word. A row
+ * is verified first, then timed: warm-up, then repeats that alternate with the peak of the
+ * same path, because both change with the load of the machine. The table shows medians; the
+ * share is the median of the shares of the repeats.
  */
 #ifndef UCB_TESTS_PERF_BENCH_H
 #define UCB_TESTS_PERF_BENCH_H
@@ -20,13 +22,13 @@ struct bench {
 };
 void bench_register(struct bench *bench);
 
-#define BENCH(bench_name)                                                                                            \
-    static void bench_name(void);                                                                                    \
-    static struct bench bench_name##_entry = {#bench_name, bench_name, NULL};                                        \
-    __attribute__((constructor)) static void bench_name##_register(void)                                             \
-    {                                                                                                                \
-        bench_register(&bench_name##_entry);                                                                         \
-    }                                                                                                                \
+#define BENCH(bench_name)                                                     \
+    static void bench_name(void);                                             \
+    static struct bench bench_name##_entry = {#bench_name, bench_name, NULL}; \
+    __attribute__((constructor)) static void bench_name##_register(void)      \
+    {                                                                         \
+        bench_register(&bench_name##_entry);                                  \
+    }                                                                         \
     static void bench_name(void)
 
 struct bench_row {
@@ -38,7 +40,8 @@ struct bench_row {
     void (*run)(void *context);
     void *context;
     bool verified;
-    bool slow;              /* a run takes many seconds: one warm-up and three repeats instead of two and fifteen */
+    bool slow; /* a run takes many seconds: one warm-up and three repeats instead of two and
+                  fifteen */
 };
 void bench_row(const struct bench_row *row);
 
@@ -47,7 +50,8 @@ struct ucb_pool *bench_pool(void);
 /* Ends the program with a sentence unless the call succeeded. */
 void bench_require(ucb_status status, const struct ucb_err *err);
 
-/* About 50 million fused multiply-adds in one thread, nothing else; the number of floating point operations done. */
+/* About 50 million fused multiply-adds in one thread, nothing else; the number of floating
+ * point operations done. */
 double bench_fma_scalar(void);
 double bench_fma_avx2(void);
 double bench_fma_avx512(void);

@@ -1,4 +1,5 @@
-/* Products, attention and the head, on every path of this CPU, against the fma peak of the path. */
+/* Products, attention and the head, on every path of this CPU, against the fma peak of the
+ * path. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,8 @@ static float *random_floats(size_t n, const char *name)
     return x;
 }
 
-static struct ucb_backend *open_backend(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel)
+static struct ucb_backend *open_backend(enum ucb_arithmetic arithmetic,
+                                        enum ucb_kernel kernel)
 {
     struct ucb_backend *backend = NULL;
     struct ucb_err err;
@@ -44,9 +46,11 @@ static struct ucb_backend *open_backend(enum ucb_arithmetic arithmetic, enum ucb
     return backend;
 }
 
-static struct ucb_packed packed_copy(const struct ucb_backend *backend, const float *w, uint32_t n_out, uint32_t n_in)
+static struct ucb_packed packed_copy(const struct ucb_backend *backend, const float *w,
+                                     uint32_t n_out, uint32_t n_in)
 {
-    struct ucb_packed packed = {ucb_mem_alloc(ucb_pack_bytes(backend, n_out, n_in)), n_out, n_in};
+    struct ucb_packed packed = {ucb_mem_alloc(ucb_pack_bytes(backend, n_out, n_in)), n_out,
+                                n_in};
     if (packed.data == NULL) abort();
     ucb_pack(backend, w, &packed);
     return packed;
@@ -72,7 +76,8 @@ static void run_product(void *context)
 {
     struct product *p = context;
     struct ucb_err err;
-    bench_require(ucb_linear(p->backend, &p->weight, NULL, p->x, p->n_rows, p->y, &err), &err);
+    bench_require(ucb_linear(p->backend, &p->weight, NULL, p->x, p->n_rows, p->y, &err),
+                  &err);
 }
 
 /* The first rows once more on the scalar path. */
@@ -80,9 +85,10 @@ static bool product_is_right(const struct product *p, const float *w)
 {
     enum { SOME_ROWS = 3 };
     size_t rows = p->n_rows < SOME_ROWS ? p->n_rows : SOME_ROWS, n = rows * p->weight.n_out;
-    struct ucb_backend *scalar = open_backend(ucb_backend_arithmetic(p->backend), UCB_KERNEL_SCALAR);
-    struct product again = {scalar, packed_copy(scalar, w, p->weight.n_out, p->weight.n_in), rows, p->x,
-                            random_floats(n, "y")};
+    struct ucb_backend *scalar = open_backend(ucb_backend_arithmetic(p->backend),
+                                              UCB_KERNEL_SCALAR);
+    struct product again = {scalar, packed_copy(scalar, w, p->weight.n_out, p->weight.n_in),
+                            rows, p->x, random_floats(n, "y")};
     run_product(&again);
     bool right = memcmp(again.y, p->y, n * sizeof(float)) == 0;
     ucb_mem_free(again.weight.data);
@@ -91,8 +97,8 @@ static bool product_is_right(const struct product *p, const float *w)
     return right;
 }
 
-static void measure_product(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel, size_t n_rows, uint32_t n_in,
-                            uint32_t n_out)
+static void measure_product(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel,
+                            size_t n_rows, uint32_t n_in, uint32_t n_out)
 {
     char what[64];
     float *w = random_floats((size_t)n_out * n_in, "w");
@@ -148,7 +154,9 @@ static void run_attention(void *context)
 {
     struct attention *a = context;
     struct ucb_err err;
-    bench_require(ucb_attention(a->backend, &a->shape, a->q, a->k, a->v, a->n_windows, a->start, a->out, &err), &err);
+    bench_require(ucb_attention(a->backend, &a->shape, a->q, a->k, a->v, a->n_windows,
+                                a->start, a->out, &err),
+                  &err);
 }
 
 static bool attention_is_right(const struct attention *a)
@@ -165,10 +173,12 @@ static bool attention_is_right(const struct attention *a)
     return right;
 }
 
-static void measure_attention(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel, size_t n_windows, size_t length)
+static void measure_attention(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel,
+                              size_t n_windows, size_t length)
 {
     char what[64];
-    struct attention a = {.backend = open_backend(arithmetic, kernel), .n_windows = n_windows};
+    struct attention a = {.backend = open_backend(arithmetic, kernel),
+                          .n_windows = n_windows};
     a.shape = (struct ucb_attention){HEADS, KV_HEADS, HEAD_DIM, 0, 0.125f};
     for (size_t w = 0; w <= n_windows; w++) a.start[w] = w * length;
     size_t rows = n_windows * length;
@@ -178,7 +188,8 @@ static void measure_attention(enum ucb_arithmetic arithmetic, enum ucb_kernel ke
     a.out = random_floats(rows * HEADS * HEAD_DIM, "out");
     run_attention(&a);
     snprintf(what, sizeof(what), "attention %zu windows of %zu", n_windows, length);
-    double pairs = 0.5 * (double)length * (double)(length + 1) * (double)n_windows; /* of query and seen key */
+    double pairs = 0.5 * (double)length * (double)(length + 1) *
+                   (double)n_windows; /* of query and seen key */
     const struct bench_row row = {
         .what = what,
         .kernel = kernel,
@@ -223,7 +234,9 @@ static void run_head(void *context)
 {
     struct head *h = context;
     struct ucb_err err;
-    bench_require(ucb_head_score(h->backend, h->models, h->n_models, h->target, h->n_rows, h->out, &err), &err);
+    bench_require(ucb_head_score(h->backend, h->models, h->n_models, h->target, h->n_rows,
+                                 h->out, &err),
+                  &err);
 }
 
 /* Both models are equal here, which is a check of its own. */
@@ -231,7 +244,9 @@ static bool head_is_right(const struct head *h)
 {
     const struct ucb_position *second = h->out + h->n_rows;
     for (size_t i = 0; i < h->n_rows; i++)
-        if (second[i].kld != 0.0f || second[i].ear != 1.0f || second[i].logp != h->out[i].logp) return false;
+        if (second[i].kld != 0.0f || second[i].ear != 1.0f ||
+            second[i].logp != h->out[i].logp)
+            return false;
     return true;
 }
 
@@ -239,8 +254,10 @@ static void measure_head(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel)
 {
     enum { IDS = 49152, HIDDEN = 576, ROWS = 256 };
     if (kernel == UCB_KERNEL_SCALAR) return;
-    float *w = random_floats((size_t)IDS * HIDDEN, "w"), *hidden = random_floats(ROWS * HIDDEN, "hidden");
-    struct head h = {.backend = open_backend(arithmetic, kernel), .n_models = 2, .n_rows = ROWS};
+    float *w = random_floats((size_t)IDS * HIDDEN, "w"),
+          *hidden = random_floats(ROWS * HIDDEN, "hidden");
+    struct head h = {
+        .backend = open_backend(arithmetic, kernel), .n_models = 2, .n_rows = ROWS};
     h.target = calloc(ROWS, sizeof(*h.target));
     h.out = calloc(2 * ROWS, sizeof(*h.out));
     if (h.target == NULL || h.out == NULL) abort();

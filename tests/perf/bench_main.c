@@ -39,15 +39,17 @@ static double now_seconds(clockid_t clock)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Seconds by the wall, and by the processors divided by the threads: the second does not count what other programs
-   took, nor the time in which a thread of ours had nothing to do. */
+/* Seconds by the wall, and by the processors divided by the threads: the second does not
+   count what other programs took, nor the time in which a thread of ours had nothing to do.
+ */
 struct span {
     double wall, busy;
 };
 
 static struct span span_now(void)
 {
-    return (struct span){now_seconds(CLOCK_MONOTONIC), now_seconds(CLOCK_PROCESS_CPUTIME_ID) / ucb_pool_threads(pool)};
+    return (struct span){now_seconds(CLOCK_MONOTONIC),
+                         now_seconds(CLOCK_PROCESS_CPUTIME_ID) / ucb_pool_threads(pool)};
 }
 
 static struct span span_since(struct span start)
@@ -80,7 +82,8 @@ static void peak_item(void *context, size_t index)
     run->flops[index] = run->loop();
 }
 
-/* Floating point operations a second of all threads together, by the wall and by the processors. */
+/* Floating point operations a second of all threads together, by the wall and by the
+ * processors. */
 static struct span peak_rate(enum ucb_kernel kernel)
 {
     static fma_loop *const loops[UCB_N_KERNELS] = {
@@ -130,10 +133,13 @@ void bench_row(const struct bench_row *row)
     size_t n = (size_t)repeats_of(row);
     bool has_path = row->kernel != UCB_KERNEL_AUTO;
     take_samples(row, &s);
-    printf("%-34s %-5s %-7s %9.3f %9.1f ", row->what, row->arithmetic, has_path ? ucb_kernel_name(row->kernel) : "",
-           median(s.seconds, n) * 1e3, median(s.rate, n) * 1e-9);
+    printf("%-34s %-5s %-7s %9.3f %9.1f ", row->what, row->arithmetic,
+           has_path ? ucb_kernel_name(row->kernel) : "", median(s.seconds, n) * 1e3,
+           median(s.rate, n) * 1e-9);
     printf("%9.1f %-8s", s.rate[n - 1] * 1e-9, row->unit); /* sorted by now: the best */
-    if (has_path) printf("%6.1f%% %6.1f%%", 100 * median(s.share_wall, n), 100 * median(s.share_busy, n));
+    if (has_path)
+        printf("%6.1f%% %6.1f%%", 100 * median(s.share_wall, n),
+               100 * median(s.share_busy, n));
     printf("  %s\n", row->verified ? "verified" : "WRONG");
     fflush(stdout);
 }
@@ -141,11 +147,13 @@ void bench_row(const struct bench_row *row)
 BENCH(fma_peak)
 {
     for (int k = UCB_N_KERNELS - 1; k >= UCB_KERNEL_SCALAR; k--) {
-        if (k == UCB_KERNEL_AMX || !ucb_kernel_available((enum ucb_kernel)k, UCB_ARITH_FP32, NULL)) continue;
+        if (k == UCB_KERNEL_AMX ||
+            !ucb_kernel_available((enum ucb_kernel)k, UCB_ARITH_FP32, NULL))
+            continue;
         double rate[REPEATS];
         for (int i = 0; i < REPEATS; i++) rate[i] = peak_rate((enum ucb_kernel)k).wall;
-        printf("%-34s %-5s %-7s %9s %9.1f ", "fma peak", "fp32", ucb_kernel_name((enum ucb_kernel)k), "",
-               median(rate, REPEATS) * 1e-9);
+        printf("%-34s %-5s %-7s %9s %9.1f ", "fma peak", "fp32",
+               ucb_kernel_name((enum ucb_kernel)k), "", median(rate, REPEATS) * 1e-9);
         printf("%9.1f GFLOP/s\n", rate[REPEATS - 1] * 1e-9);
     }
 }
@@ -161,11 +169,12 @@ int main(int n_args, char **args)
 {
     struct ucb_err err;
     bench_require(ucb_pool_open(0, &pool, &err), &err);
-    printf("%u threads; shares of the path's fp32 fma peak, which is measured beside each repeat: by the wall, and of\n"
-           "the seconds that the processors gave us\n",
-           ucb_pool_threads(pool));
-    printf("%-34s %-5s %-7s %9s %9s %9s %-8s%7s %7s\n", "what", "", "path", "median ms", "median", "best", "", "wall",
-           "busy");
+    printf(
+        "%u threads; shares of the path's fp32 fma peak, which is measured beside each repeat: by the wall, and of\n"
+        "the seconds that the processors gave us\n",
+        ucb_pool_threads(pool));
+    printf("%-34s %-5s %-7s %9s %9s %9s %-8s%7s %7s\n", "what", "", "path", "median ms",
+           "median", "best", "", "wall", "busy");
     for (struct bench *b = benches; b != NULL; b = b->next)
         if (wanted(b, n_args, args)) b->run();
     ucb_pool_close(pool);

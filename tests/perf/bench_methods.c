@@ -1,8 +1,9 @@
 /*
- * bench_methods.c - seconds to encode and to decode all linear layers of SmolLM2-135M (106 million weights), by method.
+ * bench_methods.c - seconds to encode and to decode all linear layers of SmolLM2-135M (106
+ * million weights), by method.
  *
- * Gaussian matrices of the real shapes: one layer's seven, thirty times. A row is verified when one thread writes the bytes
- * that all threads write.
+ * Gaussian matrices of the real shapes: one layer's seven, thirty times. A row is verified
+ * when one thread writes the bytes that all threads write.
  */
 #include "bench.h"
 
@@ -14,9 +15,13 @@
 #include "core/pcg.h"
 #include "method/chain.h"
 
-enum { N_LAYERS = 30, N_MATRICES = 7, LAYER_WEIGHTS = 576 * (2 * 576 + 2 * 192 + 3 * 1536) };
-static const uint32_t shapes[N_MATRICES][2] = {{576, 576},  {192, 576},  {192, 576}, {576, 576},
-                                               {1536, 576}, {1536, 576}, {576, 1536}};
+enum {
+    N_LAYERS = 30,
+    N_MATRICES = 7,
+    LAYER_WEIGHTS = 576 * (2 * 576 + 2 * 192 + 3 * 1536)
+};
+static const uint32_t shapes[N_MATRICES][2] = {
+    {576, 576}, {192, 576}, {192, 576}, {576, 576}, {1536, 576}, {1536, 576}, {576, 1536}};
 
 static struct coding {
     struct ucb_chain *chain;
@@ -28,7 +33,8 @@ static struct coding {
 
 static struct ucb_matrix matrix_of(int i)
 {
-    return (struct ucb_matrix){.name = "m", .n_out = shapes[i][0], .n_in = shapes[i][1], .dtype = UCB_BF16};
+    return (struct ucb_matrix){
+        .name = "m", .n_out = shapes[i][0], .n_in = shapes[i][1], .dtype = UCB_BF16};
 }
 
 static void encode_layer(struct coding *c, struct ucb_writer *payload)
@@ -38,7 +44,8 @@ static void encode_layer(struct coding *c, struct ucb_writer *payload)
     for (int i = 0; i < N_MATRICES; i++) {
         struct ucb_matrix m = matrix_of(i);
         struct ucb_source source = {.matrix = &m, .w = w};
-        bench_require(ucb_chain_encode(c->chain, &c->context, &source, &payload[i], &err), &err);
+        bench_require(ucb_chain_encode(c->chain, &c->context, &source, &payload[i], &err),
+                      &err);
         w += (size_t)m.n_out * m.n_in;
     }
 }
@@ -56,8 +63,8 @@ static void decode(void *context)
     for (int layer = 0; layer < N_LAYERS; layer++)
         for (int i = 0; i < N_MATRICES; i++) {
             struct ucb_matrix m = matrix_of(i);
-            bench_require(ucb_chain_decode(c->chain, &c->context, &m, c->payload[i].data, c->payload[i].n_bytes, c->decoded,
-                                           NULL, &err),
+            bench_require(ucb_chain_decode(c->chain, &c->context, &m, c->payload[i].data,
+                                           c->payload[i].n_bytes, c->decoded, NULL, &err),
                           &err);
         }
 }
@@ -71,7 +78,8 @@ static bool verify(struct coding *c)
     encode_layer(c, alone);
     c->context.pool = bench_pool();
     for (int i = 0; i < N_MATRICES; i++) {
-        same &= alone[i].n_bytes == c->payload[i].n_bytes && memcmp(alone[i].data, c->payload[i].data, alone[i].n_bytes) == 0;
+        same &= alone[i].n_bytes == c->payload[i].n_bytes &&
+                memcmp(alone[i].data, c->payload[i].data, alone[i].n_bytes) == 0;
         ucb_writer_free(&alone[i]);
     }
     return same;
@@ -82,7 +90,8 @@ static void fill_gaussian(float *w, size_t n)
     struct ucb_pcg r;
     ucb_pcg_named(&r, 1, "bench_methods");
     for (size_t i = 0; i < n; i++) { /* Box and Muller; 1 - u is never 0 */
-        double radius = sqrt(-2 * log(1 - (double)ucb_pcg_unit(&r))), turn = 6.283185307179586 * (double)ucb_pcg_unit(&r);
+        double radius = sqrt(-2 * log(1 - (double)ucb_pcg_unit(&r))),
+               turn = 6.283185307179586 * (double)ucb_pcg_unit(&r);
         w[i] = (float)(0.05 * radius * cos(turn));
     }
 }
@@ -93,12 +102,21 @@ static void bench_spec(struct coding *c, const char *spec)
     char what[64];
     const double weights = (double)N_LAYERS * LAYER_WEIGHTS;
     bench_require(ucb_chain_parse(spec, &c->kept, &c->chain, &err), &err);
-    c->context = (struct ucb_chain_context){.pool = bench_pool(), .arena = &c->arena, .scratch = &c->scratch, .seed = 1,
+    c->context = (struct ucb_chain_context){.pool = bench_pool(),
+                                            .arena = &c->arena,
+                                            .scratch = &c->scratch,
+                                            .seed = 1,
                                             .model_digest = "bench"};
     bool verified = verify(c);
     snprintf(what, sizeof(what), "%s encode", spec);
-    struct bench_row row = {.what = what, .arithmetic = "", .work = weights, .unit = "Gw/s", .run = encode, .context = c,
-                            .verified = verified, .slow = strncmp(spec, "hqq", 3) == 0};
+    struct bench_row row = {.what = what,
+                            .arithmetic = "",
+                            .work = weights,
+                            .unit = "Gw/s",
+                            .run = encode,
+                            .context = c,
+                            .verified = verified,
+                            .slow = strncmp(spec, "hqq", 3) == 0};
     bench_row(&row);
     snprintf(what, sizeof(what), "%s decode", spec);
     row.run = decode;
@@ -107,8 +125,14 @@ static void bench_spec(struct coding *c, const char *spec)
 
 BENCH(methods)
 {
-    static const char *const specs[] = {"nf4", "nf4:double_quant=1", "fp4", "int8", "rtn:bits=4,group=64",
-                                        "hqq:bits=4,group=64", "hqq:bits=3,group=64", "hqq:bits=2,group=16"};
+    static const char *const specs[] = {"nf4",
+                                        "nf4:double_quant=1",
+                                        "fp4",
+                                        "int8",
+                                        "rtn:bits=4,group=64",
+                                        "hqq:bits=4,group=64",
+                                        "hqq:bits=3,group=64",
+                                        "hqq:bits=2,group=16"};
     struct coding *c = &coding;
     c->w = malloc(LAYER_WEIGHTS * sizeof(float));
     c->decoded = malloc(LAYER_WEIGHTS * sizeof(float));

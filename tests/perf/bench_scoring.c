@@ -1,8 +1,10 @@
 /*
- * bench_scoring.c - the whole way: SmolLM2-135M scores 8,192 tokens in 16 windows of 512, every position, as a sweep does.
+ * bench_scoring.c - the whole way: SmolLM2-135M scores 8,192 tokens in 16 windows of 512,
+ * every position, as a sweep does.
  *
- * Work counts multiply-adds of the products (two each): the layers' matrices, attention's two products under the causal mask,
- * and the head once. Norms, rope, softmax and statistics count nothing.
+ * Work counts multiply-adds of the products (two each): the layers' matrices, attention's
+ * two products under the causal mask, and the head once. Norms, rope, softmax and
+ * statistics count nothing.
  */
 #include "bench.h"
 
@@ -36,24 +38,36 @@ static void make_items(struct ucb_items *out)
         windows[w] = (struct ucb_window){ids[w], IDS, 0};
         items[w] = (struct ucb_item){w, 0, 0, IDS - 1};
     }
-    *out = (struct ucb_items){.windows = windows, .n_windows = WINDOWS, .items = items, .n_items = WINDOWS,
-                              .documents = &document, .n_documents = 1, .dataset = "random"};
+    *out = (struct ucb_items){.windows = windows,
+                              .n_windows = WINDOWS,
+                              .items = items,
+                              .n_items = WINDOWS,
+                              .documents = &document,
+                              .n_documents = 1,
+                              .dataset = "random"};
 }
 
 static double flops_of(const struct ucb_arch *a)
 {
-    double tokens = WINDOWS * (IDS - 1), pairs = WINDOWS * (IDS - 1) * (IDS / 2.0), q = (double)a->n_heads * a->head_dim,
-           kv = (double)a->n_kv_heads * a->head_dim, h = a->hidden;
+    double tokens = WINDOWS * (IDS - 1), pairs = WINDOWS * (IDS - 1) * (IDS / 2.0),
+           q = (double)a->n_heads * a->head_dim, kv = (double)a->n_kv_heads * a->head_dim,
+           h = a->hidden;
     double layer = 2 * h * q + 2 * h * kv + 3 * h * a->ffn;
-    return 2 * (a->n_layers * (tokens * layer + pairs * 2 * q) + tokens * h * a->vocabulary);
+    return 2 *
+           (a->n_layers * (tokens * layer + pairs * 2 * q) + tokens * h * a->vocabulary);
 }
 
 static void score(void *context)
 {
     struct scoring *s = context;
     const struct ucb_items *sets[] = {&s->items};
-    struct ucb_eval_options options = {.backend = s->backend, .pool = bench_pool(), .scope = UCB_SCOPE_BODY,
-                                       .model_digest = "", .batch = 1024, .memory_bytes = (uint64_t)1 << 30, .cache = "."};
+    struct ucb_eval_options options = {.backend = s->backend,
+                                       .pool = bench_pool(),
+                                       .scope = UCB_SCOPE_BODY,
+                                       .model_digest = "",
+                                       .batch = 1024,
+                                       .memory_bytes = (uint64_t)1 << 30,
+                                       .cache = "."};
     struct ucb_eval *eval;
     struct ucb_eval_result result;
     struct ucb_progress progress;
@@ -67,13 +81,15 @@ static void score(void *context)
     bench_require(ucb_eval_open(s->model, &options, sets, 1, &eval, &err), &err);
     bench_require(ucb_eval_original(eval, none, &progress, &result, &err), &err);
     s->mean_logp = 0;
-    for (int w = 0; w < WINDOWS; w++) s->mean_logp += result.samples[0][w].sum_logp / (WINDOWS * (IDS - 1));
+    for (int w = 0; w < WINDOWS; w++)
+        s->mean_logp += result.samples[0][w].sum_logp / (WINDOWS * (IDS - 1));
     ucb_eval_result_free(&result);
     ucb_eval_close(eval);
     ucb_arena_free(&arena);
 }
 
-/* The other kernel path of the same arithmetic must give the same number to the last bit. */
+/* The other kernel path of the same arithmetic must give the same number to the last bit.
+ */
 static bool verify(enum ucb_arithmetic arithmetic)
 {
     struct ucb_err err;
@@ -81,7 +97,9 @@ static bool verify(enum ucb_arithmetic arithmetic)
     enum ucb_kernel kernels[2] = {UCB_KERNEL_AUTO, UCB_KERNEL_AVX2};
     for (int i = 0; i < 2; i++) {
         if (!ucb_kernel_available(UCB_KERNEL_AVX2, arithmetic, NULL)) return true;
-        bench_require(ucb_backend_open(arithmetic, kernels[i], bench_pool(), &bench_state.backend, &err), &err);
+        bench_require(ucb_backend_open(arithmetic, kernels[i], bench_pool(),
+                                       &bench_state.backend, &err),
+                      &err);
         score(&bench_state);
         found[i] = bench_state.mean_logp;
         ucb_backend_close(bench_state.backend);
@@ -101,11 +119,18 @@ BENCH(scoring)
     make_items(&bench_state.items);
     for (unsigned a = 0; a < UCB_N_ARITHS; a++) {
         bool verified = verify((enum ucb_arithmetic)a);
-        bench_require(ucb_backend_open((enum ucb_arithmetic)a, UCB_KERNEL_AUTO, bench_pool(), &bench_state.backend, &err), &err);
-        struct bench_row row = {.what = "SmolLM2-135M scores 8192 tokens", .kernel = ucb_backend_kernel(bench_state.backend),
+        bench_require(ucb_backend_open((enum ucb_arithmetic)a, UCB_KERNEL_AUTO,
+                                       bench_pool(), &bench_state.backend, &err),
+                      &err);
+        struct bench_row row = {.what = "SmolLM2-135M scores 8192 tokens",
+                                .kernel = ucb_backend_kernel(bench_state.backend),
                                 .arithmetic = ucb_arithmetic_name((enum ucb_arithmetic)a),
-                                .work = flops_of(ucb_model_arch(bench_state.model)), .unit = "GFLOP/s", .run = score,
-                                .context = &bench_state, .verified = verified, .slow = true};
+                                .work = flops_of(ucb_model_arch(bench_state.model)),
+                                .unit = "GFLOP/s",
+                                .run = score,
+                                .context = &bench_state,
+                                .verified = verified,
+                                .slow = true};
         bench_row(&row);
         ucb_backend_close(bench_state.backend);
     }

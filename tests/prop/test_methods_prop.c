@@ -20,9 +20,10 @@ static const char *const specs[] = {"nf4",
                                     "rtn:group=-1,sym=1",
                                     "rtn:bits=3,sym=0,group=8"};
 /*
- * Of the largest weight of a matrix: half the widest step of the grid, with room for the rounding of scale and zero.
- * Only unfitted hqq with fractional zeros has such a bound: a fitted zero gives up the largest weights, and a whole
- * one can lose a constant group altogether, as the library does.
+ * Of the largest weight of a matrix: half the widest step of the grid, with room for the
+ * rounding of scale and zero. Only unfitted hqq with fractional zeros has such a bound: a
+ * fitted zero gives up the largest weights, and a whole one can lose a constant group
+ * altogether, as the library does.
  */
 static const double worst[] = {0.16, 0.17, 0.17, 0.0045, 0.075, 0.15, 0.075, 0.13, 0.15};
 

@@ -1,4 +1,5 @@
-/* Coverage by simulation with fixed seeds: an interval must hold the truth as often as it says. */
+/* Coverage by simulation with fixed seeds: an interval must hold the truth as often as it
+ * says. */
 #include "test.h"
 
 #include <math.h>
@@ -8,7 +9,8 @@
 
 enum { N_SETS = 4000, MAX_DOCUMENTS = 60 };
 
-/* A roughly normal deviate with mean 0: twelve uniforms less six (its tails end at 6, which no 95% interval feels). */
+/* A roughly normal deviate with mean 0: twelve uniforms less six (its tails end at 6, which
+ * no 95% interval feels). */
 static double deviate(struct ucb_pcg *r)
 {
     double sum = 0;
@@ -38,6 +40,8 @@ TEST(the_clustered_interval_covers_95_percent_of_equal_documents)
     struct ucb_pcg r;
     ucb_pcg_named(&r, 1, "coverage");
     static const size_t sizes[] = {5, 20, 60};
-    /* 94 to 96%: three standard errors of 4,000 sets, and the fixed seed makes the outcome the same every time */
-    for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) CHECK_NEAR(coverage(sizes[k], &r), 0.95, 0.01);
+    /* 94 to 96%: three standard errors of 4,000 sets, and the fixed seed makes the outcome
+     * the same every time */
+    for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++)
+        CHECK_NEAR(coverage(sizes[k], &r), 0.95, 0.01);
 }

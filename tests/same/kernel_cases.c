@@ -1,4 +1,5 @@
-/* kernel_cases.c - see kernel_cases.h. Shapes are multiples of nothing; ranges reach into underflow and overflow. */
+/* kernel_cases.c - see kernel_cases.h. Shapes are multiples of nothing; ranges reach into
+ * underflow and overflow. */
 #include "kernel_cases.h"
 
 #include <math.h>
@@ -9,7 +10,8 @@
 #include "core/pcg.h"
 #include "test.h"
 
-struct ucb_backend *backend_for_test(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel, struct ucb_pool *pool)
+struct ucb_backend *backend_for_test(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel,
+                                     struct ucb_pool *pool)
 {
     struct ucb_backend *backend = NULL;
     struct ucb_err err;
@@ -27,9 +29,11 @@ float *named_values(const char *name, size_t n, float scale)
     return x;
 }
 
-struct ucb_packed packed_for_test(const struct ucb_backend *backend, const float *w, uint32_t n_out, uint32_t n_in)
+struct ucb_packed packed_for_test(const struct ucb_backend *backend, const float *w,
+                                  uint32_t n_out, uint32_t n_in)
 {
-    struct ucb_packed packed = {ucb_mem_alloc(ucb_pack_bytes(backend, n_out, n_in)), n_out, n_in};
+    struct ucb_packed packed = {ucb_mem_alloc(ucb_pack_bytes(backend, n_out, n_in)), n_out,
+                                n_in};
     CHECK(packed.data != NULL);
     ucb_pack(backend, w, &packed);
     return packed;
@@ -40,15 +44,16 @@ static size_t min_size(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-static void digest_linear(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest, const float *x,
-                          const float *w, const float *bias, size_t n_rows, uint32_t n_out, uint32_t n_in)
+static void digest_linear(struct ucb_backend *backend, size_t batch,
+                          struct ucb_sha256 *digest, const float *x, const float *w,
+                          const float *bias, size_t n_rows, uint32_t n_out, uint32_t n_in)
 {
     struct ucb_packed packed = packed_for_test(backend, w, n_out, n_in);
     float *y = malloc(n_rows * n_out * sizeof(*y));
     struct ucb_err err;
     for (size_t row = 0; row < n_rows; row += batch)
-        CHECK_OK(ucb_linear(backend, &packed, bias, x + row * n_in, min_size(batch, n_rows - row), y + row * n_out,
-                            &err),
+        CHECK_OK(ucb_linear(backend, &packed, bias, x + row * n_in,
+                            min_size(batch, n_rows - row), y + row * n_out, &err),
                  err);
     ucb_sha256_update(digest, y, n_rows * n_out * sizeof(*y));
     ucb_mem_free(packed.data);
@@ -57,52 +62,65 @@ static void digest_linear(struct ucb_backend *backend, size_t batch, struct ucb_
 
 static void run_linear(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
 {
-    static const uint32_t shapes[][3] = {{1, 1, 1},      {5, 33, 31},    {40, 70, 577}, {17, 100, 256},
-                                         {67, 64, 1000}, {130, 31, 260}, {3, 300, 513}};
+    static const uint32_t shapes[][3] = {{1, 1, 1},      {5, 33, 31},    {40, 70, 577},
+                                         {17, 100, 256}, {67, 64, 1000}, {130, 31, 260},
+                                         {3, 300, 513}};
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         size_t n_rows = shapes[i][0], n_out = shapes[i][1], n_in = shapes[i][2];
-        float *x = named_values("x", n_rows * n_in, 1), *w = named_values("w", n_out * n_in, 1);
+        float *x = named_values("x", n_rows * n_in, 1),
+              *w = named_values("w", n_out * n_in, 1);
         float *bias = named_values("bias", n_out, 1);
-        digest_linear(backend, batch, digest, x, w, i % 2 ? bias : NULL, n_rows, (uint32_t)n_out, (uint32_t)n_in);
+        digest_linear(backend, batch, digest, x, w, i % 2 ? bias : NULL, n_rows,
+                      (uint32_t)n_out, (uint32_t)n_in);
         free(x);
         free(w);
         free(bias);
     }
 }
 
-/* Products whose values have exponents low_x .. low_x + span: sums and products run through every kind of underflow. */
-static void linear_of_exponents(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest, int low_x,
-                                int low_w, int span)
+/* Products whose values have exponents low_x .. low_x + span: sums and products run through
+ * every kind of underflow. */
+static void linear_of_exponents(struct ucb_backend *backend, size_t batch,
+                                struct ucb_sha256 *digest, int low_x, int low_w, int span)
 {
     enum { ROWS = 33, OUT = 37, IN = 300 };
     float *x = named_values("x", ROWS * IN, 1), *w = named_values("w", OUT * IN, 1);
     struct ucb_pcg r;
     ucb_pcg_named(&r, 1, "exponents");
-    for (size_t i = 0; i < ROWS * IN; i++) x[i] = ldexpf(x[i], low_x + (int)ucb_pcg_below(&r, (uint32_t)span));
-    for (size_t i = 0; i < OUT * IN; i++) w[i] = ldexpf(w[i], low_w + (int)ucb_pcg_below(&r, (uint32_t)span));
+    for (size_t i = 0; i < ROWS * IN; i++)
+        x[i] = ldexpf(x[i], low_x + (int)ucb_pcg_below(&r, (uint32_t)span));
+    for (size_t i = 0; i < OUT * IN; i++)
+        w[i] = ldexpf(w[i], low_w + (int)ucb_pcg_below(&r, (uint32_t)span));
     digest_linear(backend, batch, digest, x, w, NULL, ROWS, OUT, IN);
     free(x);
     free(w);
 }
 
-static void run_linear_extremes(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
+static void run_linear_extremes(struct ucb_backend *backend, size_t batch,
+                                struct ucb_sha256 *digest)
 {
-    linear_of_exponents(backend, batch, digest, -76, -76, 20);   /* products around 2^-126: results flush or do not */
-    linear_of_exponents(backend, batch, digest, -149, -20, 40);  /* subnormal activations */
-    linear_of_exponents(backend, batch, digest, -20, -149, 40);  /* subnormal weights */
-    linear_of_exponents(backend, batch, digest, -100, -60, 8);   /* products around the smallest subnormal */
-    linear_of_exponents(backend, batch, digest, 40, 40, 30);     /* sums near the largest float */
+    linear_of_exponents(backend, batch, digest, -76, -76,
+                        20); /* products around 2^-126: results flush or do not */
+    linear_of_exponents(backend, batch, digest, -149, -20, 40); /* subnormal activations */
+    linear_of_exponents(backend, batch, digest, -20, -149, 40); /* subnormal weights */
+    linear_of_exponents(backend, batch, digest, -100, -60,
+                        8); /* products around the smallest subnormal */
+    linear_of_exponents(backend, batch, digest, 40, 40,
+                        30); /* sums near the largest float */
 }
 
-static void run_rmsnorm(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
+static void run_rmsnorm(struct ucb_backend *backend, size_t batch,
+                        struct ucb_sha256 *digest)
 {
     static const uint32_t sizes[] = {1, 15, 16, 17, 100, 576, 1031};
     enum { ROWS = 45 };
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         uint32_t n = sizes[i];
-        float *x = named_values("x", (size_t)ROWS * n, 3), *weight = named_values("weight", n, 1);
+        float *x = named_values("x", (size_t)ROWS * n, 3),
+              *weight = named_values("weight", n, 1);
         for (size_t row = 0; row < ROWS; row += batch)
-            ucb_rmsnorm(backend, x + row * n, min_size(batch, ROWS - row), n, weight, 1e-5f, x + row * n);
+            ucb_rmsnorm(backend, x + row * n, min_size(batch, ROWS - row), n, weight, 1e-5f,
+                        x + row * n);
         ucb_sha256_update(digest, x, ROWS * n * sizeof(*x));
         free(x);
         free(weight);
@@ -111,17 +129,19 @@ static void run_rmsnorm(struct ucb_backend *backend, size_t batch, struct ucb_sh
 
 static void run_rope(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
 {
-    static const uint32_t shapes[][3] = {{3, 64, 64}, {2, 20, 12}, {1, 7, 2}, {5, 300, 290}}; /* heads, head_dim, r */
+    static const uint32_t shapes[][3] = {
+        {3, 64, 64}, {2, 20, 12}, {1, 7, 2}, {5, 300, 290}}; /* heads, head_dim, r */
     enum { ROWS = 70, POSITIONS = 19 };
     uint32_t position[ROWS];
     for (uint32_t i = 0; i < ROWS; i++) position[i] = i * 7 % POSITIONS;
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         uint32_t n_heads = shapes[i][0], head_dim = shapes[i][1], r = shapes[i][2];
         size_t width = n_heads * head_dim;
-        float *x = named_values("x", ROWS * width, 2), *table = named_values("table", POSITIONS * r, 1);
+        float *x = named_values("x", ROWS * width, 2),
+              *table = named_values("table", POSITIONS * r, 1);
         for (size_t row = 0; row < ROWS; row += batch)
-            ucb_rope(backend, x + row * width, min_size(batch, ROWS - row), n_heads, head_dim, r, table,
-                     position + row);
+            ucb_rope(backend, x + row * width, min_size(batch, ROWS - row), n_heads,
+                     head_dim, r, table, position + row);
         ucb_sha256_update(digest, x, ROWS * width * sizeof(*x));
         free(x);
         free(table);
@@ -129,7 +149,8 @@ static void run_rope(struct ucb_backend *backend, size_t batch, struct ucb_sha25
 }
 
 /* Gates from -100 to 100 cross both ends of exp; the batch is in elements of 1021. */
-static void run_silu_mul_and_add(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
+static void run_silu_mul_and_add(struct ucb_backend *backend, size_t batch,
+                                 struct ucb_sha256 *digest)
 {
     enum { N = 40007, PER_ROW = 1021 };
     float *gate = named_values("gate", N, 100), *up = named_values("up", N, 2);
@@ -147,21 +168,25 @@ static void run_silu_mul_and_add(struct ucb_backend *backend, size_t batch, stru
     free(up);
 }
 
-static void digest_attention(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest,
-                             const struct ucb_attention *shape, float size, float value_size)
+static void digest_attention(struct ucb_backend *backend, size_t batch,
+                             struct ucb_sha256 *digest, const struct ucb_attention *shape,
+                             float size, float value_size)
 {
     static const size_t start[] = {0, 1, 6, 38, 71, 71, 171, 511};
     enum { WINDOWS = 7 };
     size_t rows = start[WINDOWS], q_width = shape->n_heads * shape->head_dim,
            k_width = shape->n_kv_heads * shape->head_dim;
-    float *q = named_values("q", rows * q_width, size), *k = named_values("k", rows * k_width, size);
-    float *v = named_values("v", rows * k_width, value_size), *out = malloc(rows * q_width * sizeof(*out));
+    float *q = named_values("q", rows * q_width, size),
+          *k = named_values("k", rows * k_width, size);
+    float *v = named_values("v", rows * k_width, value_size),
+          *out = malloc(rows * q_width * sizeof(*out));
     for (size_t w = 0; w < WINDOWS; w += batch) {
         size_t n = min_size(batch, WINDOWS - w), here[WINDOWS + 1];
         for (size_t i = 0; i <= n; i++) here[i] = start[w + i] - start[w];
         struct ucb_err err;
-        CHECK_OK(ucb_attention(backend, shape, q + start[w] * q_width, k + start[w] * k_width, v + start[w] * k_width,
-                               n, here, out + start[w] * q_width, &err),
+        CHECK_OK(ucb_attention(backend, shape, q + start[w] * q_width,
+                               k + start[w] * k_width, v + start[w] * k_width, n, here,
+                               out + start[w] * q_width, &err),
                  err);
     }
     ucb_sha256_update(digest, out, rows * q_width * sizeof(*out));
@@ -171,7 +196,8 @@ static void digest_attention(struct ucb_backend *backend, size_t batch, struct u
     free(out);
 }
 
-static void run_attention(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
+static void run_attention(struct ucb_backend *backend, size_t batch,
+                          struct ucb_sha256 *digest)
 {
     static const struct ucb_attention shapes[] = {
         {4, 2, 20, 0, 0.25f}, {2, 2, 64, 0, 0.125f},     {3, 1, 33, 40, 0.2f},
@@ -179,13 +205,14 @@ static void run_attention(struct ucb_backend *backend, size_t batch, struct ucb_
     };
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
         digest_attention(backend, batch, digest, &shapes[i], 2, 1);
-    /* Scores that differ by hundreds: weights of 0 and 1. Then weighted values that underflow. */
+    /* Scores that differ by hundreds: weights of 0 and 1. Then weighted values that
+     * underflow. */
     digest_attention(backend, batch, digest, &shapes[0], 20, 1e-10f);
     digest_attention(backend, batch, digest, &shapes[1], 12, 1e-37f);
 }
 
-static struct ucb_packed perturbed(const struct ucb_backend *backend, const float *w, uint32_t n_out, uint32_t n_in,
-                                   float size)
+static struct ucb_packed perturbed(const struct ucb_backend *backend, const float *w,
+                                   uint32_t n_out, uint32_t n_in, float size)
 {
     float *noise = named_values("noise", (size_t)n_out * n_in, size);
     for (size_t i = 0; i < (size_t)n_out * n_in; i++) noise[i] += w[i];
@@ -194,7 +221,8 @@ static struct ucb_packed perturbed(const struct ucb_backend *backend, const floa
     return packed;
 }
 
-static void digest_positions(struct ucb_sha256 *digest, const struct ucb_position *p, size_t n)
+static void digest_positions(struct ucb_sha256 *digest, const struct ucb_position *p,
+                             size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         ucb_sha256_update(digest, &p[i].logp, sizeof(p[i].logp));
@@ -209,8 +237,9 @@ static void digest_positions(struct ucb_sha256 *digest, const struct ucb_positio
 
 enum { HEAD_MODELS = 3, HEAD_ROWS = 150, HEAD_IN = 70 };
 
-static void digest_head(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest, size_t n_rows,
-                        uint32_t n_ids, float size)
+static void digest_head(struct ucb_backend *backend, size_t batch,
+                        struct ucb_sha256 *digest, size_t n_rows, uint32_t n_ids,
+                        float size)
 {
     float *w = named_values("w", (size_t)n_ids * HEAD_IN, 1),
           *hidden = named_values("hidden", HEAD_ROWS * HEAD_IN, size);
@@ -224,9 +253,12 @@ static void digest_head(struct ucb_backend *backend, size_t batch, struct ucb_sh
         size_t n = min_size(batch, n_rows - row);
         struct ucb_head models[HEAD_MODELS];
         struct ucb_err err;
-        for (size_t m = 0; m < HEAD_MODELS; m++) models[m] = (struct ucb_head){&packed[m], hidden + row * HEAD_IN};
-        CHECK_OK(ucb_head_score(backend, models, HEAD_MODELS, target + row, n, part, &err), err);
-        for (size_t m = 0; m < HEAD_MODELS; m++) memcpy(&all[m][row], part + m * n, n * sizeof(part[0]));
+        for (size_t m = 0; m < HEAD_MODELS; m++)
+            models[m] = (struct ucb_head){&packed[m], hidden + row * HEAD_IN};
+        CHECK_OK(ucb_head_score(backend, models, HEAD_MODELS, target + row, n, part, &err),
+                 err);
+        for (size_t m = 0; m < HEAD_MODELS; m++)
+            memcpy(&all[m][row], part + m * n, n * sizeof(part[0]));
     }
     for (size_t m = 0; m < HEAD_MODELS; m++) digest_positions(digest, all[m], n_rows);
     for (size_t m = 0; m < HEAD_MODELS; m++) ucb_mem_free(packed[m].data);
@@ -237,7 +269,8 @@ static void digest_head(struct ucb_backend *backend, size_t batch, struct ucb_sh
 static void run_head(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
 {
     digest_head(backend, batch, digest, 33, 2501, 1);
-    digest_head(backend, batch, digest, HEAD_ROWS, 300, 5); /* more than one block of rows */
+    digest_head(backend, batch, digest, HEAD_ROWS, 300,
+                5); /* more than one block of rows */
     digest_head(backend, batch, digest, 33, 13, 40);
 }
 
@@ -259,8 +292,8 @@ const struct kernel_case *kernel_case_find(const char *name)
     ucb_test_fail(__FILE__, __LINE__, "no case %s", name);
 }
 
-void kernel_case_digest(const struct kernel_case *which, struct ucb_backend *backend, size_t batch,
-                        char hex[UCB_SHA256_HEX])
+void kernel_case_digest(const struct kernel_case *which, struct ucb_backend *backend,
+                        size_t batch, char hex[UCB_SHA256_HEX])
 {
     struct ucb_sha256 digest;
     ucb_sha256_init(&digest);

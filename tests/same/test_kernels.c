@@ -10,8 +10,8 @@
 static const unsigned thread_counts[] = {1, 2, 3, 7};
 static const size_t batches[] = {1, 7, 32, 512};
 
-static void compare_path(const struct kernel_case *which, enum ucb_arithmetic arithmetic, enum ucb_kernel kernel,
-                         const char *expected)
+static void compare_path(const struct kernel_case *which, enum ucb_arithmetic arithmetic,
+                         enum ucb_kernel kernel, const char *expected)
 {
     for (size_t t = 0; t < 4; t++) {
         struct ucb_pool *pool = NULL;
@@ -22,9 +22,10 @@ static void compare_path(const struct kernel_case *which, enum ucb_arithmetic ar
             char hex[UCB_SHA256_HEX];
             kernel_case_digest(which, backend, batches[b], hex);
             if (__builtin_strcmp(hex, expected) != 0)
-                ucb_test_fail(__FILE__, __LINE__, "%s, %s on %s with %u threads, %zu rows per call: other bits",
-                              which->name, ucb_arithmetic_name(arithmetic), ucb_kernel_name(kernel), thread_counts[t],
-                              batches[b]);
+                ucb_test_fail(__FILE__, __LINE__,
+                              "%s, %s on %s with %u threads, %zu rows per call: other bits",
+                              which->name, ucb_arithmetic_name(arithmetic),
+                              ucb_kernel_name(kernel), thread_counts[t], batches[b]);
         }
         ucb_backend_close(backend);
         ucb_pool_close(pool);
@@ -87,7 +88,9 @@ static struct ucb_backend *backend_with_modelled_tiles(void)
 {
     struct ucb_backend *backend = NULL;
     struct ucb_err err;
-    CHECK_OK(ucb_backend_open_table(UCB_ARITH_BF16, &ucb_kernel_table_amx_modelled, NULL, &backend, &err), err);
+    CHECK_OK(ucb_backend_open_table(UCB_ARITH_BF16, &ucb_kernel_table_amx_modelled, NULL,
+                                    &backend, &err),
+             err);
     return backend;
 }
 
@@ -103,7 +106,8 @@ static void compare_modelled_amx(const struct kernel_case *which)
     ucb_backend_close(scalar);
 }
 
-/* 2^-126 - part of 2^-150, which is the unit of 24 bits just below 2^-126 if the exponent had no end. */
+/* 2^-126 - part of 2^-150, which is the unit of 24 bits just below 2^-126 if the exponent
+ * had no end. */
 static float sum_at_the_edge(struct ucb_backend *backend, float part)
 {
     const float x[3] = {0x1p-63f, 0, -part * 0x1p-100f}, w[3] = {0x1p-63f, 0, 0x1p-50f};
@@ -120,8 +124,10 @@ TEST(bf16_flushes_what_is_tiny_after_rounding_on_every_path_and_on_modelled_tile
 {
     for (int k = UCB_KERNEL_SCALAR; k < UCB_N_KERNELS; k++) {
         if (!ucb_kernel_available((enum ucb_kernel)k, UCB_ARITH_BF16, NULL)) continue;
-        CHECK(sum_at_the_edge(backend_for_test(UCB_ARITH_BF16, (enum ucb_kernel)k, NULL), 0.25f) == 0x1p-126f);
-        CHECK(sum_at_the_edge(backend_for_test(UCB_ARITH_BF16, (enum ucb_kernel)k, NULL), 0.75f) == 0);
+        CHECK(sum_at_the_edge(backend_for_test(UCB_ARITH_BF16, (enum ucb_kernel)k, NULL),
+                              0.25f) == 0x1p-126f);
+        CHECK(sum_at_the_edge(backend_for_test(UCB_ARITH_BF16, (enum ucb_kernel)k, NULL),
+                              0.75f) == 0);
     }
     if (!ucb_kernel_available(UCB_KERNEL_AVX512, UCB_ARITH_BF16, NULL)) return;
     CHECK(sum_at_the_edge(backend_with_modelled_tiles(), 0.25f) == 0x1p-126f);

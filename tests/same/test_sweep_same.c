@@ -1,4 +1,5 @@
-/* The same results for any thread count, batch, order, kernel path and resume point: equal digests of the database. */
+/* The same results for any thread count, batch, order, kernel path and resume point: equal
+ * digests of the database. */
 #include "test.h"
 
 #include <signal.h>
@@ -12,16 +13,21 @@
 #include "core/err.h"
 #include "tiny.h"
 
-static const char tasks[] = "--task lambada:n=12 --task wikitext:ctx=64,n=6 --task lambada-windows:n=5,seed=3 --task wikitext-words:ctx=64,n=1";
+static const char tasks[] =
+    "--task lambada:n=12 --task wikitext:ctx=64,n=6 --task lambada-windows:n=5,seed=3 --task wikitext-words:ctx=64,n=1";
 static const char methods[] = "--method nf4 --method int8 --method hqq:bits=2,group=16";
 
 /* Runs a sweep into a database of its own and writes its digest to `hex`. */
-static void sweep_digest(const char *model, const char *name, const char *options, char hex[65])
+static void sweep_digest(const char *model, const char *name, const char *options,
+                         char hex[65])
 {
     static char out[1 << 16];
     const char *db = ucb_test_path("%s/%s.db", ucb_test_folder(), name);
-    int code = ucb_run_program(out, sizeof(out), "sweep --quiet --data mini --model %s %s --db %s", model, options, db);
-    if (code != 0) ucb_test_fail(__FILE__, __LINE__, "sweep %s: exit %d: %s", options, code, out);
+    int code = ucb_run_program(out, sizeof(out),
+                               "sweep --quiet --data mini --model %s %s --db %s", model,
+                               options, db);
+    if (code != 0)
+        ucb_test_fail(__FILE__, __LINE__, "sweep %s: exit %d: %s", options, code, out);
     code = ucb_run_program(out, sizeof(out), "digest --db %s", db);
     if (code != 0) ucb_test_fail(__FILE__, __LINE__, "digest: exit %d: %s", code, out);
     snprintf(hex, 65, "%.64s", out);
@@ -30,24 +36,29 @@ static void sweep_digest(const char *model, const char *name, const char *option
 TEST(threads_batch_order_memory_and_kernels_never_change_a_result)
 {
     static const char *const variants[] = {
-        "--threads 1 --batch 1", "--threads 2 --batch 7", "--threads 3 --batch 32", "--threads 7",
-        "--kernel scalar",       "--kernel avx2",         "--memory 1K",
+        "--threads 1 --batch 1", "--threads 2 --batch 7", "--threads 3 --batch 32",
+        "--threads 7",           "--kernel scalar",       "--kernel avx2",
+        "--memory 1K",
     };
     const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
     char base[65], other[65];
     ucb_tiny_model(model);
     for (unsigned a = 0; a < UCB_N_ARITHS; a++) {
         const char *arithmetic = ucb_arithmetic_name((enum ucb_arithmetic)a);
-        sweep_digest(model, ucb_test_path("base-%s", arithmetic), ucb_test_path("%s %s --arithmetic %s", tasks, methods, arithmetic), base);
+        sweep_digest(model, ucb_test_path("base-%s", arithmetic),
+                     ucb_test_path("%s %s --arithmetic %s", tasks, methods, arithmetic),
+                     base);
         for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]); i++) {
-            if (strstr(variants[i], "avx2") != NULL && !ucb_kernel_available(UCB_KERNEL_AVX2, (enum ucb_arithmetic)a, NULL))
+            if (strstr(variants[i], "avx2") != NULL &&
+                !ucb_kernel_available(UCB_KERNEL_AVX2, (enum ucb_arithmetic)a, NULL))
                 continue;
             sweep_digest(model, ucb_test_path("%s-%zu", arithmetic, i),
-                         ucb_test_path("%s %s %s --arithmetic %s --cache %s/cache", tasks, methods, variants[i], arithmetic,
-                                       ucb_test_folder()),
+                         ucb_test_path("%s %s %s --arithmetic %s --cache %s/cache", tasks,
+                                       methods, variants[i], arithmetic, ucb_test_folder()),
                          other);
             if (strcmp(base, other) != 0)
-                ucb_test_fail(__FILE__, __LINE__, "%s %s: digest %.12s, expected %.12s", arithmetic, variants[i], other, base);
+                ucb_test_fail(__FILE__, __LINE__, "%s %s: digest %.12s, expected %.12s",
+                              arithmetic, variants[i], other, base);
         }
     }
 }
@@ -57,8 +68,13 @@ TEST(the_order_of_methods_and_tasks_never_changes_a_result)
     const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
     char a[65], b[65];
     ucb_tiny_model(model);
-    sweep_digest(model, "a", "--method nf4 --method int8 --task lambada:n=9 --task wikitext:ctx=64,n=3", a);
-    sweep_digest(model, "b", "--task wikitext:ctx=64,n=3 --method int8 --task lambada:n=9 --method nf4 --method none", b);
+    sweep_digest(model, "a",
+                 "--method nf4 --method int8 --task lambada:n=9 --task wikitext:ctx=64,n=3",
+                 a);
+    sweep_digest(
+        model, "b",
+        "--task wikitext:ctx=64,n=3 --method int8 --task lambada:n=9 --method nf4 --method none",
+        b);
     CHECK_TEXT(a, b);
 }
 
@@ -80,8 +96,9 @@ static void sweep_and_kill(const char *model, const char *db, useconds_t microse
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        const char *command = ucb_test_path("exec %s sweep --quiet --data mini --model %s %s %s --db %s >/dev/null 2>&1",
-                                            ucb_test_program(), model, tasks, methods, db);
+        const char *command = ucb_test_path(
+            "exec %s sweep --quiet --data mini --model %s %s %s --db %s >/dev/null 2>&1",
+            ucb_test_program(), model, tasks, methods, db);
         execl("/bin/sh", "sh", "-c", command, (char *)NULL);
         _exit(127);
     }

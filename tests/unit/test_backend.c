@@ -1,4 +1,5 @@
-/* Backend: hand values, accuracy against sums in double, errors. That all paths agree is in tests/same. */
+/* Backend: hand values, accuracy against sums in double, errors. That all paths agree is in
+ * tests/same. */
 #include "test.h"
 
 #include <math.h>
@@ -30,12 +31,15 @@ TEST(a_path_is_refused_with_the_reason)
     struct ucb_backend *backend = NULL;
     struct ucb_err err;
     const char *why = NULL;
-    CHECK_STATUS(ucb_backend_open(UCB_ARITH_FP32, UCB_KERNEL_AMX, NULL, &backend, &err), UCB_USAGE, err);
+    CHECK_STATUS(ucb_backend_open(UCB_ARITH_FP32, UCB_KERNEL_AMX, NULL, &backend, &err),
+                 UCB_USAGE, err);
     CHECK(!ucb_kernel_available(UCB_KERNEL_AMX, UCB_ARITH_FP32, &why));
     CHECK_HAS(why, "bf16 only");
     for (int k = UCB_KERNEL_AVX2; k < UCB_N_KERNELS; k++) {
         if (ucb_kernel_available((enum ucb_kernel)k, UCB_ARITH_BF16, &why)) continue;
-        CHECK_STATUS(ucb_backend_open(UCB_ARITH_BF16, (enum ucb_kernel)k, NULL, &backend, &err), UCB_ENVIRONMENT, err);
+        CHECK_STATUS(
+            ucb_backend_open(UCB_ARITH_BF16, (enum ucb_kernel)k, NULL, &backend, &err),
+            UCB_ENVIRONMENT, err);
         CHECK_HAS(err.text, why);
     }
 }
@@ -43,9 +47,11 @@ TEST(a_path_is_refused_with_the_reason)
 TEST(auto_takes_a_path_that_is_available)
 {
     for (int a = 0; a < UCB_N_ARITHS; a++) {
-        struct ucb_backend *backend = backend_for_test((enum ucb_arithmetic)a, UCB_KERNEL_AUTO, NULL);
+        struct ucb_backend *backend = backend_for_test((enum ucb_arithmetic)a,
+                                                       UCB_KERNEL_AUTO, NULL);
         CHECK(ucb_backend_kernel(backend) != UCB_KERNEL_AUTO);
-        CHECK(ucb_kernel_available(ucb_backend_kernel(backend), (enum ucb_arithmetic)a, NULL));
+        CHECK(ucb_kernel_available(ucb_backend_kernel(backend), (enum ucb_arithmetic)a,
+                                   NULL));
         CHECK_EQ(ucb_backend_arithmetic(backend), a);
         ucb_backend_close(backend);
     }
@@ -53,7 +59,8 @@ TEST(auto_takes_a_path_that_is_available)
 
 TEST(a_chain_of_256_rounds_before_it_is_added_to_the_next)
 {
-    /* 2^24 + 1 + 1 ...: inside a chunk each 1 is lost, the second chunk's own ones are summed first and survive. */
+    /* 2^24 + 1 + 1 ...: inside a chunk each 1 is lost, the second chunk's own ones are
+     * summed first and survive. */
     enum { IN = 512 };
     float x[IN], w[IN], y = 0;
     for (int k = 0; k < IN; k++) x[k] = w[k] = 1.0f;
@@ -72,7 +79,8 @@ TEST(bf16_sums_even_and_odd_k_apart_and_flushes_what_is_tiny)
     enum { IN = 32 };
     float x[IN] = {0}, w[IN], y = -1;
     for (int k = 0; k < IN; k++) w[k] = 1.0f;
-    x[0] = 16777216.0f; /* the even chain loses the ones on even k, the odd chain keeps its sixteen */
+    x[0] = 16777216.0f; /* the even chain loses the ones on even k, the odd chain keeps its
+                           sixteen */
     for (int k = 1; k < IN; k++) x[k] = 1.0f;
     struct ucb_backend *backend = backend_for_test(UCB_ARITH_BF16, UCB_KERNEL_AUTO, NULL);
     struct ucb_err err;
@@ -92,7 +100,8 @@ TEST(bf16_sums_even_and_odd_k_apart_and_flushes_what_is_tiny)
 static double product_error(enum ucb_arithmetic arithmetic)
 {
     enum { ROWS = 20, OUT = 50, IN = 1111 };
-    float *x = named_values("x", ROWS * IN, 1), *w = named_values("w", OUT * IN, 1), y[ROWS * OUT];
+    float *x = named_values("x", ROWS * IN, 1), *w = named_values("w", OUT * IN, 1),
+          y[ROWS * OUT];
     struct ucb_backend *backend = backend_for_test(arithmetic, UCB_KERNEL_AUTO, NULL);
     struct ucb_packed packed = packed_for_test(backend, w, OUT, IN);
     struct ucb_err err;
@@ -102,7 +111,8 @@ static double product_error(enum ucb_arithmetic arithmetic)
         double sum = 0, size = 0;
         for (int k = 0; k < IN; k++) {
             double a = x[i / OUT * IN + k], b = w[i % OUT * IN + k];
-            if (arithmetic == UCB_ARITH_BF16) a = ucb_bf16_round((float)a), b = ucb_bf16_round((float)b);
+            if (arithmetic == UCB_ARITH_BF16)
+                a = ucb_bf16_round((float)a), b = ucb_bf16_round((float)b);
             sum += a * b;
             size += fabs(a * b);
         }
@@ -146,7 +156,8 @@ TEST(silu_is_within_four_units_of_the_last_place)
 {
     enum { N = 100000 };
     struct ucb_backend *backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
-    float *gate = named_values("gate", N, 80), *up = malloc(N * sizeof(*up)), *out = malloc(N * sizeof(*out));
+    float *gate = named_values("gate", N, 80), *up = malloc(N * sizeof(*up)),
+          *out = malloc(N * sizeof(*out));
     for (int i = 0; i < N; i++) up[i] = 1.0f;
     ucb_silu_mul(backend, gate, up, N, out);
     for (int i = 0; i < N; i++) {
@@ -160,8 +171,8 @@ TEST(silu_is_within_four_units_of_the_last_place)
 }
 
 /* Attention in double, query by query. */
-static void attend_exactly(const struct ucb_attention *s, const float *q, const float *k, const float *v, size_t n,
-                           double *out)
+static void attend_exactly(const struct ucb_attention *s, const float *q, const float *k,
+                           const float *v, size_t n, double *out)
 {
     size_t d = s->head_dim, q_width = s->n_heads * d, k_width = s->n_kv_heads * d;
     for (size_t i = 0; i < n; i++) {
@@ -172,7 +183,8 @@ static void attend_exactly(const struct ucb_attention *s, const float *q, const 
             for (size_t c = 0; c < d; c++) o[c] = 0;
             for (size_t j = first; j <= i; j++) {
                 double dot = 0;
-                for (size_t c = 0; c < d; c++) dot += (double)q[i * q_width + h * d + c] * k[j * k_width + kv * d + c];
+                for (size_t c = 0; c < d; c++)
+                    dot += (double)q[i * q_width + h * d + c] * k[j * k_width + kv * d + c];
                 double e = exp(dot * s->scale);
                 sum += e;
                 for (size_t c = 0; c < d; c++) o[c] += e * v[j * k_width + kv * d + c];
@@ -207,14 +219,16 @@ static double attention_error(enum ucb_arithmetic arithmetic, uint32_t sliding)
 
 TEST(attention_agrees_with_double_and_honours_the_sliding_window)
 {
-    /* values are in [-1, 1]: fp32 errs by some 2^-23; bf16 rounds q, k, weights and v at 2^-9 each */
+    /* values are in [-1, 1]: fp32 errs by some 2^-23; bf16 rounds q, k, weights and v at
+     * 2^-9 each */
     CHECK(attention_error(UCB_ARITH_FP32, 0) < 1e-6);
     CHECK(attention_error(UCB_ARITH_FP32, 50) < 1e-6);
     CHECK(attention_error(UCB_ARITH_BF16, 0) < 2e-2);
     CHECK(attention_error(UCB_ARITH_BF16, 50) < 2e-2);
 }
 
-/* One hidden value, a power of two: the logits are exact, and what is measured is the statistics. */
+/* One hidden value, a power of two: the logits are exact, and what is measured is the
+ * statistics. */
 enum { IDS = 3000, ROWS = 37 };
 
 struct scored {
@@ -229,7 +243,8 @@ static double log_sum_exactly(const float *w, double hidden)
     return log(sum);
 }
 
-static struct scored score_exactly(const float *w0, const float *w, double hidden, uint32_t target)
+static struct scored score_exactly(const float *w0, const float *w, double hidden,
+                                   uint32_t target)
 {
     double l0 = log_sum_exactly(w0, hidden), l = log_sum_exactly(w, hidden);
     struct scored s = {.logp = w[target] * hidden - l};
@@ -245,7 +260,8 @@ static struct scored score_exactly(const float *w0, const float *w, double hidde
 
 static void check_position(const struct ucb_position *found, const struct scored *exact)
 {
-    CHECK_NEAR(found->logp, exact->logp, 2e-7); /* sums of exponentials that err by 1e-7 each, at random */
+    CHECK_NEAR(found->logp, exact->logp,
+               2e-7); /* sums of exponentials that err by 1e-7 each, at random */
     CHECK_EQ(found->argmax, exact->argmax);
     CHECK_EQ(found->rank, exact->rank);
 }
@@ -258,7 +274,8 @@ TEST(scores_of_positions_agree_with_double)
     for (int i = 0; i < ROWS; i++) hidden[i] = ldexpf(i % 2 ? -1 : 1, i % 5 - 3);
     for (uint32_t i = 0; i < ROWS; i++) target[i] = i * 71;
     struct ucb_backend *backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
-    struct ucb_packed packed[2] = {packed_for_test(backend, w0, IDS, 1), packed_for_test(backend, w, IDS, 1)};
+    struct ucb_packed packed[2] = {packed_for_test(backend, w0, IDS, 1),
+                                   packed_for_test(backend, w, IDS, 1)};
     struct ucb_head models[2] = {{&packed[0], hidden}, {&packed[1], hidden}};
     struct ucb_position out[2 * ROWS];
     struct ucb_err err;
@@ -281,10 +298,12 @@ TEST(scores_of_positions_agree_with_double)
 TEST(a_model_beside_itself_has_no_divergence_and_full_agreement)
 {
     enum { HIDDEN = 48 };
-    float *w = named_values("w", IDS * HIDDEN, 1), *hidden = named_values("hidden", ROWS * HIDDEN, 2);
+    float *w = named_values("w", IDS * HIDDEN, 1),
+          *hidden = named_values("hidden", ROWS * HIDDEN, 2);
     uint32_t target[ROWS] = {0};
     for (int a = 0; a < UCB_N_ARITHS; a++) {
-        struct ucb_backend *backend = backend_for_test((enum ucb_arithmetic)a, UCB_KERNEL_AUTO, NULL);
+        struct ucb_backend *backend = backend_for_test((enum ucb_arithmetic)a,
+                                                       UCB_KERNEL_AUTO, NULL);
         struct ucb_packed packed = packed_for_test(backend, w, IDS, HIDDEN);
         struct ucb_head models[2] = {{&packed, hidden}, {&packed, hidden}};
         struct ucb_position out[2 * ROWS];
@@ -307,11 +326,13 @@ TEST(a_model_beside_itself_has_no_divergence_and_full_agreement)
 TEST(rounding_alone_makes_no_divergence_below_minus_a_millionth)
 {
     enum { HIDDEN = 24, STEPS = 8 };
-    float *w0 = named_values("w", IDS * HIDDEN, 1), *hidden = named_values("hidden", ROWS * HIDDEN, 2);
+    float *w0 = named_values("w", IDS * HIDDEN, 1),
+          *hidden = named_values("hidden", ROWS * HIDDEN, 2);
     uint32_t target[ROWS] = {0};
     struct ucb_backend *backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
     struct ucb_packed reference = packed_for_test(backend, w0, IDS, HIDDEN);
-    for (int step = 0; step < STEPS; step++) { /* noise from the last bit of a weight to a hundredth of it */
+    for (int step = 0; step < STEPS;
+         step++) { /* noise from the last bit of a weight to a hundredth of it */
         float *w = named_values("noise", IDS * HIDDEN, ldexpf(1, 2 * step - 23));
         for (int i = 0; i < IDS * HIDDEN; i++) w[i] += w0[i];
         struct ucb_packed packed = packed_for_test(backend, w, IDS, HIDDEN);
@@ -319,7 +340,8 @@ TEST(rounding_alone_makes_no_divergence_below_minus_a_millionth)
         struct ucb_position out[2 * ROWS];
         struct ucb_err err;
         CHECK_OK(ucb_head_score(backend, models, 2, target, ROWS, out, &err), err);
-        for (int i = ROWS; i < 2 * ROWS; i++) CHECK(out[i].kld > -1e-6f && out[i].ear <= 1.0f);
+        for (int i = ROWS; i < 2 * ROWS; i++)
+            CHECK(out[i].kld > -1e-6f && out[i].ear <= 1.0f);
         ucb_mem_free(packed.data);
         free(w);
     }
@@ -333,10 +355,11 @@ TEST(equal_logits_rank_by_lower_id_and_ranks_count_strictly_larger)
 {
     enum { N = 40 };
     float w0[N] = {0}, w[N] = {0}, hidden[1] = {1};
-    for (int i = 5; i < 20; i++) w0[i] = 1;  /* ids 5 .. 14 are its top ten */
-    for (int i = 10; i < 30; i++) w[i] = 2;  /* ids 10 .. 19: five in common */
+    for (int i = 5; i < 20; i++) w0[i] = 1; /* ids 5 .. 14 are its top ten */
+    for (int i = 10; i < 30; i++) w[i] = 2; /* ids 10 .. 19: five in common */
     struct ucb_backend *backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
-    struct ucb_packed packed[2] = {packed_for_test(backend, w0, N, 1), packed_for_test(backend, w, N, 1)};
+    struct ucb_packed packed[2] = {packed_for_test(backend, w0, N, 1),
+                                   packed_for_test(backend, w, N, 1)};
     struct ucb_head models[2] = {{&packed[0], hidden}, {&packed[1], hidden}};
     struct ucb_position out[2];
     struct ucb_err err;
@@ -358,10 +381,12 @@ TEST(attention_over_8192_positions_needs_a_bounded_scratch)
     enum { T = 8192, D = 16 };
     const struct ucb_attention shape = {1, 1, D, 0, 0.25f};
     const size_t start[2] = {0, T};
-    float *q = named_values("q", T * D, 1), *v = named_values("v", T * D, 1), *out = malloc(sizeof(float) * T * D);
+    float *q = named_values("q", T * D, 1), *v = named_values("v", T * D, 1),
+          *out = malloc(sizeof(float) * T * D);
     struct ucb_backend *backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
     struct ucb_err err;
-    memset(q, 0, sizeof(float) * T * D); /* all weights equal: the mean of the values so far */
+    memset(q, 0,
+           sizeof(float) * T * D); /* all weights equal: the mean of the values so far */
     CHECK_OK(ucb_attention(backend, &shape, q, q, v, 1, start, out, &err), err);
     double mean[D] = {0};
     for (int i = 0; i < T; i++)
@@ -386,16 +411,19 @@ TEST(memory_that_runs_out_is_answered_and_the_backend_stays_usable)
     const uint32_t target[1] = {0};
     struct ucb_position position;
     ucb_mem_fail_after(1);
-    CHECK_STATUS(ucb_backend_open(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL, &backend, &err), UCB_NOMEM, err);
+    CHECK_STATUS(ucb_backend_open(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL, &backend, &err),
+                 UCB_NOMEM, err);
     backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
     struct ucb_packed packed = packed_for_test(backend, w, 2, 2);
     struct ucb_head model = {&packed, x};
     ucb_mem_fail_after(1);
     CHECK_STATUS(ucb_linear(backend, &packed, NULL, x, 1, y, &err), UCB_NOMEM, err);
     ucb_mem_fail_after(1);
-    CHECK_STATUS(ucb_attention(backend, &shape, x, x, x, 1, start, out, &err), UCB_NOMEM, err);
+    CHECK_STATUS(ucb_attention(backend, &shape, x, x, x, 1, start, out, &err), UCB_NOMEM,
+                 err);
     ucb_mem_fail_after(1);
-    CHECK_STATUS(ucb_head_score(backend, &model, 1, target, 1, &position, &err), UCB_NOMEM, err);
+    CHECK_STATUS(ucb_head_score(backend, &model, 1, target, 1, &position, &err), UCB_NOMEM,
+                 err);
     CHECK_OK(ucb_linear(backend, &packed, NULL, x, 1, y, &err), err);
     CHECK(y[0] == 3.0f && y[1] == 7.0f);
     ucb_mem_free(packed.data);

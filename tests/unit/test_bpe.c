@@ -270,11 +270,11 @@ TEST(every_refused_allocation_of_a_tokenizer_is_reported)
 
 /* ---- what is refused, and what the message says ---- */
 
-#define MODEL(vocab, merges)                                                               \
+#define MODEL(vocab, merges) \
     "\"model\":{\"type\":\"BPE\",\"vocab\":" vocab ",\"merges\":" merges "}"
 #define AB "{\"a\":0,\"b\":1,\"ab\":2}"
 #define BYTE_LEVEL_MODEL(vocab, merges) "{" TINY_BYTE_LEVEL "," MODEL(vocab, merges) "}"
-#define ADDED(fields)                                                                      \
+#define ADDED(fields) \
     "{\"added_tokens\":[{" fields "}]," TINY_BYTE_LEVEL "," MODEL(AB, "[]") "}"
 
 static const struct refusal {

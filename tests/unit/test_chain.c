@@ -318,8 +318,8 @@ TEST(a_decoder_draws_nothing_from_the_seed_or_the_model)
     for (uint64_t seed = 0; seed < 4; seed++) {
         f.context.seed = seed;
         f.context.model_digest = seed % 2 == 0 ? NULL : "another";
-        CHECK_OK(ucb_chain_decode(f.chain, &f.context, &f.matrix, f.out.data,
-                                  f.out.n_bytes, decoded, NULL, &err),
+        CHECK_OK(ucb_chain_decode(f.chain, &f.context, &f.matrix, f.out.data, f.out.n_bytes,
+                                  decoded, NULL, &err),
                  err);
         for (int i = 0; i < 8; i++) CHECK(decoded[i] == 0);
     }

@@ -1,4 +1,5 @@
-/* Checkpoints: both formats right, both wrong in every way the format names, folders, shards, cut files. */
+/* Checkpoints: both formats right, both wrong in every way the format names, folders,
+ * shards, cut files. */
 #include "test.h"
 
 #include <stdio.h>
@@ -23,14 +24,16 @@ static uint8_t *make_safetensors(const char *header, size_t n_data, size_t *n_by
     return file;
 }
 
-static ucb_status parse_safetensors(const uint8_t *data, size_t n, struct ucb_checkpoint *c, struct ucb_err *err)
+static ucb_status parse_safetensors(const uint8_t *data, size_t n, struct ucb_checkpoint *c,
+                                    struct ucb_err *err)
 {
     *c = (struct ucb_checkpoint){0};
     UCB_TRY(ucb_safetensors_parse(c, "file.safetensors", data, n, err));
     return ucb_checkpoint_index(c, err);
 }
 
-static ucb_status parse_gguf(const uint8_t *data, size_t n, struct ucb_checkpoint *c, struct ucb_err *err)
+static ucb_status parse_gguf(const uint8_t *data, size_t n, struct ucb_checkpoint *c,
+                             struct ucb_err *err)
 {
     *c = (struct ucb_checkpoint){0};
     UCB_TRY(ucb_gguf_parse(c, "file.gguf", data, n, err));
@@ -48,15 +51,18 @@ TEST(a_safetensors_header_is_read_in_any_order_with_scalars_and_empties)
     size_t n;
     struct ucb_checkpoint c;
     struct ucb_err err;
-    uint8_t *file = make_safetensors(header + 1, 26, &n); /* + 1: the header must begin with the brace */
+    uint8_t *file = make_safetensors(header + 1, 26,
+                                     &n); /* + 1: the header must begin with the brace */
     CHECK_OK(parse_safetensors(file, n, &c, &err), err);
     CHECK_EQ(c.n_tensors, 3);
     CHECK_TEXT(c.tensors[0].name, "a");
     CHECK_TEXT(c.tensors[1].name, "e");
     CHECK_TEXT(c.tensors[2].name, "b");
-    const struct ucb_tensor *a = ucb_checkpoint_find(&c, "a"), *b = ucb_checkpoint_find(&c, "b");
+    const struct ucb_tensor *a = ucb_checkpoint_find(&c, "a"),
+                            *b = ucb_checkpoint_find(&c, "b");
     CHECK(a->n_dims == 0 && a->n_elements == 1 && a->n_bytes == 2);
-    CHECK(b->n_dims == 2 && b->shape[0] == 2 && b->shape[1] == 3 && b->n_bytes == 24 && b->data == a->data + 2);
+    CHECK(b->n_dims == 2 && b->shape[0] == 2 && b->shape[1] == 3 && b->n_bytes == 24 &&
+          b->data == a->data + 2);
     CHECK(ucb_checkpoint_find(&c, "c") == NULL);
     ucb_arena_free(&c.arena);
     free(file);
@@ -80,7 +86,9 @@ TEST(escapes_in_a_tensor_name_are_decoded)
     struct ucb_checkpoint c;
     struct ucb_err err;
     size_t n;
-    uint8_t *file = make_safetensors("{\"a\\/\\u00e9\\ud83d\\ude00\\\\\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, &n);
+    uint8_t *file = make_safetensors(
+        "{\"a\\/\\u00e9\\ud83d\\ude00\\\\\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+        1, &n);
     CHECK_OK(parse_safetensors(file, n, &c, &err), err);
     CHECK_TEXT(c.tensors[0].name, "a/\xc3\xa9\xf0\x9f\x98\x80\\");
     ucb_arena_free(&c.arena);
@@ -104,34 +112,48 @@ TEST(a_safetensors_header_that_lies_is_refused)
         {"{}\n", 0, UCB_CORRUPT, "other than spaces"},
         {"{\"a\":" U8_AT("[0,4]") ",}", 4, UCB_CORRUPT, "quotes"},
         {"{\"a\":" U8_AT("[0,4]"), 4, UCB_CORRUPT, "expected '}'"},
-        {"{\"a\":" U8_AT("[0,4]") ",\"a\":" U8_AT("[4,8]") "}", 8, UCB_CORRUPT, "there twice"},
-        {"{\"a\":" U8_AT("[0,4]") ",\"\\u0061\":" U8_AT("[4,8]") "}", 8, UCB_CORRUPT, "there twice"},
+        {"{\"a\":" U8_AT("[0,4]") ",\"a\":" U8_AT("[4,8]") "}", 8, UCB_CORRUPT,
+         "there twice"},
+        {"{\"a\":" U8_AT("[0,4]") ",\"\\u0061\":" U8_AT("[4,8]") "}", 8, UCB_CORRUPT,
+         "there twice"},
         {"{\"a\":" U8_AT("[0,4]") ",\"b\":" U8_AT("[2,6]") "}", 6, UCB_CORRUPT, "overlaps"},
         {"{\"a\":" U8_AT("[0,4]") ",\"b\":" U8_AT("[0,4]") "}", 4, UCB_CORRUPT, "overlaps"},
-        {"{\"a\":" U8_AT("[0,4]") ",\"b\":" U8_AT("[6,10]") "}", 10, UCB_CORRUPT, "belong to no tensor"},
+        {"{\"a\":" U8_AT("[0,4]") ",\"b\":" U8_AT("[6,10]") "}", 10, UCB_CORRUPT,
+         "belong to no tensor"},
         {"{\"a\":" U8_AT("[1,5]") "}", 5, UCB_CORRUPT, "belong to no tensor"},
         {"{\"a\":" U8_AT("[0,4]") "}", 5, UCB_CORRUPT, "1 bytes follow"},
-        {"{\"a\":" U8_AT("[0,4]") "}", 3, UCB_CORRUPT, "is cut short: a tensor's data ends after the end of the file"},
+        {"{\"a\":" U8_AT("[0,4]") "}", 3, UCB_CORRUPT,
+         "is cut short: a tensor's data ends after the end of the file"},
         {"{\"a\":" U8_AT("[0,3]") "}", 4, UCB_CORRUPT, "takes 4 bytes"},
         {"{\"a\":" U8_AT("[4,0]") "}", 4, UCB_CORRUPT, "takes 4 bytes"},
         {"{\"a\":" U8_AT("[18446744073709551615,3]") "}", 4, UCB_CORRUPT, "takes 4 bytes"},
-        {"{\"a\":" U8_AT("[18446744073709551612,18446744073709551616]") "}", 4, UCB_CORRUPT, "64 bits"},
-        {"{\"a\":" U8_AT("[18446744073709551611,18446744073709551615]") "}", 4, UCB_CORRUPT, "cut short"},
+        {"{\"a\":" U8_AT("[18446744073709551612,18446744073709551616]") "}", 4, UCB_CORRUPT,
+         "64 bits"},
+        {"{\"a\":" U8_AT("[18446744073709551611,18446744073709551615]") "}", 4, UCB_CORRUPT,
+         "cut short"},
         {"{\"a\":" U8_AT("[-0,4]") "}", 4, UCB_CORRUPT, "without sign"},
         {"{\"a\":" U8_AT("[0,4.0]") "}", 4, UCB_CORRUPT, "fraction"},
         {"{\"a\":" U8_AT("[0,4e0]") "}", 4, UCB_CORRUPT, "fraction"},
         {"{\"a\":" U8_AT("[0,04]") "}", 4, UCB_CORRUPT, "begins with 0"},
         {"{\"a\":" U8_AT("[0]") "}", 4, UCB_CORRUPT, "expected ','"},
         {"{\"a\":" U8_AT("[0,4,4]") "}", 4, UCB_CORRUPT, "expected ']'"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0, UCB_CORRUPT, "64 bits"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}}", 0, UCB_CORRUPT, "64 bits"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4, UCB_CORRUPT, "8 dimensions"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", 4, UCB_CORRUPT, "a field other than"},
-        {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, UCB_CORRUPT, "given twice"},
-        {"{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, UCB_CORRUPT, "is missing"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}",
+         0, UCB_CORRUPT, "64 bits"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}}",
+         0, UCB_CORRUPT, "64 bits"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}",
+         4, UCB_CORRUPT, "8 dimensions"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", 4,
+         UCB_CORRUPT, "a field other than"},
+        {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+         4, UCB_CORRUPT, "given twice"},
+        {"{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, UCB_CORRUPT,
+         "is missing"},
         {"{\"a\":{}}", 0, UCB_CORRUPT, "quotes"},
-        {"{\"a\":{\"dtype\":\"F32 \",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, UCB_UNSUPPORTED, "dtype F32 "},
-        {"{\"a\":{\"dtype\":\"Q4_0\",\"shape\":[32],\"data_offsets\":[0,18]}}", 18, UCB_UNSUPPORTED, "dtype Q4_0"},
+        {"{\"a\":{\"dtype\":\"F32 \",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+         UCB_UNSUPPORTED, "dtype F32 "},
+        {"{\"a\":{\"dtype\":\"Q4_0\",\"shape\":[32],\"data_offsets\":[0,18]}}", 18,
+         UCB_UNSUPPORTED, "dtype Q4_0"},
         {"{\"a\":null}", 0, UCB_CORRUPT, "expected '{'"},
         {"{\"\":" U8_AT("[0,4]") "}", 4, UCB_CORRUPT, "empty"},
         {"{\"a\\u0000\":" U8_AT("[0,4]") "}", 4, UCB_CORRUPT, "zero"},
@@ -168,7 +190,8 @@ TEST(a_header_length_is_bounded_by_the_file_and_by_100_mb)
     CHECK_STATUS(parse_safetensors(file, sizeof(file), &c, &err), UCB_CORRUPT, err);
     CHECK_HAS(err.text, "100 MB");
     ucb_arena_free(&c.arena);
-    CHECK_STATUS(parse_safetensors((const uint8_t *)"PK\3\4abcdefgh", 12, &c, &err), UCB_CORRUPT, err);
+    CHECK_STATUS(parse_safetensors((const uint8_t *)"PK\3\4abcdefgh", 12, &c, &err),
+                 UCB_CORRUPT, err);
     CHECK_HAS(err.text, "PyTorch");
     ucb_arena_free(&c.arena);
 }
@@ -176,14 +199,19 @@ TEST(a_header_length_is_bounded_by_the_file_and_by_100_mb)
 TEST(every_prefix_of_a_safetensors_file_is_refused)
 {
     size_t n;
-    uint8_t *file = make_safetensors("{\"a\":" U8_AT("[0,4]") ",\"b\":{\"dtype\":\"F16\",\"shape\":[2,2],\"data_offsets\":[4,12]}}", 12, &n);
+    uint8_t *file = make_safetensors(
+        "{\"a\":" U8_AT(
+            "[0,4]") ",\"b\":{\"dtype\":\"F16\",\"shape\":[2,2],\"data_offsets\":[4,12]}}",
+        12, &n);
     for (size_t i = 0; i <= n; i++) {
         struct ucb_checkpoint c;
         struct ucb_err err;
-        uint8_t *prefix = malloc(i + 1); /* its own block, so that a sanitizer sees a read past it */
+        uint8_t *prefix = malloc(
+            i + 1); /* its own block, so that a sanitizer sees a read past it */
         CHECK(prefix != NULL);
         memcpy(prefix, file, i);
-        CHECK_STATUS(parse_safetensors(prefix, i, &c, &err), i < n ? UCB_CORRUPT : UCB_OK, err);
+        CHECK_STATUS(parse_safetensors(prefix, i, &c, &err), i < n ? UCB_CORRUPT : UCB_OK,
+                     err);
         ucb_arena_free(&c.arena);
         free(prefix);
     }
@@ -195,7 +223,12 @@ TEST(the_writer_refuses_what_the_reader_would)
     struct ucb_err err;
     const char *path = ucb_test_path("%s/x.safetensors", ucb_test_folder());
     uint8_t bytes[32] = {0};
-    struct ucb_tensor good = {.name = "a\"\\", .dtype = UCB_F16, .n_dims = 2, .shape = {2, 3}, .data = bytes, .n_bytes = 12};
+    struct ucb_tensor good = {.name = "a\"\\",
+                              .dtype = UCB_F16,
+                              .n_dims = 2,
+                              .shape = {2, 3},
+                              .data = bytes,
+                              .n_bytes = 12};
     struct ucb_tensor two[2] = {good, good}, bad = good;
     CHECK_STATUS(ucb_safetensors_write(path, two, 2, &err), UCB_USAGE, err);
     bad.n_bytes = 11;
@@ -258,20 +291,27 @@ TEST(a_gguf_gives_its_metadata_and_tensors_back)
     CHECK_OK(parse_gguf(b.file.data, b.file.n_bytes, &c, &err), err);
     CHECK(ucb_checkpoint_u64(&c, "number", &u) && u == 7);
     CHECK(ucb_checkpoint_u64(&c, "flag", &u) && u == 1);
-    CHECK(!ucb_checkpoint_u64(&c, "minus", &u) && !ucb_checkpoint_u64(&c, "real", &u) && !ucb_checkpoint_u64(&c, "numbe", &u));
+    CHECK(!ucb_checkpoint_u64(&c, "minus", &u) && !ucb_checkpoint_u64(&c, "real", &u) &&
+          !ucb_checkpoint_u64(&c, "numbe", &u));
     CHECK(ucb_checkpoint_f64(&c, "minus", &f) && f == -3.0);
     CHECK(ucb_checkpoint_f64(&c, "real", &f) && f == 0.5);
     CHECK(ucb_checkpoint_f64(&c, "number", &f) && f == 7.0);
     CHECK(!ucb_checkpoint_f64(&c, "flag", &f) && !ucb_checkpoint_f64(&c, "words", &f));
-    CHECK(ucb_checkpoint_string(&c, "general.architecture", &text, &n) && n == 5 && memcmp(text, "llama", 5) == 0);
+    CHECK(ucb_checkpoint_string(&c, "general.architecture", &text, &n) && n == 5 &&
+          memcmp(text, "llama", 5) == 0);
     CHECK(ucb_checkpoint_strings(&c, "words", &n) && n == 3);
     CHECK(ucb_checkpoint_string_at(&c, "words", 0, &text, &n) && n == 0);
-    CHECK(ucb_checkpoint_string_at(&c, "words", 2, &text, &n) && n == 5 && memcmp(text, "drei!", 5) == 0);
-    CHECK(!ucb_checkpoint_string_at(&c, "words", 3, &text, &n) && !ucb_checkpoint_strings(&c, "types", &n));
-    CHECK(ucb_checkpoint_i32s(&c, "types", &data, &n) && n == 2 && ucb_load_u32((const uint8_t *)data + 4) == 6);
+    CHECK(ucb_checkpoint_string_at(&c, "words", 2, &text, &n) && n == 5 &&
+          memcmp(text, "drei!", 5) == 0);
+    CHECK(!ucb_checkpoint_string_at(&c, "words", 3, &text, &n) &&
+          !ucb_checkpoint_strings(&c, "types", &n));
+    CHECK(ucb_checkpoint_i32s(&c, "types", &data, &n) && n == 2 &&
+          ucb_load_u32((const uint8_t *)data + 4) == 6);
     CHECK(!ucb_checkpoint_f32s(&c, "types", &data, &n) && ucb_checkpoint_has(&c, "types"));
-    const struct ucb_tensor *m = ucb_checkpoint_find(&c, "m"), *v = ucb_checkpoint_find(&c, "v");
-    CHECK(m->n_dims == 2 && m->shape[0] == 2 && m->shape[1] == 3 && m->dtype == UCB_F16 && m->n_bytes == 12);
+    const struct ucb_tensor *m = ucb_checkpoint_find(&c, "m"),
+                            *v = ucb_checkpoint_find(&c, "v");
+    CHECK(m->n_dims == 2 && m->shape[0] == 2 && m->shape[1] == 3 && m->dtype == UCB_F16 &&
+          m->n_bytes == 12);
     CHECK(v->n_dims == 1 && v->shape[0] == 2 && memcmp(v->data, two_floats, 8) == 0);
     ucb_arena_free(&c.arena);
     gguf_free(&b);
@@ -303,7 +343,8 @@ TEST(every_prefix_of_a_gguf_is_refused)
         uint8_t *prefix = malloc(i + 1);
         CHECK(prefix != NULL);
         memcpy(prefix, b.file.data, i);
-        CHECK_STATUS(parse_gguf(prefix, i, &c, &err), i < b.file.n_bytes ? UCB_CORRUPT : UCB_OK, err);
+        CHECK_STATUS(parse_gguf(prefix, i, &c, &err),
+                     i < b.file.n_bytes ? UCB_CORRUPT : UCB_OK, err);
         ucb_arena_free(&c.arena);
         free(prefix);
     }
@@ -313,7 +354,8 @@ TEST(every_prefix_of_a_gguf_is_refused)
 /* Each of these spoils a small file in one way. */
 static void spoil(struct gguf_build *b, int way)
 {
-    static const uint64_t dims[5] = {4, 4, 4, 4, 4}, zero[2] = {4, 0}, huge[2] = {1ULL << 33, 1ULL << 33}, ragged[2] = {33, 2},
+    static const uint64_t dims[5] = {4, 4, 4, 4, 4}, zero[2] = {4, 0},
+                          huge[2] = {1ULL << 33, 1ULL << 33}, ragged[2] = {33, 2},
                           vast[4] = {1ULL << 62, 1, 1, 1}, most[1] = {1ULL << 40};
     char name[80];
     memset(name, 'n', sizeof(name));
@@ -324,11 +366,29 @@ static void spoil(struct gguf_build *b, int way)
     case 2: gguf_text(b, "general.alignment", "32"); break;
     case 3: gguf_u32(b, "number", 8); break;
     case 4: gguf_key(b, "x", 13); break;
-    case 5: gguf_key(b, "x", GGUF_BOOL); ucb_put_u8(&b->values, 2); break;
-    case 6: gguf_key(b, "x", GGUF_TEXT); ucb_put_u64(&b->values, UINT64_MAX); break;
-    case 7: gguf_key(b, "x", GGUF_ARRAY); ucb_put_u32(&b->values, GGUF_F64); ucb_put_u64(&b->values, 1ULL << 61); break;
-    case 8: gguf_key(b, "x", GGUF_ARRAY); ucb_put_u32(&b->values, GGUF_TEXT); ucb_put_u64(&b->values, 1ULL << 61); break;
-    case 9: gguf_key(b, "x", GGUF_ARRAY); ucb_put_u32(&b->values, 99); ucb_put_u64(&b->values, 0); break;
+    case 5:
+        gguf_key(b, "x", GGUF_BOOL);
+        ucb_put_u8(&b->values, 2);
+        break;
+    case 6:
+        gguf_key(b, "x", GGUF_TEXT);
+        ucb_put_u64(&b->values, UINT64_MAX);
+        break;
+    case 7:
+        gguf_key(b, "x", GGUF_ARRAY);
+        ucb_put_u32(&b->values, GGUF_F64);
+        ucb_put_u64(&b->values, 1ULL << 61);
+        break;
+    case 8:
+        gguf_key(b, "x", GGUF_ARRAY);
+        ucb_put_u32(&b->values, GGUF_TEXT);
+        ucb_put_u64(&b->values, 1ULL << 61);
+        break;
+    case 9:
+        gguf_key(b, "x", GGUF_ARRAY);
+        ucb_put_u32(&b->values, 99);
+        ucb_put_u64(&b->values, 0);
+        break;
     case 10:
         gguf_key(b, "x", GGUF_ARRAY);
         for (int i = 0; i < 8; i++) {
@@ -360,7 +420,9 @@ static void spoil(struct gguf_build *b, int way)
     case 32: b->version = 1; break;
     case 33: b->version = 3u << 24; break;
     case 34: b->version = 4; break;
-    case 35: for (int i = 0; i < 33; i++) ucb_put_u8(&b->data, 0); break;
+    case 35:
+        for (int i = 0; i < 33; i++) ucb_put_u8(&b->data, 0);
+        break;
     default: break;
     }
 }
@@ -371,17 +433,42 @@ TEST(a_gguf_that_lies_is_refused)
         ucb_status status;
         const char *part;
     } expected[] = {
-        {UCB_CORRUPT, "general.alignment is 24"}, {UCB_CORRUPT, "general.alignment is 0"}, {UCB_CORRUPT, "general.alignment has type 8"},
-        {UCB_CORRUPT, "`number` is given twice"}, {UCB_CORRUPT, "has type 13"}, {UCB_CORRUPT, "bool of value 2"},
-        {UCB_CORRUPT, "cut short"}, {UCB_CORRUPT, "cut short"}, {UCB_CORRUPT, "cut short"}, {UCB_CORRUPT, "array of type 99"},
-        {UCB_CORRUPT, "at depth 4"}, {UCB_CORRUPT, "key of 0 bytes"}, {UCB_CORRUPT, "key of 3 bytes"},
-        {UCB_CORRUPT, "0 dimensions"}, {UCB_CORRUPT, "5 dimensions"}, {UCB_CORRUPT, "dimension of 0"}, {UCB_CORRUPT, "too large"},
-        {UCB_CORRUPT, "too large"}, {UCB_CORRUPT, "whole blocks"}, {UCB_CORRUPT, "offset 65"}, {UCB_CORRUPT, "overlaps"},
-        {UCB_CORRUPT, "belong to none"}, {UCB_CORRUPT, "cut short: a tensor's data ends after the end of the file"},
-        {UCB_CORRUPT, "cut short"}, {UCB_CORRUPT, "there twice"}, {UCB_CORRUPT, "name of 65 bytes"}, {UCB_CORRUPT, "name of 0 bytes"},
-        {UCB_UNSUPPORTED, "unknown type 4"}, {UCB_UNSUPPORTED, "unknown type 1000"}, {UCB_UNSUPPORTED, "IQ2_XXS"},
-        {UCB_CORRUPT, "promises"}, {UCB_CORRUPT, "promises"}, {UCB_UNSUPPORTED, "GGUF version 1"}, {UCB_UNSUPPORTED, "big-endian"},
-        {UCB_UNSUPPORTED, "GGUF version 4"}, {UCB_CORRUPT, "bytes follow the last tensor"},
+        {UCB_CORRUPT, "general.alignment is 24"},
+        {UCB_CORRUPT, "general.alignment is 0"},
+        {UCB_CORRUPT, "general.alignment has type 8"},
+        {UCB_CORRUPT, "`number` is given twice"},
+        {UCB_CORRUPT, "has type 13"},
+        {UCB_CORRUPT, "bool of value 2"},
+        {UCB_CORRUPT, "cut short"},
+        {UCB_CORRUPT, "cut short"},
+        {UCB_CORRUPT, "cut short"},
+        {UCB_CORRUPT, "array of type 99"},
+        {UCB_CORRUPT, "at depth 4"},
+        {UCB_CORRUPT, "key of 0 bytes"},
+        {UCB_CORRUPT, "key of 3 bytes"},
+        {UCB_CORRUPT, "0 dimensions"},
+        {UCB_CORRUPT, "5 dimensions"},
+        {UCB_CORRUPT, "dimension of 0"},
+        {UCB_CORRUPT, "too large"},
+        {UCB_CORRUPT, "too large"},
+        {UCB_CORRUPT, "whole blocks"},
+        {UCB_CORRUPT, "offset 65"},
+        {UCB_CORRUPT, "overlaps"},
+        {UCB_CORRUPT, "belong to none"},
+        {UCB_CORRUPT, "cut short: a tensor's data ends after the end of the file"},
+        {UCB_CORRUPT, "cut short"},
+        {UCB_CORRUPT, "there twice"},
+        {UCB_CORRUPT, "name of 65 bytes"},
+        {UCB_CORRUPT, "name of 0 bytes"},
+        {UCB_UNSUPPORTED, "unknown type 4"},
+        {UCB_UNSUPPORTED, "unknown type 1000"},
+        {UCB_UNSUPPORTED, "IQ2_XXS"},
+        {UCB_CORRUPT, "promises"},
+        {UCB_CORRUPT, "promises"},
+        {UCB_UNSUPPORTED, "GGUF version 1"},
+        {UCB_UNSUPPORTED, "big-endian"},
+        {UCB_UNSUPPORTED, "GGUF version 4"},
+        {UCB_CORRUPT, "bytes follow the last tensor"},
     };
     for (int i = 0; i < (int)(sizeof(expected) / sizeof(expected[0])); i++) {
         struct gguf_build b = {0};
@@ -389,9 +476,12 @@ TEST(a_gguf_that_lies_is_refused)
         struct ucb_err err = {0};
         build_small(&b);
         spoil(&b, i);
-        if (i == 21) for (int j = 0; j < 200; j++) ucb_put_u8(&b.data, 0); /* room for what the tensor claims */
+        if (i == 21)
+            for (int j = 0; j < 200; j++)
+                ucb_put_u8(&b.data, 0); /* room for what the tensor claims */
         gguf_finish(&b);
-        CHECK_STATUS(parse_gguf(b.file.data, b.file.n_bytes, &c, &err), expected[i].status, err);
+        CHECK_STATUS(parse_gguf(b.file.data, b.file.n_bytes, &c, &err), expected[i].status,
+                     err);
         CHECK_HAS(err.text, expected[i].part);
         CHECK_HAS(err.text, "file.gguf");
         ucb_arena_free(&c.arena);
@@ -410,7 +500,12 @@ static void write_text(const char *path, const char *text)
 static void write_tensor(const char *path, const char *name)
 {
     struct ucb_err err;
-    struct ucb_tensor t = {.name = name, .dtype = UCB_U8, .n_dims = 1, .shape = {4}, .data = (const uint8_t *)"abcd", .n_bytes = 4};
+    struct ucb_tensor t = {.name = name,
+                           .dtype = UCB_U8,
+                           .n_dims = 1,
+                           .shape = {4},
+                           .data = (const uint8_t *)"abcd",
+                           .n_bytes = 4};
     CHECK_OK(ucb_safetensors_write(path, &t, 1, &err), err);
 }
 
@@ -440,19 +535,25 @@ TEST(what_a_folder_holds_decides_how_it_is_opened)
     CHECK_STATUS(ucb_checkpoint_open(folder, &c, &err), UCB_MISSING, err);
     CHECK_HAS(err.text, "no model.safetensors");
     gguf_finish(&b);
-    CHECK_OK(ucb_file_write(ucb_test_path("%s/a.gguf", folder), b.file.data, b.file.n_bytes, &err), err);
+    CHECK_OK(ucb_file_write(ucb_test_path("%s/a.gguf", folder), b.file.data, b.file.n_bytes,
+                            &err),
+             err);
     CHECK_OK(ucb_checkpoint_open(folder, &c, &err), err);
     ucb_checkpoint_close(c);
-    CHECK_OK(ucb_file_write(ucb_test_path("%s/b.gguf", folder), b.file.data, b.file.n_bytes, &err), err);
+    CHECK_OK(ucb_file_write(ucb_test_path("%s/b.gguf", folder), b.file.data, b.file.n_bytes,
+                            &err),
+             err);
     CHECK_STATUS(ucb_checkpoint_open(folder, &c, &err), UCB_MISSING, err);
     CHECK_HAS(err.text, "2 .gguf files");
     write_tensor(ucb_test_path("%s/model.safetensors", folder), "t");
     CHECK_OK(ucb_checkpoint_open(ucb_test_path("%s/", folder), &c, &err), err);
     CHECK(!ucb_checkpoint_is_gguf(c));
     ucb_checkpoint_close(c);
-    CHECK_STATUS(ucb_checkpoint_open(ucb_test_path("%s/none", folder), &c, &err), UCB_MISSING, err);
+    CHECK_STATUS(ucb_checkpoint_open(ucb_test_path("%s/none", folder), &c, &err),
+                 UCB_MISSING, err);
     write_text(ucb_test_path("%s/empty", folder), "");
-    CHECK_STATUS(ucb_checkpoint_open(ucb_test_path("%s/empty", folder), &c, &err), UCB_CORRUPT, err);
+    CHECK_STATUS(ucb_checkpoint_open(ucb_test_path("%s/empty", folder), &c, &err),
+                 UCB_CORRUPT, err);
     CHECK_HAS(err.text, "empty");
     gguf_free(&b);
 }
@@ -464,8 +565,9 @@ TEST(shards_are_joined_in_name_order)
     struct ucb_err err;
     write_tensor(ucb_test_path("%s/model-00002-of-00002.safetensors", folder), "b");
     write_tensor(ucb_test_path("%s/model-00001-of-00002.safetensors", folder), "a");
-    write_text(ucb_test_path("%s/model.safetensors.index.json", folder),
-               "{\"weight_map\":{\"b\":\"model-00002-of-00002.safetensors\",\"a\":\"model-00001-of-00002.safetensors\"}}");
+    write_text(
+        ucb_test_path("%s/model.safetensors.index.json", folder),
+        "{\"weight_map\":{\"b\":\"model-00002-of-00002.safetensors\",\"a\":\"model-00001-of-00002.safetensors\"}}");
     CHECK_OK(ucb_checkpoint_open(folder, &c, &err), err);
     CHECK_EQ(ucb_checkpoint_n_files(c), 3);
     CHECK_HAS(ucb_checkpoint_file(c, 0), "/model-00001-of-00002.safetensors");
@@ -493,9 +595,12 @@ TEST(an_index_that_lies_is_refused)
         {"{\"weight_map\":{\"a\":\"one.st\\u0000\"}}", UCB_CORRUPT, "no / and no .."},
         {"{\"weight_map\":{\"a\":\"three.st\"}}", UCB_MISSING,
          "the file three.st, named by model.safetensors.index.json, does not exist"},
-        {"{\"weight_map\":{\"a\":\"two.st\",\"b\":\"one.st\"}}", UCB_CORRUPT, "should be in two.st, but is in one.st"},
-        {"{\"weight_map\":{\"a\":\"one.st\",\"c\":\"one.st\"}}", UCB_CORRUPT, "`c` should be in one.st"},
-        {"{\"weight_map\":{\"a\":\"one.st\",\"b\":\"also.st\"}}", UCB_CORRUPT, "there twice"},
+        {"{\"weight_map\":{\"a\":\"two.st\",\"b\":\"one.st\"}}", UCB_CORRUPT,
+         "should be in two.st, but is in one.st"},
+        {"{\"weight_map\":{\"a\":\"one.st\",\"c\":\"one.st\"}}", UCB_CORRUPT,
+         "`c` should be in one.st"},
+        {"{\"weight_map\":{\"a\":\"one.st\",\"b\":\"also.st\"}}", UCB_CORRUPT,
+         "there twice"},
     };
     const char *folder = ucb_test_folder();
     write_tensor(ucb_test_path("%s/one.st", folder), "a");
@@ -516,11 +621,16 @@ TEST(a_file_cut_short_while_open_is_an_error_and_not_the_end)
     struct ucb_err err;
     const char *folder = ucb_test_folder();
     static float out[144 * 40];
-    for (const char *const *name = (const char *const[]){"config.json", "model.safetensors", NULL}; *name != NULL; name++) {
+    for (const char *const *name =
+             (const char *const[]){"config.json", "model.safetensors", NULL};
+         *name != NULL; name++) {
         struct ucb_file file;
-        const char *source = ucb_test_path("%s/tests/golden/arch/llama-headdim-fp16/%s", ucb_test_root(), *name);
+        const char *source = ucb_test_path("%s/tests/golden/arch/llama-headdim-fp16/%s",
+                                           ucb_test_root(), *name);
         CHECK_OK(ucb_file_map(source, &file, &err), err);
-        CHECK_OK(ucb_file_write(ucb_test_path("%s/%s", folder, *name), file.data, file.n_bytes, &err), err);
+        CHECK_OK(ucb_file_write(ucb_test_path("%s/%s", folder, *name), file.data,
+                                file.n_bytes, &err),
+                 err);
         ucb_file_unmap(&file);
     }
     CHECK_OK(ucb_model_open(folder, &m, &err), err);

@@ -32,7 +32,8 @@ TEST(every_half_widens_and_rounds_back_to_itself)
 TEST(halves_round_to_nearest_even_at_every_boundary)
 {
     for (uint32_t h = 0; h < 0x7bff; h++) { /* between neighbours h and h + 1 */
-        float low = ucb_f16_widen((uint16_t)h), high = ucb_f16_widen((uint16_t)(h + 1)), middle = (low + high) / 2;
+        float low = ucb_f16_widen((uint16_t)h), high = ucb_f16_widen((uint16_t)(h + 1)),
+              middle = (low + high) / 2;
         CHECK_EQ(ucb_f16_from_f32(middle), h + (h & 1));
         CHECK_EQ(ucb_f16_from_f32(nextafterf(middle, 0)), h);
         CHECK_EQ(ucb_f16_from_f32(nextafterf(middle, INFINITY)), h + 1);
@@ -46,7 +47,8 @@ TEST(halves_round_to_nearest_even_at_every_boundary)
 
 TEST(pcg32_yields_the_published_sequence)
 {
-    static const uint32_t known[] = {0xa15c02b7, 0x7b47f409, 0xba1d3330, 0x83d2f293, 0xbfa4784b, 0xcbed606e};
+    static const uint32_t known[] = {0xa15c02b7, 0x7b47f409, 0xba1d3330,
+                                     0x83d2f293, 0xbfa4784b, 0xcbed606e};
     struct ucb_pcg r;
     ucb_pcg_seed(&r, 42, 54);
     for (size_t i = 0; i < 6; i++) CHECK_EQ(ucb_pcg_next(&r), known[i]);
@@ -77,10 +79,12 @@ TEST(numbers_are_parsed_whole_or_not_at_all)
     double f;
     CHECK(ucb_parse_u64("18446744073709551615", &u) && u == UINT64_MAX);
     CHECK(!ucb_parse_u64("18446744073709551616", &u));
-    CHECK(!ucb_parse_u64("-1", &u) && !ucb_parse_u64("", &u) && !ucb_parse_u64("1 ", &u) && !ucb_parse_u64("+1", &u));
+    CHECK(!ucb_parse_u64("-1", &u) && !ucb_parse_u64("", &u) && !ucb_parse_u64("1 ", &u) &&
+          !ucb_parse_u64("+1", &u));
     CHECK(ucb_parse_i64("-5", &i) && i == -5);
     CHECK(ucb_parse_f64("0.25", &f) && f == 0.25);
-    CHECK(!ucb_parse_f64("nan", &f) && !ucb_parse_f64("1e999", &f) && !ucb_parse_f64("0x1", &f));
+    CHECK(!ucb_parse_f64("nan", &f) && !ucb_parse_f64("1e999", &f) &&
+          !ucb_parse_f64("0x1", &f));
     CHECK(ucb_parse_bytes("4G", &u) && u == 4ull << 30);
     CHECK(ucb_parse_bytes("512MiB", &u) && u == 512ull << 20);
     CHECK(!ucb_parse_bytes("99999999999T", &u) && !ucb_parse_bytes("4X", &u));
@@ -130,7 +134,8 @@ TEST(a_parallel_loop_runs_each_index_once)
         struct ucb_pool *pool;
         struct ucb_err err;
         CHECK_OK(ucb_pool_open(n_threads, &pool, &err), err);
-        for (int round = 0; round < 50; round++) ucb_parallel_for(pool, 1000, count_one, hits);
+        for (int round = 0; round < 50; round++)
+            ucb_parallel_for(pool, 1000, count_one, hits);
         ucb_pool_close(pool);
     }
     for (int i = 0; i < 1000; i++) CHECK_EQ(atomic_load(&hits[i]), 150);

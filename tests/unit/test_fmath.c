@@ -1,4 +1,5 @@
-/* fmath: special values, and the distance to the 64-bit mantissas of the C library's long double functions. */
+/* fmath: special values, and the distance to the 64-bit mantissas of the C library's long
+ * double functions. */
 #include "test.h"
 
 #include <math.h>
@@ -52,7 +53,8 @@ TEST(log_is_within_one_unit_in_the_last_place)
     ucb_pcg_named(&r, 1, "log");
     double worst = 0;
     for (int i = 0; i < 300000; i++) {
-        double x = i % 2 ? ldexp(uniform(&r, 1, 2), (int)ucb_pcg_below(&r, 2000) - 1000) : uniform(&r, 0.5, 2);
+        double x = i % 2 ? ldexp(uniform(&r, 1, 2), (int)ucb_pcg_below(&r, 2000) - 1000)
+                         : uniform(&r, 0.5, 2);
         worst = fmax(worst, ulps(ucb_log(x), logl(x)));
     }
     CHECK(worst < 1.0);
@@ -68,12 +70,14 @@ TEST(powers_are_within_one_unit_in_the_last_place)
     ucb_pcg_named(&r, 1, "pow");
     double worst = 0;
     for (int i = 0; i < 300000; i++) { /* rope: theta^(-2 i / r), and anything */
-        double x = i % 2 ? 10000.0 : ldexp(uniform(&r, 1, 2), (int)ucb_pcg_below(&r, 60) - 30);
+        double x = i % 2 ? 10000.0
+                         : ldexp(uniform(&r, 1, 2), (int)ucb_pcg_below(&r, 60) - 30);
         double y = i % 2 ? -(double)(i % 4096) / 4096 : uniform(&r, -20, 20);
         worst = fmax(worst, ulps(ucb_pow(x, y), powl(x, y)));
     }
     CHECK(worst < 1.0);
-    CHECK(ucb_pow(2.0, 10.0) == 1024.0 && ucb_pow(10.0, 2.0) == 100.0 && ucb_pow(7.0, 0.0) == 1.0);
+    CHECK(ucb_pow(2.0, 10.0) == 1024.0 && ucb_pow(10.0, 2.0) == 100.0 &&
+          ucb_pow(7.0, 0.0) == 1.0);
     CHECK(ucb_pow(2.0, 2000.0) == INFINITY && ucb_pow(2.0, -2000.0) == 0.0);
     CHECK(isnan(ucb_pow(-1.0, 2.0)));
 }
@@ -84,8 +88,11 @@ TEST(sine_and_cosine_are_within_one_unit_up_to_two_to_the_22)
     ucb_pcg_named(&r, 1, "sincos");
     double worst = 0;
     for (int i = 0; i < 300000; i++) {
-        double s, c, x = (double)(i % 8192); /* positions, small angles, and the whole range in turn */
-        if (i % 3 != 2) x = i % 3 == 0 ? uniform(&r, -4194304, 4194304) : uniform(&r, -4, 4);
+        double s, c,
+            x = (double)(i %
+                         8192); /* positions, small angles, and the whole range in turn */
+        if (i % 3 != 2)
+            x = i % 3 == 0 ? uniform(&r, -4194304, 4194304) : uniform(&r, -4, 4);
         if (i % 5 == 0) x = nearbyint(x) * 0x1.921fb54442d18p+0; /* next to a zero */
         if (fabs(x) > 4194304) continue;
         ucb_sincos(x, &s, &c);

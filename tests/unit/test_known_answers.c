@@ -14,7 +14,8 @@
 static void known_product(struct ucb_backend *backend, struct ucb_sha256 *digest)
 {
     enum { ROWS = 5, OUT = 33, IN = 300 };
-    float *x = named_values("x", ROWS * IN, 1), *w = named_values("w", OUT * IN, 1), y[ROWS * OUT];
+    float *x = named_values("x", ROWS * IN, 1), *w = named_values("w", OUT * IN, 1),
+          y[ROWS * OUT];
     struct ucb_packed packed = packed_for_test(backend, w, OUT, IN);
     struct ucb_err err;
     CHECK_OK(ucb_linear(backend, &packed, NULL, x, ROWS, y, &err), err);
@@ -38,7 +39,8 @@ static void known_rope(struct ucb_backend *backend, struct ucb_sha256 *digest)
 {
     enum { ROWS = 4, HEADS = 2, HEAD_DIM = 20, R = 12, POSITIONS = 3 };
     const uint32_t position[ROWS] = {0, 1, 2, 1};
-    float *x = named_values("x", ROWS * HEADS * HEAD_DIM, 2), *table = named_values("table", POSITIONS * R, 1);
+    float *x = named_values("x", ROWS * HEADS * HEAD_DIM, 2),
+          *table = named_values("table", POSITIONS * R, 1);
     ucb_rope(backend, x, ROWS, HEADS, HEAD_DIM, R, table, position);
     ucb_sha256_update(digest, x, ROWS * HEADS * HEAD_DIM * sizeof(*x));
     free(x);
@@ -55,13 +57,15 @@ static void known_silu(struct ucb_backend *backend, struct ucb_sha256 *digest)
     free(up);
 }
 
-static void attention_of(struct ucb_backend *backend, struct ucb_sha256 *digest, uint32_t sliding)
+static void attention_of(struct ucb_backend *backend, struct ucb_sha256 *digest,
+                         uint32_t sliding)
 {
     enum { T = 300, HEADS = 4, KV = 2, D = 20 };
     const struct ucb_attention shape = {HEADS, KV, D, sliding, 0.25f};
     const size_t start[2] = {0, T};
     float *q = named_values("q", T * HEADS * D, 2), *k = named_values("k", T * KV * D, 2);
-    float *v = named_values("v", T * KV * D, 1), *out = malloc(T * HEADS * D * sizeof(*out));
+    float *v = named_values("v", T * KV * D, 1),
+          *out = malloc(T * HEADS * D * sizeof(*out));
     struct ucb_err err;
     CHECK_OK(ucb_attention(backend, &shape, q, k, v, 1, start, out, &err), err);
     ucb_sha256_update(digest, out, T * HEADS * D * sizeof(*out));
@@ -85,7 +89,8 @@ enum { IDS = 1500, HIDDEN = 40, ROWS = 4, MODELS = 2 };
 
 static void score_known(struct ucb_backend *backend, struct ucb_position out[MODELS * ROWS])
 {
-    float *w = named_values("w", IDS * HIDDEN, 1), *noise = named_values("noise", IDS * HIDDEN, 0.125f);
+    float *w = named_values("w", IDS * HIDDEN, 1),
+          *noise = named_values("noise", IDS * HIDDEN, 0.125f);
     float *hidden = named_values("hidden", ROWS * HIDDEN, 1);
     for (int i = 0; i < IDS * HIDDEN; i++) noise[i] += w[i];
     struct ucb_packed packed[MODELS] = {packed_for_test(backend, w, IDS, HIDDEN),
@@ -106,7 +111,8 @@ static void known_head(struct ucb_backend *backend, struct ucb_sha256 *digest)
     struct ucb_position p[MODELS * ROWS];
     score_known(backend, p);
     for (int i = 0; i < MODELS * ROWS; i++) {
-        const uint32_t counts[] = {p[i].argmax, p[i].rank, p[i].teacher_rank, p[i].overlap10};
+        const uint32_t counts[] = {p[i].argmax, p[i].rank, p[i].teacher_rank,
+                                   p[i].overlap10};
         ucb_sha256_update(digest, &p[i].logp, sizeof(p[i].logp));
         ucb_sha256_update(digest, &p[i].kld, sizeof(p[i].kld));
         ucb_sha256_update(digest, &p[i].ear, sizeof(p[i].ear));
@@ -121,25 +127,29 @@ struct known {
 };
 
 static const struct known known[] = {
-    {"product", known_product,
+    {"product",
+     known_product,
      {"c68958a16b50cfbc70721078f6937d870fb1a08462a063e25af16fdb3b0314d9",
       "d37eba0c6a546e1e0b8c2dd3c4b9f129a8fefdd4410e66d6805c6db204d1eff7"}},
-    {"rmsnorm", known_norm,
-     {"152aef890c212a6b04242d4c0adc70d69de4c66132310dc0c26c8fa2fd712fcc",
-      NULL}},
-    {"rope", known_rope,
-     {"23042b1ed2c96a4944f6619bd78bb2a8522fd1db3314ebb78230a2395089474a",
-      NULL}},
-    {"silu_mul", known_silu,
-     {"f527883e72cfb09e09f8407c00964a367b70767967877d030da16fea94baf1e6",
-      NULL}},
-    {"attention", known_attention,
+    {"rmsnorm",
+     known_norm,
+     {"152aef890c212a6b04242d4c0adc70d69de4c66132310dc0c26c8fa2fd712fcc", NULL}},
+    {"rope",
+     known_rope,
+     {"23042b1ed2c96a4944f6619bd78bb2a8522fd1db3314ebb78230a2395089474a", NULL}},
+    {"silu_mul",
+     known_silu,
+     {"f527883e72cfb09e09f8407c00964a367b70767967877d030da16fea94baf1e6", NULL}},
+    {"attention",
+     known_attention,
      {"dd478e1cbbf58de1183cda61507e237a2057028e9b83384b086ba61d8941bcb9",
       "1496d6ecde611190f3d43203474efb8c627c7fb043eeb400af0e73e89cb9e0cb"}},
-    {"attention, sliding 40", known_sliding_attention,
+    {"attention, sliding 40",
+     known_sliding_attention,
      {"8742ab5d6a4f71309f9c5553b37f3bbf7b7c1e2ddc4b932554856fb5c8e6fd74",
       "55d8dd3aab8d9ddc3c2b5915ec2511a022ae6809aff61a38f3fd5cf4de729c29"}},
-    {"head", known_head,
+    {"head",
+     known_head,
      {"48904b4b8dfc661482e4daef23f027fac8d586b795eaec73e4a5b98d6e090bd5",
       "4e0e5ea49d6919f75b86fc3ac26295b0bbd47efd8eb1fb3ddcf8a42694fea6b0"}},
 };
@@ -169,8 +179,10 @@ TEST(known_answers_come_out_on_every_path)
 {
     for (int a = 0; a < UCB_N_ARITHS; a++) {
         for (int k = UCB_KERNEL_SCALAR; k < UCB_N_KERNELS; k++) {
-            if (!ucb_kernel_available((enum ucb_kernel)k, (enum ucb_arithmetic)a, NULL)) continue;
-            struct ucb_backend *backend = backend_for_test((enum ucb_arithmetic)a, (enum ucb_kernel)k, NULL);
+            if (!ucb_kernel_available((enum ucb_kernel)k, (enum ucb_arithmetic)a, NULL))
+                continue;
+            struct ucb_backend *backend = backend_for_test((enum ucb_arithmetic)a,
+                                                           (enum ucb_kernel)k, NULL);
             check_backend(backend);
             ucb_backend_close(backend);
         }
@@ -196,7 +208,8 @@ TEST(the_page_on_arithmetic_prints_the_known_answers)
     for (int i = 0; i < N_KNOWN; i++)
         for (int a = 0; a < UCB_N_ARITHS; a++)
             if (known[i].hex[a] != NULL && strstr(page, known[i].hex[a]) == NULL)
-                ucb_test_fail(__FILE__, __LINE__, "docs/arithmetic.md lacks %s of %s", known[i].hex[a], known[i].name);
+                ucb_test_fail(__FILE__, __LINE__, "docs/arithmetic.md lacks %s of %s",
+                              known[i].hex[a], known[i].name);
 }
 
 /* x and the bits of exp(x), as the page prints them. */
@@ -204,8 +217,10 @@ static const struct {
     float x;
     uint32_t bits;
 } known_exp[] = {
-    {-0x1p-10f, 0x3f7fc008}, {-0.5f, 0x3f1b4598}, {-1.0f, 0x3ebc5ab2},  {-2.5f, 0x3da81c2e}, {-10.0f, 0x383e6bce},
-    {-50.0f, 0x1b692beb},    {-87.0f, 0x00b33687}, {-87.1f, 0x00000000}, {-INFINITY, 0},      {0.0f, 0x3f800000},
+    {-0x1p-10f, 0x3f7fc008}, {-0.5f, 0x3f1b4598},  {-1.0f, 0x3ebc5ab2},
+    {-2.5f, 0x3da81c2e},     {-10.0f, 0x383e6bce}, {-50.0f, 0x1b692beb},
+    {-87.0f, 0x00b33687},    {-87.1f, 0x00000000}, {-INFINITY, 0},
+    {0.0f, 0x3f800000},
 };
 enum { N_EXP = sizeof(known_exp) / sizeof(known_exp[0]) };
 
@@ -221,12 +236,16 @@ TEST(exp_has_the_known_bits_on_every_path)
 {
     const char *page = read_page();
     check_exp(&ucb_kernel_table_scalar);
-    if (ucb_kernel_available(UCB_KERNEL_AVX2, UCB_ARITH_FP32, NULL)) check_exp(&ucb_kernel_table_avx2);
-    if (ucb_kernel_available(UCB_KERNEL_AVX512, UCB_ARITH_FP32, NULL)) check_exp(&ucb_kernel_table_avx512);
-    for (int i = 0; i < N_EXP; i++) CHECK_HAS(page, ucb_test_path("%08x", known_exp[i].bits));
+    if (ucb_kernel_available(UCB_KERNEL_AVX2, UCB_ARITH_FP32, NULL))
+        check_exp(&ucb_kernel_table_avx2);
+    if (ucb_kernel_available(UCB_KERNEL_AVX512, UCB_ARITH_FP32, NULL))
+        check_exp(&ucb_kernel_table_avx512);
+    for (int i = 0; i < N_EXP; i++)
+        CHECK_HAS(page, ucb_test_path("%08x", known_exp[i].bits));
 }
 
-/* Every 64th float of the range; all of them were tried once: 1.03 units in the last place. */
+/* Every 64th float of the range; all of them were tried once: 1.03 units in the last place.
+ */
 TEST(exp_of_the_kernels_is_within_1_03_units_in_the_last_place)
 {
     enum { N = 1024, STEP = 64 };

@@ -68,8 +68,8 @@ TEST(every_manifest_inside_the_program_is_valid_and_describes_its_resources)
         CHECK(strcmp(all[i].kind, "lambada") == 0 || strcmp(all[i].kind, "wikitext") == 0);
         for (size_t k = 0; k < all[i].n_files; k++) {
             const struct ucb_manifest_file *f = &all[i].files[k];
-            const struct ucb_resource *r =
-                ucb_resource_find(ucb_test_path("%s/%s", all[i].folder, f->path));
+            const struct ucb_resource *r = ucb_resource_find(
+                ucb_test_path("%s/%s", all[i].folder, f->path));
             char hex[UCB_SHA256_HEX];
             if (r == NULL) continue; /* a full set: the file lies elsewhere */
             ucb_sha256_hex(r->data, r->n_bytes, hex);

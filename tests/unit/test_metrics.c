@@ -49,12 +49,13 @@ static struct ucb_metric metrics[UCB_MAX_METRICS];
 static size_t n_metrics;
 static struct ucb_arena notes; /* of the last computation: a note may live there */
 
-static ucb_status compute(const struct ucb_task *task, const struct made *cell, const struct made *reference,
-                          struct ucb_err *err)
+static ucb_status compute(const struct ucb_task *task, const struct made *cell,
+                          const struct made *reference, struct ucb_err *err)
 {
     ucb_arena_free(&notes);
     ucb_arena_init(&notes);
-    return ucb_metrics_compute(task, task->name, &cell->all, reference == NULL ? NULL : &reference->all, 1, &notes,
+    return ucb_metrics_compute(task, task->name, &cell->all,
+                               reference == NULL ? NULL : &reference->all, 1, &notes,
                                metrics, &n_metrics, err);
 }
 
@@ -85,22 +86,30 @@ TEST(a_student_equal_to_its_teacher_changes_nothing_to_the_bit)
         m.samples[i].t10_gt_hits = 3;
     }
     CHECK_OK(compute(&per_passage, &m, &m, &err), err);
-    static const char *const ones[] = {"ppl_ratio", "ppl_ratio_bootstrap", "ppl_ratio_percentile", "ear"};
+    static const char *const ones[] = {"ppl_ratio", "ppl_ratio_bootstrap",
+                                       "ppl_ratio_percentile", "ear"};
     for (size_t k = 0; k < sizeof(ones) / sizeof(ones[0]); k++) {
         const struct ucb_metric *metric = must_find(ones[k]);
         CHECK(metric->value == 1 && metric->low == 1 && metric->high == 1);
     }
-    static const char *const zeros[] = {"kld_mean", "kld_p50", "kld_max", "flips_lost", "flips_won", "accuracy_difference"};
-    for (size_t k = 0; k < sizeof(zeros) / sizeof(zeros[0]); k++) CHECK(must_find(zeros[k])->value == 0);
-    static const char *const rates[] = {"t1_agree", "t10_agree", "t10_overlap", "t1_agree_last"};
+    static const char *const zeros[] = {"kld_mean",   "kld_p50",   "kld_max",
+                                        "flips_lost", "flips_won", "accuracy_difference"};
+    for (size_t k = 0; k < sizeof(zeros) / sizeof(zeros[0]); k++)
+        CHECK(must_find(zeros[k])->value == 0);
+    static const char *const rates[] = {"t1_agree", "t10_agree", "t10_overlap",
+                                        "t1_agree_last"};
     for (size_t k = 0; k < sizeof(rates) / sizeof(rates[0]); k++) {
-        const struct ucb_metric *rate = must_find(rates[k]); /* all of 40 documents is not all documents there are */
+        const struct ucb_metric *rate = must_find(
+            rates[k]); /* all of 40 documents is not all documents there are */
         CHECK(rate->value == 1 && rate->high == 1 && rate->low > 0.9 && rate->low < 1);
     }
-    CHECK(must_find("mcnemar_p")->value == 1 && must_find("ppl_ratio_interval_gap")->value == 0);
+    CHECK(must_find("mcnemar_p")->value == 1 &&
+          must_find("ppl_ratio_interval_gap")->value == 0);
     CHECK(must_find("ppl_ratio")->note == NULL);
-    CHECK(must_find("retention")->value == 1 && must_find("retention")->low < 1 && must_find("retention")->high > 1);
-    CHECK(must_find("t1_ret")->value == 1 && isnan(must_find("t1_ret")->low)); /* three trials a document */
+    CHECK(must_find("retention")->value == 1 && must_find("retention")->low < 1 &&
+          must_find("retention")->high > 1);
+    CHECK(must_find("t1_ret")->value == 1 &&
+          isnan(must_find("t1_ret")->low)); /* three trials a document */
     CHECK_HAS(must_find("t1_ret")->note, "no interval");
 }
 
@@ -110,12 +119,15 @@ TEST(retention_without_a_flip_is_no_certainty)
     struct ucb_err err;
     make(&before, 20, 1);
     make(&after, 20, 1);
-    for (size_t i = 0; i < 10; i++) before.samples[i].target_correct = before.samples[i].t1_gt_hits = 1;
-    for (size_t i = 0; i < 10; i++) after.samples[i].target_correct = after.samples[i].t1_gt_hits = 1;
+    for (size_t i = 0; i < 10; i++)
+        before.samples[i].target_correct = before.samples[i].t1_gt_hits = 1;
+    for (size_t i = 0; i < 10; i++)
+        after.samples[i].target_correct = after.samples[i].t1_gt_hits = 1;
     CHECK_OK(compute(&per_passage, &after, &before, &err), err);
     static const char *const names[] = {"retention", "t1_ret"};
     for (size_t k = 0; k < 2; k++) {
-        const struct ucb_metric *m = must_find(names[k]), *difference = must_find("accuracy_difference");
+        const struct ucb_metric *m = must_find(names[k]),
+                                *difference = must_find("accuracy_difference");
         CHECK(m->value == 1);
         CHECK_TEXT(m->interval, "newcombe");
         CHECK_HAS(m->note, "all resamples are equal");
@@ -124,9 +136,11 @@ TEST(retention_without_a_flip_is_no_certainty)
         CHECK_NEAR(m->high, 1 + 2 * difference->high, 1e-15);
         CHECK(m->low < 0.95 && m->high > 1.05);
     }
-    for (size_t i = 0; i < 10; i++) after.samples[i].target_correct = 0; /* nothing is retained, in any resample */
+    for (size_t i = 0; i < 10; i++)
+        after.samples[i].target_correct = 0; /* nothing is retained, in any resample */
     CHECK_OK(compute(&per_passage, &after, &before, &err), err);
-    CHECK(must_find("retention")->value == 0 && must_find("retention")->low == 0 && must_find("retention")->high > 0.1);
+    CHECK(must_find("retention")->value == 0 && must_find("retention")->low == 0 &&
+          must_find("retention")->high > 0.1);
 }
 
 TEST(documents_that_share_one_ratio_give_no_interval)
@@ -136,13 +150,16 @@ TEST(documents_that_share_one_ratio_give_no_interval)
     make(&before, 6, 3);
     make(&after, 6, 3);
     for (size_t i = 0; i < 6; i++) {
-        before.document[i] = after.document[i] = (uint32_t)(i / 2); /* three documents, each: two right, then one */
+        before.document[i] = after.document[i] =
+            (uint32_t)(i / 2); /* three documents, each: two right, then one */
         before.samples[i].target_correct = 1;
         after.samples[i].target_correct = i % 2 == 0;
-        after.samples[i].t1_gt_hits = before.samples[i].t1_gt_hits = 1; /* a third, which has no exact double */
+        after.samples[i].t1_gt_hits = before.samples[i].t1_gt_hits =
+            1; /* a third, which has no exact double */
     }
     CHECK_OK(compute(&per_passage, &after, &before, &err), err);
-    static const char *const names[] = {"accuracy", "retention", "accuracy_difference", "t1_gt", "t1_ret"};
+    static const char *const names[] = {"accuracy", "retention", "accuracy_difference",
+                                        "t1_gt", "t1_ret"};
     for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
         const struct ucb_metric *m = must_find(names[k]);
         CHECK(isfinite(m->value) && isnan(m->low) && isnan(m->high) && m->note != NULL);
@@ -158,12 +175,14 @@ TEST(intervals_stay_within_what_their_quantity_can_be)
     struct ucb_err err;
     make(&before, 3, 1);
     make(&after, 3, 1);
-    after.samples[0].kld_sum = 1; /* two documents of three lose nothing: t reaches below 0 and above 1 */
+    after.samples[0].kld_sum =
+        1; /* two documents of three lose nothing: t reaches below 0 and above 1 */
     for (size_t i = 0; i < 3; i++) after.samples[i].ear_sum = i == 0 ? 0.1 : 1;
     CHECK_OK(compute(&per_token, &after, &before, &err), err);
     CHECK(must_find("kld_mean")->low == 0 && must_find("kld_mean")->high > 1);
     CHECK(must_find("ear")->low == 0 && must_find("ear")->high == 1);
-    for (size_t i = 0; i < 3; i++) after.samples[i].kld_sum = -1e-9; /* rounding of nearly equal models */
+    for (size_t i = 0; i < 3; i++)
+        after.samples[i].kld_sum = -1e-9; /* rounding of nearly equal models */
     CHECK_OK(compute(&per_token, &after, &before, &err), err);
     CHECK(must_find("kld_mean")->low <= must_find("kld_mean")->value);
 }
@@ -174,20 +193,23 @@ TEST(perplexity_per_token_is_clustered_by_document)
     struct ucb_err err;
     make(&m, 3, 2);
     m.samples[2].n_tokens = 4;
-    m.document[1] = 0; /* items 0 and 1 are pieces of one document, the index 1 stays unused */
+    m.document[1] =
+        0; /* items 0 and 1 are pieces of one document, the index 1 stays unused */
     m.document[2] = 2;
     m.samples[0].sum_logp = -4;
     m.samples[1].sum_logp = -2;
     m.samples[2].sum_logp = -10;
     CHECK_OK(compute(&per_token, &m, NULL, &err), err);
     const struct ucb_metric *ppl = must_find("ppl");
-    /* d = 6, 10; t = 4, 4; m = 2; u = -2, 2; SE = sqrt(2 * 8) / 8 = 1/2; t(1) at 0.975 is 12.7062047361747 */
+    /* d = 6, 10; t = 4, 4; m = 2; u = -2, 2; SE = sqrt(2 * 8) / 8 = 1/2; t(1) at 0.975
+     * is 12.7062047361747 */
     CHECK_NEAR(ppl->value, exp(2), 1e-14 * exp(2));
     CHECK_NEAR(log(ppl->low), 2 - 12.7062047361747 / 2, 1e-12);
     CHECK_NEAR(log(ppl->high), 2 + 12.7062047361747 / 2, 1e-12);
     CHECK_EQ(ppl->n, 2);
     CHECK_TEXT(ppl->interval, "t-cluster");
-    CHECK(find("ppl_ratio") == NULL && find("accuracy") == NULL && find("kld_mean") == NULL);
+    CHECK(find("ppl_ratio") == NULL && find("accuracy") == NULL &&
+          find("kld_mean") == NULL);
 }
 
 TEST(perplexity_per_passage_counts_passages_not_tokens)
@@ -236,7 +258,8 @@ TEST(one_document_gives_values_without_intervals)
     static const char *const names[] = {"ppl", "ppl_ratio", "kld_mean", "ear", "t1_gt"};
     for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
         const struct ucb_metric *metric = must_find(names[k]);
-        CHECK(isfinite(metric->value) && isnan(metric->low) && isnan(metric->high) && metric->n == 1);
+        CHECK(isfinite(metric->value) && isnan(metric->low) && isnan(metric->high) &&
+              metric->n == 1);
         CHECK_TEXT(metric->interval, "none");
         CHECK_HAS(metric->note, "one document");
     }
@@ -251,13 +274,15 @@ TEST(a_rate_is_wilson_only_where_each_document_is_one_trial)
     CHECK_OK(compute(&per_token, &m, NULL, &err), err);
     const struct ucb_metric *rate = must_find("t1_gt");
     CHECK_TEXT(rate->interval, "wilson");
-    /* 3 of 10 with z = 1.9599639845400545, from (x + z^2/2 -+ z sqrt(x (n-x)/n + z^2/4)) / (n + z^2) */
+    /* 3 of 10 with z = 1.9599639845400545, from (x + z^2/2 -+ z sqrt(x (n-x)/n + z^2/4)) /
+     * (n + z^2) */
     CHECK_NEAR(rate->low, 0.10779126740630090, 1e-12);
     CHECK_NEAR(rate->high, 0.60322185253885465, 1e-12);
     m.samples[9].n_tokens = 2;
     CHECK_OK(compute(&per_token, &m, NULL, &err), err);
     CHECK_TEXT(must_find("t1_gt")->interval, "t-cluster");
-    CHECK_TEXT(must_find("t10_gt")->interval, "wilson"); /* no hit in any document: ten verdicts */
+    CHECK_TEXT(must_find("t10_gt")->interval,
+               "wilson"); /* no hit in any document: ten verdicts */
     CHECK(must_find("t10_gt")->low == 0 && must_find("t10_gt")->high > 0.2);
 }
 
@@ -270,7 +295,8 @@ TEST(retention_needs_a_reference_that_was_right_somewhere)
     after.samples[3].target_correct = 1;
     CHECK_OK(compute(&per_passage, &after, &before, &err), err);
     CHECK(find("retention") == NULL && find("t1_ret") == NULL);
-    before.samples[3].target_correct = 1; /* one of 20: most resamples miss it now and then */
+    before.samples[3].target_correct =
+        1; /* one of 20: most resamples miss it now and then */
     CHECK_OK(compute(&per_passage, &after, &before, &err), err);
     CHECK(must_find("retention")->value == 1 && isnan(must_find("retention")->low));
     CHECK_HAS(must_find("retention")->note, "some resamples hold no hit");
@@ -278,7 +304,8 @@ TEST(retention_needs_a_reference_that_was_right_somewhere)
     for (size_t i = 0; i < 12; i++) after.samples[i].target_correct = 1;
     CHECK_OK(compute(&per_passage, &after, &before, &err), err);
     CHECK(must_find("retention")->value == 0.75);
-    CHECK(must_find("retention")->low < 0.65 && must_find("retention")->high > 0.85 && must_find("retention")->high <= 1);
+    CHECK(must_find("retention")->low < 0.65 && must_find("retention")->high > 0.85 &&
+          must_find("retention")->high <= 1);
     CHECK_TEXT(must_find("retention")->interval, "bootstrap");
 }
 
@@ -288,19 +315,25 @@ TEST(resampled_and_linearised_ratio_agree_on_tame_documents_and_say_when_not)
     struct ucb_err err;
     make(&before, 60, 1);
     make(&after, 60, 1);
-    for (size_t i = 0; i < 60; i++) after.samples[i].sum_logp = -0.01 * (double)((i * 37) % 60);
+    for (size_t i = 0; i < 60; i++)
+        after.samples[i].sum_logp = -0.01 * (double)((i * 37) % 60);
     CHECK_OK(compute(&per_passage, &after, &before, &err), err);
-    const struct ucb_metric *t = must_find("ppl_ratio"), *bca = must_find("ppl_ratio_bootstrap");
-    CHECK(t->value == bca->value && must_find("ppl_ratio_interval_gap")->value < 0.1 && t->note == NULL);
+    const struct ucb_metric *t = must_find("ppl_ratio"),
+                            *bca = must_find("ppl_ratio_bootstrap");
+    CHECK(t->value == bca->value && must_find("ppl_ratio_interval_gap")->value < 0.1 &&
+          t->note == NULL);
     CHECK_NEAR(t->low, bca->low, 0.1 * (t->high - t->low));
     after.samples[7].sum_logp = -40; /* one passage holds nearly all the damage */
     CHECK_OK(compute(&per_passage, &after, &before, &err), err);
     t = must_find("ppl_ratio");
     bca = must_find("ppl_ratio_bootstrap");
-    double gap = fmax(fabs(t->low - bca->low), fabs(t->high - bca->high)) / (t->high - t->low);
+    double gap = fmax(fabs(t->low - bca->low), fabs(t->high - bca->high)) /
+                 (t->high - t->low);
     CHECK(gap > 0.1);
     CHECK_NEAR(must_find("ppl_ratio_interval_gap")->value, gap, 1e-15);
-    CHECK_TEXT(t->note, ucb_test_path("t and BCa intervals differ by %.0f%% of the former's width", 100 * gap));
+    CHECK_TEXT(t->note,
+               ucb_test_path("t and BCa intervals differ by %.0f%% of the former's width",
+                             100 * gap));
 }
 
 TEST(metrics_are_the_same_bits_whatever_order_the_windows_had)
@@ -309,7 +342,8 @@ TEST(metrics_are_the_same_bits_whatever_order_the_windows_had)
     static struct ucb_metric kept[UCB_MAX_METRICS];
     struct ucb_err err;
     make(&there, 50, 2);
-    for (size_t i = 0; i < 50; i++) there.samples[i].sum_logp = -0.1 * (double)((i * 29) % 50) - 1;
+    for (size_t i = 0; i < 50; i++)
+        there.samples[i].sum_logp = -0.1 * (double)((i * 29) % 50) - 1;
     make(&back, 50, 2);
     for (size_t i = 0; i < 50; i++) {
         back.samples[i].sum_logp = there.samples[49 - i].sum_logp;
@@ -320,7 +354,8 @@ TEST(metrics_are_the_same_bits_whatever_order_the_windows_had)
     memcpy(kept, metrics, sizeof(kept));
     CHECK_OK(compute(&per_token, &back, &back, &err), err);
     CHECK_EQ(n_metrics, n_kept);
-    for (size_t i = 0; i < n_kept; i++) CHECK(memcmp(&kept[i].value, &metrics[i].value, 3 * sizeof(double)) == 0);
+    for (size_t i = 0; i < n_kept; i++)
+        CHECK(memcmp(&kept[i].value, &metrics[i].value, 3 * sizeof(double)) == 0);
 }
 
 TEST(flips_are_counted_in_both_directions)
@@ -336,8 +371,8 @@ TEST(flips_are_counted_in_both_directions)
     CHECK_EQ(must_find("flips_won")->value, 1);
     CHECK_NEAR(must_find("accuracy_difference")->value, -0.3, 1e-15);
     CHECK_TEXT(must_find("accuracy_difference")->interval, "newcombe");
-    CHECK_NEAR(must_find("mcnemar_p")->value, 12.0 / 32, 1e-15);      /* 2 (1 + 5) / 2^5 */
-    CHECK_NEAR(must_find("mcnemar_mid_p")->value, 7.0 / 32, 1e-15);   /* less 5 / 2^5 */
+    CHECK_NEAR(must_find("mcnemar_p")->value, 12.0 / 32, 1e-15);    /* 2 (1 + 5) / 2^5 */
+    CHECK_NEAR(must_find("mcnemar_mid_p")->value, 7.0 / 32, 1e-15); /* less 5 / 2^5 */
     CHECK_NEAR(must_find("mcnemar_worse_p")->value, 6.0 / 32, 1e-15);
 }
 
@@ -347,7 +382,8 @@ TEST(kld_quantiles_run_over_all_tokens)
     struct ucb_err err;
     make(&m, 5, 2);
     for (size_t i = 0; i < 10; i++) m.kld[i / 2][i % 2] = (float)(9 - i);
-    for (size_t i = 0; i < 5; i++) m.samples[i].kld_sum = (double)m.kld[i][0] + (double)m.kld[i][1];
+    for (size_t i = 0; i < 5; i++)
+        m.samples[i].kld_sum = (double)m.kld[i][0] + (double)m.kld[i][1];
     CHECK_OK(compute(&per_token, &m, &m, &err), err);
     CHECK_EQ(must_find("kld_mean")->value * 2, 9);
     CHECK_EQ(must_find("kld_p50")->value * 2, 9);

@@ -1,4 +1,5 @@
-/* Models made here: heads, biases, row order, values that are not finite, GGUF metadata, the smooth model. */
+/* Models made here: heads, biases, row order, values that are not finite, GGUF metadata,
+ * the smooth model. */
 #include "test.h"
 
 #include <math.h>
@@ -15,10 +16,19 @@
 #include "model/catalog.h"
 #include "model/smooth.h"
 
-enum { HIDDEN = 32, HEADS = 4, KV_HEADS = 2, HEAD_DIM = 8, FFN = 64, VOCABULARY = 6, N_LARGEST = FFN * HIDDEN };
+enum {
+    HIDDEN = 32,
+    HEADS = 4,
+    KV_HEADS = 2,
+    HEAD_DIM = 8,
+    FFN = 64,
+    VOCABULARY = 6,
+    N_LARGEST = FFN * HIDDEN
+};
 
-static const char config[] = "{\"model_type\":\"llama\",\"hidden_size\":32,\"intermediate_size\":64,\"num_hidden_layers\":1,"
-                             "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"vocab_size\":6%s}";
+static const char config[] =
+    "{\"model_type\":\"llama\",\"hidden_size\":32,\"intermediate_size\":64,\"num_hidden_layers\":1,"
+    "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"vocab_size\":6%s}";
 
 /* ---- safetensors ---- */
 
@@ -29,10 +39,14 @@ struct made {
     size_t n;
 };
 
-static struct ucb_tensor *add(struct made *m, const char *name, uint64_t n_out, uint64_t n_in)
+static struct ucb_tensor *add(struct made *m, const char *name, uint64_t n_out,
+                              uint64_t n_in)
 {
     struct ucb_tensor *t = &m->tensors[m->n++];
-    *t = (struct ucb_tensor){.name = name, .dtype = UCB_F32, .n_dims = n_in == 0 ? 1 : 2, .shape = {n_out, n_in}};
+    *t = (struct ucb_tensor){.name = name,
+                             .dtype = UCB_F32,
+                             .n_dims = n_in == 0 ? 1 : 2,
+                             .shape = {n_out, n_in}};
     t->data = (const uint8_t *)m->values;
     CHECK(ucb_tensor_measure(t));
     return t;
@@ -55,11 +69,16 @@ static void make_tensors(struct made *m)
     add(m, "model.norm.weight", HIDDEN, 0);
 }
 
-static ucb_status open_made(const struct made *made, const char *more, struct ucb_model **out, struct ucb_err *err)
+static ucb_status open_made(const struct made *made, const char *more,
+                            struct ucb_model **out, struct ucb_err *err)
 {
     const char *folder = ucb_test_folder(), *text = ucb_test_path(config, more);
-    CHECK_OK(ucb_file_write(ucb_test_path("%s/config.json", folder), text, strlen(text), err), *err);
-    CHECK_OK(ucb_safetensors_write(ucb_test_path("%s/model.safetensors", folder), made->tensors, made->n, err), *err);
+    CHECK_OK(
+        ucb_file_write(ucb_test_path("%s/config.json", folder), text, strlen(text), err),
+        *err);
+    CHECK_OK(ucb_safetensors_write(ucb_test_path("%s/model.safetensors", folder),
+                                   made->tensors, made->n, err),
+             *err);
     return ucb_model_open(folder, out, err);
 }
 
@@ -88,7 +107,8 @@ TEST(a_tied_head_that_differs_is_used_with_a_warning)
     struct ucb_err err;
     float first[32];
     make_tensors(&made);
-    add(&made, "lm_head.weight", VOCABULARY, HIDDEN)->data = (const uint8_t *)(made.values + 5);
+    add(&made, "lm_head.weight", VOCABULARY, HIDDEN)->data = (const uint8_t *)(made.values +
+                                                                               5);
     CHECK_OK(open_made(&made, ",\"tie_word_embeddings\":true", &m, &err), err);
     const struct ucb_matrix *head = ucb_model_matrix(m, 0, UCB_ROLE_HEAD);
     CHECK_TEXT(head->name, "lm_head.weight");
@@ -109,11 +129,13 @@ TEST(an_untied_model_without_a_head_is_refused)
 
 TEST(biases_are_asked_for_by_the_configuration)
 {
-    static const char *const names[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                                        "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+    static const char *const names[] = {
+        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+        "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
     static const uint32_t sizes[] = {32, 16, 16, 32, 64, 64, 32};
     static char full[7][64];
-    static const char fields[] = ",\"tie_word_embeddings\":true,\"attention_bias\":true,\"mlp_bias\":true";
+    static const char fields[] =
+        ",\"tie_word_embeddings\":true,\"attention_bias\":true,\"mlp_bias\":true";
     struct ucb_model *m;
     struct ucb_err err;
     make_tensors(&made);
@@ -124,9 +146,12 @@ TEST(biases_are_asked_for_by_the_configuration)
         add(&made, full[i], sizes[i], 0);
     }
     CHECK_OK(open_made(&made, fields, &m, &err), err);
-    for (int i = 0; i < 7; i++) CHECK_EQ(ucb_model_vector_size(m, 0, (enum ucb_vector)(UCB_VECTOR_Q_BIAS + i)), sizes[i]);
+    for (int i = 0; i < 7; i++)
+        CHECK_EQ(ucb_model_vector_size(m, 0, (enum ucb_vector)(UCB_VECTOR_Q_BIAS + i)),
+                 sizes[i]);
     ucb_model_close(m);
-    CHECK_OK(open_made(&made, ",\"tie_word_embeddings\":true", &m, &err), err); /* there, not asked for: not used */
+    CHECK_OK(open_made(&made, ",\"tie_word_embeddings\":true", &m, &err),
+             err); /* there, not asked for: not used */
     CHECK_EQ(ucb_model_vector_size(m, 0, UCB_VECTOR_Q_BIAS), 0);
     ucb_model_close(m);
 }
@@ -138,19 +163,24 @@ TEST(shapes_and_types_other_than_asked_for_are_refused)
     make_tensors(&made);
     made.tensors[0].shape[0] = 5;
     CHECK(ucb_tensor_measure(&made.tensors[0]));
-    CHECK_STATUS(open_made(&made, ",\"tie_word_embeddings\":true", &m, &err), UCB_CORRUPT, err);
-    CHECK_HAS(err.text, "model.embed_tokens.weight: has [5, 32], config.json asks for [6, 32]");
+    CHECK_STATUS(open_made(&made, ",\"tie_word_embeddings\":true", &m, &err), UCB_CORRUPT,
+                 err);
+    CHECK_HAS(err.text,
+              "model.embed_tokens.weight: has [5, 32], config.json asks for [6, 32]");
     make_tensors(&made);
     made.tensors[10].n_dims = 2;
     made.tensors[10].shape[1] = 1;
-    CHECK_STATUS(open_made(&made, ",\"tie_word_embeddings\":true", &m, &err), UCB_CORRUPT, err);
+    CHECK_STATUS(open_made(&made, ",\"tie_word_embeddings\":true", &m, &err), UCB_CORRUPT,
+                 err);
     CHECK_HAS(err.text, "model.norm.weight: has [32, 1], config.json asks for [32]");
     make_tensors(&made);
     made.tensors[4].dtype = UCB_I32;
-    CHECK_STATUS(open_made(&made, ",\"tie_word_embeddings\":true", &m, &err), UCB_UNSUPPORTED, err);
+    CHECK_STATUS(open_made(&made, ",\"tie_word_embeddings\":true", &m, &err),
+                 UCB_UNSUPPORTED, err);
     CHECK_HAS(err.text, "o_proj.weight: is stored as I32");
     make_tensors(&made);
-    CHECK_STATUS(open_made(&made, ",\"num_hidden_layers\":2147483647", &m, &err), UCB_CORRUPT, err); /* given twice */
+    CHECK_STATUS(open_made(&made, ",\"num_hidden_layers\":2147483647", &m, &err),
+                 UCB_CORRUPT, err); /* given twice */
 }
 
 TEST(more_layers_than_tensors_is_a_missing_tensor_and_not_much_memory)
@@ -159,10 +189,14 @@ TEST(more_layers_than_tensors_is_a_missing_tensor_and_not_much_memory)
     struct ucb_err err;
     const char *folder = ucb_test_folder();
     make_tensors(&made);
-    CHECK_STATUS(open_made(&made, ",\"tie_word_embeddings\":false", &m, &err), UCB_MISSING, err);
-    const char text[] = "{\"model_type\":\"llama\",\"hidden_size\":32,\"intermediate_size\":64,\"num_hidden_layers\":2147483647,"
-                        "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"vocab_size\":6}";
-    CHECK_OK(ucb_file_write(ucb_test_path("%s/config.json", folder), text, strlen(text), &err), err);
+    CHECK_STATUS(open_made(&made, ",\"tie_word_embeddings\":false", &m, &err), UCB_MISSING,
+                 err);
+    const char text[] =
+        "{\"model_type\":\"llama\",\"hidden_size\":32,\"intermediate_size\":64,\"num_hidden_layers\":2147483647,"
+        "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"vocab_size\":6}";
+    CHECK_OK(
+        ucb_file_write(ucb_test_path("%s/config.json", folder), text, strlen(text), &err),
+        err);
     CHECK_STATUS(ucb_model_open(folder, &m, &err), UCB_MISSING, err);
     CHECK_HAS(err.text, "the tensor model.layers.1.self_attn.q_proj.weight is missing");
 }
@@ -176,11 +210,13 @@ TEST(infinities_and_nans_are_found_before_anything_is_read)
     memcpy(values, made.values, sizeof(values));
     values[9] = -INFINITY;
     made.tensors[10].data = (const uint8_t *)values;
-    CHECK_STATUS(open_made(&made, ",\"tie_word_embeddings\":true", &m, &err), UCB_CORRUPT, err);
+    CHECK_STATUS(open_made(&made, ",\"tie_word_embeddings\":true", &m, &err), UCB_CORRUPT,
+                 err);
     CHECK_HAS(err.text, "model.norm.weight holds an infinity at element 9");
     make_tensors(&made);
     made.values[64 * 32 - 1] = NAN;
-    CHECK_STATUS(open_made(&made, ",\"tie_word_embeddings\":true", &m, &err), UCB_CORRUPT, err);
+    CHECK_STATUS(open_made(&made, ",\"tie_word_embeddings\":true", &m, &err), UCB_CORRUPT,
+                 err);
     CHECK_HAS(err.text, "mlp.gate_proj.weight holds a NaN at row 63, column 31");
 }
 
@@ -198,7 +234,8 @@ TEST(a_model_without_its_configuration_is_refused)
 /* ---- GGUF ---- */
 
 /* A one-layer llama: q and k hold their row's number, matrices may be Q4_1. */
-static void put_matrix(struct gguf_build *b, const char *name, uint32_t n_out, uint32_t n_in, bool q4_1)
+static void put_matrix(struct gguf_build *b, const char *name, uint32_t n_out,
+                       uint32_t n_in, bool q4_1)
 {
     struct ucb_writer w = {0};
     for (uint32_t row = 0; row < n_out; row++) {
@@ -242,7 +279,8 @@ static void put_tensors(struct gguf_build *b, bool q4_1)
     gguf_tensor(b, "output_norm.weight", 0, HIDDEN, 0, ones, sizeof(ones));
 }
 
-static ucb_status open_built(struct gguf_build *b, struct ucb_model **out, struct ucb_err *err)
+static ucb_status open_built(struct gguf_build *b, struct ucb_model **out,
+                             struct ucb_err *err)
 {
     const char *path = ucb_test_path("%s/model.gguf", ucb_test_folder());
     gguf_finish(b);
@@ -253,7 +291,8 @@ static ucb_status open_built(struct gguf_build *b, struct ucb_model **out, struc
 }
 
 TEST(the_row_order_of_q_k_and_their_biases_is_undone)
-{   /* head_dim 8: the file has rows 0 4 1 5 2 6 3 7 of a head, so model row i finds these file rows */
+{ /* head_dim 8: the file has rows 0 4 1 5 2 6 3 7 of a head, so model row i finds these
+     file rows */
     static const float order[8] = {0, 2, 4, 6, 1, 3, 5, 7};
     struct gguf_build b = {0};
     struct ucb_model *m;
@@ -265,7 +304,8 @@ TEST(the_row_order_of_q_k_and_their_biases_is_undone)
     gguf_tensor(&b, "blk.0.attn_q.bias", 0, 32, 0, bias, sizeof(bias));
     gguf_tensor(&b, "blk.0.attn_v.bias", 0, 16, 0, bias, sizeof(bias) / 2);
     CHECK_OK(open_built(&b, &m, &err), err);
-    const struct ucb_matrix *q = ucb_model_matrix(m, 0, UCB_ROLE_Q), *v = ucb_model_matrix(m, 0, UCB_ROLE_V);
+    const struct ucb_matrix *q = ucb_model_matrix(m, 0, UCB_ROLE_Q),
+                            *v = ucb_model_matrix(m, 0, UCB_ROLE_V);
     CHECK_OK(ucb_model_read_rows(m, q, 0, 32, NULL, rows, &err), err);
     for (int i = 0; i < 32; i++) CHECK(rows[i * 32] == order[i % 8] + (float)(i / 8 * 8));
     CHECK_OK(ucb_model_read_rows(m, q, 9, 2, NULL, rows, &err), err);
@@ -274,19 +314,22 @@ TEST(the_row_order_of_q_k_and_their_biases_is_undone)
     CHECK(picked[0] == 9.0f && picked[32] == 0.0f);
     CHECK_OK(ucb_model_read_rows(m, v, 0, 16, NULL, rows, &err), err);
     for (int i = 0; i < 16; i++) CHECK(rows[i * 32] == (float)i);
-    CHECK(ucb_model_arch(m)->attention_bias && ucb_model_vector_size(m, 0, UCB_VECTOR_K_BIAS) == 0);
+    CHECK(ucb_model_arch(m)->attention_bias &&
+          ucb_model_vector_size(m, 0, UCB_VECTOR_K_BIAS) == 0);
     CHECK_OK(ucb_model_read_vector(m, 0, UCB_VECTOR_Q_BIAS, rows, &err), err);
     for (int i = 0; i < 32; i++) CHECK(rows[i] == order[i % 8] + (float)(i / 8 * 8));
     CHECK_OK(ucb_model_read_vector(m, 0, UCB_VECTOR_V_BIAS, rows, &err), err);
     for (int i = 0; i < 16; i++) CHECK(rows[i] == (float)i);
-    CHECK_STATUS(ucb_model_read_vector(m, 0, UCB_VECTOR_K_BIAS, rows, &err), UCB_USAGE, err);
+    CHECK_STATUS(ucb_model_read_vector(m, 0, UCB_VECTOR_K_BIAS, rows, &err), UCB_USAGE,
+                 err);
     ucb_model_close(m);
 }
 
 TEST(file_rows_and_model_rows_are_inverse)
 {
     for (uint32_t d = 2; d <= 64; d += 2)
-        for (uint32_t i = 0; i < 3 * d; i++) CHECK_EQ(ucb_model_row(ucb_file_row(i, d), d), i);
+        for (uint32_t i = 0; i < 3 * d; i++)
+            CHECK_EQ(ucb_model_row(ucb_file_row(i, d), d), i);
 }
 
 TEST(gguf_metadata_become_the_numbers_of_the_architecture)
@@ -303,9 +346,12 @@ TEST(gguf_metadata_become_the_numbers_of_the_architecture)
     gguf_tensor(&b, "rope_freqs.weight", 0, 4, 0, factors, sizeof(factors));
     CHECK_OK(open_built(&b, &m, &err), err);
     const struct ucb_arch *a = ucb_model_arch(m);
-    CHECK(a->n_layers == 1 && a->hidden == 32 && a->n_heads == 4 && a->n_kv_heads == 2 && a->head_dim == 8 && a->ffn == 64);
-    CHECK(a->vocabulary == 6 && a->max_positions == 77 && a->rotary_dim == 8 && a->norm_eps == 1e-5f && a->tied_head);
-    const float expected[4] = {0.5f, 0.25f / 2, 0.125f / 4, 0.0625f / 8}; /* 16^(-i/4) = 2^-i, halved, divided */
+    CHECK(a->n_layers == 1 && a->hidden == 32 && a->n_heads == 4 && a->n_kv_heads == 2 &&
+          a->head_dim == 8 && a->ffn == 64);
+    CHECK(a->vocabulary == 6 && a->max_positions == 77 && a->rotary_dim == 8 &&
+          a->norm_eps == 1e-5f && a->tied_head);
+    const float expected[4] = {0.5f, 0.25f / 2, 0.125f / 4,
+                               0.0625f / 8}; /* 16^(-i/4) = 2^-i, halved, divided */
     for (int i = 0; i < 4; i++) CHECK(a->rope_inv_freq[i] == expected[i]);
     ucb_model_close(m);
 }
@@ -313,9 +359,14 @@ TEST(gguf_metadata_become_the_numbers_of_the_architecture)
 TEST(gguf_metadata_that_cannot_be_honoured_are_refused_by_name)
 {
     static const char *const parts[] = {
-        "rope scaling type yarn is not supported", "llama.expert_count is 8", "llama.vocab_size",
-        "llama.attention.value_length is 4",       "rope.dimension_count is 4", "llama.attention.key_length is 0",
-        "llama.final_logit_softcapping is 30",     "is one of 2 parts",
+        "rope scaling type yarn is not supported",
+        "llama.expert_count is 8",
+        "llama.vocab_size",
+        "llama.attention.value_length is 4",
+        "rope.dimension_count is 4",
+        "llama.attention.key_length is 0",
+        "llama.final_logit_softcapping is 30",
+        "is one of 2 parts",
     };
     for (int way = 0; way < 8; way++) {
         struct gguf_build b = {0};
@@ -357,10 +408,13 @@ TEST(a_scale_that_is_not_finite_is_found_in_the_models_rows)
     put_metadata(&b);
     put_tensors(&b, true);
     const uint16_t infinity = 0x7c00;
-    const size_t q_begin = 6 * 32 * 4; /* after the embedding; a row of q is one block of 20 bytes */
+    const size_t q_begin = 6 * 32 *
+                           4; /* after the embedding; a row of q is one block of 20 bytes */
     memcpy(b.data.data + q_begin + 11 * 20 + 2, &infinity, 2);
     CHECK_STATUS(open_built(&b, &m, &err), UCB_CORRUPT, err);
-    CHECK_HAS(err.text, "model.layers.0.self_attn.q_proj.weight holds a block scale that is not finite at row 13, column 0");
+    CHECK_HAS(
+        err.text,
+        "model.layers.0.self_attn.q_proj.weight holds a block scale that is not finite at row 13, column 0");
 }
 
 TEST(one_thread_and_many_read_the_same_rows)
@@ -371,15 +425,20 @@ TEST(one_thread_and_many_read_the_same_rows)
     struct ucb_err err;
     enum { N_IDS = 9000 };
     uint32_t *ids = malloc(N_IDS * sizeof(*ids));
-    float *one = malloc(N_IDS * 32 * sizeof(*one)), *many = malloc(N_IDS * 32 * sizeof(*many));
+    float *one = malloc(N_IDS * 32 * sizeof(*one)),
+          *many = malloc(N_IDS * 32 * sizeof(*many));
     CHECK(ids != NULL && one != NULL && many != NULL);
     put_metadata(&b);
     put_tensors(&b, true);
     CHECK_OK(open_built(&b, &m, &err), err);
     CHECK_OK(ucb_pool_open(3, &pool, &err), err);
     for (uint32_t i = 0; i < N_IDS; i++) ids[i] = i * 7 % 32;
-    CHECK_OK(ucb_model_gather(m, ucb_model_matrix(m, 0, UCB_ROLE_Q), ids, N_IDS, NULL, one, &err), err);
-    CHECK_OK(ucb_model_gather(m, ucb_model_matrix(m, 0, UCB_ROLE_Q), ids, N_IDS, pool, many, &err), err);
+    CHECK_OK(ucb_model_gather(m, ucb_model_matrix(m, 0, UCB_ROLE_Q), ids, N_IDS, NULL, one,
+                              &err),
+             err);
+    CHECK_OK(ucb_model_gather(m, ucb_model_matrix(m, 0, UCB_ROLE_Q), ids, N_IDS, pool, many,
+                              &err),
+             err);
     CHECK(memcmp(one, many, N_IDS * 32 * sizeof(*one)) == 0);
     ucb_pool_close(pool);
     ucb_model_close(m);
@@ -403,15 +462,23 @@ TEST(the_smooth_model_moves_each_q4_1_element_within_half_a_step)
     CHECK_OK(open_built(&b, &m, &err), err);
     CHECK_OK(ucb_smooth_build(ucb_model_path(m), folder, NULL, &err), err);
     CHECK_OK(ucb_model_open(folder, &s, &err), err);
-    CHECK_OK(ucb_model_read_rows(m, ucb_model_matrix(m, 0, UCB_ROLE_V), 0, 16, NULL, w, &err), err);
-    CHECK_OK(ucb_model_read_rows(s, ucb_model_matrix(s, 0, UCB_ROLE_V), 0, 16, NULL, x, &err), err);
+    CHECK_OK(
+        ucb_model_read_rows(m, ucb_model_matrix(m, 0, UCB_ROLE_V), 0, 16, NULL, w, &err),
+        err);
+    CHECK_OK(
+        ucb_model_read_rows(s, ucb_model_matrix(s, 0, UCB_ROLE_V), 0, 16, NULL, x, &err),
+        err);
     ucb_pcg_named(&stream, 1, "blk.0.attn_v.weight");
-    for (int i = 0; i < 16 * 32; i++) CHECK(x[i] == ucb_bf16_round(w[i] + (ucb_pcg_unit(&stream) - 0.5f) * 0.125f));
+    for (int i = 0; i < 16 * 32; i++)
+        CHECK(x[i] == ucb_bf16_round(w[i] + (ucb_pcg_unit(&stream) - 0.5f) * 0.125f));
     CHECK_OK(ucb_model_read_vector(s, 0, UCB_VECTOR_MLP_NORM, norm, &err), err);
     for (int i = 0; i < 32; i++) CHECK(norm[i] == 1.0f + (float)i / 64); /* exact in bf16 */
-    CHECK_OK(ucb_model_read_rows(s, ucb_model_matrix(s, 0, UCB_ROLE_EMBED), 5, 1, NULL, norm, &err), err);
+    CHECK_OK(ucb_model_read_rows(s, ucb_model_matrix(s, 0, UCB_ROLE_EMBED), 5, 1, NULL,
+                                 norm, &err),
+             err);
     CHECK(norm[31] == 5.0f);
-    CHECK(ucb_model_arch(s)->norm_eps == ucb_model_arch(m)->norm_eps && ucb_model_arch(s)->tied_head);
+    CHECK(ucb_model_arch(s)->norm_eps == ucb_model_arch(m)->norm_eps &&
+          ucb_model_arch(s)->tied_head);
     ucb_model_close(m);
     ucb_model_close(s);
 }
@@ -422,24 +489,33 @@ TEST(the_smooth_model_is_the_same_with_one_thread_and_many)
     struct ucb_model *m;
     struct ucb_pool *pool;
     struct ucb_err err;
-    static const char *const files[] = {"model.safetensors", "config.json", "vocabulary.gguf"};
+    static const char *const files[] = {"model.safetensors", "config.json",
+                                        "vocabulary.gguf"};
     const char *folder = ucb_test_folder();
     char one[UCB_SHA256_HEX], many[UCB_SHA256_HEX];
     put_metadata(&b);
     put_tensors(&b, true);
     CHECK_OK(open_built(&b, &m, &err), err);
     CHECK_OK(ucb_pool_open(3, &pool, &err), err);
-    CHECK_OK(ucb_smooth_build(ucb_model_path(m), ucb_test_path("%s/one", folder), NULL, &err), err);
-    CHECK_OK(ucb_smooth_build(ucb_model_path(m), ucb_test_path("%s/many", folder), pool, &err), err);
+    CHECK_OK(
+        ucb_smooth_build(ucb_model_path(m), ucb_test_path("%s/one", folder), NULL, &err),
+        err);
+    CHECK_OK(
+        ucb_smooth_build(ucb_model_path(m), ucb_test_path("%s/many", folder), pool, &err),
+        err);
     for (int i = 0; i < 3; i++) {
-        CHECK_OK(ucb_sha256_file(ucb_test_path("%s/one/%s", folder, files[i]), one, &err), err);
-        CHECK_OK(ucb_sha256_file(ucb_test_path("%s/many/%s", folder, files[i]), many, &err), err);
+        CHECK_OK(ucb_sha256_file(ucb_test_path("%s/one/%s", folder, files[i]), one, &err),
+                 err);
+        CHECK_OK(ucb_sha256_file(ucb_test_path("%s/many/%s", folder, files[i]), many, &err),
+                 err);
         CHECK_TEXT(one, many);
     }
     struct ucb_checkpoint *c;
     uint64_t value;
-    CHECK_OK(ucb_checkpoint_open(ucb_test_path("%s/one/vocabulary.gguf", folder), &c, &err), err);
-    CHECK(ucb_checkpoint_n_tensors(c) == 0 && ucb_checkpoint_u64(c, "llama.context_length", &value) && value == 77);
+    CHECK_OK(ucb_checkpoint_open(ucb_test_path("%s/one/vocabulary.gguf", folder), &c, &err),
+             err);
+    CHECK(ucb_checkpoint_n_tensors(c) == 0 &&
+          ucb_checkpoint_u64(c, "llama.context_length", &value) && value == 77);
     ucb_checkpoint_close(c);
     ucb_pool_close(pool);
     ucb_model_close(m);
@@ -455,7 +531,9 @@ TEST(a_scaled_source_cannot_be_made_smooth)
     gguf_f32(&b, "llama.rope.scaling.factor", 2.0f);
     put_tensors(&b, true);
     CHECK_OK(open_built(&b, &m, &err), err);
-    CHECK_STATUS(ucb_smooth_build(ucb_model_path(m), ucb_test_path("%s/s", ucb_test_folder()), NULL, &err), UCB_UNSUPPORTED, err);
+    CHECK_STATUS(ucb_smooth_build(ucb_model_path(m),
+                                  ucb_test_path("%s/s", ucb_test_folder()), NULL, &err),
+                 UCB_UNSUPPORTED, err);
     CHECK_HAS(err.text, "scaled");
     ucb_model_close(m);
 }
@@ -467,10 +545,12 @@ TEST(the_smooth_model_of_smollm2_has_its_pinned_digest)
     char hex[UCB_SHA256_HEX];
     char gguf[4096];
     const char *folder = ucb_test_folder();
-    if (ucb_model_locate("smollm2-135m", NULL, gguf, sizeof(gguf), &err) != UCB_OK) SKIP("%s", err.text);
+    if (ucb_model_locate("smollm2-135m", NULL, gguf, sizeof(gguf), &err) != UCB_OK)
+        SKIP("%s", err.text);
     CHECK_OK(ucb_sha256_file(gguf, hex, &err), err);
     CHECK_TEXT(hex, UCB_SMOOTH_SOURCE_SHA256);
     CHECK_OK(ucb_smooth_build(gguf, folder, NULL, &err), err);
-    CHECK_OK(ucb_sha256_file(ucb_test_path("%s/model.safetensors", folder), hex, &err), err);
+    CHECK_OK(ucb_sha256_file(ucb_test_path("%s/model.safetensors", folder), hex, &err),
+             err);
     CHECK_TEXT(hex, UCB_SMOOTH_WEIGHTS_SHA256);
 }

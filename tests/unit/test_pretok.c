@@ -140,9 +140,9 @@ static void check_point(const struct ucb_normalizer *nfc, utf8proc_int32_t point
     size_t used = (size_t)utf8proc_encode_char(point, (utf8proc_uint8_t *)text);
     memcpy(text + used, tail, sizeof(tail));
     CHECK_OK(ucb_normalize(nfc, text, used + sizeof(tail) - 1, arena, &out, &n, &err), err);
-    utf8proc_ssize_t n_expected =
-        utf8proc_map((utf8proc_uint8_t *)text, (utf8proc_ssize_t)(used + sizeof(tail) - 1),
-                     &expected, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    utf8proc_ssize_t n_expected = utf8proc_map(
+        (utf8proc_uint8_t *)text, (utf8proc_ssize_t)(used + sizeof(tail) - 1), &expected,
+        UTF8PROC_COMPOSE | UTF8PROC_STABLE);
     if ((size_t)n_expected != n || memcmp(out, expected, n) != 0)
         ucb_test_fail(__FILE__, __LINE__, "U+%04X differs", (unsigned)point);
     free(expected);

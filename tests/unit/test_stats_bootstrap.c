@@ -22,7 +22,8 @@ static void draw(double *replicates, uint64_t seed)
 TEST(ratios_drawn_together_share_their_documents)
 {
     for (size_t i = 0; i < N; i++)
-        rows[i] = (struct ucb_bootstrap_row){{(double)i, (double)i, 1, 2.0 * (double)i}, {1, 1, 1, 1}};
+        rows[i] = (struct ucb_bootstrap_row){{(double)i, (double)i, 1, 2.0 * (double)i},
+                                             {1, 1, 1, 1}};
     draw(first, 1);
     for (size_t b = 0; b < B; b++) {
         CHECK(first[b] == first[B + b]);
@@ -33,7 +34,8 @@ TEST(ratios_drawn_together_share_their_documents)
 
 TEST(a_stream_repeats_and_another_differs)
 {
-    for (size_t i = 0; i < N; i++) rows[i] = (struct ucb_bootstrap_row){{(double)(i * i)}, {1}};
+    for (size_t i = 0; i < N; i++)
+        rows[i] = (struct ucb_bootstrap_row){{(double)(i * i)}, {1}};
     draw(first, 1);
     draw(second, 1);
     CHECK(memcmp(first, second, B * sizeof(double)) == 0);
@@ -46,7 +48,8 @@ TEST(documents_that_are_all_alike_give_a_point)
     for (size_t i = 0; i < N; i++) rows[i] = (struct ucb_bootstrap_row){{3}, {2}};
     draw(first, 1);
     CHECK(ucb_bootstrap_acceleration(rows, N, 0) == 0);
-    struct ucb_estimate p = ucb_bootstrap_percentile(1.5, first, B, 0.95), a = ucb_bootstrap_bca(1.5, 0, first, B, 0.95);
+    struct ucb_estimate p = ucb_bootstrap_percentile(1.5, first, B, 0.95),
+                        a = ucb_bootstrap_bca(1.5, 0, first, B, 0.95);
     CHECK(p.low == 1.5 && p.high == 1.5 && a.low == 1.5 && a.high == 1.5);
 }
 
@@ -63,7 +66,8 @@ TEST(bca_without_bias_or_acceleration_is_the_percentile_interval)
 
 TEST(a_denominator_that_can_vanish_leaves_no_interval)
 {
-    for (size_t i = 0; i < N; i++) rows[i] = (struct ucb_bootstrap_row){{1}, {i == 0 ? 1 : 0}};
+    for (size_t i = 0; i < N; i++)
+        rows[i] = (struct ucb_bootstrap_row){{1}, {i == 0 ? 1 : 0}};
     draw(first, 1);
     CHECK(ucb_bootstrap_value(rows, N, 0) == N);
     CHECK(isnan(ucb_bootstrap_value(rows, N, 1)));
@@ -77,5 +81,6 @@ TEST(bca_is_silent_when_all_replicates_lie_on_one_side)
     for (size_t b = 0; b < B; b++) first[b] = (double)b;
     CHECK(isnan(ucb_bootstrap_bca(-1, 0, first, B, 0.95).low));
     CHECK(isnan(ucb_bootstrap_bca(B, 0, first, B, 0.95).high));
-    CHECK(isnan(ucb_bootstrap_bca(250, 3, first, B, 0.95).low)); /* the acceleration passes infinity */
+    CHECK(isnan(ucb_bootstrap_bca(250, 3, first, B, 0.95)
+                    .low)); /* the acceleration passes infinity */
 }

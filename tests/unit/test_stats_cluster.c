@@ -8,7 +8,8 @@
 
 TEST(a_clustered_ratio_has_the_error_worked_out_by_hand)
 {
-    /* m = 12 / 6 = 2; u = 1, 0, -1; SE = sqrt(3/2 * 2) / 6 = sqrt(3) / 6; t(2) at 0.975 is 4.30265272974946 */
+    /* m = 12 / 6 = 2; u = 1, 0, -1; SE = sqrt(3/2 * 2) / 6 = sqrt(3) / 6; t(2) at 0.975
+     * is 4.30265272974946 */
     const double totals[] = {3, 4, 5}, weights[] = {1, 2, 3};
     struct ucb_estimate e;
     struct ucb_err err;
@@ -50,7 +51,8 @@ TEST(one_document_or_an_infinite_total_has_no_interval)
 
 TEST(weights_that_cannot_be_counts_are_refused)
 {
-    const double totals[] = {1, 1}, zero[] = {0, 0}, negative[] = {1, -1}, nan_weight[] = {1, NAN};
+    const double totals[] = {1, 1}, zero[] = {0, 0}, negative[] = {1, -1},
+                 nan_weight[] = {1, NAN};
     struct ucb_estimate e;
     struct ucb_err err;
     CHECK_STATUS(ucb_cluster_ratio(totals, zero, 2, 0.95, &e, &err), UCB_USAGE, err);

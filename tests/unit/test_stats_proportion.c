@@ -19,8 +19,10 @@ TEST(wilson_ends_solve_the_score_equation)
             double ends[] = {e.low, e.high};
             for (int k = 0; k < 2; k++) {
                 double off = fabs((double)x - (double)n * ends[k]);
-                bool pinned = ends[k] == (double)k && off == 0; /* 0 of n from below, n of n from above */
-                if (!pinned) CHECK_NEAR(off, z * sqrt((double)n * ends[k] * (1 - ends[k])), 1e-11);
+                bool pinned = ends[k] == (double)k &&
+                              off == 0; /* 0 of n from below, n of n from above */
+                if (!pinned)
+                    CHECK_NEAR(off, z * sqrt((double)n * ends[k] * (1 - ends[k])), 1e-11);
             }
         }
     }
@@ -32,7 +34,8 @@ static double wilson_coverage(unsigned n, double p)
     double covered = 0, weight = pow(1 - p, n);
     for (unsigned x = 0; x <= n; x++) {
         struct ucb_estimate e;
-        if (ucb_wilson(x, n, 0.95, &e, NULL) == UCB_OK && e.low <= p && p <= e.high) covered += weight;
+        if (ucb_wilson(x, n, 0.95, &e, NULL) == UCB_OK && e.low <= p && p <= e.high)
+            covered += weight;
         weight *= (double)(n - x) / (x + 1) * p / (1 - p);
     }
     return covered;
@@ -43,7 +46,8 @@ TEST(wilson_covers_what_it_says_by_exact_enumeration)
     double sum = 0;
     for (unsigned k = 0; k < 99; k++) {
         double coverage = wilson_coverage(60, 0.01 * (k + 1));
-        CHECK(coverage > 0.87); /* it dips near 0 and 1 (Brown, Cai and DasGupta 2001, figure 5), never far */
+        CHECK(coverage > 0.87); /* it dips near 0 and 1 (Brown, Cai and DasGupta 2001,
+                                   figure 5), never far */
         sum += coverage;
     }
     CHECK_NEAR(sum / 99, 0.95, 0.005);
@@ -64,7 +68,8 @@ TEST(impossible_counts_are_refused)
 
 TEST(newcombe_gives_the_ends_of_its_published_example)
 {
-    /* 36 right twice, 12 lost, 2 won: Newcombe 1998, 0.0569 to 0.3404 for before - after. */
+    /* 36 right twice, 12 lost, 2 won: Newcombe 1998, 0.0569 to 0.3404 for before - after.
+     */
     struct ucb_paired_counts counts = {36, 12, 2, 0};
     struct ucb_estimate e;
     struct ucb_err err;
@@ -94,7 +99,8 @@ TEST(mcnemar_counts_as_enumeration_does)
 {
     for (unsigned n = 1; n <= 14; n++) {
         for (unsigned lost = 0; lost <= n; lost++) {
-            unsigned fewer = lost < n - lost ? lost : n - lost, below = 0, at = 0, worse = 0, all = 1u << n;
+            unsigned fewer = lost < n - lost ? lost : n - lost, below = 0, at = 0,
+                     worse = 0, all = 1u << n;
             for (unsigned coins = 0; coins < all; coins++) {
                 unsigned heads = (unsigned)__builtin_popcount(coins);
                 below += heads <= fewer;
@@ -118,8 +124,10 @@ TEST(mcnemar_without_flips_proves_nothing)
 
 TEST(mcnemar_survives_counts_whose_powers_of_two_underflow)
 {
-    struct ucb_mcnemar test = ucb_mcnemar_test(5153, 0), even = ucb_mcnemar_test(50000, 50000);
+    struct ucb_mcnemar test = ucb_mcnemar_test(5153, 0),
+                       even = ucb_mcnemar_test(50000, 50000);
     CHECK(test.p >= 0 && test.p < 1e-300 && test.worse_p < 1e-300);
     CHECK(even.p == 1);
-    CHECK_NEAR(even.worse_p, 0.5 + 0.5 * 0.0025231262141967, 1e-9); /* half the middle term: 1 / sqrt(pi n / 2) / 2 */
+    CHECK_NEAR(even.worse_p, 0.5 + 0.5 * 0.0025231262141967,
+               1e-9); /* half the middle term: 1 / sqrt(pi n / 2) / 2 */
 }

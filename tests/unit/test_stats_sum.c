@@ -30,7 +30,8 @@ TEST(sorting_orders_every_length_and_keeps_every_value)
     ucb_pcg_named(&r, 1, "sorting");
     for (size_t n = 0; n < 200; n++) {
         double values[200], before = 0, after = 0;
-        for (size_t i = 0; i < n; i++) before += values[i] = (double)ucb_pcg_below(&r, (uint32_t)(n / 2 + 1));
+        for (size_t i = 0; i < n; i++)
+            before += values[i] = (double)ucb_pcg_below(&r, (uint32_t)(n / 2 + 1));
         ucb_sort(values, n);
         for (size_t i = 0; i < n; i++) after += values[i];
         CHECK(before == after);

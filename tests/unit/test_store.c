@@ -1,4 +1,5 @@
-/* Store: what is put in comes out, the views keep their columns, and the digest is of results and nothing else. */
+/* Store: what is put in comes out, the views keep their columns, and the digest is of
+ * results and nothing else. */
 #include "test.h"
 
 #include <math.h>
@@ -29,7 +30,8 @@ static void bench_open(struct bench *b, const char *name)
     const char *path = ucb_test_path("%s/%s", ucb_test_folder(), name);
     CHECK_OK(ucb_store_open(path, UCB_STORE_WRITE, &b->store, &b->err), b->err);
     CHECK_OK(ucb_store_begin_run(b->store, &info, &b->run_id, &b->err), b->err);
-    made_up_cell(&b->arena, &made_up_points(false)[2], "m", "lambada", &b->cell, &b->result);
+    made_up_cell(&b->arena, &made_up_points(false)[2], "m", "lambada", &b->cell,
+                 &b->result);
 }
 
 static ucb_status bench_put(struct bench *b)
@@ -70,10 +72,11 @@ TEST(a_stored_item_comes_back_to_the_bit)
     sqlite3_stmt *rows = NULL;
     bench_open(&b, "r.db");
     CHECK_OK(bench_put(&b), b.err);
-    CHECK_EQ(sqlite3_prepare_v2(ucb_store_db(b.store),
-                                "SELECT sum_logp, kld_sum, kld, document, t1_agree_hits, n_tokens"
-                                " FROM items ORDER BY item",
-                                -1, &rows, NULL),
+    CHECK_EQ(sqlite3_prepare_v2(
+                 ucb_store_db(b.store),
+                 "SELECT sum_logp, kld_sum, kld, document, t1_agree_hits, n_tokens"
+                 " FROM items ORDER BY item",
+                 -1, &rows, NULL),
              SQLITE_OK);
     for (size_t i = 0; i < b.result.samples.n; i++) {
         const struct ucb_sample *s = &b.result.samples.samples[i];
@@ -81,7 +84,8 @@ TEST(a_stored_item_comes_back_to_the_bit)
         CHECK(sqlite3_column_double(rows, 0) == s->sum_logp);
         CHECK(sqlite3_column_double(rows, 1) == s->kld_sum);
         CHECK_EQ(sqlite3_column_bytes(rows, 2), s->n_tokens * sizeof(float));
-        CHECK(memcmp(sqlite3_column_blob(rows, 2), s->kld, s->n_tokens * sizeof(float)) == 0);
+        CHECK(memcmp(sqlite3_column_blob(rows, 2), s->kld, s->n_tokens * sizeof(float)) ==
+              0);
         CHECK_EQ(sqlite3_column_int(rows, 3), b.result.samples.document[i]);
         CHECK_EQ(sqlite3_column_int(rows, 4), s->t1_agree_hits);
     }
@@ -107,13 +111,15 @@ TEST(views_have_the_promised_columns_in_the_promised_order)
 {
     struct bench b;
     bench_open(&b, "v.db");
-    CHECK_HAS(ask(b.store, "SELECT group_concat(name) FROM pragma_table_info('v_results')"),
-              "run_id,build_id,cell_id,model,method,spec,arithmetic,bpw_nominal,bpw_matrices,bpw_model,task,dataset,"
-              "n_items,metric,value,ci_low,ci_high,n,status,reason,message,");
+    CHECK_HAS(
+        ask(b.store, "SELECT group_concat(name) FROM pragma_table_info('v_results')"),
+        "run_id,build_id,cell_id,model,method,spec,arithmetic,bpw_nominal,bpw_matrices,bpw_model,task,dataset,"
+        "n_items,metric,value,ci_low,ci_high,n,status,reason,message,");
     CHECK_HAS(ask(b.store, "SELECT group_concat(name) FROM pragma_table_info('v_checks')"),
               "cell_id,model,spec,check_name,status,detail");
-    CHECK_TEXT(ask(b.store, "SELECT group_concat(name) FROM pragma_table_info('v_claims')"),
-               "claim_id,source,model,method,metric,claimed,measured,ci_low,ci_high,n,verdict,reason,note");
+    CHECK_TEXT(
+        ask(b.store, "SELECT group_concat(name) FROM pragma_table_info('v_claims')"),
+        "claim_id,source,model,method,metric,claimed,measured,ci_low,ci_high,n,verdict,reason,note");
     bench_close(&b);
 }
 
@@ -130,7 +136,10 @@ TEST(bits_per_weight_follow_from_the_bytes)
     CHECK_OK(bench_put(&b), b.err);
     CHECK_TEXT(ask(b.store, "SELECT DISTINCT bpw_matrices FROM v_results"), "4.0");
     CHECK_TEXT(ask(b.store, "SELECT DISTINCT bpw_model FROM v_results"), "4.0");
-    CHECK_TEXT(ask(b.store, "SELECT DISTINCT bpw_claimed IS NULL AND bpw_disk IS NULL FROM v_results"), "1");
+    CHECK_TEXT(
+        ask(b.store,
+            "SELECT DISTINCT bpw_claimed IS NULL AND bpw_disk IS NULL FROM v_results"),
+        "1");
     bench_close(&b);
 }
 
@@ -139,12 +148,16 @@ TEST(costs_are_metrics_without_intervals)
     struct bench b;
     bench_open(&b, "c.db");
     CHECK_OK(bench_put(&b), b.err);
-    CHECK_TEXT(ask(b.store, "SELECT group_concat(metric || '=' || value || '/' || n, ' ') FROM (SELECT * FROM v_results"
-                   " WHERE metric IN ('encode_seconds', 'decode_seconds', 'tokens_per_second', 'peak_rss_bytes')"
-                   " AND ci_low IS NULL AND ci_high IS NULL ORDER BY metric)"),
-               "decode_seconds=0.5/1 encode_seconds=1.5/1 peak_rss_bytes=419430400.0/1 tokens_per_second=900.0/1");
-    CHECK_TEXT(ask(b.store, "SELECT ci_low IS NULL AND interval = 'none' FROM v_results WHERE metric = 'kld_p99'"),
-               "1");
+    CHECK_TEXT(
+        ask(b.store,
+            "SELECT group_concat(metric || '=' || value || '/' || n, ' ') FROM (SELECT * FROM v_results"
+            " WHERE metric IN ('encode_seconds', 'decode_seconds', 'tokens_per_second', 'peak_rss_bytes')"
+            " AND ci_low IS NULL AND ci_high IS NULL ORDER BY metric)"),
+        "decode_seconds=0.5/1 encode_seconds=1.5/1 peak_rss_bytes=419430400.0/1 tokens_per_second=900.0/1");
+    CHECK_TEXT(
+        ask(b.store,
+            "SELECT ci_low IS NULL AND interval = 'none' FROM v_results WHERE metric = 'kld_p99'"),
+        "1");
     bench_close(&b);
 }
 
@@ -152,15 +165,18 @@ TEST(a_failed_cell_is_one_row_with_its_message)
 {
     struct bench b;
     bench_open(&b, "f.db");
-    b.result = (struct ucb_cell_result){.failed = true, .message = "no memory", .reason = "UCB_NOMEM"};
+    b.result = (struct ucb_cell_result){
+        .failed = true, .message = "no memory", .reason = "UCB_NOMEM"};
     CHECK_OK(bench_put(&b), b.err);
     CHECK_TEXT(
-        ask(b.store, "SELECT status || '|' || reason || '|' || message || '|' || (metric IS NULL) FROM v_results"),
+        ask(b.store,
+            "SELECT status || '|' || reason || '|' || message || '|' || (metric IS NULL) FROM v_results"),
         "FAILED|UCB_NOMEM|no memory|1");
     bool found = true;
     CHECK_OK(ucb_store_has_cell(b.store, b.cell.id, BUILD, &found, &b.err), b.err);
     CHECK(!found);
-    CHECK_STATUS(ucb_store_adopt_cell(b.store, b.run_id, BUILD, b.cell.id, &b.err), UCB_USAGE, b.err);
+    CHECK_STATUS(ucb_store_adopt_cell(b.store, b.run_id, BUILD, b.cell.id, &b.err),
+                 UCB_USAGE, b.err);
     bench_close(&b);
 }
 
@@ -194,7 +210,8 @@ TEST(a_second_equal_result_is_adopted_and_a_different_one_refused)
     CHECK_HAS(b.err.text, "already stored another result");
     CHECK_TEXT(digest_of(b.store), digest);
     CHECK_TEXT(ask(b.store, "SELECT count(*) FROM cells"), "1");
-    CHECK_TEXT(ask(b.store, "SELECT value FROM v_results WHERE metric = 'encode_seconds'"), "1.5");
+    CHECK_TEXT(ask(b.store, "SELECT value FROM v_results WHERE metric = 'encode_seconds'"),
+               "1.5");
     bench_close(&b);
 }
 
@@ -208,7 +225,9 @@ TEST(an_adopted_cell_appears_under_both_runs)
     CHECK_OK(ucb_store_begin_run(b.store, &info, &second, &b.err), b.err);
     CHECK_OK(ucb_store_adopt_cell(b.store, second, BUILD, b.cell.id, &b.err), b.err);
     CHECK_OK(ucb_store_adopt_cell(b.store, second, BUILD, b.cell.id, &b.err), b.err);
-    CHECK_TEXT(ask(b.store, "SELECT group_concat(run_id) FROM v_results WHERE metric = 'ppl'"), "1,2");
+    CHECK_TEXT(
+        ask(b.store, "SELECT group_concat(run_id) FROM v_results WHERE metric = 'ppl'"),
+        "1,2");
     bench_close(&b);
 }
 
@@ -216,9 +235,11 @@ TEST(the_digest_does_not_depend_on_insertion_order)
 {
     struct ucb_store *one = NULL, *two = NULL;
     struct ucb_err err;
-    const char *a = ucb_test_path("%s/a.db", ucb_test_folder()), *z = ucb_test_path("%s/z.db", ucb_test_folder());
+    const char *a = ucb_test_path("%s/a.db", ucb_test_folder()),
+               *z = ucb_test_path("%s/z.db", ucb_test_folder());
     made_up_database(a, BUILD, false);
-    made_up_database(z, "another build", true); /* nor on the build, while its results are equal */
+    made_up_database(z, "another build",
+                     true); /* nor on the build, while its results are equal */
     CHECK_OK(ucb_store_open(a, UCB_STORE_READ, &one, &err), err);
     CHECK_OK(ucb_store_open(z, UCB_STORE_READ, &two, &err), err);
     CHECK_TEXT(digest_of(one), digest_of(two));
@@ -232,8 +253,13 @@ TEST(the_digest_sees_one_bit_of_a_token)
     bench_open(&b, "d.db");
     CHECK_OK(bench_put(&b), b.err);
     const char *before = digest_of(b.store);
-    CHECK_OK(ucb_sql_run(b.store, "UPDATE items SET kld = CAST(substr(kld, 1, 3) || X'01' || substr(kld, 5) AS BLOB)"
-                         " WHERE item = 7", "change a bit", &b.err), b.err);
+    CHECK_OK(
+        ucb_sql_run(
+            b.store,
+            "UPDATE items SET kld = CAST(substr(kld, 1, 3) || X'01' || substr(kld, 5) AS BLOB)"
+            " WHERE item = 7",
+            "change a bit", &b.err),
+        b.err);
     CHECK(strcmp(before, digest_of(b.store)) != 0);
     bench_close(&b);
 }
@@ -242,7 +268,8 @@ TEST(the_cell_id_names_everything_a_result_depends_on_and_nothing_else)
 {
     struct bench b;
     bench_open(&b, "i.db");
-    struct ucb_cell same = b.cell, other[] = {b.cell, b.cell, b.cell, b.cell, b.cell, b.cell, b.cell};
+    struct ucb_cell same = b.cell,
+                    other[] = {b.cell, b.cell, b.cell, b.cell, b.cell, b.cell, b.cell};
     same.model = "another/path";
     same.spec = "a shorter way to say it";
     same.dataset = "its other name";
@@ -270,7 +297,9 @@ TEST(values_that_are_not_numbers_are_stored_as_null)
     b.result.metrics = &broken;
     b.result.n_metrics = 1;
     CHECK_OK(bench_put(&b), b.err);
-    CHECK_TEXT(ask(b.store, "SELECT value || (ci_low IS NULL) FROM v_results WHERE metric = 'ppl'"), "Inf1");
+    CHECK_TEXT(ask(b.store,
+                   "SELECT value || (ci_low IS NULL) FROM v_results WHERE metric = 'ppl'"),
+               "Inf1");
     bench_close(&b);
 }
 
@@ -278,11 +307,15 @@ TEST(migrations_run_in_order_and_a_missing_one_is_an_error)
 {
     struct bench b;
     static const struct ucb_migration steps[] = {
-        {2, "CREATE TABLE extra (a INTEGER)"}, {3, "ALTER TABLE extra ADD COLUMN b INTEGER"}, {5, "SELECT 1"}};
+        {2, "CREATE TABLE extra (a INTEGER)"},
+        {3, "ALTER TABLE extra ADD COLUMN b INTEGER"},
+        {5, "SELECT 1"}};
     bench_open(&b, "m.db");
     CHECK_OK(ucb_store_migrate(b.store, 1, 3, steps, 3, &b.err), b.err);
-    CHECK_TEXT(ask(b.store, "SELECT group_concat(name) FROM pragma_table_info('extra')"), "a,b");
-    CHECK_STATUS(ucb_store_migrate(b.store, 3, 5, steps, 3, &b.err), UCB_UNSUPPORTED, b.err);
+    CHECK_TEXT(ask(b.store, "SELECT group_concat(name) FROM pragma_table_info('extra')"),
+               "a,b");
+    CHECK_STATUS(ucb_store_migrate(b.store, 3, 5, steps, 3, &b.err), UCB_UNSUPPORTED,
+                 b.err);
     CHECK_HAS(b.err.text, "schema 3");
     bench_close(&b);
 }

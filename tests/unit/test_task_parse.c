@@ -59,7 +59,8 @@ TEST(a_knob_takes_a_whole_number_inside_its_range)
     check_refused("lambada-windows:n=0", "from 1");
     check_refused("lambada-windows:seed=4294967296", "4294967295");
     check_refused("lambada:n=1.5", "whole number");
-    check_canonical("lambada-windows:n=500,seed=4294967295", "lambada-windows:n=500,seed=4294967295");
+    check_canonical("lambada-windows:n=500,seed=4294967295",
+                    "lambada-windows:n=500,seed=4294967295");
     check_canonical("wikitext:ctx=8", "wikitext:ctx=8");
 }
 

@@ -12,7 +12,14 @@
 #include "core/text.h"
 #include "model/tokenizer.h"
 
-enum { GGUF_U32 = 4, GGUF_I32 = 5, GGUF_F32 = 6, GGUF_BOOL = 7, GGUF_STRING = 8, GGUF_ARRAY = 9 };
+enum {
+    GGUF_U32 = 4,
+    GGUF_I32 = 5,
+    GGUF_F32 = 6,
+    GGUF_BOOL = 7,
+    GGUF_STRING = 8,
+    GGUF_ARRAY = 9
+};
 
 static void put_string(struct ucb_writer *out, const char *text)
 {
@@ -92,7 +99,7 @@ static const char *write_vocabulary(const struct vocabulary *v)
     struct ucb_err err;
     ucb_put_bytes(&out, "GGUF", 4);
     ucb_put_u32(&out, 3);
-    ucb_put_u64(&out, 0); /* tensors */
+    ucb_put_u64(&out, 0);                                 /* tensors */
     ucb_put_u64(&out, v->adds_bos == BOS_UNSAID ? 6 : 7); /* keys */
     put_key(&out, "model", GGUF_STRING);
     put_string(&out, v->model);

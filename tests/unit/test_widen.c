@@ -10,7 +10,8 @@
 
 static struct ucb_tensor tensor_of(enum ucb_dtype dtype, const void *data, uint64_t n)
 {
-    struct ucb_tensor t = {.name = "t", .file = "f", .dtype = dtype, .n_dims = 1, .shape = {n}, .data = data};
+    struct ucb_tensor t = {
+        .name = "t", .file = "f", .dtype = dtype, .n_dims = 1, .shape = {n}, .data = data};
     CHECK(ucb_tensor_measure(&t));
     return t;
 }
@@ -22,16 +23,19 @@ static void put_half(uint8_t *at, float value)
 }
 
 TEST(every_half_widens_in_runs_as_it_does_alone)
-{   /* 70 elements: a run of 64 and a tail take different loops */
+{ /* 70 elements: a run of 64 and a tail take different loops */
     static uint16_t half[65536 + 70];
     static float out[65536 + 70];
     struct ucb_err err;
     for (size_t i = 0; i < sizeof(half) / 2; i++) half[i] = (uint16_t)i;
-    struct ucb_tensor f16 = tensor_of(UCB_F16, half, sizeof(half) / 2), bf16 = tensor_of(UCB_BF16, half, sizeof(half) / 2);
+    struct ucb_tensor f16 = tensor_of(UCB_F16, half, sizeof(half) / 2),
+                      bf16 = tensor_of(UCB_BF16, half, sizeof(half) / 2);
     CHECK_OK(ucb_tensor_widen(&f16, 0, f16.n_elements, out, &err), err);
-    for (size_t i = 0; i < f16.n_elements; i++) CHECK_EQ(ucb_f32_bits(out[i]), ucb_f32_bits(ucb_f16_widen(half[i])));
+    for (size_t i = 0; i < f16.n_elements; i++)
+        CHECK_EQ(ucb_f32_bits(out[i]), ucb_f32_bits(ucb_f16_widen(half[i])));
     CHECK_OK(ucb_tensor_widen(&bf16, 0, bf16.n_elements, out, &err), err);
-    for (size_t i = 0; i < bf16.n_elements; i++) CHECK_EQ(ucb_f32_bits(out[i]), ucb_f32_bits(ucb_bf16_widen(half[i])));
+    for (size_t i = 0; i < bf16.n_elements; i++)
+        CHECK_EQ(ucb_f32_bits(out[i]), ucb_f32_bits(ucb_bf16_widen(half[i])));
 }
 
 TEST(f32_is_copied_and_f64_rounded_once)
@@ -91,7 +95,8 @@ TEST(q5_0_and_q5_1_take_the_fifth_bit_from_qh)
     q5_0[6] = 0x21;
     struct ucb_tensor t = tensor_of(UCB_Q5_0, q5_0, 32);
     CHECK_OK(ucb_tensor_widen(&t, 0, 32, out, &err), err);
-    CHECK(out[0] == 2.0f * (17 - 16) && out[16] == 2.0f * (2 - 16) && out[31] == 0.0f && out[1] == -32.0f);
+    CHECK(out[0] == 2.0f * (17 - 16) && out[16] == 2.0f * (2 - 16) && out[31] == 0.0f &&
+          out[1] == -32.0f);
     put_half(q5_1, 2.0f);
     put_half(q5_1 + 2, 3.0f);
     memcpy(q5_1 + 4, &qh, 4);
@@ -139,10 +144,13 @@ TEST(a_type_that_is_no_weight_is_refused_by_name)
     CHECK_HAS(err.text, "I32");
 }
 
-/* Sets one bad value at every place around the boundaries of runs and chunks and expects it to be found there. */
-static void check_found(enum ucb_dtype dtype, size_t scale_offset, const uint8_t *bad, size_t bad_bytes)
+/* Sets one bad value at every place around the boundaries of runs and chunks and expects it
+ * to be found there. */
+static void check_found(enum ucb_dtype dtype, size_t scale_offset, const uint8_t *bad,
+                        size_t bad_bytes)
 {
-    size_t block = ucb_dtype_block_elements(dtype), block_bytes = ucb_dtype_block_bytes(dtype), n_blocks = 40000 / block;
+    size_t block = ucb_dtype_block_elements(dtype),
+           block_bytes = ucb_dtype_block_bytes(dtype), n_blocks = 40000 / block;
     uint8_t *data = calloc(n_blocks, block_bytes);
     CHECK(data != NULL);
     CHECK_EQ(ucb_find_nonfinite(dtype, data, n_blocks * block), n_blocks * block);
@@ -159,8 +167,9 @@ static void check_found(enum ucb_dtype dtype, size_t scale_offset, const uint8_t
 
 TEST(the_first_value_that_is_not_finite_is_found_at_its_place)
 {
-    static const uint8_t f32_nan[] = {1, 0, 0x80, 0x7f}, f32_inf[] = {0, 0, 0x80, 0xff}, f16_nan[] = {0, 0x7e},
-                         f16_inf[] = {0, 0xfc}, bf16_inf[] = {0x80, 0x7f}, bf16_nan[] = {0xc0, 0xff};
+    static const uint8_t f32_nan[] = {1, 0, 0x80, 0x7f}, f32_inf[] = {0, 0, 0x80, 0xff},
+                         f16_nan[] = {0, 0x7e}, f16_inf[] = {0, 0xfc},
+                         bf16_inf[] = {0x80, 0x7f}, bf16_nan[] = {0xc0, 0xff};
     static const uint8_t past_f32[] = {0, 0, 0, 0, 0, 0, 0, 0x48}; /* 2^129 as a double */
     check_found(UCB_F32, 0, f32_nan, 4);
     check_found(UCB_F32, 0, f32_inf, 4);

@@ -1,4 +1,5 @@
-/* stats/ against vectors.tsv, made with mpmath, scipy, numpy and statsmodels by make_vectors.py beside it. */
+/* stats/ against vectors.tsv, made with mpmath, scipy, numpy and statsmodels by
+ * make_vectors.py beside it. */
 #include "test.h"
 
 #include <math.h>
@@ -20,19 +21,23 @@ static double series(size_t i)
     return (double)((i * 7919) % 101) / 16;
 }
 
-static void check_relative(const char *kind, double found, double expected, double tolerance)
+static void check_relative(const char *kind, double found, double expected,
+                           double tolerance)
 {
     double off = fabs(found - expected);
     if (!(off <= tolerance * fabs(expected) || off <= 1e-300))
-        ucb_test_fail(__FILE__, __LINE__, "%s is %.17g, expected %.17g", kind, found, expected);
+        ucb_test_fail(__FILE__, __LINE__, "%s is %.17g, expected %.17g", kind, found,
+                      expected);
 }
 
 /* Runs `check` on the values of every line whose first word is `kind`. */
-static void each_row(const char *kind, void (*check)(const char *kind, const double *values))
+static void each_row(const char *kind,
+                     void (*check)(const char *kind, const double *values))
 {
     char line[512];
     size_t n_rows = 0, length = strlen(kind);
-    FILE *file = fopen(ucb_test_path("%s/tests/golden/stats/vectors.tsv", ucb_test_root()), "r");
+    FILE *file = fopen(ucb_test_path("%s/tests/golden/stats/vectors.tsv", ucb_test_root()),
+                       "r");
     CHECK(file != NULL);
     while (fgets(line, sizeof(line), file) != NULL) {
         if (strncmp(line, kind, length) != 0 || line[length] != '\t') continue;
@@ -72,7 +77,9 @@ static void check_wilson(const char *kind, const double *v)
     struct ucb_err err;
     CHECK_OK(ucb_wilson((uint64_t)v[0], (uint64_t)v[1], 0.95, &e, &err), err);
     (void)kind;
-    CHECK_NEAR(e.low, v[2], 1e-14); /* absolute: at no hit statsmodels leaves its rounding error, we say 0 */
+    CHECK_NEAR(
+        e.low, v[2],
+        1e-14); /* absolute: at no hit statsmodels leaves its rounding error, we say 0 */
     CHECK_NEAR(e.high, v[3], 1e-14);
 }
 
@@ -83,7 +90,8 @@ TEST(wilson_agrees_with_statsmodels)
 
 static void check_newcombe(const char *kind, const double *v)
 {
-    struct ucb_paired_counts counts = {(uint64_t)v[0], (uint64_t)v[1], (uint64_t)v[2], (uint64_t)v[3]};
+    struct ucb_paired_counts counts = {(uint64_t)v[0], (uint64_t)v[1], (uint64_t)v[2],
+                                       (uint64_t)v[3]};
     struct ucb_estimate e;
     struct ucb_err err;
     CHECK_OK(ucb_newcombe(&counts, 0.95, &e, &err), err);
@@ -142,13 +150,15 @@ static void draw_replicates(void)
 
 static void check_percentile(const char *kind, const double *v)
 {
-    struct ucb_estimate e = ucb_bootstrap_percentile(value, &replicates[N_REPLICATES], N_REPLICATES, 0.95);
+    struct ucb_estimate e = ucb_bootstrap_percentile(value, &replicates[N_REPLICATES],
+                                                     N_REPLICATES, 0.95);
     check_relative(kind, e.low, v[0], 1e-13);
     check_relative(kind, e.high, v[1], 1e-13);
 }
 static void check_bca(const char *kind, const double *v)
 {
-    struct ucb_estimate e = ucb_bootstrap_bca(value, acceleration, &replicates[N_REPLICATES], N_REPLICATES, 0.95);
+    struct ucb_estimate e = ucb_bootstrap_bca(
+        value, acceleration, &replicates[N_REPLICATES], N_REPLICATES, 0.95);
     check_relative(kind, e.low, v[0], 1e-12);
     check_relative(kind, e.high, v[1], 1e-12);
 }
