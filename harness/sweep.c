@@ -6,62 +6,18 @@
  * original's pass runs once, then the methods in groups, and a method's cells are stored
  * when its group is through.
  */
-#include "sweep.h"
+#include "sweep_internal.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "core/progress.h"
 #include "core/resource.h"
 #include "core/text.h"
-#include "eval/eval.h"
-#include "eval/metrics.h"
 #include "model/catalog.h"
-#include "model/tokenizer.h"
 
-enum { MAX_TASKS = 32, MAX_METHODS = 1024 };
-
-struct task_slot {
-    struct ucb_task_run run;
-    const char *dataset;
-    char dataset_digest[UCB_SHA256_HEX];
-    struct ucb_items items;
-    bool loaded;
-};
-
-struct method_slot {
-    struct ucb_chain *chain;
-    uint32_t wanted, pending; /* bit t: task slot t */
-    struct ucb_cell cell[MAX_TASKS];
-};
-
-/* Everything that shares one original's pass. */
-struct group {
-    const struct ucb_sweep_options *options;
-    struct ucb_sweep_counts *counts;
-    const char *model_name;
-    struct ucb_model *model;
-    struct ucb_tokenizer *tokenizer;
-    const char *model_digest, *note;
-    enum ucb_scope scope;
-    enum ucb_arithmetic arithmetic;
-    uint64_t seed;
-    struct ucb_backend *backend;
-    struct ucb_arena arena;
-    struct task_slot tasks[MAX_TASKS];
-    size_t n_tasks;
-    struct method_slot *methods; /* [0] is the original */
-    size_t n_methods;
-    struct ucb_progress progress;
-};
-
-/* ---- plan -> slots
- * --------------------------------------------------------------------------------------------
- */
+/* ---- plan -> slots ---- */
 
 static bool same_group(const struct ucb_plan_row *a, const struct ucb_plan_row *b)
 {
@@ -69,22 +25,23 @@ static bool same_group(const struct ucb_plan_row *a, const struct ucb_plan_row *
            strcmp(a->arithmetic, b->arithmetic) == 0 && strcmp(a->seed, b->seed) == 0;
 }
 
-static ucb_status task_slot(struct group *g, const char *text, size_t *slot,
+static ucb_status task_slot(struct ucb_sweep_group *g, const char *text, size_t *slot,
                             struct ucb_err *err)
 {
     struct ucb_task_run run;
     UCB_TRY(ucb_task_parse(text, &run, err));
     for (*slot = 0; *slot < g->n_tasks; (*slot)++)
         if (strcmp(g->tasks[*slot].run.spec, run.spec) == 0) return UCB_OK;
-    if (g->n_tasks == MAX_TASKS)
-        return UCB_FAIL(err, UCB_USAGE, "more than %d tasks for one model", MAX_TASKS);
-    struct task_slot *t = &g->tasks[g->n_tasks++];
+    if (g->n_tasks == UCB_SWEEP_MAX_TASKS)
+        return UCB_FAIL(err, UCB_USAGE, "more than %d tasks for one model",
+                        UCB_SWEEP_MAX_TASKS);
+    struct ucb_sweep_task *t = &g->tasks[g->n_tasks++];
     t->run = run;
     return ucb_task_dataset(&t->run, g->options->data, &t->dataset, t->dataset_digest, err);
 }
 
-static ucb_status method_slot(struct group *g, const char *text, struct method_slot **slot,
-                              struct ucb_err *err)
+static ucb_status method_slot(struct ucb_sweep_group *g, const char *text,
+                              struct ucb_sweep_method **slot, struct ucb_err *err)
 {
     struct ucb_chain *chain;
     UCB_TRY(ucb_chain_parse(text, &g->arena, &chain, err));
@@ -93,17 +50,18 @@ static ucb_status method_slot(struct group *g, const char *text, struct method_s
         if (strcmp(ucb_chain_identity((*slot)->chain), ucb_chain_identity(chain)) == 0)
             return UCB_OK;
     }
-    if (g->n_methods == MAX_METHODS)
-        return UCB_FAIL(err, UCB_USAGE, "more than %d methods for one model", MAX_METHODS);
+    if (g->n_methods == UCB_SWEEP_MAX_METHODS)
+        return UCB_FAIL(err, UCB_USAGE, "more than %d methods for one model",
+                        UCB_SWEEP_MAX_METHODS);
     *slot = &g->methods[g->n_methods++];
-    **slot = (struct method_slot){.chain = chain};
+    **slot = (struct ucb_sweep_method){.chain = chain};
     return UCB_OK;
 }
 
-static ucb_status collect(struct group *g, const struct ucb_plan *plan, const bool *mine,
-                          struct ucb_err *err)
+static ucb_status collect(struct ucb_sweep_group *g, const struct ucb_plan *plan,
+                          const bool *mine, struct ucb_err *err)
 {
-    struct method_slot *slot;
+    struct ucb_sweep_method *slot;
     UCB_TRY(method_slot(g, "none", &slot, err));
     for (size_t i = 0; i < plan->n_rows; i++) {
         size_t task;
@@ -116,8 +74,8 @@ static ucb_status collect(struct group *g, const struct ucb_plan *plan, const bo
     return UCB_OK;
 }
 
-static void fill_cell(const struct group *g, const struct method_slot *m,
-                      const struct task_slot *t, struct ucb_cell *cell)
+static void fill_cell(const struct ucb_sweep_group *g, const struct ucb_sweep_method *m,
+                      const struct ucb_sweep_task *t, struct ucb_cell *cell)
 {
     *cell = (struct ucb_cell){
         .model = g->model_name,
@@ -138,7 +96,8 @@ static void fill_cell(const struct group *g, const struct method_slot *m,
     ucb_cell_identify(cell);
 }
 
-static void list_cell(const struct group *g, const struct ucb_cell *cell, bool finished)
+static void list_cell(const struct ucb_sweep_group *g, const struct ucb_cell *cell,
+                      bool finished)
 {
     if (g->options->listing == NULL)
         printf("%.12s  %-8s  %-20s  %-32s  %-36s  %s\n", cell->id,
@@ -154,12 +113,12 @@ static void list_cell(const struct group *g, const struct ucb_cell *cell, bool f
 }
 
 /* Finds which cells are finished under this build; those are adopted by the run. */
-static ucb_status find_pending(struct group *g, struct ucb_err *err)
+static ucb_status find_pending(struct ucb_sweep_group *g, struct ucb_err *err)
 {
     struct ucb_store *store = g->options->store;
     for (size_t i = 0; i < g->n_methods; i++)
         for (size_t t = 0; t < g->n_tasks; t++) {
-            struct method_slot *m = &g->methods[i];
+            struct ucb_sweep_method *m = &g->methods[i];
             bool found = false;
             if ((m->wanted >> t & 1) == 0) continue;
             fill_cell(g, m, &g->tasks[t], &m->cell[t]);
@@ -180,176 +139,12 @@ static ucb_status find_pending(struct group *g, struct ucb_err *err)
     return UCB_OK;
 }
 
-/* ---- results -> store
- * -----------------------------------------------------------------------------------------
- */
+/* ---- evaluation ---- */
 
-static uint64_t peak_rss_bytes(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (uint64_t)usage.ru_maxrss * 1024;
-}
-
-static struct ucb_sizes sizes_of(const struct group *g, const struct ucb_tally *tally)
-{
-    struct ucb_sizes s = {.n_weights = tally->n_weights,
-                          .n_parameters = ucb_model_n_parameters(g->model),
-                          .model_file_bytes = ucb_model_file_bytes(g->model)};
-    memcpy(s.part_bytes, tally->part_bytes, sizeof(s.part_bytes));
-    s.rest_bytes = s.model_file_bytes - tally->stored_bytes;
-    s.bpw_nominal = tally->n_weights > 0 ? tally->nominal_bits / (double)tally->n_weights
-                                         : 0;
-    return s;
-}
-
-static void show_metric(const struct ucb_metric *m)
-{
-    fprintf(stderr, " %s %.5g", m->name, m->value);
-    if (isnan(m->low))
-        fprintf(stderr, " (no interval, n = %llu)", (unsigned long long)m->n);
-    else
-        fprintf(stderr, " [%.5g, %.5g], n = %llu;", m->low, m->high,
-                (unsigned long long)m->n);
-}
-
-static void show_cell(const struct ucb_cell *cell, const struct ucb_metric *metrics,
-                      size_t n)
-{
-    fprintf(stderr, "  %-32s %-36s", cell->spec, cell->task);
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(metrics[i].name, "ppl") == 0 || strcmp(metrics[i].name, "kld_mean") == 0)
-            show_metric(&metrics[i]);
-    fputc('\n', stderr);
-}
-
-/* What must be said with every result on this model, or NULL: the catalogue's caveat and
- * the reader's warning. */
-static const char *note_of(struct group *g)
-{
-    const struct ucb_catalog_model *known = ucb_catalog_recognize(g->model_name, g->model);
-    const char *caveat = known == NULL ? NULL : known->caveat,
-               *warning = ucb_model_warning(g->model);
-    if (caveat == NULL || warning == NULL) return caveat != NULL ? caveat : warning;
-    return ucb_arena_printf(&g->arena, "%s; %s", caveat, warning);
-}
-
-static ucb_status samples_of(const struct task_slot *t, const struct ucb_sample *samples,
-                             struct ucb_arena *arena, struct ucb_samples *out,
-                             struct ucb_err *err)
-{
-    uint32_t *document = UCB_NEW(arena, uint32_t, t->items.n_items);
-    if (document == NULL)
-        return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu items", t->items.n_items);
-    for (size_t i = 0; i < t->items.n_items; i++) document[i] = t->items.items[i].document;
-    *out = (struct ucb_samples){samples, document, t->items.n_items, t->items.documents,
-                                t->items.n_documents};
-    return UCB_OK;
-}
-
-static ucb_status store_failed(struct group *g, const struct ucb_cell *cell,
-                               const struct ucb_err *why, struct ucb_err *err)
-{
-    struct ucb_cell_result result = {
-        .failed = true, .message = why->text, .reason = ucb_status_name(why->status)};
-    g->counts->n_failed++;
-    ucb_progress_end(&g->progress);
-    fprintf(stderr, "  FAILED %s, %s: %s\n", cell->spec, cell->task, why->text);
-    return ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(), cell,
-                              &result, err);
-}
-
-/* The second decode ran in one thread; against one thread it says nothing about threads. */
-static void add_checks(const struct group *g, const struct ucb_tally *tally,
-                       struct ucb_cell_result *out)
-{
-    if (tally->n_decoded_twice == 0) return;
-    bool same = tally->n_decodes_differing == 0,
-         threads = ucb_pool_threads(g->options->pool) > 1;
-    out->checks[0].name = "decode_deterministic";
-    out->checks[0].status = same ? "PASS" : "FAIL";
-    out->checks[0].detail =
-        same ? "the first layer's payloads decoded again: equal bits"
-             : "a second decode of the first layer's payloads gave other bits";
-    out->checks[1].name = "threads_invariant";
-    out->checks[1].status = !threads ? "SKIPPED" : same ? "PASS" : "FAIL";
-    out->checks[1].detail = !threads ? "the sweep ran in one thread"
-                                     : "decode of the first layer, all threads against one";
-}
-
-/* One finished cell: metrics, sizes, samples. A cell whose statistics cannot be made is a
- * failed cell. */
-static ucb_status store_cell(struct group *g, const struct method_slot *m, size_t task,
-                             const struct ucb_eval_result *r, const struct ucb_sample *own,
-                             const struct ucb_sample *original, struct ucb_err *err)
-{
-    const struct task_slot *t = &g->tasks[task];
-    const struct ucb_cell *cell = &m->cell[task];
-    struct ucb_arena arena;
-    struct ucb_metric metrics[UCB_MAX_METRICS];
-    struct ucb_samples samples, reference;
-    struct ucb_err why = {0};
-    struct ucb_cell_result result = {.message = g->note,
-                                     .sizes = sizes_of(g, &r->tally),
-                                     .encode_seconds = r->tally.encode_seconds,
-                                     .decode_seconds = r->tally.decode_seconds,
-                                     .tokens_per_second = r->tokens_per_second,
-                                     .peak_rss_bytes = peak_rss_bytes(),
-                                     .task = t->run.task,
-                                     .items = &t->items,
-                                     .metrics = metrics};
-    memcpy(result.weights_digest, r->weights_digest, sizeof(result.weights_digest));
-    add_checks(g, &r->tally, &result);
-    ucb_arena_init(&arena);
-    ucb_status status = samples_of(t, own, &arena, &samples, &why);
-    if (status == UCB_OK) status = samples_of(t, original, &arena, &reference, &why);
-    if (status == UCB_OK)
-        status = ucb_metrics_compute(t->run.task, t->run.spec, &samples,
-                                     own == original ? NULL : &reference, g->seed, &arena,
-                                     metrics, &result.n_metrics, &why);
-    if (status != UCB_OK) {
-        status = store_failed(g, cell, &why, err);
-    } else {
-        result.samples = samples;
-        status = ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(),
-                                    cell, &result, err);
-        if (status == UCB_OK) {
-            g->counts->n_new++;
-            g->counts->n_checks_failed += r->tally.n_decodes_differing > 0;
-            ucb_progress_end(&g->progress);
-            show_cell(cell, metrics, result.n_metrics);
-        }
-    }
-    ucb_arena_free(&arena);
-    return status;
-}
-
-/* All pending cells of one method. `set[i]` is the task of the i-th set of the evaluation.
- */
-static ucb_status store_method(struct group *g, const struct method_slot *m,
-                               const size_t *set, size_t n_sets,
-                               const struct ucb_eval_result *own,
-                               const struct ucb_eval_result *original, struct ucb_err *err)
-{
-    for (size_t s = 0; s < n_sets; s++) {
-        if ((m->pending >> set[s] & 1) == 0) continue;
-        if (own->status != UCB_OK)
-            UCB_TRY(store_failed(g, &m->cell[set[s]], &own->err, err));
-        else
-            UCB_TRY(
-                store_cell(g, m, set[s], own, own->samples[s], original->samples[s], err));
-    }
-    return UCB_OK;
-}
-
-/* ---- evaluation
- * -----------------------------------------------------------------------------------------------
- */
-
-static ucb_status run_methods(struct group *g, struct ucb_eval *eval,
-                              struct method_slot **todo, size_t n_todo, const size_t *set,
-                              size_t n_sets, const struct ucb_eval_result *original,
-                              struct ucb_err *err)
+static ucb_status run_methods(struct ucb_sweep_group *g, struct ucb_eval *eval,
+                              struct ucb_sweep_method **todo, size_t n_todo,
+                              const size_t *set, size_t n_sets,
+                              const struct ucb_eval_result *original, struct ucb_err *err)
 {
     size_t limit = ucb_eval_group_limit(eval);
     ucb_status status = UCB_OK;
@@ -362,8 +157,8 @@ static ucb_status run_methods(struct group *g, struct ucb_eval *eval,
         UCB_TRY(ucb_eval_group(eval, chains, n, &g->progress, results, err));
         for (size_t j = 0; j < n; j++) {
             if (status == UCB_OK)
-                status = store_method(g, todo[i + j], set, n_sets, &results[j], original,
-                                      err);
+                status = ucb_sweep_store_method(g, todo[i + j], set, n_sets, &results[j],
+                                                original, err);
             ucb_eval_result_free(&results[j]);
         }
     }
@@ -372,11 +167,12 @@ static ucb_status run_methods(struct group *g, struct ucb_eval *eval,
 
 /* The methods that still need exactly the tasks of `mask`; the original is among them or
  * only the reference. */
-static ucb_status run_part(struct group *g, uint32_t mask, struct ucb_err *err)
+static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_err *err)
 {
-    const struct ucb_items *sets[MAX_TASKS];
-    size_t set[MAX_TASKS], n_sets = 0, n_todo = 0;
-    struct method_slot **todo = UCB_NEW(&g->arena, struct method_slot *, g->n_methods);
+    const struct ucb_items *sets[UCB_SWEEP_MAX_TASKS];
+    size_t set[UCB_SWEEP_MAX_TASKS], n_sets = 0, n_todo = 0;
+    struct ucb_sweep_method **todo = UCB_NEW(&g->arena, struct ucb_sweep_method *,
+                                             g->n_methods);
     if (todo == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a list of methods");
     for (size_t t = 0; t < g->n_tasks; t++) {
         if ((mask >> t & 1) == 0) continue;
@@ -410,10 +206,11 @@ static ucb_status run_part(struct group *g, uint32_t mask, struct ucb_err *err)
         status = UCB_OK;
     }
     if (status == UCB_OK)
-        status = store_method(g, &g->methods[0], set, n_sets, &original, &original, err);
+        status = ucb_sweep_store_method(g, &g->methods[0], set, n_sets, &original,
+                                        &original, err);
     g->methods[0].pending &= ~mask;
     for (size_t i = 0; i < n_todo && lost && status == UCB_OK; i++)
-        status = store_method(g, todo[i], set, n_sets, &original, &original, err);
+        status = ucb_sweep_store_method(g, todo[i], set, n_sets, &original, &original, err);
     if (status == UCB_OK && !lost)
         status = run_methods(g, eval, todo, n_todo, set, n_sets, &original, err);
     for (size_t i = 0; i < n_todo; i++) todo[i]->pending = 0;
@@ -423,10 +220,10 @@ static ucb_status run_part(struct group *g, uint32_t mask, struct ucb_err *err)
     return status;
 }
 
-static ucb_status load_tasks(struct group *g, uint32_t mask, struct ucb_err *err)
+static ucb_status load_tasks(struct ucb_sweep_group *g, uint32_t mask, struct ucb_err *err)
 {
     for (size_t t = 0; t < g->n_tasks; t++) {
-        struct task_slot *task = &g->tasks[t];
+        struct ucb_sweep_task *task = &g->tasks[t];
         if ((mask >> t & 1) == 0 || task->loaded) continue;
         UCB_TRY(ucb_task_load(&task->run, g->options->data, g->tokenizer, &g->arena,
                               &task->items, err));
@@ -437,7 +234,7 @@ static ucb_status load_tasks(struct group *g, uint32_t mask, struct ucb_err *err
 
 /* The largest set of tasks first: a method's set is run whole, and the original's cells
  * come along. */
-static uint32_t next_mask(const struct group *g)
+static uint32_t next_mask(const struct ucb_sweep_group *g)
 {
     uint32_t best = g->methods[0].pending;
     int most = 0;
@@ -451,7 +248,7 @@ static uint32_t next_mask(const struct group *g)
     return best;
 }
 
-static ucb_status run_pending(struct group *g, struct ucb_err *err)
+static ucb_status run_pending(struct ucb_sweep_group *g, struct ucb_err *err)
 {
     for (uint32_t mask; (mask = next_mask(g)) != 0;) {
         UCB_TRY(load_tasks(g, mask, err));
@@ -460,8 +257,8 @@ static ucb_status run_pending(struct group *g, struct ucb_err *err)
     return UCB_OK;
 }
 
-static ucb_status record_data(const struct group *g, const struct task_slot *t,
-                              struct ucb_err *err)
+static ucb_status record_data(const struct ucb_sweep_group *g,
+                              const struct ucb_sweep_task *t, struct ucb_err *err)
 {
     const struct ucb_task *task = t->run.task;
     const struct ucb_resource *inside = ucb_resource_find(task->mini_file);
@@ -477,26 +274,28 @@ static ucb_status record_data(const struct group *g, const struct task_slot *t,
                               err);
 }
 
-static ucb_status record_files(const struct group *g, const char *path, struct ucb_err *err)
+static ucb_status record_files(const struct ucb_sweep_group *g, const char *path,
+                               struct ucb_err *err)
 {
     for (size_t t = 0; t < g->n_tasks; t++) UCB_TRY(record_data(g, &g->tasks[t], err));
     return ucb_store_put_file(g->options->store, g->options->run_id, "model", path,
                               ucb_model_file_bytes(g->model), g->model_digest, err);
 }
 
-static ucb_status open_model(struct group *g, char *path, size_t size, struct ucb_err *err)
+static ucb_status open_model(struct ucb_sweep_group *g, char *path, size_t size,
+                             struct ucb_err *err)
 {
     UCB_TRY(ucb_model_locate(g->model_name, g->options->cache, path, size, err));
     UCB_TRY(ucb_model_open(path, &g->model, err));
     UCB_TRY(ucb_model_digest(g->model, &g->model_digest, err));
-    g->note = note_of(g);
+    g->note = ucb_sweep_note(g);
     if (ucb_model_warning(g->model) != NULL)
         fprintf(stderr, "%s: %s\n", g->model_name, ucb_model_warning(g->model));
     return ucb_tokenizer_open(path, &g->tokenizer, err);
 }
 
-static ucb_status run_group(struct group *g, const struct ucb_plan *plan, const bool *mine,
-                            struct ucb_err *err)
+static ucb_status run_group(struct ucb_sweep_group *g, const struct ucb_plan *plan,
+                            const bool *mine, struct ucb_err *err)
 {
     char path[4096];
     UCB_TRY(open_model(g, path, sizeof(path), err));
@@ -509,7 +308,7 @@ static ucb_status run_group(struct group *g, const struct ucb_plan *plan, const 
     return run_pending(g, err);
 }
 
-static void close_group(struct group *g)
+static void close_group(struct ucb_sweep_group *g)
 {
     ucb_backend_close(g->backend);
     ucb_tokenizer_close(g->tokenizer);
@@ -518,7 +317,7 @@ static void close_group(struct group *g)
     ucb_mem_free(g->methods);
 }
 
-static ucb_status read_axes(struct group *g, const struct ucb_plan_row *row,
+static ucb_status read_axes(struct ucb_sweep_group *g, const struct ucb_plan_row *row,
                             struct ucb_err *err)
 {
     UCB_TRY(ucb_scope_find(row->scope, &g->scope, err));
@@ -533,12 +332,12 @@ static ucb_status read_axes(struct group *g, const struct ucb_plan_row *row,
     return UCB_OK;
 }
 
-static ucb_status begin_group(struct group *g, const struct ucb_plan_row *row,
+static ucb_status begin_group(struct ucb_sweep_group *g, const struct ucb_plan_row *row,
                               struct ucb_err *err)
 {
     ucb_arena_init(&g->arena);
     g->model_name = row->model;
-    g->methods = ucb_mem_alloc(MAX_METHODS * sizeof(*g->methods));
+    g->methods = ucb_mem_alloc(UCB_SWEEP_MAX_METHODS * sizeof(*g->methods));
     if (g->methods == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for the plan's cells");
     return read_axes(g, row, err);
@@ -549,7 +348,7 @@ static ucb_status begin_group(struct group *g, const struct ucb_plan_row *row,
 static ucb_status check_row(const struct ucb_plan_row *row, const char *data,
                             struct ucb_arena *arena, struct ucb_err *err)
 {
-    struct group g;
+    struct ucb_sweep_group g;
     struct ucb_task_run task;
     struct ucb_chain *chain;
     const char *dataset;
@@ -606,7 +405,7 @@ static ucb_status run_groups(const struct ucb_plan *plan,
     for (size_t i = 0; i < plan->n_rows && (status == UCB_OK || only_this_model(status));
          i++) {
         if (done[i]) continue;
-        struct group g = {.options = options, .counts = counts};
+        struct ucb_sweep_group g = {.options = options, .counts = counts};
         mark_rows(plan, i, done, mine);
         status = begin_group(&g, &plan->rows[i], &why);
         if (status == UCB_OK) status = run_group(&g, plan, mine, &why);

@@ -15,7 +15,7 @@
  * sample of counts without spread never gives an interval of no width: it would claim
  * certainty. docs/metrics.md has the definitions.
  */
-#include "eval/metrics.h"
+#include "eval/metrics_internal.h"
 
 #include <assert.h>
 #include <math.h>
@@ -28,193 +28,6 @@
 #include "stats/quantile.h"
 #include "stats/sum.h"
 
-enum column {
-    TOKENS,
-    ITEMS,
-    WORDS,
-    BYTES,       /* what is averaged over */
-    TOP10_SLOTS, /* ten per token: where an overlap of top tens counts */
-    NLL,
-    NLL_GAP,
-    KLD,
-    EAR, /* NLL_GAP: the cell's less the reference's */
-    T1_GT,
-    T10_GT,
-    CORRECT,
-    T1_GT_LAST,
-    T10_GT_LAST,
-    T1_AGREE,
-    T10_AGREE,
-    T10_OVERLAP,
-    T1_AGREE_LAST,
-    REFERENCE_T1_GT,
-    REFERENCE_T10_GT,
-    REFERENCE_CORRECT,
-    LOST,
-    WON,
-    WON_LESS_LOST,
-    N_COLUMNS
-};
-
-/* Column sums of one document. Counts go through the same compensated sum, where they stay
- * exact. */
-struct tally {
-    struct ucb_sum column[N_COLUMNS];
-};
-
-/* One computation: its inputs, the columns, and the list that grows. */
-struct metrics_run {
-    const struct ucb_task *task;
-    const struct ucb_samples *cell, *reference;
-    const char *task_spec;
-    uint64_t seed;
-    struct ucb_arena *arena;
-    double *columns[N_COLUMNS]; /* n_documents values each */
-    size_t n_documents;         /* with items */
-    struct ucb_metric *out;
-    size_t n_out;
-    struct ucb_err *err;
-};
-
-static ucb_status no_memory(struct metrics_run *run, const char *what)
-{
-    return UCB_FAIL(run->err, UCB_NOMEM,
-                    "no memory for %s of %zu items; try a smaller --memory or fewer items",
-                    what, run->cell->n);
-}
-
-/* ---- samples to columns ---- */
-
-static ucb_status check_cell(const struct ucb_task *task, const struct ucb_samples *cell,
-                             struct ucb_err *err)
-{
-    if (cell->n == 0)
-        return UCB_FAIL(err, UCB_USAGE, "%s: no items; a metric needs at least one",
-                        task->name);
-    if (task->ppl_unit == UCB_PPL_PER_WORD && cell->documents == NULL)
-        return UCB_FAIL(err, UCB_USAGE,
-                        "%s: perplexity per word needs the documents' word counts",
-                        task->name);
-    for (size_t i = 0; i < cell->n; i++) {
-        if (cell->samples[i].n_tokens == 0)
-            return UCB_FAIL(err, UCB_USAGE, "%s: item %zu has no scored token", task->name,
-                            i);
-        if (cell->documents != NULL && cell->document[i] >= cell->n_documents)
-            return UCB_FAIL(err, UCB_USAGE, "%s: item %zu belongs to document %u of %zu",
-                            task->name, i, cell->document[i], cell->n_documents);
-    }
-    return UCB_OK;
-}
-
-static ucb_status check_pair(const struct ucb_task *task, const struct ucb_samples *cell,
-                             const struct ucb_samples *reference, struct ucb_err *err)
-{
-    if (cell->n != reference->n)
-        return UCB_FAIL(
-            err, UCB_USAGE,
-            "%s: %zu items, but its reference has %zu; score both on the same items",
-            task->name, cell->n, reference->n);
-    for (size_t i = 0; i < cell->n; i++) {
-        const struct ucb_sample *ours = &cell->samples[i], *theirs = &reference->samples[i];
-        if (ours->n_tokens != theirs->n_tokens ||
-            cell->document[i] != reference->document[i])
-            return UCB_FAIL(
-                err, UCB_USAGE,
-                "%s: item %zu is %u tokens of document %u, but %u tokens of document %u in its reference",
-                task->name, i, ours->n_tokens, cell->document[i], theirs->n_tokens,
-                reference->document[i]);
-        if (ours->kld == NULL)
-            return UCB_FAIL(err, UCB_USAGE,
-                            "%s: item %zu has a reference but no KLD values", task->name,
-                            i);
-    }
-    return UCB_OK;
-}
-
-static void add(struct tally *tally, enum column column, double x)
-{
-    ucb_sum_add(&tally->column[column], x);
-}
-
-static void add_cell(struct tally *tally, const struct ucb_sample *sample)
-{
-    add(tally, ITEMS, 1);
-    add(tally, TOKENS, sample->n_tokens);
-    add(tally, TOP10_SLOTS, 10.0 * sample->n_tokens);
-    add(tally, NLL, -sample->sum_logp);
-    add(tally, T1_GT, sample->t1_gt_hits);
-    add(tally, T10_GT, sample->t10_gt_hits);
-    add(tally, CORRECT, sample->target_correct);
-    add(tally, T1_GT_LAST, sample->last_t1_gt);
-    add(tally, T10_GT_LAST, sample->last_t10_gt);
-}
-
-static void add_comparison(struct tally *tally, const struct ucb_sample *sample,
-                           const struct ucb_sample *reference)
-{
-    bool was = reference->target_correct != 0, is = sample->target_correct != 0;
-    add(tally, NLL_GAP, reference->sum_logp - sample->sum_logp);
-    add(tally, KLD, sample->kld_sum);
-    add(tally, EAR, sample->ear_sum);
-    add(tally, T1_AGREE, sample->t1_agree_hits);
-    add(tally, T10_AGREE, sample->t10_agree_hits);
-    add(tally, T10_OVERLAP, sample->t10_overlap_sum);
-    add(tally, T1_AGREE_LAST, sample->last_t1_agree);
-    add(tally, REFERENCE_T1_GT, reference->t1_gt_hits);
-    add(tally, REFERENCE_T10_GT, reference->t10_gt_hits);
-    add(tally, REFERENCE_CORRECT, reference->target_correct);
-    add(tally, LOST, was && !is);
-    add(tally, WON, !was && is);
-    add(tally, WON_LESS_LOST, (double)is - (double)was);
-}
-
-static struct tally *tally_documents(struct metrics_run *run, size_t *n_tallies)
-{
-    const struct ucb_samples *cell = run->cell;
-    uint32_t last = 0;
-    for (size_t i = 0; i < cell->n; i++)
-        last = cell->document[i] > last ? cell->document[i] : last;
-    *n_tallies = (size_t)last + 1;
-    struct tally *tallies = UCB_NEW(run->arena, struct tally, *n_tallies);
-    for (size_t i = 0; tallies != NULL && i < cell->n; i++) {
-        struct tally *tally = &tallies[cell->document[i]];
-        add_cell(tally, &cell->samples[i]);
-        if (run->reference != NULL)
-            add_comparison(tally, &cell->samples[i], &run->reference->samples[i]);
-    }
-    return tallies;
-}
-
-static void fill_columns(struct metrics_run *run, const struct tally *tallies,
-                         size_t n_tallies)
-{
-    size_t row = 0;
-    for (size_t d = 0; d < n_tallies; d++) {
-        if (ucb_sum_value(&tallies[d].column[ITEMS]) == 0) continue;
-        for (int k = 0; k < N_COLUMNS; k++)
-            run->columns[k][row] = ucb_sum_value(&tallies[d].column[k]);
-        if (run->cell->documents != NULL) {
-            run->columns[WORDS][row] = (double)run->cell->documents[d].n_words;
-            run->columns[BYTES][row] = (double)run->cell->documents[d].n_bytes;
-        }
-        row++;
-    }
-    run->n_documents = row;
-}
-
-static ucb_status make_columns(struct metrics_run *run)
-{
-    size_t n_tallies;
-    struct tally *tallies = tally_documents(run, &n_tallies);
-    if (tallies == NULL) return no_memory(run, "the document sums");
-    for (int k = 0; k < N_COLUMNS; k++) {
-        run->columns[k] = UCB_NEW(run->arena, double, n_tallies);
-        if (run->columns[k] == NULL) return no_memory(run, "the document sums");
-    }
-    fill_columns(run, tallies, n_tallies);
-    return UCB_OK;
-}
-
 /* ---- one metric ---- */
 
 static const char one_document[] = "one document has no spread: no interval";
@@ -226,7 +39,7 @@ static const char equal_resamples[] =
     "all resamples are equal; the interval is Newcombe's of the difference, over the original's rate";
 
 /* The metric in the list, for a caller that has a note to add. */
-static struct ucb_metric *put(struct metrics_run *run, const char *name,
+static struct ucb_metric *put(struct ucb_metrics_run *run, const char *name,
                               struct ucb_estimate e, uint64_t n, const char *interval)
 {
     assert(run->n_out < UCB_MAX_METRICS);
@@ -245,13 +58,13 @@ static struct ucb_metric *put(struct metrics_run *run, const char *name,
     return m;
 }
 
-static struct ucb_metric *put_number(struct metrics_run *run, const char *name,
+static struct ucb_metric *put_number(struct ucb_metrics_run *run, const char *name,
                                      double value, uint64_t n)
 {
     return put(run, name, (struct ucb_estimate){value, NAN, NAN}, n, "none");
 }
 
-static void put_without_spread(struct metrics_run *run, const char *name, double value)
+static void put_without_spread(struct ucb_metrics_run *run, const char *name, double value)
 {
     put_number(run, name, value, run->n_documents)->note = run->n_documents == 1
                                                                ? one_document
@@ -267,15 +80,16 @@ static struct ucb_estimate cut(struct ucb_estimate e, double lowest, double high
     return e;
 }
 
-static ucb_status estimate(struct metrics_run *run, enum column total, enum column weight,
-                           struct ucb_estimate *out)
+static ucb_status estimate(struct ucb_metrics_run *run, enum ucb_metrics_column total,
+                           enum ucb_metrics_column weight, struct ucb_estimate *out)
 {
     return ucb_cluster_ratio(run->columns[total], run->columns[weight], run->n_documents,
                              UCB_CONFIDENCE, out, run->err);
 }
 
-static ucb_status put_mean(struct metrics_run *run, const char *name, enum column total,
-                           enum column weight, double lowest, double highest)
+static ucb_status put_mean(struct ucb_metrics_run *run, const char *name,
+                           enum ucb_metrics_column total, enum ucb_metrics_column weight,
+                           double lowest, double highest)
 {
     struct ucb_estimate e;
     UCB_TRY(estimate(run, total, weight, &e));
@@ -283,8 +97,9 @@ static ucb_status put_mean(struct metrics_run *run, const char *name, enum colum
     return UCB_OK;
 }
 
-static ucb_status put_exp_mean(struct metrics_run *run, const char *name, enum column total,
-                               enum column weight)
+static ucb_status put_exp_mean(struct ucb_metrics_run *run, const char *name,
+                               enum ucb_metrics_column total,
+                               enum ucb_metrics_column weight)
 {
     struct ucb_estimate e;
     UCB_TRY(estimate(run, total, weight, &e));
@@ -292,12 +107,13 @@ static ucb_status put_exp_mean(struct metrics_run *run, const char *name, enum c
     return UCB_OK;
 }
 
-static double total_of(const struct metrics_run *run, enum column column)
+static double total_of(const struct ucb_metrics_run *run, enum ucb_metrics_column column)
 {
     return ucb_sum_of(run->columns[column], run->n_documents);
 }
 
-static bool one_trial_each(const struct metrics_run *run, enum column trials)
+static bool one_trial_each(const struct ucb_metrics_run *run,
+                           enum ucb_metrics_column trials)
 {
     for (size_t i = 0; i < run->n_documents; i++)
         if (run->columns[trials][i] != 1) return false;
@@ -306,8 +122,9 @@ static bool one_trial_each(const struct metrics_run *run, enum column trials)
 
 /* Counts and their products are exact in a double, so equal ratios are found exactly, not
  * by a residual near 0. */
-static bool same_ratio_everywhere(const struct metrics_run *run, enum column above,
-                                  enum column below)
+static bool same_ratio_everywhere(const struct ucb_metrics_run *run,
+                                  enum ucb_metrics_column above,
+                                  enum ucb_metrics_column below)
 {
     double all_above = total_of(run, above), all_below = total_of(run, below);
     for (size_t i = 0; i < run->n_documents; i++)
@@ -316,7 +133,7 @@ static bool same_ratio_everywhere(const struct metrics_run *run, enum column abo
     return true;
 }
 
-static ucb_status put_wilson(struct metrics_run *run, const char *name, uint64_t n_hits)
+static ucb_status put_wilson(struct ucb_metrics_run *run, const char *name, uint64_t n_hits)
 {
     struct ucb_estimate e;
     UCB_TRY(ucb_wilson(n_hits, run->n_documents, UCB_CONFIDENCE, &e, run->err));
@@ -324,8 +141,8 @@ static ucb_status put_wilson(struct metrics_run *run, const char *name, uint64_t
     return UCB_OK;
 }
 
-static ucb_status put_rate(struct metrics_run *run, const char *name, enum column hits,
-                           enum column trials)
+static ucb_status put_rate(struct ucb_metrics_run *run, const char *name,
+                           enum ucb_metrics_column hits, enum ucb_metrics_column trials)
 {
     struct ucb_estimate e;
     double n_hits = total_of(run, hits), n_trials = total_of(run, trials);
@@ -345,7 +162,7 @@ static ucb_status put_rate(struct metrics_run *run, const char *name, enum colum
 
 /* ---- the cell by itself ---- */
 
-static enum column ppl_weight(const struct ucb_task *task)
+static enum ucb_metrics_column ppl_weight(const struct ucb_task *task)
 {
     switch (task->ppl_unit) {
     case UCB_PPL_PER_TOKEN: return TOKENS;
@@ -355,7 +172,7 @@ static enum column ppl_weight(const struct ucb_task *task)
     return TOKENS;
 }
 
-static ucb_status put_bits_per_byte(struct metrics_run *run)
+static ucb_status put_bits_per_byte(struct ucb_metrics_run *run)
 {
     static const double BITS_PER_NAT = 0x1.71547652b82fep+0; /* 1 / log(2) */
     struct ucb_estimate e;
@@ -366,7 +183,7 @@ static ucb_status put_bits_per_byte(struct metrics_run *run)
     return UCB_OK;
 }
 
-static ucb_status put_perplexities(struct metrics_run *run)
+static ucb_status put_perplexities(struct ucb_metrics_run *run)
 {
     UCB_TRY(put_exp_mean(run, "ppl", NLL, ppl_weight(run->task)));
     if (run->task->ppl_unit != UCB_PPL_PER_WORD) return UCB_OK;
@@ -375,7 +192,7 @@ static ucb_status put_perplexities(struct metrics_run *run)
     return put_exp_mean(run, "token_ppl", NLL, TOKENS);
 }
 
-static ucb_status put_own(struct metrics_run *run)
+static ucb_status put_own(struct ucb_metrics_run *run)
 {
     UCB_TRY(put_perplexities(run));
     UCB_TRY(put_rate(run, "t1_gt", T1_GT, TOKENS));
@@ -388,7 +205,7 @@ static ucb_status put_own(struct metrics_run *run)
 
 /* ---- the cell against its reference ---- */
 
-static ucb_status put_agreement(struct metrics_run *run)
+static ucb_status put_agreement(struct ucb_metrics_run *run)
 {
     UCB_TRY(put_rate(run, "t1_agree", T1_AGREE, TOKENS));
     UCB_TRY(put_rate(run, "t10_agree", T10_AGREE, TOKENS));
@@ -401,7 +218,7 @@ static ucb_status put_agreement(struct metrics_run *run)
 
 /* All items' KLD values in one list, ascending; *n_values 0 when one is NaN and has no
  * rank. */
-static double *sorted_kld(struct metrics_run *run, size_t *n_values)
+static double *sorted_kld(struct ucb_metrics_run *run, size_t *n_values)
 {
     size_t n = 0;
     bool defined = true;
@@ -421,7 +238,7 @@ static double *sorted_kld(struct metrics_run *run, size_t *n_values)
     return values;
 }
 
-static ucb_status put_kld_quantiles(struct metrics_run *run)
+static ucb_status put_kld_quantiles(struct ucb_metrics_run *run)
 {
     static const struct {
         const char *name;
@@ -430,7 +247,7 @@ static ucb_status put_kld_quantiles(struct metrics_run *run)
                   {"kld_p99", 0.99}, {"kld_p999", 0.999}, {"kld_max", 1}};
     size_t n;
     double *values = sorted_kld(run, &n);
-    if (values == NULL) return no_memory(run, "the KLD values");
+    if (values == NULL) return ucb_metrics_no_memory(run, "the KLD values");
     for (size_t k = 0; k < sizeof(wanted) / sizeof(wanted[0]); k++)
         put_number(run, wanted[k].name,
                    n == 0 ? NAN : ucb_quantile_sorted(values, n, wanted[k].p),
@@ -439,8 +256,9 @@ static ucb_status put_kld_quantiles(struct metrics_run *run)
 }
 
 /* Verdicts before and after, of documents that hold one trial each. */
-static struct ucb_paired_counts count_pairs(const struct metrics_run *run,
-                                            enum column before, enum column after)
+static struct ucb_paired_counts count_pairs(const struct ucb_metrics_run *run,
+                                            enum ucb_metrics_column before,
+                                            enum ucb_metrics_column after)
 {
     struct ucb_paired_counts counts = {0};
     for (size_t i = 0; i < run->n_documents; i++) {
@@ -453,7 +271,7 @@ static struct ucb_paired_counts count_pairs(const struct metrics_run *run,
     return counts;
 }
 
-static ucb_status put_clustered_difference(struct metrics_run *run)
+static ucb_status put_clustered_difference(struct ucb_metrics_run *run)
 {
     static const char name[] = "accuracy_difference";
     if (!same_ratio_everywhere(run, WON_LESS_LOST, ITEMS))
@@ -464,7 +282,7 @@ static ucb_status put_clustered_difference(struct metrics_run *run)
 
 /* McNemar and Newcombe take items for independent, so they speak only where each item is
  * its own document. */
-static ucb_status put_flips(struct metrics_run *run)
+static ucb_status put_flips(struct ucb_metrics_run *run)
 {
     uint64_t lost = (uint64_t)total_of(run, LOST), won = (uint64_t)total_of(run, WON),
              n = run->cell->n;
@@ -497,7 +315,7 @@ struct resamples {
     double *replicates;
 };
 
-static void fill_rows(const struct metrics_run *run, struct ucb_bootstrap_row *rows)
+static void fill_rows(const struct ucb_metrics_run *run, struct ucb_bootstrap_row *rows)
 {
     const double *weight = run->columns[ppl_weight(run->task)];
     for (size_t i = 0; i < run->n_documents; i++) {
@@ -514,7 +332,7 @@ static void fill_rows(const struct metrics_run *run, struct ucb_bootstrap_row *r
     }
 }
 
-static ucb_status resample(struct metrics_run *run, struct resamples *out)
+static ucb_status resample(struct ucb_metrics_run *run, struct resamples *out)
 {
     struct ucb_pcg stream;
     size_t n = run->n_documents;
@@ -524,7 +342,7 @@ static ucb_status resample(struct metrics_run *run, struct resamples *out)
     out->replicates = UCB_NEW(run->arena, double,
                               (size_t)UCB_BOOTSTRAP_RATIOS *UCB_BOOTSTRAP_REPLICATES);
     if (name == NULL || counts == NULL || out->rows == NULL || out->replicates == NULL)
-        return no_memory(run, "the bootstrap");
+        return ucb_metrics_no_memory(run, "the bootstrap");
     fill_rows(run, out->rows);
     ucb_pcg_named(&stream, run->seed, name);
     ucb_bootstrap_draw(out->rows, n, UCB_BOOTSTRAP_REPLICATES, &stream, counts,
@@ -536,7 +354,7 @@ static ucb_status resample(struct metrics_run *run, struct resamples *out)
 struct retained {
     const char *name;
     size_t k; /* its place in a row */
-    enum column before, after, trials;
+    enum ucb_metrics_column before, after, trials;
 };
 
 /*
@@ -545,7 +363,7 @@ struct retained {
  * reference, with that rate held fixed. Only where each document is one trial: elsewhere
  * there is no interval.
  */
-static ucb_status put_retained_without_spread(struct metrics_run *run,
+static ucb_status put_retained_without_spread(struct ucb_metrics_run *run,
                                               const struct retained *r, double value)
 {
     if (!one_trial_each(run, r->trials)) {
@@ -563,7 +381,7 @@ static ucb_status put_retained_without_spread(struct metrics_run *run,
 }
 
 /* Absent where the reference's rate is 0, for there is then nothing to retain. */
-static ucb_status put_retained(struct metrics_run *run, const struct retained *r,
+static ucb_status put_retained(struct ucb_metrics_run *run, const struct retained *r,
                                const struct resamples *drawn)
 {
     double value = ucb_bootstrap_value(drawn->rows, run->n_documents, r->k);
@@ -579,7 +397,7 @@ static ucb_status put_retained(struct metrics_run *run, const struct retained *r
     return UCB_OK;
 }
 
-static ucb_status put_retentions(struct metrics_run *run, const struct resamples *drawn)
+static ucb_status put_retentions(struct ucb_metrics_run *run, const struct resamples *drawn)
 {
     static const struct retained all[] = {
         {"retention", RETENTION, REFERENCE_CORRECT, CORRECT, ITEMS},
@@ -592,7 +410,7 @@ static ucb_status put_retentions(struct metrics_run *run, const struct resamples
 
 /* The perplexity ratio's resampled ends, formed on the log scale where the ratio is a mean.
  */
-static struct ucb_estimate put_ratio_resampled(struct metrics_run *run,
+static struct ucb_estimate put_ratio_resampled(struct ucb_metrics_run *run,
                                                const struct resamples *drawn)
 {
     double *replicates = &drawn->replicates[(size_t)LOG_RATIO * UCB_BOOTSTRAP_REPLICATES];
@@ -626,7 +444,7 @@ static double interval_gap(struct ucb_estimate linearised, struct ucb_estimate r
     return gap == 0 ? 0 : gap / (linearised.high - linearised.low);
 }
 
-static ucb_status put_ratio(struct metrics_run *run, const struct resamples *drawn)
+static ucb_status put_ratio(struct ucb_metrics_run *run, const struct resamples *drawn)
 {
     static const double WORTH_A_NOTE = 0.1; /* spec/statistics.md */
     struct ucb_estimate e;
@@ -640,10 +458,10 @@ static ucb_status put_ratio(struct metrics_run *run, const struct resamples *dra
     ratio->note = ucb_arena_printf(
         run->arena, "t and BCa intervals differ by %.0f%% of the former's width",
         100 * gap);
-    return ratio->note == NULL ? no_memory(run, "a note") : UCB_OK;
+    return ratio->note == NULL ? ucb_metrics_no_memory(run, "a note") : UCB_OK;
 }
 
-static ucb_status put_compared(struct metrics_run *run)
+static ucb_status put_compared(struct ucb_metrics_run *run)
 {
     struct resamples drawn;
     UCB_TRY(resample(run, &drawn));
@@ -660,7 +478,7 @@ ucb_status ucb_metrics_compute(const struct ucb_task *task, const char *task_spe
                                struct ucb_arena *arena, struct ucb_metric *out,
                                size_t *n_out, struct ucb_err *err)
 {
-    struct metrics_run run = {
+    struct ucb_metrics_run run = {
         .task = task,
         .cell = cell,
         .reference = reference,
@@ -670,9 +488,9 @@ ucb_status ucb_metrics_compute(const struct ucb_task *task, const char *task_spe
         .out = out,
         .err = err,
     };
-    UCB_TRY(check_cell(task, cell, err));
-    if (reference != NULL) UCB_TRY(check_pair(task, cell, reference, err));
-    UCB_TRY(make_columns(&run));
+    UCB_TRY(ucb_metrics_check_cell(task, cell, err));
+    if (reference != NULL) UCB_TRY(ucb_metrics_check_pair(task, cell, reference, err));
+    UCB_TRY(ucb_metrics_make_columns(&run));
     UCB_TRY(put_own(&run));
     if (reference != NULL) UCB_TRY(put_compared(&run));
     *n_out = run.n_out;

@@ -1,0 +1,170 @@
+/*
+ * sweep_store.c - from an evaluation's results to stored cells: sizes, metrics, checks,
+ * notes.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "core/resource.h"
+#include "eval/metrics.h"
+#include "model/catalog.h"
+#include "sweep_internal.h"
+
+static uint64_t peak_rss_bytes(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (uint64_t)usage.ru_maxrss * 1024;
+}
+
+static struct ucb_sizes sizes_of(const struct ucb_sweep_group *g,
+                                 const struct ucb_tally *tally)
+{
+    struct ucb_sizes s = {.n_weights = tally->n_weights,
+                          .n_parameters = ucb_model_n_parameters(g->model),
+                          .model_file_bytes = ucb_model_file_bytes(g->model)};
+    memcpy(s.part_bytes, tally->part_bytes, sizeof(s.part_bytes));
+    s.rest_bytes = s.model_file_bytes - tally->stored_bytes;
+    s.bpw_nominal = tally->n_weights > 0 ? tally->nominal_bits / (double)tally->n_weights
+                                         : 0;
+    return s;
+}
+
+static void show_metric(const struct ucb_metric *m)
+{
+    fprintf(stderr, " %s %.5g", m->name, m->value);
+    if (isnan(m->low))
+        fprintf(stderr, " (no interval, n = %llu)", (unsigned long long)m->n);
+    else
+        fprintf(stderr, " [%.5g, %.5g], n = %llu;", m->low, m->high,
+                (unsigned long long)m->n);
+}
+
+static void show_cell(const struct ucb_cell *cell, const struct ucb_metric *metrics,
+                      size_t n)
+{
+    fprintf(stderr, "  %-32s %-36s", cell->spec, cell->task);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(metrics[i].name, "ppl") == 0 || strcmp(metrics[i].name, "kld_mean") == 0)
+            show_metric(&metrics[i]);
+    fputc('\n', stderr);
+}
+
+const char *ucb_sweep_note(struct ucb_sweep_group *g)
+{
+    const struct ucb_catalog_model *known = ucb_catalog_recognize(g->model_name, g->model);
+    const char *caveat = known == NULL ? NULL : known->caveat,
+               *warning = ucb_model_warning(g->model);
+    if (caveat == NULL || warning == NULL) return caveat != NULL ? caveat : warning;
+    return ucb_arena_printf(&g->arena, "%s; %s", caveat, warning);
+}
+
+static ucb_status samples_of(const struct ucb_sweep_task *t,
+                             const struct ucb_sample *samples, struct ucb_arena *arena,
+                             struct ucb_samples *out, struct ucb_err *err)
+{
+    uint32_t *document = UCB_NEW(arena, uint32_t, t->items.n_items);
+    if (document == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu items", t->items.n_items);
+    for (size_t i = 0; i < t->items.n_items; i++) document[i] = t->items.items[i].document;
+    *out = (struct ucb_samples){samples, document, t->items.n_items, t->items.documents,
+                                t->items.n_documents};
+    return UCB_OK;
+}
+
+static ucb_status store_failed(struct ucb_sweep_group *g, const struct ucb_cell *cell,
+                               const struct ucb_err *why, struct ucb_err *err)
+{
+    struct ucb_cell_result result = {
+        .failed = true, .message = why->text, .reason = ucb_status_name(why->status)};
+    g->counts->n_failed++;
+    ucb_progress_end(&g->progress);
+    fprintf(stderr, "  FAILED %s, %s: %s\n", cell->spec, cell->task, why->text);
+    return ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(), cell,
+                              &result, err);
+}
+
+/* The second decode ran in one thread; against one thread it says nothing about threads. */
+static void add_checks(const struct ucb_sweep_group *g, const struct ucb_tally *tally,
+                       struct ucb_cell_result *out)
+{
+    if (tally->n_decoded_twice == 0) return;
+    bool same = tally->n_decodes_differing == 0,
+         threads = ucb_pool_threads(g->options->pool) > 1;
+    out->checks[0].name = "decode_deterministic";
+    out->checks[0].status = same ? "PASS" : "FAIL";
+    out->checks[0].detail =
+        same ? "the first layer's payloads decoded again: equal bits"
+             : "a second decode of the first layer's payloads gave other bits";
+    out->checks[1].name = "threads_invariant";
+    out->checks[1].status = !threads ? "SKIPPED" : same ? "PASS" : "FAIL";
+    out->checks[1].detail = !threads ? "the sweep ran in one thread"
+                                     : "decode of the first layer, all threads against one";
+}
+
+/* One finished cell: metrics, sizes, samples. A cell whose statistics cannot be made is a
+ * failed cell. */
+static ucb_status store_cell(struct ucb_sweep_group *g, const struct ucb_sweep_method *m,
+                             size_t task, const struct ucb_eval_result *r,
+                             const struct ucb_sample *own,
+                             const struct ucb_sample *original, struct ucb_err *err)
+{
+    const struct ucb_sweep_task *t = &g->tasks[task];
+    const struct ucb_cell *cell = &m->cell[task];
+    struct ucb_arena arena;
+    struct ucb_metric metrics[UCB_MAX_METRICS];
+    struct ucb_samples samples, reference;
+    struct ucb_err why = {0};
+    struct ucb_cell_result result = {.message = g->note,
+                                     .sizes = sizes_of(g, &r->tally),
+                                     .encode_seconds = r->tally.encode_seconds,
+                                     .decode_seconds = r->tally.decode_seconds,
+                                     .tokens_per_second = r->tokens_per_second,
+                                     .peak_rss_bytes = peak_rss_bytes(),
+                                     .task = t->run.task,
+                                     .items = &t->items,
+                                     .metrics = metrics};
+    memcpy(result.weights_digest, r->weights_digest, sizeof(result.weights_digest));
+    add_checks(g, &r->tally, &result);
+    ucb_arena_init(&arena);
+    ucb_status status = samples_of(t, own, &arena, &samples, &why);
+    if (status == UCB_OK) status = samples_of(t, original, &arena, &reference, &why);
+    if (status == UCB_OK)
+        status = ucb_metrics_compute(t->run.task, t->run.spec, &samples,
+                                     own == original ? NULL : &reference, g->seed, &arena,
+                                     metrics, &result.n_metrics, &why);
+    if (status != UCB_OK) {
+        status = store_failed(g, cell, &why, err);
+    } else {
+        result.samples = samples;
+        status = ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(),
+                                    cell, &result, err);
+        if (status == UCB_OK) {
+            g->counts->n_new++;
+            g->counts->n_checks_failed += r->tally.n_decodes_differing > 0;
+            ucb_progress_end(&g->progress);
+            show_cell(cell, metrics, result.n_metrics);
+        }
+    }
+    ucb_arena_free(&arena);
+    return status;
+}
+
+ucb_status ucb_sweep_store_method(struct ucb_sweep_group *g,
+                                  const struct ucb_sweep_method *m, const size_t *set,
+                                  size_t n_sets, const struct ucb_eval_result *own,
+                                  const struct ucb_eval_result *original,
+                                  struct ucb_err *err)
+{
+    for (size_t s = 0; s < n_sets; s++) {
+        if ((m->pending >> set[s] & 1) == 0) continue;
+        if (own->status != UCB_OK)
+            UCB_TRY(store_failed(g, &m->cell[set[s]], &own->err, err));
+        else
+            UCB_TRY(
+                store_cell(g, m, set[s], own, own->samples[s], original->samples[s], err));
+    }
+    return UCB_OK;
+}
