@@ -6,8 +6,8 @@ out=${1:-demo}
 sh scripts/fetch.sh model smollm2-135m
 mkdir -p "$out"
 status=0
-# 48 passages and 16 windows: about 13,000 tokens for each of 18 model x method pairs, some minutes on two cores.
-./ucbench sweep scripts/demo.csv --task lambada:n=48 --task wikitext:ctx=512,half=1,n=16,spread=1 --data mini --db "$out/results.db" || status=$?
+# 40 passages and 12 windows: about 10,500 tokens for each of 18 model x method pairs, some minutes on two cores.
+./ucbench sweep scripts/demo.csv --task lambada:n=40 --task wikitext:ctx=512,half=1,n=12,spread=1 --data mini --db "$out/results.db" || status=$?
 [ "$status" -le 1 ] || exit "$status"
 ./ucbench report table --db "$out/results.db" --out "$out"
 ./ucbench report pareto --db "$out/results.db" --out "$out"
