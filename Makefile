@@ -125,7 +125,8 @@ demo: setup ## everything: packages, build, model, sweep, charts into demo/
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@sh scripts/demo.sh
 
-test: setup ## all tests (minutes)
+test: setup ## all tests (minutes); fetches the model that some of them need
+	@sh scripts/fetch.sh model smollm2-135m || echo "test: without the model, its tests are skipped"
 	@$(MAKE) --no-print-directory -j$(JOBS) all $(B)/ucbench-test
 	@$(B)/ucbench-test
 
