@@ -83,15 +83,14 @@ static ucb_status get_flag(const struct config *c, const char *field, bool fallb
 
 static ucb_status get_family(struct config *c, struct ucb_arch *arch)
 {
-    char known[256];
+    char known[256], wanted[320];
     const json_t *type = get(c->root, "model_type");
     const char *text = json_string_value(type);
     ucb_families_text(known, sizeof(known));
     if (text == NULL) {
-        ucb_status status = wrong(c, "model_type", type,
-                                  "the name of a supported architecture");
-        ucb_err_prefix(c->err, "supported model types: %s", known);
-        return status;
+        snprintf(wanted, sizeof(wanted), "the name of a supported architecture (%s)",
+                 known);
+        return wrong(c, "model_type", type, wanted);
     }
     c->family = ucb_family_find(text);
     if (c->family == NULL)

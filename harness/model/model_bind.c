@@ -156,6 +156,17 @@ static ucb_status bind_head(struct binding *b)
     return bind_matrix(b, UCB_ROLE_HEAD, 0, &m->head);
 }
 
+/* Weights of layers that the configuration does not count are not run; the user should
+ * know. */
+static void warn_of_more_layers(const struct binding *b)
+{
+    const struct ucb_matrix_row *row = &ucb_matrix_rows[UCB_ROLE_Q];
+    if (find(b, row->hf, row->gguf, b->model->arch.n_layers) != NULL &&
+        b->model->warning == NULL)
+        b->model->warning =
+            "the weights hold more layers than the configuration counts: the rest is not run";
+}
+
 ucb_status ucb_model_bind(struct ucb_model *model, struct ucb_err *err)
 {
     struct binding b = {model, model->checkpoint, ucb_checkpoint_is_gguf(model->checkpoint),
@@ -163,5 +174,7 @@ ucb_status ucb_model_bind(struct ucb_model *model, struct ucb_err *err)
     UCB_TRY(bind_matrix(&b, UCB_ROLE_EMBED, 0, &model->embed));
     UCB_TRY(bind_layers(&b));
     UCB_TRY(bind_vector(&b, UCB_VECTOR_FINAL_NORM, 0, &model->final_norm));
-    return bind_head(&b);
+    UCB_TRY(bind_head(&b));
+    warn_of_more_layers(&b);
+    return UCB_OK;
 }

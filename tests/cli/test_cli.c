@@ -163,6 +163,27 @@ TEST(an_original_whose_numbers_break_down_fails_all_its_cells_with_the_reason)
     CHECK_HAS(out, "the original cannot be scored");
 }
 
+TEST(layers_that_the_configuration_does_not_count_are_told_of)
+{
+    struct ucb_err err;
+    struct ucb_file file;
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()),
+               *config = ucb_test_path("%s/tiny/config.json", ucb_test_folder());
+    ucb_tiny_model(model);
+    RUN(0, "info %s", model);
+    CHECK(strstr(out, "warning") == NULL);
+    CHECK_OK(ucb_file_map(config, &file, &err), err);
+    char text[1024];
+    snprintf(text, sizeof(text), "%.*s", (int)file.n_bytes, (const char *)file.data);
+    ucb_file_unmap(&file);
+    char *count = strstr(text, "\"num_hidden_layers\": 2");
+    CHECK(count != NULL);
+    count[strlen("\"num_hidden_layers\": ")] = '1';
+    CHECK_OK(ucb_file_write(config, text, strlen(text), &err), err);
+    RUN(0, "info %s", model);
+    CHECK_HAS(out, "more layers");
+}
+
 TEST(a_model_that_cannot_be_read_does_not_keep_the_next_one_from_running)
 {
     const char *model = ucb_test_path("%s/tiny", ucb_test_folder()),
