@@ -38,7 +38,7 @@ static const char help[] =
     "  --scope body|linear|all   which matrices a method may touch: the layers' (default), and the head, and the embedding\n"
     "  --arithmetic fp32|bf16    what is computed; part of a result's identity (default fp32)\n"
     "  --seed N             of bootstrap and random streams (default 0)\n"
-    "  --calib SPEC         calibration text, for methods that need it\n"
+    "  --calib SPEC         calibration text, for methods that need it (none of this build does)\n"
     "\n"
     "how to run it (never changes a result)\n"
     "  --db FILE            the database; made when absent\n"

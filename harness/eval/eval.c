@@ -27,8 +27,8 @@ struct ucb_eval {
     uint32_t *target;   /* [n_scored] */
     size_t *item_end;   /* [n_items] scored positions up to and including the item */
     size_t longest, longest_item;
-    struct ucb_states
-        reference; /* [n_scored][hidden], the original's, after the last norm */
+    /* [n_scored][hidden], the original's, after the last norm */
+    struct ucb_states reference;
     struct ucb_loader *loader;
     struct ucb_forward *forward;
 };

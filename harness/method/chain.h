@@ -16,9 +16,8 @@ ucb_status ucb_chain_parse(const char *spec, struct ucb_arena *arena,
 /* Canonical: knobs at their defaults left out, bar those a method always shows
  * (hqq:bits=4,group=64). */
 const char *ucb_chain_spec(const struct ucb_chain *chain);
-const char *
-ucb_chain_identity(const struct ucb_chain
-                       *chain); /* every knob and every revision: "nf4#1:block=64,..." */
+/* Every knob and every revision: "nf4#1:block=64,...". */
+const char *ucb_chain_identity(const struct ucb_chain *chain);
 const char *ucb_chain_name(const struct ucb_chain *chain); /* of the first method */
 uint32_t ucb_chain_needs(const struct ucb_chain *chain);
 bool ucb_chain_is_none(const struct ucb_chain *chain); /* the original, untouched */

@@ -26,8 +26,10 @@ static const char *const specs[] = {
 static const struct ucb_tokenizer *tokenizer(void)
 {
     static struct ucb_tokenizer *opened;
-    char folder[] = "/tmp/ucb-fuzz-XXXXXX";
+    const char *temporary = getenv("TMPDIR");
+    char folder[512];
     if (opened != NULL) return opened;
+    snprintf(folder, sizeof(folder), "%s/ucb-fuzz-XXXXXX", temporary != NULL ? temporary : "/tmp");
     if (mkdtemp(folder) == NULL || tiny_tokenizer_open(folder, 1, &opened, NULL) != UCB_OK)
         abort();
     tiny_tokenizer_remove(folder);
