@@ -202,7 +202,8 @@ static ucb_status run_method(struct quantize *q, struct ucb_err *err)
                                             .trace = keep,
                                             .trace_context = q};
     struct ucb_source src = {.matrix = &q->matrix, .w = w};
-    UCB_TRY(ucb_chain_encode(q->chain, &q->context, &src, &q->payload, err));
+    struct ucb_writer *out = &q->payload;
+    UCB_TRY(ucb_chain_encode(q->chain, &q->context, &src, 1, &out, err));
     UCB_TRY(lay_open(q, err));
     UCB_TRY(ucb_safetensors_write(q->out, q->arrays, q->n_arrays, err));
     print_breakdown(q);

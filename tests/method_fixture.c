@@ -48,7 +48,8 @@ void fixture_open(struct method_fixture *f, const char *spec, uint32_t n_out, ui
 ucb_status fixture_try_encode(struct method_fixture *f, const float *w, struct ucb_err *err)
 {
     struct ucb_source src = {.matrix = &f->matrix, .w = w};
-    return ucb_chain_encode(f->chain, &f->context, &src, &f->out, err);
+    struct ucb_writer *out = &f->out;
+    return ucb_chain_encode(f->chain, &f->context, &src, 1, &out, err);
 }
 
 void fixture_run(struct method_fixture *f, const float *w)

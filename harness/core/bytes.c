@@ -48,6 +48,15 @@ uint8_t *ucb_put_room(struct ucb_writer *out, size_t n_bytes)
     return room;
 }
 
+void ucb_part_moved(struct ucb_writer *out, enum ucb_part from, enum ucb_part to,
+                    uint64_t n_bytes)
+{
+    if (out->failed) return;
+    assert(n_bytes <= out->part_bytes[from]);
+    out->part_bytes[from] -= n_bytes;
+    out->part_bytes[to] += n_bytes;
+}
+
 void ucb_put_bytes(struct ucb_writer *out, const void *data, size_t n_bytes)
 {
     uint8_t *room = ucb_put_room(out, n_bytes);

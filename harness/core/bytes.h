@@ -46,6 +46,10 @@ struct ucb_writer {
 
 /* Bytes put from here on are for `part`. */
 void ucb_part(struct ucb_writer *out, enum ucb_part part);
+/* Says of n_bytes already counted as `from` that they are for `to`: for layouts whose blocks
+ * interleave codes and scales. At most part_bytes[from]. */
+void ucb_part_moved(struct ucb_writer *out, enum ucb_part from, enum ucb_part to,
+                    uint64_t n_bytes);
 void ucb_put_bytes(struct ucb_writer *out, const void *data, size_t n_bytes);
 void ucb_put_u8(struct ucb_writer *out, uint8_t value);
 void ucb_put_u16(struct ucb_writer *out, uint16_t value);

@@ -177,7 +177,8 @@ static ucb_status run_chain(struct ucb_loader *l, const struct ucb_chain *chain,
     struct ucb_source source = {.matrix = m, .w = l->w};
     ucb_arena_reset(&l->arena);
     uint64_t start = ucb_clock_ns();
-    UCB_TRY(ucb_chain_encode(chain, &l->context, &source, &l->payload, err));
+    struct ucb_writer *payload = &l->payload;
+    UCB_TRY(ucb_chain_encode(chain, &l->context, &source, 1, &payload, err));
     tally->encode_seconds += seconds_since(start);
     start = ucb_clock_ns();
     UCB_TRY(ucb_chain_decode(chain, &l->context, m, l->payload.data, l->payload.n_bytes,

@@ -288,8 +288,32 @@ const char *ucb_chain_name(const struct ucb_chain *chain)
 uint32_t ucb_chain_needs(const struct ucb_chain *chain)
 {
     uint32_t needs = UCB_NEEDS_NONE;
-    for (uint32_t i = 0; i < chain->n_stages; i++) needs |= chain->stages[i].method->needs;
+    for (uint32_t i = 0; i < chain->n_stages; i++) {
+        struct ucb_job job = ucb_stage_job(&chain->stages[i]);
+        if (job.method->needs != NULL) needs |= job.method->needs(&job);
+    }
     return needs;
+}
+
+bool ucb_chain_is_sequential(const struct ucb_chain *chain)
+{
+    for (uint32_t i = 0; i < chain->n_stages; i++)
+        if (chain->stages[i].method->sequential) return true;
+    return false;
+}
+
+bool ucb_chain_takes(const struct ucb_chain *chain, enum ucb_role role, bool in_scope)
+{
+    struct ucb_job job = ucb_stage_job(&chain->stages[0]);
+    return job.method->takes == NULL ? in_scope : job.method->takes(&job, role);
+}
+
+bool ucb_chain_groups(const struct ucb_chain *chain, const struct ucb_matrix *a,
+                      const struct ucb_matrix *b)
+{
+    struct ucb_job job = ucb_stage_job(&chain->stages[0]);
+    return job.method->group != NULL &&
+           job.method->group(&job, a) == job.method->group(&job, b);
 }
 
 bool ucb_chain_is_none(const struct ucb_chain *chain)

@@ -19,7 +19,15 @@ const char *ucb_chain_spec(const struct ucb_chain *chain);
 /* Every knob and every revision: "nf4#1:block=64,...". */
 const char *ucb_chain_identity(const struct ucb_chain *chain);
 const char *ucb_chain_name(const struct ucb_chain *chain); /* of the first method */
-uint32_t ucb_chain_needs(const struct ucb_chain *chain);
+uint32_t ucb_chain_needs(const struct ucb_chain *chain);   /* UCB_NEEDS_* of all stages */
+/* Whether a stage's original takes statistics from layers already compressed. */
+bool ucb_chain_is_sequential(const struct ucb_chain *chain);
+/* Whether the chain compresses a matrix used as `role`, where --scope answers `in_scope`.
+ */
+bool ucb_chain_takes(const struct ucb_chain *chain, enum ucb_role role, bool in_scope);
+/* Whether two matrices of one layer, reading one input, go through one encode call. */
+bool ucb_chain_groups(const struct ucb_chain *chain, const struct ucb_matrix *a,
+                      const struct ucb_matrix *b);
 bool ucb_chain_is_none(const struct ucb_chain *chain); /* the original, untouched */
 double ucb_chain_nominal_bpw(const struct ucb_chain *chain,
                              const struct ucb_matrix *matrix);
@@ -39,15 +47,17 @@ struct ucb_chain_context {
     void *trace_context;
 };
 
+enum { UCB_MAX_GROUPED = 4 };
 /*
- * Encodes one matrix to one payload (all stages); `out` is reset first. Errors name the
+ * Encodes matrices that ucb_chain_groups() puts together (or one), each to a payload of all
+ * stages; every out[i] is reset first. n_src is at most UCB_MAX_GROUPED. Errors name the
  * matrix. A payload of a chain of n stages is n - 1 lengths (u64, part HEADER) and n stage
  * payloads.
  */
 ucb_status ucb_chain_encode(const struct ucb_chain *chain,
                             const struct ucb_chain_context *context,
-                            const struct ucb_source *src, struct ucb_writer *out,
-                            struct ucb_err *err);
+                            const struct ucb_source *src, uint32_t n_src,
+                            struct ucb_writer *const *out, struct ucb_err *err);
 /*
  * Decodes a payload to w[n_out][n_in]: the sum of the stages in fp32, rounded once to the
  * deployed dtype and widened again. decoded_f32 (may be NULL) gets the values before that

@@ -241,51 +241,85 @@ static ucb_status extend_before(const struct ucb_chain *chain, uint32_t index,
     return run_decode(&run, context, err);
 }
 
-static ucb_status encode_stage(const struct ucb_chain *chain, uint32_t index,
-                               const struct ucb_chain_context *context,
-                               const struct ucb_source *src, struct ucb_writer *out,
+/* The matrices of a group on their way through the stages. */
+struct encode_run {
+    const struct ucb_chain *chain;
+    const struct ucb_chain_context *context;
+    uint32_t n_src;
+    struct ucb_source view[UCB_MAX_GROUPED];
+    float
+        *before[UCB_MAX_GROUPED]; /* decode of the stages so far; NULL in a chain of one */
+    struct ucb_writer *const *out;
+};
+
+static ucb_status begin_encode(struct encode_run *run, const struct ucb_source *src,
                                struct ucb_err *err)
 {
-    const struct ucb_stage *stage = &chain->stages[index];
-    struct ucb_job job;
-    UCB_TRY(start_encoder(chain, index, context, src->matrix, &job, err));
-    if (index == 0) {
-        job.trace = context->trace;
-        job.trace_context = context->trace_context;
+    uint32_t n_stages = run->chain->n_stages;
+    for (uint32_t i = 0; i < run->n_src; i++) {
+        UCB_TRY(check_source(run->context, &src[i], err));
+        run->view[i] = src[i];
+        ucb_writer_reset(run->out[i]);
+        ucb_part(run->out[i], UCB_PART_HEADER);
+        for (uint32_t stage = 1; stage < n_stages; stage++)
+            ucb_put_u64(run->out[i], 0); /* lengths, filled in as they are known */
+        if (n_stages == 1) continue;
+        run->before[i] = UCB_NEW(run->context->arena, float,
+                                 ucb_matrix_weights(src[i].matrix));
+        if (run->before[i] == NULL)
+            return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for the decode of a stage",
+                            src[i].matrix->name);
     }
-    ucb_part(out, UCB_PART_CODES);
-    UCB_TRY(stage->method->encode(&job, src, 1, &out, err));
-    ucb_arena_reset(context->scratch);
-    return ucb_writer_status(out, err);
+    return UCB_OK;
+}
+
+static ucb_status encode_stage(struct encode_run *run, uint32_t index, struct ucb_err *err)
+{
+    const struct ucb_stage *stage = &run->chain->stages[index];
+    struct ucb_job job;
+    UCB_TRY(start_encoder(run->chain, index, run->context, run->view[0].matrix, &job, err));
+    if (index == 0) {
+        job.trace = run->context->trace;
+        job.trace_context = run->context->trace_context;
+    }
+    for (uint32_t i = 0; i < run->n_src; i++) {
+        run->view[i].before = index == 0 ? NULL : run->before[i];
+        ucb_part(run->out[i], UCB_PART_CODES);
+    }
+    UCB_TRY(stage->method->encode(&job, run->view, run->n_src, run->out, err));
+    ucb_arena_reset(run->context->scratch);
+    for (uint32_t i = 0; i < run->n_src; i++) UCB_TRY(ucb_writer_status(run->out[i], err));
+    return UCB_OK;
+}
+
+/* Notes the length of the stage that began at start[i], and decodes it for the next one. */
+static ucb_status close_stage(struct encode_run *run, uint32_t index, const size_t *start,
+                              struct ucb_err *err)
+{
+    for (uint32_t i = 0; i < run->n_src; i++) {
+        struct ucb_writer *out = run->out[i];
+        uint64_t length = out->n_bytes - start[i];
+        memcpy(out->data + index * sizeof(length), &length, sizeof(length));
+        UCB_TRY(extend_before(run->chain, index, run->context, run->view[i].matrix,
+                              out->data + start[i], length, run->before[i], err));
+    }
+    return UCB_OK;
 }
 
 ucb_status ucb_chain_encode(const struct ucb_chain *chain,
                             const struct ucb_chain_context *context,
-                            const struct ucb_source *src, struct ucb_writer *out,
-                            struct ucb_err *err)
+                            const struct ucb_source *src, uint32_t n_src,
+                            struct ucb_writer *const *out, struct ucb_err *err)
 {
-    struct ucb_source view = *src;
-    float *before = NULL;
-    UCB_TRY(check_source(context, src, err));
-    ucb_writer_reset(out);
-    ucb_part(out, UCB_PART_HEADER);
-    for (uint32_t i = 1; i < chain->n_stages; i++)
-        ucb_put_u64(out, 0); /* lengths, filled in below */
-    if (chain->n_stages > 1) {
-        before = UCB_NEW(context->arena, float, ucb_matrix_weights(src->matrix));
-        if (before == NULL)
-            return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for the decode of a stage",
-                            src->matrix->name);
-    }
-    for (uint32_t i = 0; i < chain->n_stages; i++) {
-        size_t start = out->n_bytes;
-        view.before = i == 0 ? NULL : before;
-        UCB_TRY(encode_stage(chain, i, context, &view, out, err));
-        if (i + 1 == chain->n_stages) break;
-        uint64_t length = out->n_bytes - start;
-        memcpy(out->data + i * sizeof(length), &length, sizeof(length));
-        UCB_TRY(extend_before(chain, i, context, src->matrix, out->data + start, length,
-                              before, err));
+    struct encode_run run = {
+        .chain = chain, .context = context, .n_src = n_src, .out = out};
+    assert(n_src > 0 && n_src <= UCB_MAX_GROUPED);
+    UCB_TRY(begin_encode(&run, src, err));
+    for (uint32_t stage = 0; stage < chain->n_stages; stage++) {
+        size_t start[UCB_MAX_GROUPED];
+        for (uint32_t i = 0; i < n_src; i++) start[i] = out[i]->n_bytes;
+        UCB_TRY(encode_stage(&run, stage, err));
+        if (stage + 1 < chain->n_stages) UCB_TRY(close_stage(&run, stage, start, err));
     }
     return UCB_OK;
 }

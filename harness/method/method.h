@@ -44,10 +44,11 @@ enum ucb_needs {
 /* Of the matrix's input; members not asked for are NULL. Doubles, summed in a fixed order.
  */
 struct ucb_calib {
-    uint64_t n_tokens;
+    uint64_t n_tokens;    /* 0: an expert that no token was sent to; the means are zeros */
+    uint64_t n_sequences; /* windows the tokens came from */
     const double *sq_mean, *abs_mean, *abs_max; /* [n_in] */
-    const double *second_moment;                /* [n_in][n_in] */
-    const float *sample;                        /* [n_sample][n_in], evenly spaced tokens */
+    const double *second_moment; /* E[x x^T], [n_in][n_in], symmetric to the bit */
+    const float *sample; /* [n_sample][n_in], tokens spaced evenly over all of them */
     uint32_t n_sample;
 };
 
@@ -95,14 +96,21 @@ struct ucb_job {
 struct ucb_method {
     const char *name, *summary, *source; /* source: the paper or project that defines it */
     uint32_t revision;                   /* raise when bytes or decoded values change */
-    uint32_t needs;                      /* UCB_NEEDS_* */
     enum ucb_kind kind;
+    /* Its original takes statistics from layers already compressed (GPTQ); otherwise from
+     * the original model (AWQ, importance matrices). */
+    bool sequential;
     const struct ucb_knob *knobs; /* ended by a NULL name; NULL: none */
     uint32_t
         n_shown; /* the first so many knobs stand in every printed spec, at defaults too */
     /* USAGE when the values of the knobs cannot go together (bits=3,axis=0 ...). NULL:
      * always fine. */
     ucb_status (*check)(const struct ucb_job *job, struct ucb_err *err);
+    /* UCB_NEEDS_* under these knobs. NULL: none. */
+    uint32_t (*needs)(const struct ucb_job *job);
+    /* For a method that chooses its own matrices (llama.cpp's recipes): whether it takes
+     * this one, as what it is used for, whatever --scope says. NULL: as --scope says. */
+    bool (*takes)(const struct ucb_job *job, enum ucb_role role);
     /* The dtype that the method's deployed weights have, for a source dtype. */
     enum ucb_dtype (*decoded_dtype)(const struct ucb_job *job, enum ucb_dtype source);
     /* Bits per weight as the method's paper counts them. */
@@ -134,8 +142,20 @@ struct ucb_method {
     ucb_status (*inspect)(struct ucb_job *job, const void *state, ucb_inspect_emit *emit,
                           void *context, struct ucb_err *err);
     /* Matrices that one encode call takes together have the same key (q k v share AWQ's
-     * scales). NULL: each alone. */
+     * scales); only matrices of one layer that read the same input are ever offered
+     * together. NULL: each alone. */
     uint32_t (*group)(const struct ucb_job *job, const struct ucb_matrix *matrix);
+    /* Whether the method's peer multiplies in an arithmetic of its own under these knobs
+     * (LLM.int8 quantizes activations). NULL: never; the decoded weights are multiplied. */
+    bool (*has_product)(const struct ucb_job *job);
+    /*
+     * That product: y[n_rows][n_out] of x[n_rows][n_in] and bias[n_out] (may be NULL), the
+     * rows of ONE window. Uses job->scratch and job->pool; never depends on the pool.
+     * `trace` (may be NULL) takes its intermediates. NOMEM, UNSUPPORTED.
+     */
+    ucb_status (*product)(struct ucb_job *job, const void *state, const float *bias,
+                          const float *x, size_t n_rows, float *y, ucb_inspect_emit *trace,
+                          void *trace_context, struct ucb_err *err);
 };
 
 /* All methods, ended by NULL, in name order. */

@@ -5,6 +5,7 @@
  */
 #include <math.h>
 #include <stdio.h>
+#include <assert.h>
 #include <string.h>
 
 #include "model/model_internal.h"
@@ -56,6 +57,25 @@ static const char *const role_names[UCB_N_ROLES] = {
 const char *ucb_role_name(enum ucb_role role)
 {
     return (unsigned)role < UCB_N_ROLES ? role_names[role] : "?";
+}
+
+enum ucb_input ucb_role_input(enum ucb_role role)
+{
+    static const enum ucb_input inputs[UCB_N_LAYER_ROLES] = {
+        [UCB_ROLE_Q] = UCB_INPUT_QKV,        [UCB_ROLE_K] = UCB_INPUT_QKV,
+        [UCB_ROLE_V] = UCB_INPUT_QKV,        [UCB_ROLE_O] = UCB_INPUT_O,
+        [UCB_ROLE_GATE] = UCB_INPUT_GATE_UP, [UCB_ROLE_UP] = UCB_INPUT_GATE_UP,
+        [UCB_ROLE_DOWN] = UCB_INPUT_DOWN,
+    };
+    assert(role < UCB_N_LAYER_ROLES);
+    return inputs[role];
+}
+
+const char *ucb_input_name(enum ucb_input input)
+{
+    static const char *const names[UCB_N_INPUTS] = {"qkv", "o", "gate_up", "down"};
+    assert(input < UCB_N_INPUTS);
+    return names[input];
 }
 
 const struct ucb_family *ucb_family_find(const char *model_type)

@@ -34,4 +34,28 @@ ucb_status ucb_forward_layer(struct ucb_forward *f, const struct ucb_layer *laye
                              size_t n_windows, const size_t *start, float *x,
                              struct ucb_err *err);
 
+/*
+ * Looks on while a layer runs: what its matrices are multiplied with. Rows come in window
+ * order, each once; how many at a time is not defined. n_in is the width of a row.
+ */
+struct ucb_tap {
+    ucb_status (*see)(void *context, enum ucb_input input, const float *x, size_t n_rows,
+                      uint32_t n_in, struct ucb_err *err);
+    void *context;
+};
+/* The same layer, and every input shown to the tap. */
+ucb_status ucb_forward_layer_tapped(struct ucb_forward *f, const struct ucb_layer *layer,
+                                    size_t n_windows, const size_t *start, float *x,
+                                    const struct ucb_tap *tap, struct ucb_err *err);
+/*
+ * Runs the layer only as far as `input` and shows that one; x stays as it is. Weights and
+ * biases of roles that read this input or a later one are not looked at, so they need not
+ * be filled yet: this is how a layer is compressed from its own compressed beginning.
+ * NOMEM.
+ */
+ucb_status ucb_forward_peek(struct ucb_forward *f, const struct ucb_layer *layer,
+                            size_t n_windows, const size_t *start, const float *x,
+                            enum ucb_input input, const struct ucb_tap *tap,
+                            struct ucb_err *err);
+
 #endif

@@ -33,6 +33,18 @@ enum ucb_role {
 const char *
 ucb_role_name(enum ucb_role role); /* "q_proj" ... "down_proj", "embed_tokens", "lm_head" */
 
+/* What a layer multiplies: the matrices of one input are compressed together, after those
+ * of the inputs before it (GPTQ's true-sequential order). */
+enum ucb_input {
+    UCB_INPUT_QKV,
+    UCB_INPUT_O,
+    UCB_INPUT_GATE_UP,
+    UCB_INPUT_DOWN,
+    UCB_N_INPUTS
+};
+enum ucb_input ucb_role_input(enum ucb_role role); /* of a layer's role */
+const char *ucb_input_name(enum ucb_input input);  /* "qkv", "o", "gate_up", "down" */
+
 enum ucb_vector {
     UCB_VECTOR_ATTN_NORM,
     UCB_VECTOR_MLP_NORM,
@@ -69,8 +81,9 @@ struct ucb_matrix {
     enum ucb_role role;
     uint32_t layer; /* 0 for embed and head */
     uint32_t n_out, n_in;
-    enum ucb_dtype dtype;  /* as stored */
-    uint64_t stored_bytes; /* its bytes in the file */
+    enum ucb_dtype dtype;        /* as stored */
+    uint64_t stored_bytes;       /* its bytes in the file */
+    const struct ucb_arch *arch; /* of its model; NULL for a matrix that has none */
 };
 
 struct ucb_model;

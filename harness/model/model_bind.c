@@ -76,7 +76,14 @@ static ucb_status bind_matrix(struct binding *b, enum ucb_role role, uint32_t la
     const char *copy = ucb_arena_strdup(&b->model->arena,
                                         ucb_name_of_layer(row->hf, layer, name));
     if (copy == NULL) return no_memory(b);
-    out->matrix = (struct ucb_matrix){copy, role, layer, n_out, n_in, t->dtype, t->n_bytes};
+    out->matrix = (struct ucb_matrix){.name = copy,
+                                      .role = role,
+                                      .layer = layer,
+                                      .n_out = n_out,
+                                      .n_in = n_in,
+                                      .dtype = t->dtype,
+                                      .stored_bytes = t->n_bytes,
+                                      .arch = arch};
     out->tensor = t;
     out->interleaved = b->gguf && family->gguf_interleaves && row->rotates;
     b->model->n_parameters += t->n_elements;

@@ -44,7 +44,8 @@ static void encode_layer(struct coding *c, struct ucb_writer *payload)
     for (int i = 0; i < N_MATRICES; i++) {
         struct ucb_matrix m = matrix_of(i);
         struct ucb_source source = {.matrix = &m, .w = w};
-        bench_require(ucb_chain_encode(c->chain, &c->context, &source, &payload[i], &err),
+        struct ucb_writer *out = &payload[i];
+        bench_require(ucb_chain_encode(c->chain, &c->context, &source, 1, &out, &err),
                       &err);
         w += (size_t)m.n_out * m.n_in;
     }
