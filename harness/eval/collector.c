@@ -20,8 +20,8 @@
 
 enum {
     PANEL = UCB_MOMENT_PANEL,
-    CHUNK = 256, /* rows of the buffer: 48 KiB a panel */
-    SQUARE = 4,  /* panels of a side: two sides take 384 KiB */
+    CHUNK = 512, /* rows of the buffer: 96 KiB a panel */
+    SQUARE = 4,  /* panels of a side: two sides take 768 KiB */
     MIRROR = 64, /* side of a square of the mirror */
     COLUMNS = 64 /* of one item of the loops over columns */
 };

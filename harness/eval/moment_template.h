@@ -17,7 +17,7 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-enum { TILE_COLUMNS = TILE_VECS * VEC_LANES };
+enum { TILE_COLUMNS = TILE_VECS * VEC_LANES, LINE = 64 / sizeof(double) };
 _Static_assert(UCB_MOMENT_PANEL % TILE_ROWS == 0, "tiles fill a panel");
 _Static_assert(UCB_MOMENT_PANEL % TILE_COLUMNS == 0, "tiles fill a panel");
 
@@ -43,6 +43,10 @@ static void add_tile(const double *a, const double *b, size_t n_rows, double *su
 
 void BLOCK(const double *a, const double *b, size_t n_rows, double *sum, size_t stride)
 {
+    /* The sums come from afar: those of the later tiles while the first one runs. */
+    for (int i = TILE_ROWS; i < UCB_MOMENT_PANEL; i++)
+        for (int j = 0; j <= UCB_MOMENT_PANEL - LINE; j += LINE)
+            __builtin_prefetch(sum + i * stride + j, 1);
     for (int i = 0; i < UCB_MOMENT_PANEL; i += TILE_ROWS)
         for (int j = 0; j < UCB_MOMENT_PANEL; j += TILE_COLUMNS)
             add_tile(a + i, b + j, n_rows, sum + i * stride + j, stride);

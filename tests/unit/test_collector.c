@@ -95,17 +95,17 @@ static void check_shape(size_t n_rows, uint32_t n_in)
 }
 
 /* Around the panel (24), the square of panels (96), the band of the mirror (64) and the
- * buffer (256 rows). */
+ * buffer (512 rows). */
 TEST(collected_sums_equal_a_plain_loop_to_the_bit)
 {
     static const uint32_t widths[] = {1, 23, 24, 25, 48, 63, 64, 65, 95, 96, 97, 130, 200};
     for (size_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++)
         check_shape(33, widths[i]);
     check_shape(1, 30);
-    check_shape(255, 26);
-    check_shape(256, 26);
-    check_shape(257, 26);
-    check_shape(700, 98);
+    check_shape(511, 26);
+    check_shape(512, 26);
+    check_shape(513, 26);
+    check_shape(1100, 98);
 }
 
 static bool same_calib(const struct ucb_calib *a, const struct ucb_calib *b, uint32_t n_in)
@@ -121,8 +121,8 @@ static bool same_calib(const struct ucb_calib *a, const struct ucb_calib *b, uin
 
 TEST(collected_bits_depend_on_no_path_thread_or_batch)
 {
-    enum { ROWS = 611, IN = 115 };
-    static const size_t steps[] = {1, 3, 64, 256, 300, ROWS};
+    enum { ROWS = 1111, IN = 115 };
+    static const size_t steps[] = {1, 3, 64, 512, 600, ROWS};
     float *x = make_rows(ROWS, IN);
     struct ucb_pool *pool;
     struct ucb_err err;
