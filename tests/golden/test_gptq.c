@@ -1,5 +1,5 @@
-/* gptq against AutoGPTQ 0.7.1: Hessian and factor, codes within the index's tolerance (the
- * tiny cases exact), and decoding bit by bit from the library's own codes. */
+/* gptq against AutoGPTQ 0.7.1: Hessian and factor, codes and grids, the loss, and decoding
+ * bit by bit from the library's own codes. */
 #include "test.h"
 
 #include <math.h>
@@ -23,11 +23,6 @@ static const char *spec_of(const json_t *c)
         vectors_number(c, "bits"), vectors_number(c, "group_size"),
         vectors_number(c, "sym"), vectors_number(c, "act_order"),
         vectors_number(c, "static_groups"), damping(c), vectors_number(c, "blocksize"));
-}
-
-static bool is_tiny(const json_t *c)
-{
-    return strncmp(vectors_id(c), "gptq_tiny", 9) == 0;
 }
 
 /* Statistics of the case's activations, which are stored as halves: one batch of one
@@ -117,18 +112,15 @@ static double proxy_loss(const struct ucb_calib *calib, const float *w, const fl
     return loss;
 }
 
-/* Codes, and the values of those that agree. */
+/* The index asks for 99 % of the codes of a real slice; in fp32, as the library sweeps, all
+ * are equal. */
 static void check_codes(const json_t *c, const struct method_fixture *f)
 {
     struct vector v = vectors_role(c, "codes");
     const uint8_t *expected = v.data, *codes = fixture_role(f, "codes")->data;
-    size_t n_in = f->matrix.n_in, equal = 0;
-    bool in_order = vectors_number(c, "act_order") == 0;
-    for (size_t i = 0; i < v.n; i++) {
-        equal += codes[i] == expected[i];
-        if (in_order && i % n_in == 0) CHECK_EQ(codes[i], expected[i]);
-    }
-    if ((double)equal < (is_tiny(c) ? 1 : 0.99) * (double)v.n)
+    size_t equal = 0;
+    for (size_t i = 0; i < v.n; i++) equal += codes[i] == expected[i];
+    if (equal < v.n)
         ucb_test_fail(__FILE__, __LINE__, "%s: %zu of %zu codes agree", vectors_id(c),
                       equal, v.n);
 }
@@ -145,11 +137,10 @@ static void run_encode(const json_t *c)
                  fixture_role(&f, "g_idx")->n_bytes);
     CHECK_EQ(fixture_role(&f, "scale")->n, vectors_role(c, "scale").n);
     CHECK_EQ(fixture_role(&f, "zero")->n, vectors_role(c, "zero").n);
-    if (is_tiny(c)) {
-        check_relative(c, "scale", fixture_role(&f, "scale")->data, 1e-5);
-        check_relative(c, "zero", fixture_role(&f, "zero")->data, 1e-5);
+    check_relative(c, "scale", fixture_role(&f, "scale")->data, 1e-5);
+    check_relative(c, "zero", fixture_role(&f, "zero")->data, 1e-5);
+    if (vectors_role(c, "deq").data != NULL)
         check_relative(c, "deq", fixture_role(&f, "decoded_f32")->data, 1e-5);
-    }
     const json_t *measured = json_object_get(json_object_get(c, "tolerance"), "measured");
     double loss = proxy_loss(&calib, w.data, fixture_role(&f, "decoded_f32")->data,
                              f.matrix.n_out, f.matrix.n_in);
