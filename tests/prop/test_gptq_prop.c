@@ -294,10 +294,11 @@ TEST(gptq_refuses_a_hessian_that_is_not_positive_definite_and_names_the_knob)
     float w[2 * N_IN], x[N_IN];
     struct method_fixture f;
     struct ucb_err err;
+    struct ucb_arena kept = {0};
     fill_gaussian(w, 2 * N_IN, 1, "w");
     for (int j = 0; j < N_IN; j++) x[j] = 2; /* one token: rank one */
     fixture_open(&f, "gptq:damp=0", 2, N_IN, UCB_F32, 1);
-    struct ucb_calib calib = calib_of(x, 1, N_IN, &f.kept);
+    struct ucb_calib calib = calib_of(x, 1, N_IN, &kept);
     calib.n_sequences = 2; /* a Hessian of fours, whose roots are exact */
     f.calib = &calib;
     CHECK_STATUS(fixture_try_encode(&f, w, &err), UCB_UNSUPPORTED, err);
@@ -311,6 +312,7 @@ TEST(gptq_refuses_a_hessian_that_is_not_positive_definite_and_names_the_knob)
     CHECK_STATUS(fixture_try_encode(&f, w, &err), UCB_UNSUPPORTED, err);
     CHECK_HAS(err.text, "past the largest half");
     fixture_close(&f);
+    ucb_arena_free(&kept);
 }
 
 TEST(gptq_costs_what_the_deployed_layout_holds)
