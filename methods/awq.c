@@ -113,10 +113,12 @@ static ucb_status refuse_shape(const struct ucb_matrix *matrix, size_t found,
                         "%s: %u columns, awq needs a multiple of group=%zu; try group=%zu "
                         "(%zu and %zu work too)",
                         matrix->name, matrix->n_in, found, two, two / 2, two / 4);
-    return UCB_FAIL(err, UCB_USAGE,
-                    "%s: %u columns, awq needs a multiple of group=%zu; try %s%zu",
-                    matrix->name, matrix->n_in, found,
-                    any < 2 ? "nf4, not a group of " : "group=", any);
+    if (any >= 2)
+        return UCB_FAIL(err, UCB_USAGE,
+                        "%s: %u columns, awq needs a multiple of group=%zu; try group=%zu",
+                        matrix->name, matrix->n_in, found, any);
+    return UCB_FAIL(err, UCB_USAGE, "%s: 1 column, and awq needs groups of 2; try nf4",
+                    matrix->name);
 }
 
 static ucb_status get_layout(const struct ucb_job *job, const struct ucb_matrix *matrix,

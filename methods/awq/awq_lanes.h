@@ -8,6 +8,9 @@
 #ifndef UCB_METHODS_AWQ_LANES_H
 #define UCB_METHODS_AWQ_LANES_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "core/half.h"
 #include "method/lanes.h"
 
