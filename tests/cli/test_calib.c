@@ -151,6 +151,7 @@ TEST(a_calibration_is_part_of_the_cells_that_need_it_and_of_no_other)
         "SELECT DISTINCT spec, calib FROM v_latest ORDER BY spec, calib";
     setup();
     check_sweep(0, "--method nf4 --method " AWQ NEXT);
+    CHECK_HAS(strstr(out, "  " AWQ), "  calib-mini:n=4,ctx=32,seed=0 140acb1348bd\n");
     CHECK_TEXT(query(cells), AWQ "|calib-mini:n=4,ctx=32,seed=0 140acb1348bd\n"
                                  "nf4|\nnone|\n");
     CHECK_TEXT(query("SELECT sha256 LIKE '140acb1348bd%', n_bytes FROM files "
