@@ -18,11 +18,10 @@ const struct ucb_shown_info ucb_shown[UCB_N_SHOWN] = {
 /* The columns, and where to find them in a row. */
 #define COLUMN_LIST(X)                                                                     \
     X(model)                                                                               \
-    X(task)                                                                                \
-    X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) X(seed) \
-        X(cell_id) X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model) X(n_items)      \
-            X(status) X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n) X(interval)  \
-                X(note)
+    X(task) X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) \
+        X(seed) X(cell_id) X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model)         \
+            X(n_items) X(status) X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n)   \
+                X(interval) X(note)
 enum column {
 #define COLUMN_ENUM(name) COLUMN_##name,
     COLUMN_LIST(COLUMN_ENUM)
