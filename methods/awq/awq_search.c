@@ -143,7 +143,7 @@ struct loss_run {
     double *loss;         /* [chunk][n_grid] */
 };
 
-/* x becomes Q(x S) / S - x; `scratch` holds one group's panel. */
+/* error = Q(x S) / S - x of a panel; x S stands in `error` meanwhile. */
 UCB_CLONES static void make_errors(const float *x, size_t n_in, size_t group,
                                    float max_code, const float *scale, float *error)
 {
