@@ -21,6 +21,7 @@ struct ucb_loader {
     struct ucb_pool *pool;
     enum ucb_scope scope;
     struct ucb_arena arena, scratch; /* of the method's job; emptied between matrices */
+    struct ucb_arena products;       /* the layer's, with their payloads */
     struct ucb_chain_context context;
     struct ucb_writer payload;
     float *w, *decoded; /* one matrix each, as large as the largest so far */
@@ -75,6 +76,7 @@ ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *ba
     l->scope = scope;
     ucb_arena_init(&l->arena);
     ucb_arena_init(&l->scratch);
+    ucb_arena_init(&l->products);
     l->context = (struct ucb_chain_context){.pool = pool,
                                             .arena = &l->arena,
                                             .scratch = &l->scratch,
@@ -89,6 +91,7 @@ void ucb_loader_close(struct ucb_loader *l)
     if (l == NULL) return;
     ucb_arena_free(&l->arena);
     ucb_arena_free(&l->scratch);
+    ucb_arena_free(&l->products);
     ucb_writer_free(&l->payload);
     ucb_mem_free(l->w);
     ucb_mem_free(l->decoded);
@@ -191,6 +194,44 @@ static ucb_status run_chain(struct ucb_loader *l, const struct ucb_chain *chain,
                : UCB_OK;
 }
 
+static ucb_status run_product(void *context, const float *bias, const float *x,
+                              size_t n_rows, float *y, struct ucb_err *err)
+{
+    return ucb_product_run(context, bias, x, n_rows, y, NULL, NULL, err);
+}
+
+/* Opens the payload once more, for as long as the layer lives, where the method multiplies
+ * in its own arithmetic. */
+static ucb_status open_product(struct ucb_loader *l, const struct ucb_chain *chain,
+                               const struct ucb_matrix *m, const struct ucb_writer *payload,
+                               struct ucb_own_product *out, struct ucb_err *err)
+{
+    struct ucb_chain_context kept = l->context;
+    struct ucb_product *product;
+    if (!ucb_chain_has_product(chain)) return UCB_OK;
+    uint8_t *bytes = ucb_arena_alloc(&l->products, payload->n_bytes);
+    if (bytes == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory to keep its payload", m->name);
+    memcpy(bytes, payload->data, payload->n_bytes);
+    kept.arena = &l->products;
+    UCB_TRY(ucb_product_open(chain, &kept, m, bytes, payload->n_bytes, &product, err));
+    *out = (struct ucb_own_product){run_product, product};
+    return UCB_OK;
+}
+
+/* Logits are made in the backend's arithmetic only, as the originals do that leave the head
+ * alone; said before a layer is run. */
+static ucb_status check_scope(const struct ucb_loader *l, const struct ucb_chain *chain,
+                              struct ucb_err *err)
+{
+    if (l->scope == UCB_SCOPE_BODY || !ucb_chain_has_product(chain)) return UCB_OK;
+    return UCB_FAIL(
+        err, UCB_UNSUPPORTED,
+        "--scope %s: %s multiplies in its own arithmetic, and the head is never "
+        "multiplied that way (nor by LLM.int8 in transformers); try --scope body",
+        scope_names[l->scope], ucb_chain_spec(chain));
+}
+
 /* Every matrix in scope is counted. The original's bytes are the file's own. */
 static void count_original(const struct ucb_matrix *m, struct ucb_tally *tally)
 {
@@ -210,11 +251,11 @@ static void count_compressed(const struct ucb_matrix *m, enum ucb_role role,
 }
 
 /* `role` is what the matrix is used as: a tied head is stored under the embedding's name
- * and role. */
+ * and role. `own` (may be NULL) gets the method's own product. */
 static ucb_status load_matrix(struct ucb_loader *l, const struct ucb_chain *chain,
                               const struct ucb_matrix *m, enum ucb_role role,
                               struct ucb_tally *tally, const struct ucb_packed *packed,
-                              struct ucb_err *err)
+                              struct ucb_own_product *own, struct ucb_err *err)
 {
     bool in_scope = ucb_scope_holds(l->scope, role);
     if (!in_scope || ucb_chain_is_none(chain)) {
@@ -226,7 +267,7 @@ static ucb_status load_matrix(struct ucb_loader *l, const struct ucb_chain *chai
     ucb_sha256_update(&tally->digest, l->decoded,
                       (size_t)m->n_out * m->n_in * sizeof(float));
     ucb_pack(l->backend, l->decoded, packed);
-    return UCB_OK;
+    return own == NULL ? UCB_OK : open_product(l, chain, m, &l->payload, own, err);
 }
 
 static ucb_status load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector which,
@@ -246,12 +287,15 @@ ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain,
                             uint32_t layer, struct ucb_tally *tally, struct ucb_layer *out,
                             struct ucb_err *err)
 {
+    ucb_arena_reset(&l->products);
+    memset(out->product, 0, sizeof(out->product));
     for (int role = 0; role < UCB_N_LAYER_ROLES; role++) {
         const struct ucb_matrix *m = ucb_model_matrix(l->model, layer, (enum ucb_role)role);
         size_t n_bytes = ucb_pack_bytes(l->backend, m->n_out, m->n_in);
         UCB_TRY(reserve(&l->packed[role], &l->packed_bytes[role], n_bytes, m->name, err));
         out->weight[role] = (struct ucb_packed){l->packed[role], m->n_out, m->n_in};
-        UCB_TRY(load_matrix(l, chain, m, m->role, tally, &out->weight[role], err));
+        UCB_TRY(load_matrix(l, chain, m, m->role, tally, &out->weight[role],
+                            &out->product[role], err));
         enum ucb_vector bias = (enum ucb_vector)(UCB_VECTOR_Q_BIAS + role);
         UCB_TRY(load_vector(l, layer, bias, &out->bias[role], err));
     }
@@ -268,6 +312,7 @@ ucb_status ucb_loader_head(struct ucb_loader *l, const struct ucb_chain *chain,
                            struct ucb_err *err)
 {
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_HEAD);
+    UCB_TRY(check_scope(l, chain, err));
     if (l->scope == UCB_SCOPE_ALL && l->arch->tied_head) {
         if (ucb_chain_is_none(chain)) return read_slabs(l, m, head, NULL, err);
         struct ucb_tally uncounted = {0};
@@ -275,7 +320,7 @@ ucb_status ucb_loader_head(struct ucb_loader *l, const struct ucb_chain *chain,
         ucb_pack(l->backend, l->decoded, head);
         return UCB_OK;
     }
-    return load_matrix(l, chain, m, UCB_ROLE_HEAD, tally, head, err);
+    return load_matrix(l, chain, m, UCB_ROLE_HEAD, tally, head, NULL, err);
 }
 
 ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
@@ -284,6 +329,7 @@ ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
 {
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_EMBED);
     bool in_scope = ucb_scope_holds(l->scope, UCB_ROLE_EMBED);
+    UCB_TRY(check_scope(l, chain, err));
     if (!in_scope || ucb_chain_is_none(chain)) {
         if (in_scope) count_original(m, tally);
         if (in_scope) UCB_TRY(read_slabs(l, m, NULL, &tally->digest, err));

@@ -21,6 +21,8 @@ struct ucb_forward {
     float *rope;        /* [longest][rotary_dim / 2] {cos, sin} */
     uint32_t *position; /* [capacity] */
     float *normed, *q, *k, *v, *mixed, *out, *gate, *up;
+    size_t n_windows;    /* of the group being run, */
+    const size_t *start; /* and its rows */
 };
 
 /* The angle is one fp32 product, as in the reference implementation; its cosine and sine
@@ -82,12 +84,30 @@ void ucb_forward_close(struct ucb_forward *f)
     ucb_mem_free(f);
 }
 
+/* A window at a time, whatever the batch: what a window's rows give must not depend on the
+ * windows beside it. */
+static ucb_status multiply_windows(struct ucb_forward *f, const struct ucb_layer *layer,
+                                   enum ucb_role role, const float *x, float *y,
+                                   struct ucb_err *err)
+{
+    const struct ucb_own_product *own = &layer->product[role];
+    const struct ucb_packed *shape = &layer->weight[role];
+    for (size_t w = 0; w < f->n_windows; w++) {
+        size_t row = f->start[w], n = f->start[w + 1] - row;
+        UCB_TRY(own->run(own->context, layer->bias[role], x + row * shape->n_in, n,
+                         y + row * shape->n_out, err));
+    }
+    return UCB_OK;
+}
+
 /* y = W x + b, at most `batch` rows in one product. */
 static ucb_status linear(struct ucb_forward *f, const struct ucb_layer *layer,
                          enum ucb_role role, const float *x, size_t n_rows, float *y,
                          struct ucb_err *err)
 {
     const struct ucb_packed *w = &layer->weight[role];
+    if (layer->product[role].run != NULL)
+        return multiply_windows(f, layer, role, x, y, err);
     for (size_t row = 0; row < n_rows; row += f->batch) {
         size_t n = n_rows - row < f->batch ? n_rows - row : f->batch;
         UCB_TRY(ucb_linear(f->backend, w, layer->bias[role], x + row * w->n_in, n,
@@ -159,6 +179,8 @@ ucb_status ucb_forward_layer(struct ucb_forward *f, const struct ucb_layer *laye
         for (size_t i = 0; i < n_group; i++)
             for (size_t row = local[i]; row < local[i + 1]; row++)
                 f->position[row] = (uint32_t)(row - local[i]);
+        f->n_windows = n_group;
+        f->start = local;
         float *group = x + first * f->arch->hidden;
         UCB_TRY(attention_block(f, layer, n_group, local, group, err));
         UCB_TRY(mlp_block(f, layer, local[n_group], group, err));
