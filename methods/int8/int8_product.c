@@ -88,9 +88,9 @@ static ucb_status check_rows(const struct run *run, struct ucb_err *err)
         if (run->row_state[row] != ROW_IMPOSSIBLE) continue;
         while (fabsf(ucb_f16_round(x[column])) <= half_max) column++;
         return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "%s: the input in row %zu, column %zu is %g, and int8 with a "
-                        "threshold casts inputs to half precision, which ends at 65504; "
-                        "try threshold=0",
+                        "%s: the input in row %zu, column %zu is %g, and LLM.int8 casts "
+                        "inputs to half precision, which ends at 65504; int8:threshold=0 "
+                        "evaluates the weights alone",
                         run->w->matrix->name, row, column, (double)x[column]);
     }
     return UCB_OK;
@@ -246,8 +246,8 @@ static ucb_status check_outputs(const struct run *run, size_t n_tasks, struct uc
     while (fabsf(y[i]) <= half_max) i++;
     return UCB_FAIL(err, UCB_UNSUPPORTED,
                     "%s: the output in row %zu, column %zu is past 65504, where half "
-                    "precision ends, and int8 with a threshold rounds outputs to it; try "
-                    "threshold=0",
+                    "precision ends, and LLM.int8 rounds outputs to it; int8:threshold=0 "
+                    "evaluates the weights alone",
                     run->w->matrix->name, i / run->n_out, i % run->n_out);
 }
 
@@ -291,8 +291,8 @@ static ucb_status begin(struct ucb_job *job, struct run *run, struct ucb_err *er
     run->limit = run->call->threshold > 0 ? run->call->threshold : INFINITY;
     if (run->n_in > INT8_MAX_DOT)
         return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "%s: rows of %zu products do not fit 32 bits exactly, %d do; try "
-                        "threshold=0",
+                        "%s: rows of %zu products do not fit 32 bits exactly, %d do; "
+                        "int8:threshold=0 evaluates the weights alone",
                         matrix->name, run->n_in, INT8_MAX_DOT);
     run->row_scale = UCB_NEW(job->scratch, float, run->call->n_rows);
     run->row_state = UCB_NEW(job->scratch, uint8_t, run->call->n_rows);
