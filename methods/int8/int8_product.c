@@ -51,33 +51,44 @@ struct run {
 
 enum row_state { ROW_PLAIN, ROW_HAS_OUTLIERS, ROW_IMPOSSIBLE };
 
-/* The largest |x|, where a NaN is larger than all, and the largest |h| below `limit`. */
-UCB_CLONES static float row_peaks(const float *x, size_t n, float limit, float *inside)
+/* The largest |x|, where a NaN is larger than all: as integers, which are in the same
+ * order. */
+UCB_CLONES static float row_peak(const float *x, size_t n)
 {
-    ucb_i32x16 peaks = {0}; /* |x| as integers, which are in the same order */
-    ucb_f32x16 inner = {0};
-    for (size_t i = 0; i < n; i += UCB_LANES) {
-        ucb_f32x16 some = ucb_lanes_load_some(x + i, n - i);
-        ucb_f32x16 h = ucb_lanes_abs(ucb_lanes_f16_round(some));
-        ucb_i32x16 bits = (ucb_i32x16)ucb_lanes_abs(some), more = bits > peaks;
-        peaks = (bits & more) | (peaks & ~more);
-        inner = ucb_lanes_max(inner, ucb_lanes_choose(h < limit, h, (ucb_f32x16){0}));
-    }
-    *inside = ucb_lanes_peak(inner);
+    ucb_i32x16 peaks = {0};
     int32_t peak = 0;
+    for (size_t i = 0; i < n; i += UCB_LANES) {
+        ucb_i32x16 bits = (ucb_i32x16)ucb_lanes_abs(ucb_lanes_load_some(x + i, n - i));
+        ucb_i32x16 more = bits > peaks;
+        peaks = (bits & more) | (peaks & ~more);
+    }
     for (int lane = 0; lane < UCB_LANES; lane++)
         if (peaks[lane] > peak) peak = peaks[lane];
     return ucb_f32_from_bits((uint32_t)peak);
 }
 
+/* The largest |h| below `limit`. */
+UCB_CLONES static float row_scale(const float *x, size_t n, float limit)
+{
+    ucb_f32x16 peaks = {0};
+    for (size_t i = 0; i < n; i += UCB_LANES) {
+        ucb_f32x16 h = ucb_lanes_abs(
+            ucb_lanes_f16_round(ucb_lanes_load_some(x + i, n - i)));
+        peaks = ucb_lanes_max(peaks, ucb_lanes_choose(h < limit, h, (ucb_f32x16){0}));
+    }
+    return ucb_lanes_peak(peaks);
+}
+
 static void scan_row(void *context, size_t row)
 {
     struct run *run = context;
-    float peak = ucb_f16_round(row_peaks(run->call->x + row * run->n_in, run->n_in,
-                                         run->limit, &run->row_scale[row]));
+    const float *x = run->call->x + row * run->n_in;
+    float peak = ucb_f16_round(row_peak(x, run->n_in));
     run->row_state[row] = !(peak <= half_max)  ? ROW_IMPOSSIBLE
                           : peak >= run->limit ? ROW_HAS_OUTLIERS
                                                : ROW_PLAIN;
+    if (run->row_state[row] != ROW_IMPOSSIBLE)
+        run->row_scale[row] = row_scale(x, run->n_in, run->limit);
 }
 
 static ucb_status check_rows(const struct run *run, struct ucb_err *err)
