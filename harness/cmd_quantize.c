@@ -34,10 +34,12 @@ static const char help[] =
     "\n"
     "  --method SPEC        see `ucbench list methods`\n"
     "  --in, --tensor       a matrix [out, in]; a .gguf file works too\n"
-    "  --calib, --calib-tensor   for methods that need calibration (others ignore it): "
-    "activations [tokens, in], or\n"
-    "                       [in], the mean of their squares (an importance matrix), for "
-    "methods that need no more\n"
+    "  --calib, --calib-tensor   activations [tokens, in] of this matrix, or [in], the mean "
+    "of their squares (an\n"
+    "                       importance matrix): for methods that need calibration. With "
+    "int8, activations are\n"
+    "                       multiplied and every intermediate is kept; other methods ignore "
+    "them\n"
     "\n"
     "  ucbench quantize --method nf4:double_quant=1 --in model.safetensors --tensor "
     "model.layers.0.mlp.up_proj.weight \\\n"
@@ -150,6 +152,23 @@ static ucb_status lay_open(struct quantize *q, struct ucb_err *err)
     return keep(q, "payload", UCB_U8, 1, &n_bytes, q->payload.data, err);
 }
 
+/* Of activations [tokens, in] and a method that multiplies in its own arithmetic: what that
+ * multiplication computes, with all tokens as one window. */
+static ucb_status keep_product(struct quantize *q, struct ucb_err *err)
+{
+    struct ucb_product *product;
+    if (q->given.x == NULL) return UCB_OK;
+    ucb_arena_reset(&q->arena);
+    UCB_TRY(ucb_product_open(q->chain, &q->context, &q->matrix, q->payload.data,
+                             q->payload.n_bytes, &product, err));
+    if (product == NULL) return UCB_OK;
+    float *y = UCB_NEW(&q->kept, float, q->given.n_tokens * q->matrix.n_out);
+    if (y == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its product with %llu tokens",
+                        q->tensor, (unsigned long long)q->given.n_tokens);
+    return ucb_product_run(product, NULL, q->given.x, q->given.n_tokens, y, keep, q, err);
+}
+
 static void print_breakdown(const struct quantize *q)
 {
     double n = (double)q->matrix.n_out * q->matrix.n_in;
@@ -216,6 +235,7 @@ static ucb_status run_method(struct quantize *q, struct ucb_err *err)
     struct ucb_writer *out = &q->payload;
     UCB_TRY(ucb_chain_encode(q->chain, &q->context, &src, 1, &out, err));
     UCB_TRY(lay_open(q, err));
+    UCB_TRY(keep_product(q, err));
     UCB_TRY(ucb_safetensors_write(q->out, q->arrays, q->n_arrays, err));
     print_breakdown(q);
     return UCB_OK;

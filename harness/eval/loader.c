@@ -22,6 +22,7 @@ struct ucb_loader {
     struct ucb_pool *pool;
     enum ucb_scope scope;
     struct ucb_arena arena, scratch; /* of the method's job; emptied between matrices */
+    struct ucb_arena products;       /* the layer's, with their payloads */
     struct ucb_chain_context context;
     struct ucb_writer payload[UCB_MAX_GROUPED];
     float *w[UCB_MAX_GROUPED],
@@ -77,6 +78,7 @@ ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *ba
     l->scope = scope;
     ucb_arena_init(&l->arena);
     ucb_arena_init(&l->scratch);
+    ucb_arena_init(&l->products);
     l->context = (struct ucb_chain_context){.pool = pool,
                                             .arena = &l->arena,
                                             .scratch = &l->scratch,
@@ -91,6 +93,7 @@ void ucb_loader_close(struct ucb_loader *l)
     if (l == NULL) return;
     ucb_arena_free(&l->arena);
     ucb_arena_free(&l->scratch);
+    ucb_arena_free(&l->products);
     for (int i = 0; i < UCB_MAX_GROUPED; i++) {
         ucb_writer_free(&l->payload[i]);
         ucb_mem_free(l->w[i]);
@@ -224,6 +227,49 @@ static ucb_status decode_matrix(struct ucb_loader *l, const struct ucb_chain *ch
                : UCB_OK;
 }
 
+static ucb_status run_product(void *context, const float *bias, const float *x,
+                              size_t n_rows, float *y, struct ucb_err *err)
+{
+    return ucb_product_run(context, bias, x, n_rows, y, NULL, NULL, err);
+}
+
+/* Where the method multiplies in its own arithmetic, opens the payloads of a group once
+ * more, for as long as the layer lives. */
+static ucb_status open_products(struct ucb_loader *l, const struct ucb_chain *chain,
+                                const struct group *g, struct ucb_layer *out,
+                                struct ucb_err *err)
+{
+    struct ucb_chain_context kept = l->context;
+    if (!ucb_chain_has_product(chain)) return UCB_OK;
+    kept.arena = &l->products;
+    for (uint32_t i = 0; i < g->n; i++) {
+        size_t n_bytes = l->payload[i].n_bytes;
+        uint8_t *bytes = ucb_arena_alloc(&l->products, n_bytes);
+        struct ucb_product *product;
+        if (bytes == NULL)
+            return UCB_FAIL(err, UCB_NOMEM, "%s: no memory to keep its payload",
+                            g->matrix[i]->name);
+        memcpy(bytes, l->payload[i].data, n_bytes);
+        UCB_TRY(
+            ucb_product_open(chain, &kept, g->matrix[i], bytes, n_bytes, &product, err));
+        out->product[g->role[i]] = (struct ucb_own_product){run_product, product};
+    }
+    return UCB_OK;
+}
+
+/* Logits are made in the backend's arithmetic only (and LLM.int8 in transformers leaves the
+ * head alone). Said before a layer is run. */
+static ucb_status check_products(const struct ucb_loader *l, const struct ucb_chain *chain,
+                                 struct ucb_err *err)
+{
+    if (!ucb_chain_has_product(chain)) return UCB_OK;
+    if (!takes(l, chain, UCB_ROLE_HEAD) && !takes(l, chain, UCB_ROLE_EMBED)) return UCB_OK;
+    return UCB_FAIL(err, UCB_UNSUPPORTED,
+                    "--scope %s: %s multiplies in its own arithmetic, in which neither the "
+                    "head nor the embedding is run; try --scope body",
+                    scope_names[l->scope], ucb_chain_spec(chain));
+}
+
 /* Every matrix in scope is counted. The original's bytes are the file's own. */
 static void count_original(const struct ucb_matrix *m, struct ucb_tally *tally)
 {
@@ -308,6 +354,8 @@ static ucb_status load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vec
 static ucb_status begin_layer(struct ucb_loader *l, uint32_t layer, struct ucb_layer *out,
                               struct ucb_err *err)
 {
+    ucb_arena_reset(&l->products);
+    memset(out->product, 0, sizeof(out->product));
     for (int role = 0; role < UCB_N_LAYER_ROLES; role++) {
         const struct ucb_matrix *m = ucb_model_matrix(l->model, layer, (enum ucb_role)role);
         size_t n_bytes = ucb_pack_bytes(l->backend, m->n_out, m->n_in);
@@ -368,6 +416,7 @@ static ucb_status load_input(struct ucb_loader *l, const struct ucb_chain *chain
         make_group(l, chain, layer, role, left, &g);
         for (uint32_t i = 0; i < g.n; i++) packed[i] = &out->weight[g.role[i]];
         UCB_TRY(load_group(l, chain, &g, seen, tally, packed, err));
+        UCB_TRY(open_products(l, chain, &g, out, err));
     }
     return UCB_OK;
 }
@@ -410,6 +459,7 @@ ucb_status ucb_loader_head(struct ucb_loader *l, const struct ucb_chain *chain,
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_HEAD);
     struct group g = {.matrix = {m}, .role = {UCB_ROLE_HEAD}, .n = 1};
     struct ucb_tally uncounted = {0};
+    UCB_TRY(check_products(l, chain, err));
     if (head_is_embedding(l, chain)) {
         if (!takes(l, chain, UCB_ROLE_EMBED)) return read_slabs(l, m, head, NULL, err);
         UCB_TRY(encode_group(l, chain, &g, NULL, &uncounted, err));
@@ -428,6 +478,7 @@ ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
 {
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_EMBED);
     struct group g = {.matrix = {m}, .role = {UCB_ROLE_EMBED}, .n = 1};
+    UCB_TRY(check_products(l, chain, err));
     if (!takes(l, chain, UCB_ROLE_EMBED)) {
         UCB_TRY(load_original(l, m, UCB_ROLE_EMBED, tally, NULL, err));
         return ucb_model_gather(l->model, m, ids, n, l->pool, out, err);

@@ -25,11 +25,14 @@ struct ucb_forward {
     float *copy; /* [capacity][hidden], made by the first peek */
 };
 
-/* One run of a layer: who looks on, and how far it goes. */
+/* One run of a layer: who looks on, how far it goes, and the windows of the group that is
+ * being run, which own rows [start[w], start[w + 1]). */
 struct layer_run {
     const struct ucb_layer *layer;
     const struct ucb_tap *tap; /* NULL: nobody */
     enum ucb_input last;       /* the only input shown, and the end; UCB_N_INPUTS: all */
+    const size_t *start;
+    size_t n_windows;
 };
 
 enum { MOST_WINDOWS = 1024 }; /* of a group */
@@ -93,16 +96,34 @@ void ucb_forward_close(struct ucb_forward *f)
     ucb_mem_free(f);
 }
 
-/* y = W x + b, at most `batch` rows in one product. */
-static ucb_status linear(struct ucb_forward *f, const struct ucb_layer *layer,
-                         enum ucb_role role, const float *x, size_t n_rows, float *y,
-                         struct ucb_err *err)
+/* A window at a time, whatever the batch: what a window's rows give must not depend on the
+ * windows beside it. */
+static ucb_status multiply_windows(const struct layer_run *run, enum ucb_role role,
+                                   const float *x, float *y, struct ucb_err *err)
 {
-    const struct ucb_packed *w = &layer->weight[role];
+    const struct ucb_own_product *own = &run->layer->product[role];
+    const struct ucb_packed *shape = &run->layer->weight[role];
+    for (size_t w = 0; w < run->n_windows; w++) {
+        size_t row = run->start[w], n = run->start[w + 1] - row;
+        UCB_TRY(own->run(own->context, run->layer->bias[role], x + row * shape->n_in, n,
+                         y + row * shape->n_out, err));
+    }
+    return UCB_OK;
+}
+
+/* y = W x + b, at most `batch` rows in one product. */
+static ucb_status linear(struct ucb_forward *f, const struct layer_run *run,
+                         enum ucb_role role, const float *x, float *y, struct ucb_err *err)
+{
+    const struct ucb_packed *w = &run->layer->weight[role];
+    const float *bias = run->layer->bias[role];
+    size_t n_rows = run->start[run->n_windows];
+    if (run->layer->product[role].run != NULL)
+        return multiply_windows(run, role, x, y, err);
     for (size_t row = 0; row < n_rows; row += f->batch) {
         size_t n = n_rows - row < f->batch ? n_rows - row : f->batch;
-        UCB_TRY(ucb_linear(f->backend, w, layer->bias[role], x + row * w->n_in, n,
-                           y + row * w->n_out, err));
+        UCB_TRY(
+            ucb_linear(f->backend, w, bias, x + row * w->n_in, n, y + row * w->n_out, err));
     }
     return UCB_OK;
 }
@@ -116,49 +137,47 @@ static ucb_status show(const struct layer_run *run, enum ucb_input input, const 
 }
 
 static ucb_status attention_block(struct ucb_forward *f, const struct layer_run *run,
-                                  size_t n_windows, const size_t *start, float *x,
-                                  struct ucb_err *err)
+                                  float *x, struct ucb_err *err)
 {
     const struct ucb_arch *a = f->arch;
-    const struct ucb_layer *layer = run->layer;
-    size_t n = start[n_windows];
+    size_t n = run->start[run->n_windows];
     struct ucb_attention shape = {.n_heads = a->n_heads,
                                   .n_kv_heads = a->n_kv_heads,
                                   .head_dim = a->head_dim,
                                   .scale = a->attention_scale};
-    ucb_rmsnorm(f->backend, x, n, a->hidden, layer->attn_norm, a->norm_eps, f->normed);
+    ucb_rmsnorm(f->backend, x, n, a->hidden, run->layer->attn_norm, a->norm_eps, f->normed);
     UCB_TRY(show(run, UCB_INPUT_QKV, f->normed, n, a->hidden, err));
     if (run->last == UCB_INPUT_QKV) return UCB_OK;
-    UCB_TRY(linear(f, layer, UCB_ROLE_Q, f->normed, n, f->q, err));
-    UCB_TRY(linear(f, layer, UCB_ROLE_K, f->normed, n, f->k, err));
-    UCB_TRY(linear(f, layer, UCB_ROLE_V, f->normed, n, f->v, err));
+    UCB_TRY(linear(f, run, UCB_ROLE_Q, f->normed, f->q, err));
+    UCB_TRY(linear(f, run, UCB_ROLE_K, f->normed, f->k, err));
+    UCB_TRY(linear(f, run, UCB_ROLE_V, f->normed, f->v, err));
     ucb_rope(f->backend, f->q, n, a->n_heads, a->head_dim, a->rotary_dim, f->rope,
              f->position);
     ucb_rope(f->backend, f->k, n, a->n_kv_heads, a->head_dim, a->rotary_dim, f->rope,
              f->position);
-    UCB_TRY(ucb_attention(f->backend, &shape, f->q, f->k, f->v, n_windows, start, f->mixed,
-                          err));
+    UCB_TRY(ucb_attention(f->backend, &shape, f->q, f->k, f->v, run->n_windows, run->start,
+                          f->mixed, err));
     UCB_TRY(show(run, UCB_INPUT_O, f->mixed, n, a->n_heads * a->head_dim, err));
     if (run->last == UCB_INPUT_O) return UCB_OK;
-    UCB_TRY(linear(f, layer, UCB_ROLE_O, f->mixed, n, f->out, err));
+    UCB_TRY(linear(f, run, UCB_ROLE_O, f->mixed, f->out, err));
     ucb_add(f->backend, x, f->out, n * a->hidden);
     return UCB_OK;
 }
 
-static ucb_status mlp_block(struct ucb_forward *f, const struct layer_run *run, size_t n,
-                            float *x, struct ucb_err *err)
+static ucb_status mlp_block(struct ucb_forward *f, const struct layer_run *run, float *x,
+                            struct ucb_err *err)
 {
     const struct ucb_arch *a = f->arch;
-    const struct ucb_layer *layer = run->layer;
-    ucb_rmsnorm(f->backend, x, n, a->hidden, layer->mlp_norm, a->norm_eps, f->normed);
+    size_t n = run->start[run->n_windows];
+    ucb_rmsnorm(f->backend, x, n, a->hidden, run->layer->mlp_norm, a->norm_eps, f->normed);
     UCB_TRY(show(run, UCB_INPUT_GATE_UP, f->normed, n, a->hidden, err));
     if (run->last == UCB_INPUT_GATE_UP) return UCB_OK;
-    UCB_TRY(linear(f, layer, UCB_ROLE_GATE, f->normed, n, f->gate, err));
-    UCB_TRY(linear(f, layer, UCB_ROLE_UP, f->normed, n, f->up, err));
+    UCB_TRY(linear(f, run, UCB_ROLE_GATE, f->normed, f->gate, err));
+    UCB_TRY(linear(f, run, UCB_ROLE_UP, f->normed, f->up, err));
     ucb_silu_mul(f->backend, f->gate, f->up, n * a->ffn, f->gate);
     UCB_TRY(show(run, UCB_INPUT_DOWN, f->gate, n, a->ffn, err));
     if (run->last == UCB_INPUT_DOWN) return UCB_OK;
-    UCB_TRY(linear(f, layer, UCB_ROLE_DOWN, f->gate, n, f->out, err));
+    UCB_TRY(linear(f, run, UCB_ROLE_DOWN, f->gate, f->out, err));
     ucb_add(f->backend, x, f->out, n * a->hidden);
     return UCB_OK;
 }
@@ -190,24 +209,23 @@ static size_t begin_group(struct ucb_forward *f, size_t n_windows, const size_t 
     return n;
 }
 
-static ucb_status run_group(struct ucb_forward *f, const struct layer_run *run,
-                            size_t n_windows, const size_t *start, float *x,
+static ucb_status run_group(struct ucb_forward *f, const struct layer_run *run, float *x,
                             struct ucb_err *err)
 {
-    UCB_TRY(attention_block(f, run, n_windows, start, x, err));
+    UCB_TRY(attention_block(f, run, x, err));
     if (run->last < UCB_INPUT_GATE_UP) return UCB_OK;
-    return mlp_block(f, run, start[n_windows], x, err);
+    return mlp_block(f, run, x, err);
 }
 
 ucb_status ucb_forward_layer_tapped(struct ucb_forward *f, const struct ucb_layer *layer,
                                     size_t n_windows, const size_t *start, float *x,
                                     const struct ucb_tap *tap, struct ucb_err *err)
 {
-    struct layer_run run = {layer, tap, UCB_N_INPUTS};
-    size_t local[MOST_WINDOWS + 1], n;
-    for (size_t w = 0; w < n_windows; w += n) {
-        n = begin_group(f, n_windows - w, start + w, local);
-        UCB_TRY(run_group(f, &run, n, local, x + start[w] * f->arch->hidden, err));
+    size_t local[MOST_WINDOWS + 1];
+    struct layer_run run = {layer, tap, UCB_N_INPUTS, local, 0};
+    for (size_t w = 0; w < n_windows; w += run.n_windows) {
+        run.n_windows = begin_group(f, n_windows - w, start + w, local);
+        UCB_TRY(run_group(f, &run, x + start[w] * f->arch->hidden, err));
     }
     return UCB_OK;
 }
@@ -224,17 +242,17 @@ ucb_status ucb_forward_peek(struct ucb_forward *f, const struct ucb_layer *layer
                             enum ucb_input input, const struct ucb_tap *tap,
                             struct ucb_err *err)
 {
-    struct layer_run run = {layer, tap, input};
-    size_t local[MOST_WINDOWS + 1], n, hidden = f->arch->hidden;
+    size_t local[MOST_WINDOWS + 1], hidden = f->arch->hidden;
+    struct layer_run run = {layer, tap, input, local, 0};
     assert(tap != NULL && input < UCB_N_INPUTS);
     if (f->copy == NULL) f->copy = UCB_NEW(&f->arena, float, f->capacity *hidden);
     if (f->copy == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for a copy of %zu hidden states",
                         f->capacity);
-    for (size_t w = 0; w < n_windows; w += n) {
-        n = begin_group(f, n_windows - w, start + w, local);
-        memcpy(f->copy, x + start[w] * hidden, local[n] * hidden * sizeof(*x));
-        UCB_TRY(run_group(f, &run, n, local, f->copy, err));
+    for (size_t w = 0; w < n_windows; w += run.n_windows) {
+        run.n_windows = begin_group(f, n_windows - w, start + w, local);
+        memcpy(f->copy, x + start[w] * hidden, local[run.n_windows] * hidden * sizeof(*x));
+        UCB_TRY(run_group(f, &run, f->copy, err));
     }
     return UCB_OK;
 }

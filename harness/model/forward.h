@@ -12,9 +12,22 @@
 #include "backend/backend.h"
 #include "model/model.h"
 
+/*
+ * A multiplication that is not the backend's (LLM.int8 quantizes activations too):
+ * y[n_rows][n_out] of x[n_rows][n_in] and bias (may be NULL), the rows of one window.
+ * `run` is NULL where there is none.
+ */
+struct ucb_own_product {
+    ucb_status (*run)(void *context, const float *bias, const float *x, size_t n_rows,
+                      float *y, struct ucb_err *err);
+    void *context;
+};
+
 /* The weights of one layer as the engine runs them; all memory is the caller's. */
 struct ucb_layer {
-    struct ucb_packed weight[UCB_N_LAYER_ROLES];
+    struct ucb_packed weight[UCB_N_LAYER_ROLES]; /* of a role with a product of its own only
+                                                    the shape is looked at */
+    struct ucb_own_product product[UCB_N_LAYER_ROLES];
     const float *bias[UCB_N_LAYER_ROLES]; /* NULL: none */
     const float *attn_norm, *mlp_norm;    /* [hidden] */
 };

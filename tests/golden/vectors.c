@@ -127,7 +127,7 @@ int vectors_number(const json_t *test_case, const char *setting)
 {
     const json_t *value = json_object_get(json_object_get(test_case, "settings"), setting);
     if (json_is_boolean(value)) return json_is_true(value);
-    return (int)json_integer_value(value);
+    return (int)json_number_value(value);
 }
 
 void vectors_same(const json_t *test_case, const char *role, const void *data,

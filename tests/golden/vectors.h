@@ -35,7 +35,7 @@ struct vector vectors_input_at(const json_t *test_case, size_t index);
 const char *vectors_id(const json_t *test_case);
 const char *vectors_text(const json_t *test_case, const char *setting); /* "" when absent */
 int vectors_number(const json_t *test_case,
-                   const char *setting); /* also for true and false */
+                   const char *setting); /* also for true, false, 6.0 */
 /* Fails the test unless these bytes are the tensor's, by digest. */
 void vectors_same(const json_t *test_case, const char *role, const void *data,
                   size_t n_bytes);
