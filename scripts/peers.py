@@ -111,6 +111,10 @@ class Ours:
             raise Refused(rest or "ucbench-bench ended")
         return rest
 
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
     def load(self, path):
         if path != self.loaded:
             self.ask(f"load {path}")
@@ -359,6 +363,9 @@ def main():
     head = (f"# {machine()}, {CORES} cores, {datetime.date.today()}, load {os.getloadavg()[0]:.1f} at the start; "
             f"{weights} weights, {'Gaussian' if args.model is None else args.model.parent.name}")
     head += f"; {args.note}" if args.note else ""
+    if os.getloadavg()[0] > 0.5:
+        print("peers: other programs are running: threads of PyTorch's peers then wait for each other, up to a hundred times as "
+              "long, and their ratios mean nothing; llama.cpp's suffer less", file=sys.stderr)
     print(head)
     print(f"{'peer':13} {'':7} {'method':28} {'peer s':>9} {'ours s':>9} {'ratio':>7} {'of bests':>8}  bytes equal")
     rows = []
@@ -379,6 +386,7 @@ def main():
                 continue
             rows.append(row)
             print_row(row)
+        ours.close()
     if args.out is not None:
         args.out.write_text("\n".join([head, "\t".join(COLUMNS)] + ["\t".join(str(row[c]) for c in COLUMNS) for row in rows]) + "\n")
 
