@@ -140,7 +140,7 @@ static ucb_status prepare_importance(struct ucb_job *job, const struct ucb_sourc
 {
     const struct ucb_matrix *matrix = src->matrix;
     if (needs(job) == UCB_NEEDS_NONE || src->calib == NULL || src->calib->n_tokens == 0 ||
-        run->dtype == UCB_F16)
+        run->dtype == UCB_F16 || run->dtype == UCB_Q8_0) /* which have no choice to weigh */
         return UCB_OK;
     float *importance = UCB_NEW(job->scratch, float, matrix->n_in);
     run->row_mean_square = UCB_NEW(job->scratch, float, matrix->n_out);
