@@ -12,6 +12,7 @@
  * importance of 0 everywhere would make every block 0.
  */
 #include <assert.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "core/half.h"
@@ -100,6 +101,7 @@ struct encode_run {
     size_t chunk_blocks, n_out;
     float *row_mean_square;
     uint8_t *out;
+    bool *too_large; /* by chunk: some scale is past the largest half */
 };
 
 static void encode_chunk(void *context, size_t chunk)
@@ -110,14 +112,15 @@ static void encode_chunk(void *context, size_t chunk)
     span.n = run->span.n - span.first < run->chunk_blocks ? run->span.n - span.first
                                                           : run->chunk_blocks;
     uint8_t *out = run->out + span.first * ucb_dtype_block_bytes(run->dtype);
-    if (run->dtype != UCB_F16) {
+    if (run->dtype != UCB_F16)
         run->path->encode[run->dtype](&span, out);
-        return;
-    }
-    for (size_t i = 0; i < span.n; i++) {
-        uint16_t half = ucb_f16_from_f32(span.w[span.first + i]);
-        memcpy(out + 2 * i, &half, sizeof(half));
-    }
+    else
+        for (size_t i = 0; i < span.n; i++) {
+            uint16_t half = ucb_f16_from_f32(span.w[span.first + i]);
+            memcpy(out + 2 * i, &half, sizeof(half));
+        }
+    uint64_t n = span.n * ucb_dtype_block_elements(run->dtype);
+    run->too_large[chunk] = ucb_find_nonfinite(run->dtype, out, n) < n;
 }
 
 enum { ROWS_PER_CHUNK = 32 }; /* two vectors of the widest */
@@ -137,7 +140,7 @@ static ucb_status prepare_importance(struct ucb_job *job, const struct ucb_sourc
 {
     const struct ucb_matrix *matrix = src->matrix;
     if (needs(job) == UCB_NEEDS_NONE || src->calib == NULL || src->calib->n_tokens == 0 ||
-        run->dtype == UCB_F16)
+        run->dtype == UCB_F16 || run->dtype == UCB_Q8_0) /* which have no choice to weigh */
         return UCB_OK;
     float *importance = UCB_NEW(job->scratch, float, matrix->n_in);
     run->row_mean_square = UCB_NEW(job->scratch, float, matrix->n_out);
@@ -155,12 +158,11 @@ static ucb_status prepare_importance(struct ucb_job *job, const struct ucb_sourc
 }
 
 /* A scale past the largest half would decode to no number. */
-static ucb_status check_scales(const struct encode_run *run,
+static ucb_status check_scales(const struct encode_run *run, size_t n_chunks,
                                const struct ucb_matrix *matrix, struct ucb_err *err)
 {
-    uint64_t n = ucb_matrix_weights(matrix),
-             at = ucb_find_nonfinite(run->dtype, run->out, n);
-    if (at == n) return UCB_OK;
+    if (n_chunks == 0 || memchr(run->too_large, true, n_chunks) == NULL) return UCB_OK;
+    uint64_t at = ucb_find_nonfinite(run->dtype, run->out, ucb_matrix_weights(matrix));
     return UCB_FAIL(err, UCB_UNSUPPORTED,
                     "%s: the weights in row %llu from column %llu on are too large: their "
                     "%s is past 65504, the largest half; try nf4",
@@ -197,12 +199,13 @@ static ucb_status encode_one(struct ucb_job *job, const struct ucb_source *src,
     UCB_TRY(prepare_importance(job, src, &run, err));
     ucb_part(out, UCB_PART_CODES);
     run.out = ucb_put_room(out, matrix->n_out * row_bytes(run.dtype, matrix));
-    if (run.out == NULL)
+    size_t n_chunks = (run.span.n + run.chunk_blocks - 1) / run.chunk_blocks;
+    run.too_large = UCB_NEW(job->scratch, bool, n_chunks);
+    if (run.out == NULL || run.too_large == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its blocks", matrix->name);
-    ucb_parallel_for(job->pool, (run.span.n + run.chunk_blocks - 1) / run.chunk_blocks,
-                     encode_chunk, &run);
+    ucb_parallel_for(job->pool, n_chunks, encode_chunk, &run);
     count_parts(run.dtype, run.span.n, out);
-    return check_scales(&run, matrix, err);
+    return check_scales(&run, n_chunks, matrix, err);
 }
 
 static ucb_status encode(struct ucb_job *job, const struct ucb_source *src, uint32_t n_src,

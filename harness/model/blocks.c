@@ -257,11 +257,10 @@ void ucb_blocks_widen(enum ucb_dtype dtype, const uint8_t *blocks, size_t n_bloc
     types[dtype].widen(blocks, n_blocks, out);
 }
 
-/* All exponent bits set means NaN or infinity: one unit more carries into the sign's place.
- */
+/* All exponent bits set means NaN or infinity; they lie in the second byte. */
 static bool is_nonfinite(const uint8_t *half)
 {
-    return ((ucb_load_u16(half) & 0x7c00u) + 0x400u) & 0x8000u;
+    return (half[1] & 0x7c) == 0x7c;
 }
 
 size_t ucb_blocks_find_nonfinite(enum ucb_dtype dtype, const uint8_t *blocks,

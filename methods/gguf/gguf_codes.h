@@ -61,19 +61,23 @@ GGUF_INLINE struct gguf_range gguf_block_range(const float x[32])
     return (struct gguf_range){-lanes_peak(-low), lanes_peak(high)};
 }
 
-/* The first weight of the largest size, with its sign; +0 in a block of zeros. */
+GGUF_INLINE float gguf_block_peak(const float x[32])
+{
+    gguf_lanes peak = lanes_abs(lanes_load(x));
+    for (int e = GGUF_LANES; e < 32; e += GGUF_LANES)
+        peak = lanes_max(lanes_abs(lanes_load(x + e)), peak);
+    return lanes_peak(peak);
+}
+
+/* The first weight of the largest size, with its sign; +0 in a block of zeros. Signs are as
+ * random as coins: no branch may depend on them. */
 GGUF_INLINE float gguf_block_signed_peak(const float x[32])
 {
-    struct gguf_range r = gguf_block_range(x);
-    if (r.high == -r.low) { /* seldom */
-        int e = 0;
-        if (r.high == 0) return 0;
-        while (fabsf(x[e]) != r.high) e++;
-        return x[e];
-    }
-    /* By index: the sign is a coin's, and a branch on it is guessed wrong half the time. */
-    const float ends[2] = {r.low, r.high};
-    return ends[r.high > -r.low];
+    float peak = gguf_block_peak(x);
+    uint32_t at = 0;
+    for (int e = 0; e < 32; e += GGUF_LANES)
+        at |= lanes_bits(lanes_abs(lanes_load(x + e)) == lanes_all(peak)) << e;
+    return peak == 0 ? 0 : x[__builtin_ctz(at)];
 }
 
 /* Which of the two zeros a smallest weight of 0 is: the first that stands there. */
@@ -88,23 +92,18 @@ GGUF_INLINE float gguf_first_of(const float x[32], float low)
 /* ---- Q4_0, Q5_0, Q4_1, Q5_1, Q8_0 from extremes ---- */
 
 /*
- * In denormal blocks the inverse is infinite and so are its products, or they are no
- * number. C leaves their conversion undefined; here they are code 0, what an x86 processor
- * makes of them, and the block decodes to zeros in any case.
+ * trunc((x - from) * inverse + shift), clamped. In denormal blocks the inverse is infinite
+ * and so are its products, or they are no number. C leaves their conversion undefined; here
+ * they are code 0, what an x86 processor makes of them, and the block decodes to zeros in
+ * any case.
  */
-GGUF_INLINE gguf_lanes gguf_finite_or_zero(gguf_lanes x)
-{
-    return (gguf_lanes)((gguf_ints)x & (lanes_abs(x) < lanes_all(INFINITY)));
-}
-
 GGUF_INLINE void gguf_plain_codes(const float x[32], float inverse, float shift, float from,
                                   float N, uint8_t code[32])
 {
+    if (isinf(inverse)) inverse = shift = 0;
     for (int e = 0; e < 32; e += GGUF_LANES)
-        lanes_store_codes(
-            code + e,
-            lanes_clamp(gguf_finite_or_zero((lanes_load(x + e) - from) * inverse + shift),
-                        0, N));
+        lanes_store_codes(code + e,
+                          lanes_clamp((lanes_load(x + e) - from) * inverse + shift, 0, N));
 }
 
 /* d of Q4_0 (N = 8) and Q5_0 (N = 16). */
@@ -129,15 +128,15 @@ GGUF_INLINE float gguf_plain_affine(const float x[32], float N, float *min,
 /* Half away from zero; codes as int8. */
 GGUF_INLINE float gguf_plain_q8(const float x[32], uint8_t code[32])
 {
-    struct gguf_range r = gguf_block_range(x);
-    float d = fabsf(r.high > -r.low ? r.high : r.low) / 127.0f,
-          inverse = d != 0 ? 1.0f / d : 0;
+    float d = gguf_block_peak(x) / 127.0f, inverse = d != 0 ? 1.0f / d : 0;
+    if (isinf(inverse)) inverse = 0; /* as above */
     for (int e = 0; e < 32; e += GGUF_LANES) {
-        gguf_lanes v = gguf_finite_or_zero(lanes_load(x + e) * inverse), a = lanes_abs(v);
+        gguf_lanes v = lanes_load(x + e) * inverse, a = lanes_abs(v);
         gguf_lanes rounded = lanes_whole(a);
         gguf_ints down = a - rounded == 0.5f; /* to even, and that was down */
         rounded += (gguf_lanes)((gguf_ints)lanes_all(1) & down);
-        lanes_store_codes(code + e, lanes_choose(v < 0, -rounded, rounded));
+        gguf_ints sign = (gguf_ints)v & ~0x7fffffff;
+        lanes_store_codes(code + e, (gguf_lanes)((gguf_ints)rounded | sign));
     }
     return d;
 }

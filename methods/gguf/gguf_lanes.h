@@ -148,6 +148,20 @@ GGUF_INLINE gguf_lanes lanes_nearest(gguf_lanes x)
     return __builtin_convertvector(i, gguf_lanes);
 }
 
+/* Bit i: lane i of a mask. */
+GGUF_INLINE uint32_t lanes_bits(gguf_ints mask)
+{
+#if GGUF_LANES == 16
+    return _mm512_movepi32_mask((__m512i)mask);
+#elif GGUF_LANES == 8
+    return (uint32_t)_mm256_movemask_ps((__m256)mask);
+#else
+    uint32_t bits = 0;
+    for (int i = 0; i < GGUF_LANES; i++) bits |= (uint32_t)(mask[i] & 1) << i;
+    return bits;
+#endif
+}
+
 GGUF_INLINE bool lanes_any(gguf_ints mask)
 {
     int32_t any = 0;

@@ -8,11 +8,19 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
 #include "core/half.h"
 
 static inline void gguf_put_half(uint8_t *to, float value)
 {
+#if defined(__F16C__)
+    uint16_t half = _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
     uint16_t half = ucb_f16_from_f32(value);
+#endif
     memcpy(to, &half, sizeof(half));
 }
 
