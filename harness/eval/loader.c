@@ -28,6 +28,8 @@ struct ucb_loader {
     void *packed[UCB_N_LAYER_ROLES];
     size_t packed_bytes[UCB_N_LAYER_ROLES];
     float *vector[UCB_N_VECTORS];
+    ucb_loader_wrote *wrote; /* NULL, or told of every matrix that was written */
+    void *wrote_context;
 };
 
 static const char *const scope_names[UCB_N_SCOPES] = {"body", "linear", "all"};
@@ -82,6 +84,12 @@ ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *ba
                                             .model_digest = model_digest};
     *out = l;
     return UCB_OK;
+}
+
+void ucb_loader_watch(struct ucb_loader *l, ucb_loader_wrote *wrote, void *context)
+{
+    l->wrote = wrote;
+    l->wrote_context = context;
 }
 
 void ucb_loader_close(struct ucb_loader *l)
@@ -209,6 +217,19 @@ static void count_compressed(const struct ucb_matrix *m, enum ucb_role role,
     if (role == m->role) tally->stored_bytes += m->stored_bytes;
 }
 
+static bool takes(const struct ucb_loader *l, const struct ucb_chain *chain,
+                  enum ucb_role role)
+{
+    return ucb_chain_takes(chain, role, ucb_scope_holds(l->scope, role));
+}
+
+static ucb_status tell(const struct ucb_loader *l, const struct ucb_matrix *m,
+                       enum ucb_role role, struct ucb_err *err)
+{
+    if (l->wrote == NULL) return UCB_OK;
+    return l->wrote(l->wrote_context, m, role, &l->payload, l->decoded, err);
+}
+
 /* `role` is what the matrix is used as: a tied head is stored under the embedding's name
  * and role. */
 static ucb_status load_matrix(struct ucb_loader *l, const struct ucb_chain *chain,
@@ -216,7 +237,7 @@ static ucb_status load_matrix(struct ucb_loader *l, const struct ucb_chain *chai
                               struct ucb_tally *tally, const struct ucb_packed *packed,
                               struct ucb_err *err)
 {
-    bool in_scope = ucb_scope_holds(l->scope, role);
+    bool in_scope = takes(l, chain, role);
     if (!in_scope || ucb_chain_is_none(chain)) {
         if (in_scope) count_original(m, tally);
         return read_slabs(l, m, packed, in_scope ? &tally->digest : NULL, err);
@@ -225,8 +246,8 @@ static ucb_status load_matrix(struct ucb_loader *l, const struct ucb_chain *chai
     UCB_TRY(run_chain(l, chain, m, tally, err));
     ucb_sha256_update(&tally->digest, l->decoded,
                       (size_t)m->n_out * m->n_in * sizeof(float));
-    ucb_pack(l->backend, l->decoded, packed);
-    return UCB_OK;
+    if (packed != NULL) ucb_pack(l->backend, l->decoded, packed);
+    return tell(l, m, role, err);
 }
 
 static ucb_status load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector which,
@@ -268,7 +289,7 @@ ucb_status ucb_loader_head(struct ucb_loader *l, const struct ucb_chain *chain,
                            struct ucb_err *err)
 {
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_HEAD);
-    if (l->scope == UCB_SCOPE_ALL && l->arch->tied_head) {
+    if (l->arch->tied_head && takes(l, chain, UCB_ROLE_EMBED)) {
         if (ucb_chain_is_none(chain)) return read_slabs(l, m, head, NULL, err);
         struct ucb_tally uncounted = {0};
         UCB_TRY(run_chain(l, chain, m, &uncounted, err));
@@ -283,7 +304,7 @@ ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
                             float *out, struct ucb_err *err)
 {
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_EMBED);
-    bool in_scope = ucb_scope_holds(l->scope, UCB_ROLE_EMBED);
+    bool in_scope = takes(l, chain, UCB_ROLE_EMBED);
     if (!in_scope || ucb_chain_is_none(chain)) {
         if (in_scope) count_original(m, tally);
         if (in_scope) UCB_TRY(read_slabs(l, m, NULL, &tally->digest, err));
@@ -300,7 +321,7 @@ ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
         memcpy(out + i * m->n_in, l->decoded + (size_t)ids[i] * m->n_in,
                m->n_in * sizeof(float));
     }
-    return UCB_OK;
+    return tell(l, m, UCB_ROLE_EMBED, err);
 }
 
 ucb_status ucb_loader_final_norm(struct ucb_loader *l, const float *x, size_t n, float *out,

@@ -308,6 +308,15 @@ bool ucb_chain_takes(const struct ucb_chain *chain, enum ucb_role role, bool in_
     return job.method->takes == NULL ? in_scope : job.method->takes(&job, role);
 }
 
+bool ucb_chain_layout(const struct ucb_chain *chain, const struct ucb_matrix *matrix,
+                      struct ucb_layout *out)
+{
+    struct ucb_job job = ucb_stage_job(&chain->stages[0]);
+    if (chain->n_stages != 1 || job.method->layout == NULL) return false;
+    job.method->layout(&job, matrix, out);
+    return true;
+}
+
 bool ucb_chain_groups(const struct ucb_chain *chain, const struct ucb_matrix *a,
                       const struct ucb_matrix *b)
 {

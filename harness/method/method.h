@@ -77,6 +77,12 @@ typedef ucb_status ucb_inspect_emit(void *context, const char *role, enum ucb_dt
                                     uint32_t n_dims, const uint64_t *shape,
                                     const void *data, struct ucb_err *err);
 
+/* What a payload looks like to a reader of GGUF files. */
+struct ucb_layout {
+    enum ucb_dtype dtype; /* the payload is this type's rows, byte for byte */
+    uint32_t file_type;   /* what a file made of such payloads has as general.file_type */
+};
+
 /* One call's surroundings. Two calls of one method on one matrix get equal jobs, whatever
  * ran before. */
 struct ucb_job {
@@ -141,6 +147,9 @@ struct ucb_method {
      * job->scratch. */
     ucb_status (*inspect)(struct ucb_job *job, const void *state, ucb_inspect_emit *emit,
                           void *context, struct ucb_err *err);
+    /* The GGUF type that payloads are written in. NULL: they are the method's own. */
+    void (*layout)(const struct ucb_job *job, const struct ucb_matrix *matrix,
+                   struct ucb_layout *out);
     /* Matrices that one encode call takes together have the same key (q k v share AWQ's
      * scales); only matrices of one layer that read the same input are ever offered
      * together. NULL: each alone. */
