@@ -109,6 +109,11 @@ struct ucb_method {
     const struct ucb_knob *knobs; /* ended by a NULL name; NULL: none */
     uint32_t
         n_shown; /* the first so many knobs stand in every printed spec, at defaults too */
+    /* Two knobs that mean the same in two ways: a spec sets one of them, and shows the
+     * second only while the first has its default. NULL: none. */
+    struct {
+        const char *knob, *of;
+    } instead;
     /* USAGE when the values of the knobs cannot go together (bits=3,axis=0 ...). NULL:
      * always fine. */
     ucb_status (*check)(const struct ucb_job *job, struct ucb_err *err);
