@@ -13,6 +13,7 @@
 #include "model/checkpoint.h"
 #include "model/tokenizer.h"
 #include "tiny.h"
+#include "tiny_tokenizer.h"
 
 static char out[1 << 16];
 static struct ucb_err err;
@@ -127,7 +128,8 @@ TEST(scaled_positions_survive_the_format)
 {
     check_runs_as_measured(with_vocabulary("llama-rope-llama3"), "none", "body");
     check_runs_as_measured(with_vocabulary("llama-rope-linear-fp32"), "none", "body");
-    check_runs_as_measured(with_vocabulary("llama-headdim-fp16"), "rtn:bits=4,group=-1", "all");
+    check_runs_as_measured(with_vocabulary("llama-headdim-fp16"), "rtn:bits=4,group=-1",
+                           "all");
 }
 
 TEST(a_gguf_packed_with_none_is_the_same_file)
@@ -182,6 +184,77 @@ TEST(a_vocabulary_made_from_tokenizer_json_gives_the_same_ids)
     CHECK(!ucb_tokenizer_adds_bos(t));
     CHECK_EQ(ucb_tokenizer_n_ids(t), 258); /* id 257 has no token: it is padded */
     ucb_tokenizer_close(t);
+}
+
+#define SEQUENCE(first, regex)                                           \
+    "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" first \
+    ",{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":" regex "}]}"
+#define DIGITS "{\"type\":\"Digits\",\"individual_digits\":true}"
+
+/* The tiny model with a tokenizer of one merge, "t h", and this pretokenizer. */
+static const char *with_tokenizer(const char *pre_tokenizer)
+{
+    static const char *const merges[] = {"t h"};
+    static const char added[] =
+        "\"added_tokens\":[{\"id\":257,\"content\":\"<|end|>\",\"special\":false}]";
+    struct ucb_text json = {0}, changed = {0};
+    const char *model = tiny();
+    tiny_byte_level(&json, added, merges, 1);
+    const char *at = strstr(ucb_text_get(&json), TINY_BYTE_LEVEL);
+    CHECK(at != NULL);
+    ucb_text_add_chars(&changed, ucb_text_get(&json), (size_t)(at - ucb_text_get(&json)));
+    ucb_text_add(&changed, "%s%s", pre_tokenizer, at + strlen(TINY_BYTE_LEVEL));
+    CHECK_OK(ucb_file_write(ucb_test_path("%s/tokenizer.json", model),
+                            ucb_text_get(&changed), changed.n_chars, &err),
+             err);
+    ucb_text_free(&json);
+    ucb_text_free(&changed);
+    return model;
+}
+
+static void check_text(const struct ucb_checkpoint *c, const char *key,
+                       const char *expected)
+{
+    const char *text;
+    size_t n;
+    CHECK(ucb_checkpoint_string(c, key, &text, &n));
+    CHECK_EQ(n, strlen(expected));
+    CHECK(memcmp(text, expected, n) == 0);
+}
+
+TEST(a_tokenizer_gets_the_name_that_gguf_has_for_it)
+{
+    struct ucb_checkpoint *c;
+    const char *text;
+    const void *kinds;
+    uint64_t value;
+    size_t n;
+    RUN(0, "pack --format gguf --model %s --method none --out %s",
+        with_tokenizer(SEQUENCE(DIGITS, "true")), here("x.gguf"));
+    CHECK_OK(ucb_checkpoint_open(here("x.gguf"), &c, &err), err);
+    check_text(c, "general.architecture", "llama");
+    check_text(c, "general.name", "tiny");
+    check_text(c, "tokenizer.ggml.model", "gpt2");
+    check_text(c, "tokenizer.ggml.pre", "smollm");
+    CHECK(ucb_checkpoint_string_at(c, "tokenizer.ggml.merges", 0, &text, &n));
+    CHECK(n == 3 && memcmp(text, "t h", 3) == 0);
+    CHECK(ucb_checkpoint_string_at(c, "tokenizer.ggml.tokens", 257, &text, &n));
+    CHECK(n == 7 && memcmp(text, "<|end|>", 7) == 0);
+    CHECK(ucb_checkpoint_i32s(c, "tokenizer.ggml.token_type", &kinds, &n));
+    CHECK_EQ(n, 258);
+    CHECK_EQ(((const uint8_t *)kinds)[4 * 256], 1); /* normal */
+    CHECK_EQ(((const uint8_t *)kinds)[4 * 257], 4); /* user-defined */
+    CHECK(ucb_checkpoint_u64(c, "tokenizer.ggml.bos_token_id", &value) && value == 256);
+    CHECK(ucb_checkpoint_u64(c, "general.file_type", &value) && value == 32); /* BF16 */
+    ucb_checkpoint_close(c);
+}
+
+TEST(a_tokenizer_that_gguf_has_no_name_for_is_refused)
+{
+    RUN(3, "pack --format gguf --model %s --method none --out %s",
+        with_tokenizer(SEQUENCE(DIGITS, "false")), here("x.gguf"));
+    CHECK_HAS(out, "a GGUF has no name for this tokenizer");
+    CHECK_EQ(access(here("x.gguf"), F_OK), -1);
 }
 
 TEST(the_summary_counts_the_file_and_says_what_is_decoded)
