@@ -340,7 +340,7 @@ bool ucb_chain_is_sequential(const struct ucb_chain *chain)
 bool ucb_chain_takes(const struct ucb_chain *chain, enum ucb_role role, bool in_scope)
 {
     struct ucb_job job = ucb_stage_job(&chain->stages[0]);
-    return job.method->takes == NULL ? in_scope : job.method->takes(&job, role);
+    return job.method->takes == NULL ? in_scope : job.method->takes(&job, role, in_scope);
 }
 
 bool ucb_chain_layout(const struct ucb_chain *chain, const struct ucb_matrix *matrix,

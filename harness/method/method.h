@@ -119,9 +119,9 @@ struct ucb_method {
     ucb_status (*check)(const struct ucb_job *job, struct ucb_err *err);
     /* UCB_NEEDS_* under these knobs. NULL: none. */
     uint32_t (*needs)(const struct ucb_job *job);
-    /* For a method that chooses its own matrices (llama.cpp's recipes): whether it takes
-     * this one, as what it is used for, whatever --scope says. NULL: as --scope says. */
-    bool (*takes)(const struct ucb_job *job, enum ucb_role role);
+    /* For a method that may choose its own matrices (llama.cpp's recipes): whether it takes
+     * this one, as what it is used for; --scope says `in_scope`. NULL: as --scope says. */
+    bool (*takes)(const struct ucb_job *job, enum ucb_role role, bool in_scope);
     /* The dtype that the method's deployed weights have, for a source dtype. */
     enum ucb_dtype (*decoded_dtype)(const struct ucb_job *job, enum ucb_dtype source);
     /* Bits per weight as the method's paper counts them. */
