@@ -56,7 +56,7 @@ static ucb_status check_dtype(const struct binding *b, const struct ucb_tensor *
     return UCB_FAIL(b->err, UCB_UNSUPPORTED,
                     "%s: %s: is stored as %s, weights may be F32, F16, BF16%s", t->file,
                     t->name, ucb_dtype_name(t->dtype),
-                    b->gguf ? ", Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1" : "");
+                    b->gguf ? " or one of ggml's block types" : "");
 }
 
 static ucb_status bind_matrix(struct binding *b, enum ucb_role role, uint32_t layer,

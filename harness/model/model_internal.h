@@ -16,6 +16,7 @@
 #include "core/pool.h"
 #include "model/checkpoint.h"
 #include "model/model.h"
+#include "model/widen.h"
 
 /* ---- checkpoint ---- */
 
@@ -81,16 +82,6 @@ bool ucb_name_is_clean(const char *name, size_t n_chars);
 
 /* IO when a file has become shorter since it was opened: what was read may be zeros. */
 ucb_status ucb_checkpoint_intact(const struct ucb_checkpoint *c, struct ucb_err *err);
-
-/* ---- widening ---- */
-
-bool ucb_dtype_widens(enum ucb_dtype dtype);
-/* ucb_tensor_widen without its checks: n_elements (whole blocks) from `source`. */
-void ucb_widen(enum ucb_dtype dtype, const uint8_t *source, size_t n_elements, float *out);
-/* Index of the first element that is NaN or infinite (of a block: whose scale is), or
- * n_elements. */
-uint64_t ucb_find_nonfinite(enum ucb_dtype dtype, const uint8_t *source,
-                            uint64_t n_elements);
 
 /* ---- architectures ---- */
 

@@ -106,6 +106,15 @@ struct vector vectors_input(const json_t *test_case)
         json_object_get(json_object_get(index_root(), "inputs"), json_string_value(name)));
 }
 
+struct vector vectors_input_at(const json_t *test_case, size_t i)
+{
+    const json_t *names = json_object_get(test_case, "input");
+    if (i >= json_array_size(names))
+        ucb_test_fail(__FILE__, __LINE__, "%s has no input %zu", vectors_id(test_case), i);
+    return load(json_object_get(json_object_get(index_root(), "inputs"),
+                                json_string_value(json_array_get(names, i))));
+}
+
 const char *vectors_id(const json_t *test_case)
 {
     return json_string_value(json_object_get(test_case, "id"));

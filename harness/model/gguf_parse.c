@@ -1,5 +1,5 @@
 /*
- * gguf.c - GGUF versions 2 and 3, little-endian.
+ * gguf_parse.c - GGUF versions 2 and 3, little-endian.
  *
  *     "GGUF" | u32 version | u64 n_tensors | u64 n_values
  *     n_values x { text key | u32 type | value }            text: u64 length, bytes
