@@ -247,7 +247,7 @@ static ucb_status run_layers(struct dump *d, struct ucb_err *err)
     for (uint32_t i = 0; i < d->arch->n_layers; i++) {
         char what[32];
         snprintf(what, sizeof(what), "layer.%u", i);
-        UCB_TRY(ucb_loader_layer(d->loader, d->chain, i, &d->tally, &layer, err));
+        UCB_TRY(ucb_loader_layer(d->loader, d->chain, i, &d->tally, NULL, &layer, err));
         UCB_TRY(ucb_forward_layer(d->forward, &layer, d->n_sequences, d->start, d->x, err));
         UCB_TRY(put_hidden(d, what, d->x, err));
     }

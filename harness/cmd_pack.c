@@ -176,13 +176,14 @@ static void print_json(const struct pack_run *run)
                                             (json_int_t)r->type_elements[d], "bytes",
                                             (json_int_t)r->type_bytes[d]));
     json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:{s:I, s:I, s:f}, s:o}", "out", run->args.out,
-        "method", ucb_chain_spec(run->chain), "stored", form_name(r->form), "file_bytes",
-        (json_int_t)r->file_bytes, "tensor_bytes", (json_int_t)r->tensor_bytes,
-        "parameters", (json_int_t)r->n_elements, "bits_per_weight",
-        bits(r->tensor_bytes, r->n_elements), "matrices", "weights",
+        "{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:{s:I, s:I, s:f, s:I}, s:o}", "out",
+        run->args.out, "method", ucb_chain_spec(run->chain), "stored", form_name(r->form),
+        "file_bytes", (json_int_t)r->file_bytes, "tensor_bytes",
+        (json_int_t)r->tensor_bytes, "parameters", (json_int_t)r->n_elements,
+        "bits_per_weight", bits(r->tensor_bytes, r->n_elements), "matrices", "weights",
         (json_int_t)r->n_weights, "bytes", (json_int_t)r->matrix_bytes, "bits_per_weight",
-        bits(r->matrix_bytes, r->n_weights), "types", types);
+        bits(r->matrix_bytes, r->n_weights), "extra_bytes", (json_int_t)r->extra_bytes,
+        "types", types);
     json_dumpf(o, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(o);
@@ -195,9 +196,13 @@ static void print_for_people(const struct pack_run *run)
            ucb_chain_spec(run->chain), (unsigned long long)r->file_bytes,
            bits(r->tensor_bytes, r->n_elements));
     if (r->n_weights > 0)
-        printf("  the method wrote %llu bytes for %llu weights, %.4f bits per weight\n",
+        printf("  in scope: the method wrote %llu bytes for %llu weights, %.4f bits per "
+               "weight\n",
                (unsigned long long)r->matrix_bytes, (unsigned long long)r->n_weights,
                bits(r->matrix_bytes, r->n_weights));
+    if (r->extra_bytes > 0)
+        printf("  beside the scope: %llu bytes for matrices that the method takes too\n",
+               (unsigned long long)r->extra_bytes);
     if (r->form == UCB_PACK_DECODED)
         printf("  GGUF has no type for %s: its matrices stand here decoded, as %s, %llu "
                "bytes in all\n",

@@ -1,7 +1,7 @@
 /*
  * loader.c - see loader.h. The bytes are the only way from encoder to decoder: encode
- * writes a payload, decode sees nothing else. Matrices out of scope, and all of them for
- * `none`, go straight from the file into the packed layout, in slabs.
+ * writes a payload, decode sees nothing else. Matrices that the chain does not take, and
+ * all of them for `none`, go straight from the file into the packed layout, in slabs.
  */
 #include "eval/loader.h"
 
@@ -11,6 +11,7 @@
 #include "core/arena.h"
 #include "core/progress.h"
 #include "core/text.h"
+#include "eval/calib.h"
 
 enum { SLAB_BYTES = 64 << 20 };
 
@@ -22,9 +23,10 @@ struct ucb_loader {
     enum ucb_scope scope;
     struct ucb_arena arena, scratch; /* of the method's job; emptied between matrices */
     struct ucb_chain_context context;
-    struct ucb_writer payload;
-    float *w, *decoded; /* one matrix each, as large as the largest so far */
-    size_t w_floats, decoded_floats;
+    struct ucb_writer payload[UCB_MAX_GROUPED];
+    float *w[UCB_MAX_GROUPED],
+        *decoded; /* one matrix each, as large as the largest so far */
+    size_t w_floats[UCB_MAX_GROUPED], decoded_floats;
     void *packed[UCB_N_LAYER_ROLES];
     size_t packed_bytes[UCB_N_LAYER_ROLES];
     float *vector[UCB_N_VECTORS];
@@ -97,8 +99,10 @@ void ucb_loader_close(struct ucb_loader *l)
     if (l == NULL) return;
     ucb_arena_free(&l->arena);
     ucb_arena_free(&l->scratch);
-    ucb_writer_free(&l->payload);
-    ucb_mem_free(l->w);
+    for (int i = 0; i < UCB_MAX_GROUPED; i++) {
+        ucb_writer_free(&l->payload[i]);
+        ucb_mem_free(l->w[i]);
+    }
     ucb_mem_free(l->decoded);
     for (int i = 0; i < UCB_N_LAYER_ROLES; i++) ucb_mem_free(l->packed[i]);
     for (int i = 0; i < UCB_N_VECTORS; i++) ucb_mem_free(l->vector[i]);
@@ -140,13 +144,13 @@ static ucb_status read_slabs(struct ucb_loader *l, const struct ucb_matrix *m,
     size_t slab = SLAB_BYTES / sizeof(float) / m->n_in / 32 * 32;
     if (slab < 32) slab = 32;
     if (slab > m->n_out) slab = m->n_out;
-    UCB_TRY(reserve_floats(&l->w, &l->w_floats, slab * m->n_in, m->name, err));
+    UCB_TRY(reserve_floats(&l->w[0], &l->w_floats[0], slab * m->n_in, m->name, err));
     for (uint32_t row = 0; row < m->n_out; row += (uint32_t)slab) {
         uint32_t n = m->n_out - row < slab ? m->n_out - row : (uint32_t)slab;
-        UCB_TRY(ucb_model_read_rows(l->model, m, row, n, l->pool, l->w, err));
+        UCB_TRY(ucb_model_read_rows(l->model, m, row, n, l->pool, l->w[0], err));
         if (digest != NULL)
-            ucb_sha256_update(digest, l->w, (size_t)n * m->n_in * sizeof(float));
-        if (packed != NULL) ucb_pack_rows(l->backend, l->w, row, n, packed);
+            ucb_sha256_update(digest, l->w[0], (size_t)n * m->n_in * sizeof(float));
+        if (packed != NULL) ucb_pack_rows(l->backend, l->w[0], row, n, packed);
     }
     return UCB_OK;
 }
@@ -156,46 +160,75 @@ static double seconds_since(uint64_t start_ns)
     return (double)(ucb_clock_ns() - start_ns) * 1e-9;
 }
 
-/* Layer 0 is decoded a second time, by one thread, over the source: the bits must be the
- * same. */
+/* What a chain is run on: matrices that are encoded together, and what they are used as (a
+ * tied head is stored under the embedding's name and role). */
+struct group {
+    const struct ucb_matrix *matrix[UCB_MAX_GROUPED];
+    enum ucb_role role[UCB_MAX_GROUPED];
+    uint32_t n;
+};
+
+static bool takes(const struct ucb_loader *l, const struct ucb_chain *chain,
+                  enum ucb_role role)
+{
+    return !ucb_chain_is_none(chain) &&
+           ucb_chain_takes(chain, role, ucb_scope_holds(l->scope, role));
+}
+
+/* Reads and encodes a group: l->payload[i] holds the bytes of matrix i. */
+static ucb_status encode_group(struct ucb_loader *l, const struct ucb_chain *chain,
+                               const struct group *g, const struct ucb_calib *calib,
+                               struct ucb_tally *tally, struct ucb_err *err)
+{
+    struct ucb_source source[UCB_MAX_GROUPED];
+    struct ucb_writer *out[UCB_MAX_GROUPED];
+    for (uint32_t i = 0; i < g->n; i++) {
+        const struct ucb_matrix *m = g->matrix[i];
+        UCB_TRY(reserve_floats(&l->w[i], &l->w_floats[i], (size_t)m->n_out * m->n_in,
+                               m->name, err));
+        UCB_TRY(ucb_model_read_rows(l->model, m, 0, m->n_out, l->pool, l->w[i], err));
+        source[i] = (struct ucb_source){.matrix = m, .w = l->w[i], .calib = calib};
+        out[i] = &l->payload[i];
+    }
+    ucb_arena_reset(&l->arena);
+    uint64_t start = ucb_clock_ns();
+    UCB_TRY(ucb_chain_encode(chain, &l->context, source, g->n, out, err));
+    tally->encode_seconds += seconds_since(start);
+    return UCB_OK;
+}
+
+/* Layer 0 is decoded a second time, by one thread, over a source that is no longer needed:
+ * the bits must be the same. */
 static ucb_status decode_again(struct ucb_loader *l, const struct ucb_chain *chain,
-                               const struct ucb_matrix *m, struct ucb_tally *tally,
-                               struct ucb_err *err)
+                               const struct ucb_matrix *m, uint32_t i,
+                               struct ucb_tally *tally, struct ucb_err *err)
 {
     struct ucb_chain_context alone = l->context;
     alone.pool = NULL;
     ucb_arena_reset(&l->arena);
-    UCB_TRY(ucb_chain_decode(chain, &alone, m, l->payload.data, l->payload.n_bytes, l->w,
-                             NULL, err));
+    UCB_TRY(ucb_chain_decode(chain, &alone, m, l->payload[i].data, l->payload[i].n_bytes,
+                             l->w[i], NULL, err));
     tally->n_decoded_twice++;
-    tally->n_decodes_differing += memcmp(l->w, l->decoded,
+    tally->n_decodes_differing += memcmp(l->w[i], l->decoded,
                                          (size_t)m->n_out * m->n_in * sizeof(float)) != 0;
     return UCB_OK;
 }
 
-/* read, encode, decode: l->decoded holds the matrix as the method leaves it. */
-static ucb_status run_chain(struct ucb_loader *l, const struct ucb_chain *chain,
-                            const struct ucb_matrix *m, struct ucb_tally *tally,
-                            struct ucb_err *err)
+/* l->decoded becomes matrix i of the group as the method leaves it. */
+static ucb_status decode_matrix(struct ucb_loader *l, const struct ucb_chain *chain,
+                                const struct group *g, uint32_t i, struct ucb_tally *tally,
+                                struct ucb_err *err)
 {
-    size_t n = (size_t)m->n_out * m->n_in;
-    UCB_TRY(reserve_floats(&l->w, &l->w_floats, n, m->name, err));
-    UCB_TRY(reserve_floats(&l->decoded, &l->decoded_floats, n, m->name, err));
-    UCB_TRY(ucb_model_read_rows(l->model, m, 0, m->n_out, l->pool, l->w, err));
-    struct ucb_source source = {.matrix = m, .w = l->w};
+    const struct ucb_matrix *m = g->matrix[i];
+    UCB_TRY(reserve_floats(&l->decoded, &l->decoded_floats, (size_t)m->n_out * m->n_in,
+                           m->name, err));
     ucb_arena_reset(&l->arena);
     uint64_t start = ucb_clock_ns();
-    struct ucb_writer *payload = &l->payload;
-    UCB_TRY(ucb_chain_encode(chain, &l->context, &source, 1, &payload, err));
-    tally->encode_seconds += seconds_since(start);
-    start = ucb_clock_ns();
-    UCB_TRY(ucb_chain_decode(chain, &l->context, m, l->payload.data, l->payload.n_bytes,
-                             l->decoded, NULL, err));
+    UCB_TRY(ucb_chain_decode(chain, &l->context, m, l->payload[i].data,
+                             l->payload[i].n_bytes, l->decoded, NULL, err));
     tally->decode_seconds += seconds_since(start);
-    for (int i = 0; i < UCB_N_PARTS; i++) tally->part_bytes[i] += l->payload.part_bytes[i];
-    tally->nominal_bits += ucb_chain_nominal_bpw(chain, m) * (double)n;
     return m->role < UCB_N_LAYER_ROLES && m->layer == 0
-               ? decode_again(l, chain, m, tally, err)
+               ? decode_again(l, chain, m, i, tally, err)
                : UCB_OK;
 }
 
@@ -208,46 +241,65 @@ static void count_original(const struct ucb_matrix *m, struct ucb_tally *tally)
     tally->nominal_bits += 8.0 * (double)m->stored_bytes;
 }
 
-/* A tied head that a method rewrites stands beside the embedding, which look-ups still
-   need: it replaces nothing of the file. run_chain counts the bytes that were written. */
-static void count_compressed(const struct ucb_matrix *m, enum ucb_role role,
-                             struct ucb_tally *tally)
+/* An embedding that is written is a tied head too, and in scope where that is. */
+static bool counts(const struct ucb_loader *l, enum ucb_role role)
 {
-    tally->n_weights += (uint64_t)m->n_out * m->n_in;
-    if (role == m->role) tally->stored_bytes += m->stored_bytes;
+    bool is_head = role == UCB_ROLE_EMBED && l->arch->tied_head;
+    return ucb_scope_holds(l->scope, role) ||
+           (is_head && ucb_scope_holds(l->scope, UCB_ROLE_HEAD));
 }
 
-static bool takes(const struct ucb_loader *l, const struct ucb_chain *chain,
-                  enum ucb_role role)
+/* What the chain wrote. A tied head that a method rewrites stands beside the embedding,
+   which look-ups still need: it replaces nothing of the file. */
+static void count_compressed(const struct ucb_loader *l, const struct ucb_chain *chain,
+                             const struct group *g, uint32_t i, struct ucb_tally *tally)
 {
-    return ucb_chain_takes(chain, role, ucb_scope_holds(l->scope, role));
-}
-
-static ucb_status tell(const struct ucb_loader *l, const struct ucb_matrix *m,
-                       enum ucb_role role, struct ucb_err *err)
-{
-    if (l->wrote == NULL) return UCB_OK;
-    return l->wrote(l->wrote_context, m, role, &l->payload, l->decoded, err);
-}
-
-/* `role` is what the matrix is used as: a tied head is stored under the embedding's name
- * and role. */
-static ucb_status load_matrix(struct ucb_loader *l, const struct ucb_chain *chain,
-                              const struct ucb_matrix *m, enum ucb_role role,
-                              struct ucb_tally *tally, const struct ucb_packed *packed,
-                              struct ucb_err *err)
-{
-    bool in_scope = takes(l, chain, role);
-    if (!in_scope || ucb_chain_is_none(chain)) {
-        if (in_scope) count_original(m, tally);
-        return read_slabs(l, m, packed, in_scope ? &tally->digest : NULL, err);
+    const struct ucb_matrix *m = g->matrix[i];
+    uint64_t stored = g->role[i] == m->role ? m->stored_bytes : 0;
+    if (!counts(l, g->role[i])) {
+        tally->extra_bytes += l->payload[i].n_bytes;
+        tally->extra_stored_bytes += stored;
+        return;
     }
-    count_compressed(m, role, tally);
-    UCB_TRY(run_chain(l, chain, m, tally, err));
-    ucb_sha256_update(&tally->digest, l->decoded,
-                      (size_t)m->n_out * m->n_in * sizeof(float));
-    if (packed != NULL) ucb_pack(l->backend, l->decoded, packed);
-    return tell(l, m, role, err);
+    tally->n_weights += (uint64_t)m->n_out * m->n_in;
+    tally->stored_bytes += stored;
+    tally->nominal_bits += ucb_chain_nominal_bpw(chain, m) * (double)m->n_out * m->n_in;
+    for (int part = 0; part < UCB_N_PARTS; part++)
+        tally->part_bytes[part] += l->payload[i].part_bytes[part];
+}
+
+/* Encodes a group, then decodes, counts and packs matrix after matrix; packed may be NULL
+ * where l->decoded is what is wanted (of a group of one). */
+static ucb_status load_group(struct ucb_loader *l, const struct ucb_chain *chain,
+                             const struct group *g, const struct ucb_calib *calib,
+                             struct ucb_tally *tally,
+                             const struct ucb_packed *const *packed, struct ucb_err *err)
+{
+    UCB_TRY(encode_group(l, chain, g, calib, tally, err));
+    for (uint32_t i = 0; i < g->n; i++) {
+        const struct ucb_matrix *m = g->matrix[i];
+        UCB_TRY(decode_matrix(l, chain, g, i, tally, err));
+        count_compressed(l, chain, g, i, tally);
+        ucb_sha256_update(&tally->digest, l->decoded,
+                          (size_t)m->n_out * m->n_in * sizeof(float));
+        if (packed != NULL && packed[i] != NULL)
+            ucb_pack(l->backend, l->decoded, packed[i]);
+        if (l->wrote != NULL)
+            UCB_TRY(
+                l->wrote(l->wrote_context, m, g->role[i], &l->payload[i], l->decoded, err));
+    }
+    return UCB_OK;
+}
+
+/* A matrix that the chain does not take. */
+static ucb_status load_original(struct ucb_loader *l, const struct ucb_matrix *m,
+                                enum ucb_role role, struct ucb_tally *tally,
+                                const struct ucb_packed *packed, struct ucb_err *err)
+{
+    bool in_scope = ucb_scope_holds(l->scope, role);
+    if (in_scope) count_original(m, tally);
+    if (!in_scope && packed == NULL) return UCB_OK;
+    return read_slabs(l, m, packed, in_scope ? &tally->digest : NULL, err);
 }
 
 static ucb_status load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector which,
@@ -263,40 +315,123 @@ static ucb_status load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vec
     return ucb_model_read_vector(l->model, layer, which, l->vector[which], err);
 }
 
-ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain,
-                            uint32_t layer, struct ucb_tally *tally, struct ucb_layer *out,
-                            struct ucb_err *err)
+/* Makes room for a layer and reads its vectors: calibration needs them before any matrix
+ * is there. */
+static ucb_status begin_layer(struct ucb_loader *l, uint32_t layer, struct ucb_layer *out,
+                              struct ucb_err *err)
 {
     for (int role = 0; role < UCB_N_LAYER_ROLES; role++) {
         const struct ucb_matrix *m = ucb_model_matrix(l->model, layer, (enum ucb_role)role);
         size_t n_bytes = ucb_pack_bytes(l->backend, m->n_out, m->n_in);
         UCB_TRY(reserve(&l->packed[role], &l->packed_bytes[role], n_bytes, m->name, err));
         out->weight[role] = (struct ucb_packed){l->packed[role], m->n_out, m->n_in};
-        UCB_TRY(load_matrix(l, chain, m, m->role, tally, &out->weight[role], err));
         enum ucb_vector bias = (enum ucb_vector)(UCB_VECTOR_Q_BIAS + role);
         UCB_TRY(load_vector(l, layer, bias, &out->bias[role], err));
     }
     UCB_TRY(load_vector(l, layer, UCB_VECTOR_ATTN_NORM, &out->attn_norm, err));
-    UCB_TRY(load_vector(l, layer, UCB_VECTOR_MLP_NORM, &out->mlp_norm, err));
-    ucb_model_forget_layer(l->model, layer);
+    return load_vector(l, layer, UCB_VECTOR_MLP_NORM, &out->mlp_norm, err);
+}
+
+/* The chain's matrices that read `input` from `first` on and go through one encode call
+ * with it; they leave `left`. */
+static void make_group(const struct ucb_loader *l, const struct ucb_chain *chain,
+                       uint32_t layer, enum ucb_role first, bool left[UCB_N_LAYER_ROLES],
+                       struct group *g)
+{
+    const struct ucb_matrix *one = ucb_model_matrix(l->model, layer, first);
+    *g = (struct group){.n = 0};
+    for (int r = (int)first; r < UCB_N_LAYER_ROLES && g->n < UCB_MAX_GROUPED; r++) {
+        enum ucb_role role = (enum ucb_role)r;
+        const struct ucb_matrix *m = ucb_model_matrix(l->model, layer, role);
+        if (!left[role] || ucb_role_input(role) != ucb_role_input(first)) continue;
+        if (role != first && (!takes(l, chain, role) || !ucb_chain_groups(chain, one, m)))
+            continue;
+        left[role] = false;
+        g->matrix[g->n] = m;
+        g->role[g->n++] = role;
+    }
+}
+
+/* The matrices that read one input. Its statistics are asked for once, and only where some
+ * matrix is compressed. */
+static ucb_status load_input(struct ucb_loader *l, const struct ucb_chain *chain,
+                             uint32_t layer, enum ucb_input input, struct ucb_tally *tally,
+                             struct ucb_calibrator *calibrator, struct ucb_layer *out,
+                             struct ucb_err *err)
+{
+    struct ucb_calib calib, *seen = NULL;
+    bool left[UCB_N_LAYER_ROLES];
+    for (int role = 0; role < UCB_N_LAYER_ROLES; role++)
+        left[role] = ucb_role_input((enum ucb_role)role) == input;
+    for (int r = 0; r < UCB_N_LAYER_ROLES; r++) {
+        enum ucb_role role = (enum ucb_role)r;
+        const struct ucb_packed *packed[UCB_MAX_GROUPED];
+        struct group g;
+        if (!left[role]) continue;
+        if (!takes(l, chain, role)) {
+            UCB_TRY(load_original(l, ucb_model_matrix(l->model, layer, role), role, tally,
+                                  &out->weight[role], err));
+            continue;
+        }
+        if (calibrator != NULL && seen == NULL) {
+            UCB_TRY(ucb_calibrator_input(calibrator, layer, input, out, &calib, err));
+            seen = &calib;
+        }
+        make_group(l, chain, layer, role, left, &g);
+        for (uint32_t i = 0; i < g.n; i++) packed[i] = &out->weight[g.role[i]];
+        UCB_TRY(load_group(l, chain, &g, seen, tally, packed, err));
+    }
     return UCB_OK;
 }
 
-/* A tied head that scope `all` already wrote as the embedding is decoded again for its
- * product but counted once. */
+ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain,
+                            uint32_t layer, struct ucb_tally *tally,
+                            struct ucb_calibrator *calibrator, struct ucb_layer *out,
+                            struct ucb_err *err)
+{
+    UCB_TRY(begin_layer(l, layer, out, err));
+    for (int input = 0; input < UCB_N_INPUTS; input++)
+        UCB_TRY(load_input(l, chain, layer, (enum ucb_input)input, tally, calibrator, out,
+                           err));
+    ucb_model_forget_layer(l->model, layer);
+    return calibrator == NULL ? UCB_OK
+                              : ucb_calibrator_layer_done(calibrator, layer, out, err);
+}
+
+/* A tied head that is also written, or counted, as the embedding: the file has one matrix
+ * for both. */
+static bool head_is_embedding(const struct ucb_loader *l, const struct ucb_chain *chain)
+{
+    return l->arch->tied_head &&
+           (takes(l, chain, UCB_ROLE_EMBED) ||
+            (ucb_scope_holds(l->scope, UCB_ROLE_EMBED) && !takes(l, chain, UCB_ROLE_HEAD)));
+}
+
+bool ucb_loader_has_own_head(const struct ucb_loader *l, const struct ucb_chain *chain)
+{
+    return takes(l, chain, UCB_ROLE_HEAD) || ucb_scope_holds(l->scope, UCB_ROLE_HEAD) ||
+           head_is_embedding(l, chain);
+}
+
+/* A tied head that was already written as the embedding is decoded again for its product
+ * but counted once. */
 ucb_status ucb_loader_head(struct ucb_loader *l, const struct ucb_chain *chain,
                            struct ucb_tally *tally, const struct ucb_packed *head,
                            struct ucb_err *err)
 {
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_HEAD);
-    if (l->arch->tied_head && takes(l, chain, UCB_ROLE_EMBED)) {
-        if (ucb_chain_is_none(chain)) return read_slabs(l, m, head, NULL, err);
-        struct ucb_tally uncounted = {0};
-        UCB_TRY(run_chain(l, chain, m, &uncounted, err));
+    struct group g = {.matrix = {m}, .role = {UCB_ROLE_HEAD}, .n = 1};
+    struct ucb_tally uncounted = {0};
+    if (head_is_embedding(l, chain)) {
+        if (!takes(l, chain, UCB_ROLE_EMBED)) return read_slabs(l, m, head, NULL, err);
+        UCB_TRY(encode_group(l, chain, &g, NULL, &uncounted, err));
+        UCB_TRY(decode_matrix(l, chain, &g, 0, &uncounted, err));
         ucb_pack(l->backend, l->decoded, head);
         return UCB_OK;
     }
-    return load_matrix(l, chain, m, UCB_ROLE_HEAD, tally, head, err);
+    if (!takes(l, chain, UCB_ROLE_HEAD))
+        return load_original(l, m, UCB_ROLE_HEAD, tally, head, err);
+    return load_group(l, chain, &g, NULL, tally, &head, err);
 }
 
 ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
@@ -304,16 +439,12 @@ ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
                             float *out, struct ucb_err *err)
 {
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_EMBED);
-    bool in_scope = takes(l, chain, UCB_ROLE_EMBED);
-    if (!in_scope || ucb_chain_is_none(chain)) {
-        if (in_scope) count_original(m, tally);
-        if (in_scope) UCB_TRY(read_slabs(l, m, NULL, &tally->digest, err));
+    struct group g = {.matrix = {m}, .role = {UCB_ROLE_EMBED}, .n = 1};
+    if (!takes(l, chain, UCB_ROLE_EMBED)) {
+        UCB_TRY(load_original(l, m, UCB_ROLE_EMBED, tally, NULL, err));
         return ucb_model_gather(l->model, m, ids, n, l->pool, out, err);
     }
-    count_compressed(m, m->role, tally);
-    UCB_TRY(run_chain(l, chain, m, tally, err));
-    ucb_sha256_update(&tally->digest, l->decoded,
-                      (size_t)m->n_out * m->n_in * sizeof(float));
+    UCB_TRY(load_group(l, chain, &g, NULL, tally, NULL, err));
     for (size_t i = 0; i < n; i++) {
         if (ids[i] >= m->n_out)
             return UCB_FAIL(err, UCB_USAGE, "id %u: the vocabulary has %u entries", ids[i],
@@ -321,7 +452,7 @@ ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
         memcpy(out + i * m->n_in, l->decoded + (size_t)ids[i] * m->n_in,
                m->n_in * sizeof(float));
     }
-    return tell(l, m, UCB_ROLE_EMBED, err);
+    return UCB_OK;
 }
 
 ucb_status ucb_loader_final_norm(struct ucb_loader *l, const float *x, size_t n, float *out,

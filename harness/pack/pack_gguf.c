@@ -165,7 +165,8 @@ static ucb_status run_chain(struct pack *p, struct ucb_err *err)
     if (find_written(p, UCB_ROLE_EMBED, 0) != NULL)
         UCB_TRY(ucb_loader_embed(o->loader, o->chain, &p->tally, NULL, 0, NULL, err));
     for (uint32_t i = 0; i < p->arch->n_layers; i++)
-        UCB_TRY(ucb_loader_layer(o->loader, o->chain, i, &p->tally, &layer, err));
+        UCB_TRY(ucb_loader_layer(o->loader, o->chain, i, &p->tally, o->calibrator, &layer,
+                                 err));
     if (find_written(p, UCB_ROLE_HEAD, 0) != NULL)
         UCB_TRY(ucb_loader_head(o->loader, o->chain, &p->tally, NULL, err));
     return UCB_OK;
@@ -214,6 +215,7 @@ static ucb_status write_all(struct pack *p, struct ucb_err *err)
     if (!none) UCB_TRY(run_chain(p, err));
     for (int i = 0; i < UCB_N_PARTS; i++) p->result->matrix_bytes += p->tally.part_bytes[i];
     p->result->n_weights = p->tally.n_weights;
+    p->result->extra_bytes = p->tally.extra_bytes;
     return write_end(p, err);
 }
 

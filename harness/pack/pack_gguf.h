@@ -18,16 +18,18 @@ enum ucb_pack_form {
 struct ucb_pack_options {
     const struct ucb_model *model;
     const struct ucb_chain *chain;
-    struct ucb_loader *loader; /* of this model; pack watches it */
-    enum ucb_scope scope;      /* the loader's */
-    const char *out, *label;   /* label: for the progress line */
+    struct ucb_loader *loader;         /* of this model; pack watches it */
+    struct ucb_calibrator *calibrator; /* of this chain; NULL: it needs none */
+    enum ucb_scope scope;              /* the loader's */
+    const char *out, *label;           /* label: for the progress line */
 };
 
 struct ucb_pack_result {
     enum ucb_pack_form form;
     enum ucb_dtype dtype; /* of the compressed matrices where form is DECODED */
     uint64_t file_bytes, tensor_bytes, n_elements;
-    uint64_t matrix_bytes, n_weights; /* what the method wrote, and for how many weights */
+    uint64_t matrix_bytes, n_weights; /* written for matrices in scope, and their weights */
+    uint64_t extra_bytes; /* written for matrices that the method took beside the scope */
     uint64_t type_tensors[UCB_N_DTYPES], type_elements[UCB_N_DTYPES],
         type_bytes[UCB_N_DTYPES];
 };
