@@ -235,6 +235,10 @@ TEST(an_output_never_replaces_a_device_a_link_or_an_input)
     ucb_file_unmap(&file);
     RUN(2, "quantize --method nf4 --in %s --tensor gauss --out %s", copy, copy);
     CHECK_HAS(out, "is the input");
+    RUN(2,
+        "quantize --method nf4 --in %s --tensor gauss --calib %s --calib-tensor x --out %s",
+        in, copy, copy);
+    CHECK_HAS(out, "is the input");
 }
 
 TEST(bits_per_weight_of_the_model_count_a_tied_table_as_often_as_it_is_stored)

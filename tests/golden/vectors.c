@@ -98,21 +98,17 @@ struct vector vectors_role(const json_t *test_case, const char *role)
     return load(entry);
 }
 
-struct vector vectors_input(const json_t *test_case)
+struct vector vectors_input_at(const json_t *test_case, size_t index)
 {
     const json_t *name = json_object_get(test_case, "input");
-    if (json_is_array(name)) name = json_array_get(name, 0);
+    if (json_is_array(name)) name = json_array_get(name, index);
     return load(
         json_object_get(json_object_get(index_root(), "inputs"), json_string_value(name)));
 }
 
-struct vector vectors_input_at(const json_t *test_case, size_t i)
+struct vector vectors_input(const json_t *test_case)
 {
-    const json_t *names = json_object_get(test_case, "input");
-    if (i >= json_array_size(names))
-        ucb_test_fail(__FILE__, __LINE__, "%s has no input %zu", vectors_id(test_case), i);
-    return load(json_object_get(json_object_get(index_root(), "inputs"),
-                                json_string_value(json_array_get(names, i))));
+    return vectors_input_at(test_case, 0);
 }
 
 const char *vectors_id(const json_t *test_case)

@@ -30,8 +30,8 @@ struct vector vectors_role(const json_t *test_case, const char *role);
 bool vectors_has(const json_t *test_case, const char *role);
 /* The case's input, or its first. */
 struct vector vectors_input(const json_t *test_case);
-/* Its input number i; fails the test where it has fewer. */
-struct vector vectors_input_at(const json_t *test_case, size_t i);
+/* Input `index` of a case that has several (weights, then activations). */
+struct vector vectors_input_at(const json_t *test_case, size_t index);
 const char *vectors_id(const json_t *test_case);
 const char *vectors_text(const json_t *test_case, const char *setting); /* "" when absent */
 int vectors_number(const json_t *test_case,
