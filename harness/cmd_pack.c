@@ -4,6 +4,7 @@
 #include "cmd.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -11,8 +12,11 @@
 #include "core/file.h"
 #include "core/progress.h"
 #include "core/text.h"
+#include "environment.h"
+#include "eval/calib.h"
 #include "model/catalog.h"
 #include "model/checkpoint.h"
+#include "model/tokenizer.h"
 #include "pack/pack_gguf.h"
 
 static const char help[] =
@@ -27,6 +31,7 @@ static const char help[] =
     "  --scope body|linear|all   which matrices: the layers' (default), and the head, and the embedding;\n"
     "                       a recipe chooses its own\n"
     "  --format gguf        the file's format\n"
+    "  --calib SPEC, --data DIR|mini   for methods that need calibration: as `ucbench sweep` takes them\n"
     "  --seed N             of the method's random streams (default 0)\n"
     "  --threads N    --cache DIR    --quiet    --json    a summary as JSON on stdout\n"
     "\n"
@@ -34,7 +39,8 @@ static const char help[] =
     "  ucbench pack --model smollm2-135m --method gguf:recipe=Q4_K_M --out smollm2-Q4_K_M.gguf --format gguf\n";
 
 struct pack_args {
-    const char *model, *method, *out, *format, *scope, *seed, *threads, *cache;
+    const char *model, *method, *out, *format, *scope, *seed, *threads, *cache, *calib,
+        *data;
     bool quiet, json;
 };
 
@@ -46,7 +52,10 @@ struct pack_run {
     struct ucb_model *model;
     struct ucb_chain *chain;
     struct ucb_loader *loader;
+    struct ucb_calib_text calib; /* of a chain that needs one */
+    struct ucb_calibrator *calibrator;
     enum ucb_scope scope;
+    uint64_t seed;
     struct ucb_pack_result result;
 };
 
@@ -80,6 +89,8 @@ static ucb_status parse_args(int n_args, char **args, struct pack_args *a,
         {"--seed", UCB_OPTION_TEXT, .text = &a->seed},
         {"--threads", UCB_OPTION_TEXT, .text = &a->threads},
         {"--cache", UCB_OPTION_TEXT, .text = &a->cache},
+        {"--calib", UCB_OPTION_TEXT, .text = &a->calib},
+        {"--data", UCB_OPTION_TEXT, .text = &a->data},
         {"--quiet", UCB_OPTION_SWITCH, .on = &a->quiet},
         {"--json", UCB_OPTION_SWITCH, .on = &a->json},
     };
@@ -114,22 +125,71 @@ static ucb_status check_out(const struct pack_run *run, struct ucb_err *err)
                     run->args.out);
 }
 
+static const char *data_folder(const struct pack_args *a)
+{
+    const char *variable = getenv("UCBENCH_DATA");
+    if (a->data != NULL) return a->data;
+    return variable != NULL && *variable != '\0' ? variable : "mini";
+}
+
+static ucb_status load_calib(struct pack_run *run, const char *path, struct ucb_err *err)
+{
+    const char *data = data_folder(&run->args), *text = run->args.calib;
+    struct ucb_calib_spec spec;
+    struct ucb_tokenizer *tokenizer;
+    UCB_TRY(ucb_calib_parse(text == NULL ? ucb_calib_default(data) : text, &spec, err));
+    if (text == NULL)
+        fprintf(stderr, "calibration: %s, the default; another one with --calib\n",
+                spec.spec);
+    UCB_TRY(ucb_tokenizer_open(path, &tokenizer, err));
+    ucb_status status = ucb_calib_load(&spec, data, tokenizer, &run->arena, &run->calib,
+                                       err);
+    ucb_tokenizer_close(tokenizer);
+    return status;
+}
+
+/* The sweep's own calibration: statistics that one of the two saved serve the other. */
+static ucb_status open_calibrator(struct pack_run *run, const char *path,
+                                  const char *digest, struct ucb_err *err)
+{
+    char cache[4096];
+    size_t batch;
+    struct ucb_progress progress;
+    if (ucb_chain_needs(run->chain) == UCB_NEEDS_NONE) return UCB_OK;
+    UCB_TRY(ucb_option_batch(NULL, &batch, err));
+    UCB_TRY(ucb_cache_folder(run->args.cache, cache, sizeof(cache), err));
+    UCB_TRY(load_calib(run, path, err));
+    const char *kept = ucb_arena_strdup(&run->arena, cache);
+    if (kept == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a path");
+    const struct ucb_calibrator_options options = {.model = run->model,
+                                                   .backend = run->backend,
+                                                   .pool = run->pool,
+                                                   .text = &run->calib,
+                                                   .model_digest = digest,
+                                                   .scope = ucb_scope_name(run->scope),
+                                                   .seed = run->seed,
+                                                   .batch = batch,
+                                                   .memory_bytes = ucb_ram_bytes() / 2,
+                                                   .cache = kept};
+    ucb_progress_start(&progress, "calibration",
+                       (double)ucb_model_arch(run->model)->n_layers);
+    ucb_status status = ucb_calibrator_open(&options, run->chain, &progress,
+                                            &run->calibrator, err);
+    ucb_progress_end(&progress);
+    return status;
+}
+
 static ucb_status open_run(struct pack_run *run, struct ucb_err *err)
 {
     const struct pack_args *a = &run->args;
     char path[4096];
     const char *digest;
     unsigned threads;
-    uint64_t seed = 0;
     UCB_TRY(ucb_option_threads(a->threads, &threads, err));
-    if (a->seed != NULL && !ucb_parse_u64(a->seed, &seed))
+    if (a->seed != NULL && !ucb_parse_u64(a->seed, &run->seed))
         return UCB_FAIL(err, UCB_USAGE, "--seed %s: a whole number from 0 on", a->seed);
     UCB_TRY(ucb_scope_find(a->scope == NULL ? "body" : a->scope, &run->scope, err));
     UCB_TRY(ucb_chain_parse(a->method, &run->arena, &run->chain, err));
-    if (ucb_chain_needs(run->chain) != UCB_NEEDS_NONE)
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "%s needs calibration, which `ucbench pack` cannot give it yet",
-                        a->method);
     UCB_TRY(ucb_pool_open(threads, &run->pool, err));
     UCB_TRY(
         ucb_backend_open(UCB_ARITH_FP32, UCB_KERNEL_AUTO, run->pool, &run->backend, err));
@@ -139,13 +199,15 @@ static ucb_status open_run(struct pack_run *run, struct ucb_err *err)
     UCB_TRY(check_out(run, err));
     if (ucb_model_warning(run->model) != NULL)
         fprintf(stderr, "%s: %s\n", a->model, ucb_model_warning(run->model));
-    return ucb_loader_open(run->model, run->backend, run->pool, run->scope, seed, digest,
-                           &run->loader, err);
+    UCB_TRY(open_calibrator(run, path, digest, err));
+    return ucb_loader_open(run->model, run->backend, run->pool, run->scope, run->seed,
+                           digest, &run->loader, err);
 }
 
 static void close_run(struct pack_run *run)
 {
     ucb_loader_close(run->loader);
+    ucb_calibrator_close(run->calibrator);
     ucb_backend_close(run->backend);
     ucb_model_close(run->model);
     ucb_pool_close(run->pool);
@@ -228,6 +290,7 @@ static ucb_status pack_main(int n_args, char **args, struct ucb_err *err)
     const struct ucb_pack_options options = {.model = run.model,
                                              .chain = run.chain,
                                              .loader = run.loader,
+                                             .calibrator = run.calibrator,
                                              .scope = run.scope,
                                              .out = run.args.out,
                                              .label = ucb_chain_spec(run.chain)};

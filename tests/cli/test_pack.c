@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <sqlite3.h>
+
 #include "core/file.h"
 #include "core/json.h"
 #include "gguf_build.h"
@@ -122,6 +124,90 @@ TEST(a_packed_model_gives_the_logits_of_the_method_in_memory)
         for (size_t k = 0; k < 3; k++) check_runs_as_measured(model, methods[i], scopes[k]);
     RUN(0, "pack --format gguf --model %s --method none --out %s", model, here("t.gguf"));
     check_runs_as_measured(here("t.gguf"), "nf4", "linear");
+}
+
+TEST(recipes_and_types_run_as_measured_and_keep_their_bytes)
+{
+    static const char *const methods[] = {"gguf:type=Q4_0",     "gguf:type=Q6_K",
+                                          "gguf:recipe=Q4_K_M", "gguf:recipe=IQ4_XS",
+                                          "gguf:recipe=F16",    "gguf:recipe=BF16"};
+    const char *model = tiny();
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+        check_runs_as_measured(model, methods[i], "body");
+    check_runs_as_measured(model, "gguf:type=Q5_1", "linear");
+    check_runs_as_measured(with_vocabulary("llama-rope-llama3"), "gguf:recipe=Q2_K", "all");
+}
+
+/* The sum of a database's values of a metric, for a method. */
+static double sum_of(const char *db, const char *metric, const char *spec)
+{
+    sqlite3 *handle;
+    sqlite3_stmt *query;
+    CHECK_EQ(sqlite3_open(db, &handle), SQLITE_OK);
+    CHECK_EQ(sqlite3_prepare_v2(
+                 handle,
+                 "SELECT sum(value), count(*) FROM v_results WHERE metric = ? AND spec = ?",
+                 -1, &query, NULL),
+             SQLITE_OK);
+    sqlite3_bind_text(query, 1, metric, -1, SQLITE_STATIC);
+    sqlite3_bind_text(query, 2, spec, -1, SQLITE_STATIC);
+    CHECK_EQ(sqlite3_step(query), SQLITE_ROW);
+    CHECK_EQ(sqlite3_column_int(query, 1), 1);
+    double value = sqlite3_column_double(query, 0);
+    sqlite3_finalize(query);
+    sqlite3_close(handle);
+    return value;
+}
+
+static void sweep(const char *model, const char *method, const char *db)
+{
+    RUN(0,
+        "sweep --quiet --model %s --method %s --calib calib-mini:n=2,ctx=64 --task "
+        "wikitext:ctx=64,n=4 --data mini --db %s --cache %s",
+        model, method, db, here("cache"));
+}
+
+TEST(a_calibrated_cell_and_its_packed_file_score_the_same)
+{
+    static const char method[] = "gguf:type=Q4_0,imatrix=1";
+    const char *model = tiny(), *gguf = here("packed.gguf"), *plain = here("plain.gguf");
+    sweep(model, method, here("a.db"));
+    RUN(0,
+        "pack --quiet --format gguf --model %s --method %s --calib calib-mini:n=2,ctx=64 "
+        "--data mini --out %s --cache %s",
+        model, method, gguf, here("cache"));
+    sweep(gguf, "none", here("b.db"));
+    CHECK(sum_of(here("a.db"), "ppl", method) == sum_of(here("b.db"), "ppl", "none"));
+    RUN(0, "pack --quiet --format gguf --model %s --method gguf:type=Q4_0 --out %s", model,
+        plain);
+    sweep(plain, "none", here("c.db"));
+    CHECK(sum_of(here("c.db"), "ppl", "none") != sum_of(here("b.db"), "ppl", "none"));
+    RUN(2, "dump --model %s --method %s --ids %s --out %s", model, method, some_ids(),
+        here("x.safetensors"));
+    CHECK_HAS(out, "needs calibration");
+}
+
+TEST(a_recipe_and_a_type_cannot_go_together)
+{
+    const char *model = tiny();
+    RUN(2, "pack --format gguf --model %s --method gguf:type=Q4_0,recipe=Q4_K_M --out %s",
+        model, here("x.gguf"));
+    CHECK_HAS(out, "recipe takes the place of type");
+    RUN(2, "pack --format gguf --model %s --method gguf:recipe=Q2_K_S --out %s", model,
+        here("x.gguf"));
+    CHECK_HAS(out, "add imatrix=1");
+    RUN(2, "pack --format gguf --model %s --method gguf:recipe=Q4_K_X --out %s", model,
+        here("x.gguf"));
+    CHECK_HAS(out, "Q4_K_S");
+    RUN(2,
+        "quantize --method gguf:recipe=Q4_K_M --in %s/model.safetensors --tensor "
+        "model.norm.weight --out %s",
+        model, here("x.safetensors"));
+    RUN(2,
+        "quantize --method gguf:recipe=Q4_K_M --in %s/model.safetensors --tensor "
+        "model.embed_tokens.weight --out %s",
+        model, here("x.safetensors"));
+    CHECK_HAS(out, "give type=");
 }
 
 TEST(scaled_positions_survive_the_format)
