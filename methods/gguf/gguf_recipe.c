@@ -40,10 +40,10 @@ enum { MAX_RULES = 6 };
 /* X(name, general.file_type, default type, needs an importance matrix, rules) */
 #define RECIPES(X) \
     X("Q4_0",   2,  UCB_Q4_0,   false, {FIRST_8TH_IMPORTANCE, DOWN, UCB_Q4_1}) \
-    X("Q4_1",   3,  UCB_Q4_1,   false, {END_OF_RULES}) \
+    X("Q4_1",   3,  UCB_Q4_1,   false, {.when = END_OF_RULES}) \
     X("Q5_0",   8,  UCB_Q5_0,   false, {FIRST_8TH_IMPORTANCE, DOWN, UCB_Q5_1}) \
-    X("Q5_1",   9,  UCB_Q5_1,   false, {END_OF_RULES}) \
-    X("Q8_0",   7,  UCB_Q8_0,   false, {END_OF_RULES}) \
+    X("Q5_1",   9,  UCB_Q5_1,   false, {.when = END_OF_RULES}) \
+    X("Q8_0",   7,  UCB_Q8_0,   false, {.when = END_OF_RULES}) \
     X("Q2_K",   10, UCB_Q2_K,   false, {GROUPED_4, V, UCB_Q4_K}, {ALWAYS, V, UCB_Q3_K}, {ALWAYS, DOWN, UCB_Q3_K}, \
                                        {EIGHT_EXPERTS, O, UCB_Q5_K}, {ALWAYS, O, UCB_Q3_K}) \
     X("Q2_K_S", 21, UCB_Q2_K,   true,  {GROUPED_4, V, UCB_Q4_K}, {FIRST_8TH, DOWN, UCB_Q4_K}) \
@@ -54,13 +54,13 @@ enum { MAX_RULES = 6 };
                                        {ALWAYS, O, UCB_Q5_K}) \
     X("Q4_K_S", 14, UCB_Q4_K,   false, {FIRST_4, V, UCB_Q5_K}, {FIRST_8TH, DOWN, UCB_Q5_K}, {EIGHT_EXPERTS, O, UCB_Q5_K}) \
     X("Q4_K_M", 15, UCB_Q4_K,   false, {MORE_BITS, V, UCB_Q6_K}, {MORE_BITS, DOWN, UCB_Q6_K}, {EIGHT_EXPERTS, O, UCB_Q5_K}) \
-    X("Q5_K_S", 16, UCB_Q5_K,   false, {END_OF_RULES}) \
+    X("Q5_K_S", 16, UCB_Q5_K,   false, {.when = END_OF_RULES}) \
     X("Q5_K_M", 17, UCB_Q5_K,   false, {MORE_BITS, V, UCB_Q6_K}, {MORE_BITS, DOWN, UCB_Q6_K}) \
-    X("Q6_K",   18, UCB_Q6_K,   false, {END_OF_RULES}) \
+    X("Q6_K",   18, UCB_Q6_K,   false, {.when = END_OF_RULES}) \
     X("IQ4_NL", 25, UCB_IQ4_NL, false, {GROUPED_4, V, UCB_Q5_K}, {FIRST_8TH_PLAIN, DOWN, UCB_Q5_K}, {EIGHT_EXPERTS, O, UCB_Q5_K}) \
     X("IQ4_XS", 30, UCB_IQ4_XS, false, {GROUPED_4, V, UCB_Q5_K}, {FIRST_8TH_PLAIN, DOWN, UCB_Q5_K}, {EIGHT_EXPERTS, O, UCB_Q5_K}) \
-    X("F16",    1,  UCB_F16,    false, {END_OF_RULES}) \
-    X("BF16",   32, UCB_BF16,   false, {END_OF_RULES})
+    X("F16",    1,  UCB_F16,    false, {.when = END_OF_RULES}) \
+    X("BF16",   32, UCB_BF16,   false, {.when = END_OF_RULES})
 /* clang-format on */
 
 struct recipe {
