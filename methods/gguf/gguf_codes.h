@@ -41,11 +41,8 @@ GGUF_INLINE void gguf_codes_divided(const float *x, int n, float D, float min, f
 
 GGUF_INLINE void gguf_codes_nl(const float *x, float inverse, uint8_t code[32])
 {
-    for (int e = 0; e < 32; e += GGUF_LANES) {
-        gguf_bytes bytes = __builtin_convertvector(
-            gguf_nl_code(inverse * lanes_load(x + e)), gguf_bytes);
-        memcpy(code + e, &bytes, sizeof(bytes));
-    }
+    for (int e = 0; e < 32; e += GGUF_LANES)
+        lanes_store_ints(code + e, gguf_nl_code(inverse * lanes_load(x + e)));
 }
 
 /* ---- extremes ---- */

@@ -46,12 +46,28 @@ GGUF_INLINE void lanes_store(float *p, gguf_lanes x)
     memcpy(p, &x, sizeof(x));
 }
 
-/* Whole numbers of 0 to 255, to bytes; negative ones to their low eight bits. */
+/* Whole numbers of -128 to 127, to bytes. */
+GGUF_INLINE void lanes_store_ints(uint8_t *p, gguf_ints x)
+{
+#if GGUF_LANES == 16
+    gguf_bytes bytes = __builtin_convertvector(x, gguf_bytes);
+#elif defined(__SSE2__)
+#if GGUF_LANES == 8
+    __m128i words = _mm_packs_epi32(_mm256_castsi256_si128((__m256i)x),
+                                    _mm256_extracti128_si256((__m256i)x, 1));
+#else
+    __m128i words = _mm_packs_epi32((__m128i)x, (__m128i)x);
+#endif
+    __m128i bytes = _mm_packs_epi16(words, words);
+#else
+    gguf_bytes bytes = __builtin_convertvector(x, gguf_bytes);
+#endif
+    memcpy(p, &bytes, GGUF_LANES);
+}
+
 GGUF_INLINE void lanes_store_codes(uint8_t *p, gguf_lanes whole)
 {
-    gguf_bytes bytes = __builtin_convertvector(__builtin_convertvector(whole, gguf_ints),
-                                               gguf_bytes);
-    memcpy(p, &bytes, sizeof(bytes));
+    lanes_store_ints(p, __builtin_convertvector(whole, gguf_ints));
 }
 
 /* Where mask is -1, a; where it is 0, b. */
@@ -72,6 +88,8 @@ GGUF_INLINE gguf_lanes lanes_max(gguf_lanes a, gguf_lanes b)
     return (gguf_lanes)_mm512_max_ps((__m512)a, (__m512)b);
 #elif GGUF_LANES == 8
     return (gguf_lanes)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+    return (gguf_lanes)_mm_max_ps((__m128)a, (__m128)b);
 #else
     return lanes_choose(a > b, a, b);
 #endif
@@ -83,6 +101,8 @@ GGUF_INLINE gguf_lanes lanes_min(gguf_lanes a, gguf_lanes b)
     return (gguf_lanes)_mm512_min_ps((__m512)a, (__m512)b);
 #elif GGUF_LANES == 8
     return (gguf_lanes)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+    return (gguf_lanes)_mm_min_ps((__m128)a, (__m128)b);
 #else
     return lanes_choose(a < b, a, b);
 #endif
@@ -104,6 +124,8 @@ GGUF_INLINE gguf_lanes lanes_sqrt(gguf_lanes x)
     return (gguf_lanes)_mm512_sqrt_ps((__m512)x);
 #elif GGUF_LANES == 8
     return (gguf_lanes)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__)
+    return (gguf_lanes)_mm_sqrt_ps((__m128)x);
 #else
     for (int i = 0; i < GGUF_LANES; i++) x[i] = sqrtf(x[i]);
     return x;
@@ -138,6 +160,15 @@ GGUF_INLINE float lanes_peak(gguf_lanes x)
 {
 #if GGUF_LANES == 16
     return _mm512_reduce_max_ps((__m512)x);
+#elif defined(__SSE2__)
+#if GGUF_LANES == 8
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128((__m256)x),
+                             _mm256_extractf128_ps((__m256)x, 1));
+#else
+    __m128 four = (__m128)x;
+#endif
+    __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 #else
     float peak = x[0];
     for (int i = 1; i < GGUF_LANES; i++) peak = x[i] > peak ? x[i] : peak;
@@ -145,8 +176,7 @@ GGUF_INLINE float lanes_peak(gguf_lanes x)
 #endif
 }
 
-/* t[c] of sixteen values by a code c of 0 to 15 that is found by halving: steps[i] is where
- * codes of i + 1 begin. */
+/* table[code], codes of 0 to 15. */
 GGUF_INLINE gguf_lanes lanes_lookup(const float *table, gguf_ints code)
 {
 #if GGUF_LANES == 16

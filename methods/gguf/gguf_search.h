@@ -14,6 +14,7 @@
 
 /* A block whose largest weight is below this is all zero. */
 #define GGUF_TINY 1e-15f
+enum { GGUF_GROUPS_MAX = 4 };
 
 /* The first of the weights with the largest |x|, with its sign; 0 in a block of zeros. */
 GGUF_INLINE gguf_lanes gguf_signed_peak(const gguf_lanes *x, int n)
@@ -103,37 +104,57 @@ GGUF_INLINE gguf_ints gguf_refine_one(struct gguf_sums *s, gguf_lanes x, gguf_la
     return changed;
 }
 
-/* Up to five passes; one that changes nothing is the last. */
-GGUF_INLINE gguf_lanes gguf_refine(const gguf_lanes *x, const gguf_lanes *w, int n,
-                                   gguf_lanes *l, float low, float high, bool positive)
+/*
+ * Up to five passes; one that changes nothing is the last. `groups` sets of blocks of n
+ * elements at a time: an element waits for the one before it, and what fills the wait is
+ * another set's.
+ */
+GGUF_INLINE void gguf_refine(const gguf_lanes *x, const gguf_lanes *w, int n, int groups,
+                             gguf_lanes *l, float low, float high, bool positive,
+                             gguf_lanes *scale)
 {
-    struct gguf_sums s = {{0}, {0}};
-    for (int e = 0; e < n; e++) {
-        s.A += w[e] * x[e] * l[e];
-        s.B += w[e] * l[e] * l[e];
+    struct gguf_sums s[GGUF_GROUPS_MAX];
+    for (int g = 0; g < groups; g++) {
+        s[g] = (struct gguf_sums){{0}, {0}};
+        for (int e = g * n; e < (g + 1) * n; e++) {
+            s[g].A += w[e] * x[e] * l[e];
+            s[g].B += w[e] * l[e] * l[e];
+        }
     }
     for (int pass = 0; pass < 5; pass++) {
         gguf_ints changed = {0};
         for (int e = 0; e < n; e++)
-            changed |= gguf_refine_one(&s, x[e], w[e], &l[e], low, high, positive);
+            for (int g = 0; g < groups; g++)
+                changed |= gguf_refine_one(&s[g], x[g * n + e], w[g * n + e], &l[g * n + e],
+                                           low, high, positive);
         if (!lanes_any(changed)) break;
     }
-    return lanes_choose(s.B > 0, s.A / s.B, lanes_all(0));
+    for (int g = 0; g < groups; g++)
+        scale[g] = lanes_choose(s[g].B > 0, s[g].A / s[g].B, lanes_all(0));
 }
 
 /* ---- Q3FIT: three bits, refined; l gets the codes, 0 to 7 ---- */
 
-GGUF_INLINE gguf_lanes gguf_q3fit(const gguf_lanes x[16], gguf_lanes l[16])
+/* `groups` sets of blocks of 16 elements. */
+GGUF_INLINE void gguf_q3fit(const gguf_lanes *x, int groups, gguf_lanes *l,
+                            gguf_lanes *scale)
 {
-    gguf_lanes m = gguf_signed_peak(x, 16), w[16];
-    gguf_ints sound = lanes_abs(m) >= lanes_all(GGUF_TINY);
-    for (int e = 0; e < 16; e++) {
-        w[e] = x[e] * x[e];
-        l[e] = gguf_round_clamp(-4.0f / m * x[e], -4, 3);
+    gguf_lanes w[16 * GGUF_GROUPS_MAX];
+    gguf_ints sound[GGUF_GROUPS_MAX];
+    for (int g = 0; g < groups; g++) {
+        gguf_lanes m = gguf_signed_peak(x + 16 * g, 16);
+        sound[g] = lanes_abs(m) >= lanes_all(GGUF_TINY);
+        for (int e = 16 * g; e < 16 * g + 16; e++) {
+            w[e] = x[e] * x[e];
+            l[e] = gguf_round_clamp(-4.0f / m * x[e], -4, 3);
+        }
     }
-    gguf_lanes scale = gguf_refine(x, w, 16, l, -4, 3, false);
-    for (int e = 0; e < 16; e++) l[e] = (gguf_lanes)((gguf_ints)(l[e] + 4.0f) & sound);
-    return (gguf_lanes)((gguf_ints)scale & sound);
+    gguf_refine(x, w, 16, groups, l, -4, 3, false, scale);
+    for (int g = 0; g < groups; g++) {
+        scale[g] = (gguf_lanes)((gguf_ints)scale[g] & sound[g]);
+        for (int e = 16 * g; e < 16 * g + 16; e++)
+            l[e] = (gguf_lanes)((gguf_ints)(l[e] + 4.0f) & sound[g]);
+    }
 }
 
 /* ---- AFF: codes of 0 to N times a scale, less a minimum that is not negative ---- */
@@ -258,7 +279,7 @@ GGUF_INLINE gguf_lanes gguf_pos(const gguf_lanes *v, const gguf_lanes *w, int n,
         inverse = lanes_choose(better, other, inverse);
     }
     for (int e = 0; e < n; e++) l[e] = lanes_min(lanes_whole(inverse * v[e]), lanes_all(N));
-    scale = gguf_refine(v, w, n, l, 0, N, true);
+    gguf_refine(v, w, n, 1, l, 0, N, true, &scale);
     for (int e = 0; e < n; e++) l[e] = (gguf_lanes)((gguf_ints)l[e] & sound);
     return (gguf_lanes)((gguf_ints)scale & sound);
 }
