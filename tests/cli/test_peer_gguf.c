@@ -32,12 +32,22 @@ static const char *python_or_skip(void)
     return python;
 }
 
-TEST(llama_cpp_writes_the_same_bytes_for_every_recipe_and_runs_our_files)
+static void check(const char *options)
 {
     const char *python = python_or_skip();
-    int code = run(ucb_test_path("'%s' '%s/tests/peers/check_gguf.py' '%s' '%s' 2>&1",
+    int code = run(ucb_test_path("'%s' '%s/tests/peers/check_gguf.py' '%s' '%s' %s 2>&1",
                                  python, ucb_test_root(), ucb_test_program(),
-                                 ucb_test_folder()));
+                                 ucb_test_folder(), options));
     if (code != 0)
         ucb_test_fail(__FILE__, __LINE__, "exit code %d; it said: %s", code, said);
+}
+
+TEST(llama_cpp_writes_the_same_bytes_for_every_recipe_and_runs_our_files)
+{
+    check("");
+}
+
+TEST(llama_cpp_writes_the_same_bytes_with_our_importance)
+{
+    check("--imatrix --no-logits --recipes Q4_0,Q5_0,Q2_K_S,Q3_K_M,Q4_K_M,IQ4_XS");
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds `ucbench pack --format gguf` against llama.cpp itself.
 
-    check_gguf.py UCBENCH FOLDER [--model MODEL] [--recipes A,B] [--no-logits]
+    check_gguf.py UCBENCH FOLDER [--model MODEL] [--recipes A,B] [--imatrix] [--no-logits]
 
 In FOLDER a model of random weights is made (10 layers, 4 query heads to a key head, rows of
 whole and of broken blocks of 256; --model: another one, in F32), and for each recipe
@@ -14,10 +14,13 @@ whole and of broken blocks of 256; --model: another one, in F32), and for each r
     token; F32 weights (the made model's) are multiplied in fp32 by both, and there the
     largest difference may be 1e-3 of the logits' standard deviation.
 
+With --imatrix both get an importance matrix: the mean squares that ucbench measured and saved.
+
 Needs numpy, gguf and llama_cpp. Prints a line a recipe; exits with 1 if one differs.
 """
 import argparse
 import ctypes
+import glob
 import json
 import os
 import struct
@@ -33,6 +36,9 @@ RECIPES = {  # general.file_type
     "Q3_K_L": 13, "Q4_K_S": 14, "Q4_K_M": 15, "Q5_K_S": 16, "Q5_K_M": 17, "Q6_K": 18, "IQ4_NL": 25,
     "IQ4_XS": 30, "F16": 1, "BF16": 32,
 }
+IMPORTANCE_ONLY = {"Q2_K_S": 21}
+INPUTS = {"attn_q": "qkv", "attn_k": "qkv", "attn_v": "qkv", "attn_output": "o", "ffn_gate": "gate_up",
+          "ffn_up": "gate_up", "ffn_down": "down"}
 IDS = [1, 100, 7, 64, 64, 3, 99, 12, 0, 55, 31, 2]  # of the made model; another one gets TEXT
 TEXT = b"The old lighthouse stood at the end of the pier, and every evening its keeper climbed the stairs."
 
@@ -86,13 +92,14 @@ def make_model(path, hidden=256, ffn=544, layers=10, heads=8, kv_heads=2):
     w.close()
 
 
-def read_logits(path):
+def read_tensor(path, name):
     with open(path, "rb") as f:
         data = f.read()
     n, = struct.unpack("<Q", data[:8])
-    entry = json.loads(data[8:8 + n])["logits.0"]
+    entry = json.loads(data[8:8 + n])[name]
     begin, end = entry["data_offsets"]
-    return numpy.frombuffer(data[8 + n + begin:8 + n + end], numpy.float32).reshape(entry["shape"])
+    dtype = {"F32": numpy.float32, "F64": numpy.float64}[entry["dtype"]]
+    return numpy.frombuffer(data[8 + n + begin:8 + n + end], dtype).reshape(entry["shape"])
 
 
 def write_ids(path):
@@ -102,10 +109,28 @@ def write_ids(path):
         f.write(struct.pack("<Q", len(header)) + header.encode() + struct.pack(f"<{len(IDS)}i", *IDS))
 
 
-def quantize(source, target, file_type):
+def read_importance(source, cache):
+    """What llama.cpp takes as an importance matrix, from statistics that ucbench saved."""
+    Entry = llama_cpp.llama_cpp.llama_model_imatrix_data
+    folder, = glob.glob(os.path.join(cache, "calib", "*"))
+    entries, kept = [], []
+    for tensor in gguf.GGUFReader(source).tensors:
+        parts = tensor.name.split(".")
+        if parts[0] != "blk" or parts[2] not in INPUTS:
+            continue
+        saved = os.path.join(folder, f"layer-{int(parts[1]):03d}-{INPUTS[parts[2]]}.safetensors")
+        values = numpy.ascontiguousarray(read_tensor(saved, "sq_mean").astype(numpy.float32))
+        kept.append(values)
+        entries.append(Entry(tensor.name.encode(), values.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), len(values)))
+    return (Entry * (len(entries) + 1))(*entries), kept
+
+
+def quantize(source, target, file_type, importance):
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = file_type
     params.nthread = 2
+    if importance is not None:
+        params.imatrix = ctypes.cast(importance, type(params.imatrix))
     if llama_cpp.llama_model_quantize(source.encode(), target.encode(), ctypes.byref(params)) != 0:
         raise RuntimeError(f"llama_model_quantize refused file type {file_type}")
 
@@ -147,7 +172,7 @@ def compare_logits(ucbench, path, folder, exact):
     ids = os.path.join(folder, "ids.safetensors")
     write_ids(ids)
     subprocess.run([ucbench, "dump", "--model", path, "--ids", ids, "--out", out], check=True)
-    ours, theirs = read_logits(out).astype(float), run_llama(path).astype(float)
+    ours, theirs = read_tensor(out, "logits.0").astype(float), run_llama(path).astype(float)
     off = abs(ours - theirs).max() / ours.std()
     norm = lambda z: (z - z.mean(1, keepdims=True)) / z.std(1, keepdims=True)
     correlation = (norm(ours) * norm(theirs)).mean(1).min()
@@ -167,6 +192,7 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("--model")
     parser.add_argument("--recipes", default=",".join(RECIPES))
+    parser.add_argument("--imatrix", action="store_true")
     parser.add_argument("--no-logits", action="store_true")
     args = parser.parse_args()
     llama_cpp.llama_log_set(silence, ctypes.c_void_p(0))
@@ -176,15 +202,19 @@ def main():
     else:
         IDS[:] = llama_cpp.Llama(base, vocab_only=True, verbose=False).tokenize(TEXT, add_bos=False)
     failed = False
+    cache = os.path.join(args.folder, "cache")
     if not args.no_logits:
         found, text = compare_logits(args.ucbench, base, args.folder, args.model is None)
         print(f"{'DIFFERS' if found else 'equal'}  {base}: {text}")
         failed |= bool(found)
     for recipe in args.recipes.split(","):
         ours, theirs = (os.path.join(args.folder, f"{who}-{recipe}.gguf") for who in ("ours", "theirs"))
-        subprocess.run([args.ucbench, "pack", "--quiet", "--format", "gguf", "--model", base, "--method",
-                        f"gguf:recipe={recipe}", "--out", ours], check=True, stdout=subprocess.DEVNULL)
-        quantize(base, theirs, RECIPES[recipe])
+        command = [args.ucbench, "pack", "--quiet", "--format", "gguf", "--model", base, "--out", ours, "--method"]
+        command += [f"gguf:recipe={recipe}"] if not args.imatrix else [
+            f"gguf:recipe={recipe},imatrix=1", "--calib", "calib-mini:n=2,ctx=64", "--data", "mini", "--cache", cache]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        importance, kept = read_importance(base, cache) if args.imatrix else (None, None)
+        quantize(base, theirs, {**RECIPES, **IMPORTANCE_ONLY}[recipe], importance)
         found, counts = compare_files(ours, theirs)
         text = ""
         if not args.no_logits:
