@@ -65,12 +65,15 @@ GGUF_INLINE struct gguf_range gguf_block_range(const float x[32])
 GGUF_INLINE float gguf_block_signed_peak(const float x[32])
 {
     struct gguf_range r = gguf_block_range(x);
-    if (r.high > -r.low) return r.high;
-    if (r.high < -r.low) return r.low;
-    if (r.high == 0) return 0;
-    int e = 0;
-    while (fabsf(x[e]) != r.high) e++;
-    return x[e];
+    if (r.high == -r.low) { /* seldom */
+        int e = 0;
+        if (r.high == 0) return 0;
+        while (fabsf(x[e]) != r.high) e++;
+        return x[e];
+    }
+    /* By index: the sign is a coin's, and a branch on it is guessed wrong half the time. */
+    const float ends[2] = {r.low, r.high};
+    return ends[r.high > -r.low];
 }
 
 /* Which of the two zeros a smallest weight of 0 is: the first that stands there. */

@@ -242,6 +242,11 @@ TEST(importance_changes_every_type_but_q8_0_and_zeros_in_it_break_nothing)
                  err);
         for (int e = 0; e < 2 * 512; e++) CHECK(isfinite(w[e]));
         CHECK(relative_error(x + 96, w + 96, 416) < 0.4);
+        bool keeps_first = strcmp(names[i], "Q4_1") == 0 || strcmp(names[i], "Q5_1") == 0 ||
+                           strcmp(names[i], "Q8_0") == 0;
+        bool by_super_block = i == 5 || i == 7 || i == 8; /* Q2_K, Q4_K, Q5_K */
+        for (int e = 0; e < 96 && !keeps_first && !by_super_block; e++) CHECK(w[e] == 0);
+        if (keeps_first) CHECK(relative_error(x, w, 96) < 0.1);
         fixture_close(&f);
         ucb_writer_free(&a);
         ucb_writer_free(&b);
