@@ -4,7 +4,8 @@
  * The encoders are in gguf/, the decoders in harness/model/blocks.c, where model files are
  * read with them. A payload is ggml's own layout of the tensor and nothing else: n_out rows
  * of n_in / (elements of a block) blocks. Rows that are not whole blocks get another type,
- * as in llama.cpp; ucb_gguf_type says which.
+ * as in llama.cpp; ucb_gguf_type says which. With `recipe` llama.cpp's rules choose a type
+ * for each matrix (gguf/gguf_recipe.c), the embedding and the head among them.
  *
  * imatrix=1 weighs errors by the mean square of each input (llama.cpp's importance matrix).
  * A matrix that comes without statistics is encoded as with imatrix=0, as llama.cpp does
@@ -17,6 +18,7 @@
 
 #include "core/half.h"
 #include "gguf/gguf.h"
+#include "gguf/gguf_recipe.h"
 #include "method/payload.h"
 #include "model/widen.h"
 
@@ -27,13 +29,14 @@ enum { CHUNK_WEIGHTS = 1 << 14, BLOCK = 32 };
 static const struct {
     enum ucb_dtype dtype, fallback; /* fallback: for rows that are not whole blocks */
     uint8_t scale_bytes, min_bytes;
+    uint8_t file_type; /* general.file_type of a file that is of this type throughout */
 } types[] = {
-    {UCB_Q4_0, UCB_F16, 2, 0},   {UCB_Q4_1, UCB_F16, 2, 2},
-    {UCB_Q5_0, UCB_F16, 2, 0},   {UCB_Q5_1, UCB_F16, 2, 2},
-    {UCB_Q8_0, UCB_F16, 2, 0},   {UCB_Q2_K, UCB_Q4_0, 10, 10},
-    {UCB_Q3_K, UCB_Q4_0, 14, 0}, {UCB_Q4_K, UCB_Q5_0, 8, 8},
-    {UCB_Q5_K, UCB_Q5_1, 8, 8},  {UCB_Q6_K, UCB_Q8_0, 18, 0},
-    {UCB_IQ4_NL, UCB_F16, 2, 0}, {UCB_IQ4_XS, UCB_IQ4_NL, 8, 0},
+    {UCB_Q4_0, UCB_F16, 2, 0, 2},    {UCB_Q4_1, UCB_F16, 2, 2, 3},
+    {UCB_Q5_0, UCB_F16, 2, 0, 8},    {UCB_Q5_1, UCB_F16, 2, 2, 9},
+    {UCB_Q8_0, UCB_F16, 2, 0, 7},    {UCB_Q2_K, UCB_Q4_0, 10, 10, 10},
+    {UCB_Q3_K, UCB_Q4_0, 14, 0, 11}, {UCB_Q4_K, UCB_Q5_0, 8, 8, 14},
+    {UCB_Q5_K, UCB_Q5_1, 8, 8, 16},  {UCB_Q6_K, UCB_Q8_0, 18, 0, 18},
+    {UCB_IQ4_NL, UCB_F16, 2, 0, 25}, {UCB_IQ4_XS, UCB_IQ4_NL, 8, 0, 30},
 };
 enum { N_TYPES = sizeof(types) / sizeof(*types) };
 
@@ -45,6 +48,8 @@ static const char *const switches[] = {"0", "1", NULL};
 static const struct ucb_knob knobs[] = {
     {"type", "block type; rows that are not whole blocks get llama.cpp's fallback", "Q4_K",
      UCB_KNOB_CHOICE, 0, 0, type_names},
+    {"recipe", "llama.cpp's choice of a type for each matrix, embedding and head too",
+     "none", UCB_KNOB_CHOICE, 0, 0, ucb_gguf_recipe_names},
     {"imatrix", "1: errors weigh as the mean square of their input (calibrated)", "0",
      UCB_KNOB_CHOICE, 0, 0, switches},
     {NULL, NULL, NULL, UCB_KNOB_INT, 0, 0, NULL},
@@ -58,8 +63,41 @@ static size_t row_of(enum ucb_dtype dtype)
     return i;
 }
 
+/* F16 and BF16: no blocks, no encoder. */
+static bool is_plain(enum ucb_dtype dtype)
+{
+    return ucb_dtype_block_elements(dtype) == 1;
+}
+
+static size_t recipe_of(const struct ucb_job *job)
+{
+    return (size_t)ucb_job_value(job, "recipe"); /* 0: none */
+}
+
+static bool has_importance(const struct ucb_job *job)
+{
+    return ucb_job_value(job, "imatrix") != 0;
+}
+
+/* A recipe looks at the whole model. */
+static ucb_status check_matrix(const struct ucb_job *job, const struct ucb_matrix *matrix,
+                               struct ucb_err *err)
+{
+    if (recipe_of(job) == 0 || matrix->arch != NULL) return UCB_OK;
+    return UCB_FAIL(
+        err, UCB_USAGE,
+        "%s: recipe=%s chooses types by a model's layers, and this matrix comes "
+        "without one; give type=",
+        matrix->name, ucb_gguf_recipe_names[recipe_of(job)]);
+}
+
 enum ucb_dtype ucb_gguf_type(const struct ucb_job *job, const struct ucb_matrix *matrix)
 {
+    if (recipe_of(job) != 0) {
+        struct ucb_gguf_facts facts = ucb_gguf_facts_of(matrix->arch, has_importance(job));
+        return ucb_gguf_recipe_type(recipe_of(job), &facts, matrix->role, matrix->layer,
+                                    matrix->n_in);
+    }
     enum ucb_dtype dtype = types[(size_t)ucb_job_value(job, "type")].dtype;
     while (dtype != UCB_F16 && matrix->n_in % ucb_dtype_block_elements(dtype) != 0)
         dtype = types[row_of(dtype)].fallback;
@@ -68,7 +106,34 @@ enum ucb_dtype ucb_gguf_type(const struct ucb_job *job, const struct ucb_matrix 
 
 static uint32_t needs(const struct ucb_job *job)
 {
-    return ucb_job_value(job, "imatrix") != 0 ? UCB_NEEDS_DIAG : UCB_NEEDS_NONE;
+    return has_importance(job) ? UCB_NEEDS_DIAG : UCB_NEEDS_NONE;
+}
+
+static ucb_status check(const struct ucb_job *job, struct ucb_err *err)
+{
+    if (recipe_of(job) == 0 || has_importance(job) ||
+        !ucb_gguf_recipe_needs_importance(recipe_of(job)))
+        return UCB_OK;
+    return UCB_FAIL(
+        err, UCB_USAGE,
+        "gguf: llama.cpp makes %s only with an importance matrix; add imatrix=1",
+        ucb_gguf_recipe_names[recipe_of(job)]);
+}
+
+/* A recipe takes all matrices, whatever the scope. */
+static bool takes(const struct ucb_job *job, enum ucb_role role, bool in_scope)
+{
+    (void)role;
+    return in_scope || recipe_of(job) != 0;
+}
+
+static void layout(const struct ucb_job *job, const struct ucb_matrix *matrix,
+                   struct ucb_layout *out)
+{
+    out->dtype = ucb_gguf_type(job, matrix);
+    out->file_type = recipe_of(job) != 0
+                         ? ucb_gguf_recipe_file_type(recipe_of(job))
+                         : types[(size_t)ucb_job_value(job, "type")].file_type;
 }
 
 static enum ucb_dtype decoded_dtype(const struct ucb_job *job, enum ucb_dtype source)
@@ -78,11 +143,12 @@ static enum ucb_dtype decoded_dtype(const struct ucb_job *job, enum ucb_dtype so
     return UCB_F32;
 }
 
-/* Of the type that was asked for: what people quote, fallback or not. */
+/* Of the type that was asked for: what people quote, fallback or not. A recipe's name asks
+ * for no number of bits: there it is the type that the matrix gets. */
 static double nominal_bpw(const struct ucb_job *job, const struct ucb_matrix *matrix)
 {
     enum ucb_dtype dtype = types[(size_t)ucb_job_value(job, "type")].dtype;
-    (void)matrix;
+    if (recipe_of(job) != 0 && matrix->arch != NULL) dtype = ucb_gguf_type(job, matrix);
     return 8.0 * ucb_dtype_block_bytes(dtype) / ucb_dtype_block_elements(dtype);
 }
 
@@ -104,6 +170,14 @@ struct encode_run {
     bool *too_large; /* by chunk: some scale is past the largest half */
 };
 
+static void encode_plain(enum ucb_dtype dtype, const float *w, size_t n, uint8_t *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint16_t half = dtype == UCB_F16 ? ucb_f16_from_f32(w[i]) : ucb_bf16_from_f32(w[i]);
+        memcpy(out + 2 * i, &half, sizeof(half));
+    }
+}
+
 static void encode_chunk(void *context, size_t chunk)
 {
     const struct encode_run *run = context;
@@ -112,13 +186,10 @@ static void encode_chunk(void *context, size_t chunk)
     span.n = run->span.n - span.first < run->chunk_blocks ? run->span.n - span.first
                                                           : run->chunk_blocks;
     uint8_t *out = run->out + span.first * ucb_dtype_block_bytes(run->dtype);
-    if (run->dtype != UCB_F16)
+    if (!is_plain(run->dtype))
         run->path->encode[run->dtype](&span, out);
     else
-        for (size_t i = 0; i < span.n; i++) {
-            uint16_t half = ucb_f16_from_f32(span.w[span.first + i]);
-            memcpy(out + 2 * i, &half, sizeof(half));
-        }
+        encode_plain(run->dtype, span.w + span.first, span.n, out);
     uint64_t n = span.n * ucb_dtype_block_elements(run->dtype);
     run->too_large[chunk] = ucb_find_nonfinite(run->dtype, out, n) < n;
 }
@@ -140,7 +211,7 @@ static ucb_status prepare_importance(struct ucb_job *job, const struct ucb_sourc
 {
     const struct ucb_matrix *matrix = src->matrix;
     if (needs(job) == UCB_NEEDS_NONE || src->calib == NULL || src->calib->n_tokens == 0 ||
-        run->dtype == UCB_F16 || run->dtype == UCB_Q8_0) /* which have no choice to weigh */
+        is_plain(run->dtype) || run->dtype == UCB_Q8_0) /* which have no choice to weigh */
         return UCB_OK;
     float *importance = UCB_NEW(job->scratch, float, matrix->n_in);
     run->row_mean_square = UCB_NEW(job->scratch, float, matrix->n_out);
@@ -173,7 +244,7 @@ static ucb_status check_scales(const struct encode_run *run, size_t n_chunks,
 
 static void count_parts(enum ucb_dtype dtype, size_t n_blocks, struct ucb_writer *out)
 {
-    if (dtype == UCB_F16) return;
+    if (is_plain(dtype)) return;
     size_t row = row_of(dtype);
     ucb_part_moved(out, UCB_PART_CODES, UCB_PART_SCALES, n_blocks * types[row].scale_bytes);
     ucb_part_moved(out, UCB_PART_CODES, UCB_PART_ZEROS, n_blocks * types[row].min_bytes);
@@ -190,6 +261,7 @@ static ucb_status encode_one(struct ucb_job *job, const struct ucb_source *src,
                              struct ucb_writer *out, struct ucb_err *err)
 {
     const struct ucb_matrix *matrix = src->matrix;
+    UCB_TRY(check_matrix(job, matrix, err));
     struct encode_run run = {.path = widest_path(), .dtype = ucb_gguf_type(job, matrix)};
     size_t elements = ucb_dtype_block_elements(run.dtype);
     run.n_out = matrix->n_out;
@@ -234,6 +306,7 @@ static ucb_status open_payload(struct ucb_job *job, const struct ucb_matrix *mat
                                struct ucb_reader *in, void *state, struct ucb_err *err)
 {
     struct state *s = state;
+    UCB_TRY(check_matrix(job, matrix, err));
     *s = (struct state){.matrix = matrix, .dtype = ucb_gguf_type(job, matrix)};
     uint64_t n = ucb_matrix_weights(matrix);
     UCB_TRY(ucb_payload_take(in, matrix, "blocks",
@@ -276,12 +349,16 @@ const struct ucb_method ucb_method_gguf = {
     .kind = UCB_BASE,
     .knobs = knobs,
     .n_shown = 1,
+    .instead = {.knob = "recipe", .of = "type"},
+    .check = check,
     .needs = needs,
+    .takes = takes,
     .decoded_dtype = decoded_dtype,
     .nominal_bpw = nominal_bpw,
     .state_bytes = state_bytes,
     .encode = encode,
     .open = open_payload,
     .decode = decode,
+    .layout = layout,
     .inspect = inspect,
 };
