@@ -177,8 +177,8 @@ static ucb_status not_in_cache(const struct ucb_catalog_model *m, const char *fo
     cache_option(cache, option, sizeof(option));
     return UCB_FAIL(
         err, UCB_MISSING,
-        "model %s is not in the cache (%s missing); run `scripts/fetch.sh model %s%s`%s, or put these files of the "
-        "repository %s into %s: config.json, tokenizer.json, tokenizer_config.json, and model.safetensors or "
+        "model %s is not in the cache (%s missing); run `scripts/fetch.sh model %s%s`%s, or put these files of "
+        "https://huggingface.co/%s into %s: config.json, tokenizer.json, tokenizer_config.json, and model.safetensors or "
         "model.safetensors.index.json with every shard it names",
         m->name, missing, m->name, option,
         strcmp(m->gated, "yes") == 0 ? " (gated: HF_TOKEN must hold an access token)" : "",
