@@ -23,6 +23,7 @@ struct http {
     struct ucb_http_rule rules[MAX_RULES];
     int used[MAX_RULES];
     size_t n_rules;
+    int port;
 };
 
 struct request {
@@ -74,11 +75,20 @@ static struct ucb_http_rule rule_of(struct http *h, const char *path)
 
 static void answer_status(int peer, int status, const char *more)
 {
-    char head[256];
+    char head[1024];
     snprintf(head, sizeof(head),
              "HTTP/1.1 %d Said\r\n%sContent-Length: 0\r\nConnection: close\r\n\r\n", status,
              more);
     send_all(peer, head, strlen(head));
+}
+
+static void answer_redirect(int peer, int port, const struct ucb_http_rule *rule)
+{
+    char more[512];
+    snprintf(more, sizeof(more), "Location: http://localhost:%d%s\r\n%s%s", port,
+             rule->redirect, rule->header != NULL ? rule->header : "",
+             rule->header != NULL ? "\r\n" : "");
+    answer_status(peer, 302, more);
 }
 
 static void serve_file(int peer, const struct http *h, const struct request *r,
@@ -126,6 +136,8 @@ static void answer(int peer, struct http *h)
     if (rule.silent) return;
     if (rule.token != NULL && strcmp(rule.token, r.token) != 0)
         answer_status(peer, 401, "");
+    else if (rule.redirect != NULL)
+        answer_redirect(peer, h->port, &rule);
     else if (rule.status != 0)
         answer_status(peer, rule.status, "");
     else
@@ -159,12 +171,13 @@ int ucb_http_start(const char *root, const char *log, const struct ucb_http_rule
     CHECK_EQ(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
     CHECK_EQ(listen(listener, 16), 0);
     CHECK_EQ(getsockname(listener, (struct sockaddr *)&address, &n), 0);
+    h.port = ntohs(address.sin_port);
     fflush(NULL);
     server = fork();
     CHECK(server >= 0);
     if (server == 0) serve(listener, &h);
     close(listener);
-    return ntohs(address.sin_port);
+    return h.port;
 }
 
 void ucb_http_stop(void)

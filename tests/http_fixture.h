@@ -13,14 +13,15 @@
  * taken. */
 struct ucb_http_rule {
     const char *path;
-    int times;          /* how often it holds; 0: always */
-    int status;         /* answered in place of 200, without a body; 0: serve the file */
-    long cut;           /* close after that many bytes of the body; 0: do not */
-    long length_more;   /* added to Content-Length */
-    bool silent;        /* close without an answer */
-    bool without_range; /* serve from the start whatever was asked */
-    const char *token;  /* answer 401 unless this access token came */
-    const char *header; /* one more header line, without its end, or NULL */
+    int times;            /* how often it holds; 0: always */
+    int status;           /* answered in place of 200, without a body; 0: serve the file */
+    long cut;             /* close after that many bytes of the body; 0: do not */
+    long length_more;     /* added to Content-Length */
+    bool silent;          /* close without an answer */
+    bool without_range;   /* serve from the start whatever was asked */
+    const char *token;    /* answer 401 unless this access token came */
+    const char *header;   /* one more header line, without its end, or NULL */
+    const char *redirect; /* answer 302 to this path on "localhost", another host's name */
 };
 
 /* Serves `root`; every request becomes a line of the file `log`: "GET /path range=-

@@ -82,10 +82,11 @@ static void make_hub(const char *files)
 
 static int fetch(int port, const char *name, const char *before)
 {
-    return shell(ucb_test_path("%s UCBENCH_FETCH_TRIES=3 UCBENCH_FETCH_PAUSE=0 "
-                               "no_proxy=127.0.0.1 sh '%s/scripts/fetch.sh' model %s "
-                               "--from http://127.0.0.1:%d --cache '%s'",
-                               before, ucb_test_root(), name, port, in("cache")));
+    return shell(
+        ucb_test_path("%s UCBENCH_FETCH_TRIES=3 UCBENCH_FETCH_PAUSE=0 "
+                      "no_proxy=127.0.0.1,localhost sh '%s/scripts/fetch.sh' model %s "
+                      "--from http://127.0.0.1:%d --cache '%s'",
+                      before, ucb_test_root(), name, port, in("cache")));
 }
 
 /* One run against a server with these rules. */
@@ -309,6 +310,30 @@ TEST(a_gated_model_needs_a_token_that_is_sent_and_never_shown)
     ucb_http_stop();
 }
 
+TEST(a_redirect_carries_the_announced_digest_and_not_the_token)
+{
+    char digest[UCB_SHA256_HEX];
+    make_hub(GATED_FILES);
+    CHECK_OK(ucb_sha256_file(in("hub/" GATED_FILES "/model.safetensors"), digest, &err),
+             err);
+    CHECK_EQ(
+        shell(ucb_test_path("cp '%s' '%s'", in("hub/" GATED_FILES "/model.safetensors"),
+                            in("hub/blob"))),
+        0);
+    const struct ucb_http_rule rules[] = {
+        {.path = "/model.safetensors",
+         .redirect = "/blob",
+         .header = ucb_test_path("X-Linked-Etag: \"%s\"", digest)},
+        {.path = "/blob", .times = 1, .cut = 5000}};
+    int port = ucb_http_start(in("hub"), in("requests"), rules, 2);
+    CHECK_EQ(fetch(port, "llama-3.2-1b", "HF_TOKEN=hf_Secret1"), 0);
+    ucb_http_stop();
+    CHECK_HAS(messages(), "is there and good (as what the server announced has it)");
+    CHECK_HAS(requests(), "/model.safetensors range=- token=hf_Secret1");
+    CHECK_HAS(requests(), "/blob range=- token=-");
+    CHECK_HAS(requests(), "/blob range=5000 token=-");
+}
+
 TEST(a_refusal_by_403_names_the_licence_and_an_open_model_gets_no_token)
 {
     make_hub(FILES);
@@ -438,6 +463,20 @@ TEST(a_repository_without_an_entry_is_fetched_and_found_too)
                                  in("cache"))),
              3);
     CHECK_HAS(messages(), "run `scripts/fetch.sh model someone/another`");
+}
+
+TEST(a_folder_of_the_same_layout_serves_as_a_hub)
+{
+    make_hub(FILES);
+    const char *command = ucb_test_path(
+        "HF_ENDPOINT='file://%s' UCBENCH_CACHE='%s' sh '%s/scripts/fetch.sh' model qwen3-0.6b",
+        in("hub"), in("cache"), ucb_test_root());
+    CHECK_EQ(shell(command), 0);
+    check_complete();
+    CHECK_EQ(shell(ucb_test_path("rm -r '%s'", in("hub/Qwen"))), 0);
+    CHECK_EQ(unlink(in(CACHED "/tokenizer.json")), 0);
+    CHECK_EQ(shell(command), 3);
+    CHECK_HAS(messages(), "has no tokenizer.json there (or no such repository)");
 }
 
 TEST(names_that_are_none_are_usage)
