@@ -495,3 +495,20 @@ TEST(names_that_are_none_are_usage)
              2);
     CHECK_HAS(messages(), "unknown option --form");
 }
+
+TEST(a_cache_that_cannot_be_made_or_is_in_use_is_named)
+{
+    make_hub(FILES);
+    CHECK_EQ(
+        shell(ucb_test_path(
+            "sh '%s/scripts/fetch.sh' model qwen3-0.6b --from file:/// --cache /dev/null",
+            ucb_test_root())),
+        4);
+    CHECK_HAS(messages(), "/dev/null/models/qwen3-0.6b: cannot make the folder");
+    CHECK_OK(ucb_folder_make(in(CACHED), &err), err);
+    CHECK_EQ(shell(ucb_test_path("flock '%s' sh '%s/scripts/fetch.sh' model qwen3-0.6b "
+                                 "--from file:/// --cache '%s'",
+                                 in(CACHED "/.lock"), ucb_test_root(), in("cache"))),
+             4);
+    CHECK_HAS(messages(), "another fetch.sh is at work there");
+}

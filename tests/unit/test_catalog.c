@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "core/resource.h"
 #include "core/text.h"
 #include "model/catalog.h"
@@ -127,4 +128,38 @@ TEST(a_name_that_is_nearly_one_is_usage_and_an_absent_path_is_missing)
     CHECK_HAS(err.text, "scripts/fetch.sh model no/such");
     CHECK_STATUS(ucb_model_locate("./no/such", "/nonexistent", path, sizeof(path), &err),
                  UCB_MISSING, err);
+}
+
+/* A complete folder in the cache, with that record. */
+static ucb_status locate_with_record(const char *record)
+{
+    char path[4096];
+    const char *folder = ucb_test_path("%s/cache/models/qwen3-0.6b", ucb_test_folder());
+    static const char *const names[] = {"config.json", "model.safetensors"};
+    CHECK_OK(ucb_folder_make(folder, &err), err);
+    for (size_t i = 0; i < 2; i++)
+        CHECK_OK(ucb_file_write(ucb_test_path("%s/%s", folder, names[i]), "abc", 3, &err),
+                 err);
+    CHECK_OK(ucb_file_write(ucb_test_path("%s/SHA256SUMS", folder), record, strlen(record),
+                            &err),
+             err);
+    return ucb_model_locate("qwen3-0.6b", ucb_test_path("%s/cache", ucb_test_folder()),
+                            path, sizeof(path), &err);
+}
+
+TEST(the_record_of_what_was_fetched_is_believed_only_where_it_is_one)
+{
+#define ABC "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    CHECK_OK(locate_with_record(""), err);
+    CHECK_OK(locate_with_record("# x at y\n\n" ABC "  config.json\n"), err);
+    CHECK_OK(locate_with_record(ABC "  model.safetensors"), err);
+    CHECK_STATUS(locate_with_record(DIGEST "  config.json\n"), UCB_CORRUPT, err);
+    CHECK_HAS(err.text, "SHA-256 is " ABC ", expected " DIGEST);
+    CHECK_STATUS(locate_with_record(ABC "  tokenizer.json\n"), UCB_MISSING, err);
+    CHECK_STATUS(locate_with_record(ABC "  ../config.json\n"), UCB_CORRUPT, err);
+    CHECK_STATUS(locate_with_record(ABC "  .\n"), UCB_CORRUPT, err);
+    CHECK_STATUS(locate_with_record(ABC "  "), UCB_CORRUPT, err);
+    CHECK_STATUS(locate_with_record(ABC "config.json"), UCB_CORRUPT, err);
+    CHECK_STATUS(locate_with_record("<html>"), UCB_CORRUPT, err);
+    CHECK_HAS(err.text, "`<html>` is no `<SHA-256>  <file>`");
 }
