@@ -142,6 +142,20 @@ TEST(a_safetensors_model_is_the_same_by_folder_file_and_relative_name)
     check_ways(ways, sizeof(ways) / sizeof(ways[0]));
 }
 
+TEST(weights_of_any_name_are_found_by_their_folder_when_they_are_the_only_ones)
+{
+    ucb_tiny_model(in(ODD));
+    CHECK_EQ(rename(in(ODD "/model.safetensors"), in(ODD "/my weights.safetensors")), 0);
+    const struct way ways[] = {{"/", in(ODD)},
+                               {in(ODD), "my weights.safetensors"},
+                               {in("with spaces"), "./" ODD_NAME "/"}};
+    check_ways(ways, sizeof(ways) / sizeof(ways[0]));
+    CHECK_OK(ucb_file_write(in(ODD "/other.gguf"), "GGUF", 4, &err), err);
+    CHECK_EQ(run_in("/", (const char *const[]){"info", in(ODD), NULL}), 3);
+    CHECK_HAS(out, "holds 1 .gguf files and 1 .safetensors files");
+    CHECK_HAS(out, "give the path of one file");
+}
+
 TEST(a_gguf_is_the_same_by_folder_file_and_relative_name)
 {
     const char *folder = in(ODD), *file = in(ODD "/a model.gguf");
