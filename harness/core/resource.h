@@ -1,5 +1,6 @@
 /*
- * resource.h - the files of db/, reports/ and datasets/ that are part of the program.
+ * resource.h - the files of db/, reports/, datasets/ and models/ that are part of the
+ * program.
  */
 #ifndef UCB_CORE_RESOURCE_H
 #define UCB_CORE_RESOURCE_H

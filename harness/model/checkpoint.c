@@ -3,7 +3,8 @@
  * formats fill.
  *
  *     folder -> model.safetensors, else model.safetensors.index.json and its shards, else
- * the only .gguf file   -> GGUF when it begins with "GGUF", safetensors otherwise
+ * the only .gguf or .safetensors file   -> GGUF when it begins with "GGUF", safetensors
+ * otherwise
  */
 #include "model/checkpoint.h"
 
@@ -260,20 +261,34 @@ static bool exists(const char *path)
     return stat(path, &info) == 0;
 }
 
-/* Counts a folder's .gguf files and returns the path of one. */
-static ucb_status find_ggufs(struct ucb_checkpoint *c, const char *folder,
-                             const char **path, size_t *n, struct ucb_err *err)
+static bool ends_with(const char *name, const char *ending)
+{
+    size_t n = strlen(name), n_ending = strlen(ending);
+    return n > n_ending && strcmp(name + n - n_ending, ending) == 0;
+}
+
+/* A folder's files that may be a model, by their endings, and the path of one. Starts as
+ * zeros. */
+struct candidates {
+    size_t n_ggufs, n_safetensors;
+    const char *path;
+};
+
+static ucb_status find_candidates(struct ucb_checkpoint *c, const char *folder,
+                                  struct candidates *out, struct ucb_err *err)
 {
     ucb_status status = UCB_OK;
     DIR *dir = opendir(folder);
     if (dir == NULL)
         return UCB_FAIL(err, UCB_IO, "%s: cannot list it: %s", folder, strerror(errno));
-    *n = 0;
     for (struct dirent *e; (e = readdir(dir)) != NULL && status == UCB_OK;) {
-        size_t length = strlen(e->d_name);
-        if (length <= 5 || strcmp(e->d_name + length - 5, ".gguf") != 0) continue;
-        if ((*n)++ == 0) *path = join(&c->arena, folder, e->d_name);
-        if (*path == NULL) status = no_memory(folder, err);
+        bool gguf = ends_with(e->d_name, ".gguf"),
+             safetensors = ends_with(e->d_name, ".safetensors");
+        if (!gguf && !safetensors) continue;
+        out->n_ggufs += gguf;
+        out->n_safetensors += safetensors;
+        if (out->path == NULL) out->path = join(&c->arena, folder, e->d_name);
+        if (out->path == NULL) status = no_memory(folder, err);
     }
     closedir(dir);
     return status;
@@ -283,19 +298,21 @@ static ucb_status open_folder(struct ucb_checkpoint *c, const char *folder,
                               struct ucb_err *err)
 {
     const char *single = join(&c->arena, folder, single_name),
-               *index = join(&c->arena, folder, index_name), *gguf = NULL;
-    size_t n_ggufs = 0;
+               *index = join(&c->arena, folder, index_name);
+    struct candidates found = {0};
     if (single == NULL || index == NULL) return no_memory(folder, err);
     if (exists(single)) return open_single(c, single, err);
     if (exists(index)) return open_index(c, folder, index, err);
-    UCB_TRY(find_ggufs(c, folder, &gguf, &n_ggufs, err));
-    if (n_ggufs == 1) return open_single(c, gguf, err);
-    if (n_ggufs > 1)
-        return UCB_FAIL(err, UCB_MISSING,
-                        "%s: holds %zu .gguf files and no %s; give the path of one file",
-                        folder, n_ggufs, single_name);
-    return UCB_FAIL(err, UCB_MISSING, "%s: no %s, no %s and no .gguf in this folder",
-                    folder, single_name, index_name);
+    UCB_TRY(find_candidates(c, folder, &found, err));
+    if (found.n_ggufs + found.n_safetensors == 1) return open_single(c, found.path, err);
+    if (found.n_ggufs + found.n_safetensors > 1)
+        return UCB_FAIL(
+            err, UCB_MISSING,
+            "%s: holds %zu .gguf files and %zu .safetensors files, but no %s and no %s; give the path of one file",
+            folder, found.n_ggufs, found.n_safetensors, single_name, index_name);
+    return UCB_FAIL(err, UCB_MISSING,
+                    "%s: no %s, no %s and no .gguf or .safetensors in this folder", folder,
+                    single_name, index_name);
 }
 
 static ucb_status open_path(struct ucb_checkpoint *c, const char *path, struct ucb_err *err)

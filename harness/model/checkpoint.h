@@ -28,7 +28,8 @@ struct ucb_tensor {
 struct ucb_checkpoint;
 /*
  * `path`: a .safetensors or .gguf file (told apart by content), or a folder with
- * model.safetensors, or model.safetensors.index.json and its shards, or exactly one .gguf.
+ * model.safetensors, or model.safetensors.index.json and its shards, or exactly one file
+ * that ends in .gguf or .safetensors.
  * MISSING, CORRUPT, UNSUPPORTED, IO, NOMEM; the message names file, field, what was found
  * and what was expected.
  */

@@ -6,175 +6,59 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/ini.h"
 #include "core/resource.h"
-#include "core/text.h"
 #include "task/span.h"
 
-enum { MAX_MANIFESTS = 32, MAX_KEYS = 8, MAX_VALUE = 256 };
+enum { MAX_MANIFESTS = 32 };
 
-struct key {
-    const char *name;
-    size_t offset, size; /* of the field; size 0: a number */
-    bool required;
-};
 /* clang-format off */
-#define TEXT_KEY(type, field, required) \
-    {#field, offsetof(struct type, field), sizeof(((struct type *)0)->field), required}
-#define NUMBER_KEY(type, field) {#field, offsetof(struct type, field), 0, false}
-
-static const struct key dataset_keys[] = {
-    TEXT_KEY(ucb_manifest, name, true),
-    TEXT_KEY(ucb_manifest, kind, true),
-    TEXT_KEY(ucb_manifest, split, true),
-    TEXT_KEY(ucb_manifest, licence, true),
-    TEXT_KEY(ucb_manifest, origin, false),
-    TEXT_KEY(ucb_manifest, description, false),
-    NUMBER_KEY(ucb_manifest, revision),
+static const struct ucb_ini_key dataset_keys[] = {
+    UCB_INI_TEXT(ucb_manifest, name, true),
+    UCB_INI_TEXT(ucb_manifest, kind, true),
+    UCB_INI_TEXT(ucb_manifest, split, true),
+    UCB_INI_TEXT(ucb_manifest, licence, true),
+    UCB_INI_TEXT(ucb_manifest, origin, false),
+    UCB_INI_TEXT(ucb_manifest, description, false),
+    UCB_INI_NUMBER(ucb_manifest, revision),
 };
-static const struct key file_keys[] = {
-    TEXT_KEY(ucb_manifest_file, path, true),
-    TEXT_KEY(ucb_manifest_file, sha256, true),
-    TEXT_KEY(ucb_manifest_file, url, false),
-    TEXT_KEY(ucb_manifest_file, mirror, false),
-    TEXT_KEY(ucb_manifest_file, member, false),
-    NUMBER_KEY(ucb_manifest_file, bytes),
-    NUMBER_KEY(ucb_manifest_file, documents),
+static const struct ucb_ini_key file_keys[] = {
+    UCB_INI_TEXT(ucb_manifest_file, path, true),
+    UCB_INI_TEXT(ucb_manifest_file, sha256, true),
+    UCB_INI_TEXT(ucb_manifest_file, url, false),
+    UCB_INI_TEXT(ucb_manifest_file, mirror, false),
+    UCB_INI_TEXT(ucb_manifest_file, member, false),
+    UCB_INI_NUMBER(ucb_manifest_file, bytes),
+    UCB_INI_NUMBER(ucb_manifest_file, documents),
 };
 /* clang-format on */
-
-/* The section being read: its keys, and the struct they fill (NULL before the first one).
- */
-struct section {
-    const char *name;
-    const struct key *keys;
-    size_t n_keys;
-    char *target;
-};
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+static const struct ucb_ini_section sections[] = {
+    {"dataset", dataset_keys, COUNT(dataset_keys)},
+    {"file", file_keys, COUNT(file_keys)},
+};
 
-static struct section dataset_section(struct ucb_manifest *m)
+static ucb_status open_section(void *context, const struct ucb_ini_section *section,
+                               void **target, struct ucb_err *err)
 {
-    return (struct section){"dataset", dataset_keys, COUNT(dataset_keys), (char *)m};
-}
-
-static struct section file_section(struct ucb_manifest_file *f)
-{
-    return (struct section){"file", file_keys, COUNT(file_keys), (char *)f};
-}
-
-static const struct key *find_key(const struct section *s, const char *name)
-{
-    for (size_t i = 0; i < s->n_keys; i++)
-        if (strcmp(s->keys[i].name, name) == 0) return &s->keys[i];
-    return NULL;
-}
-
-static ucb_status unknown_key(const struct section *s, const char *name,
-                              struct ucb_err *err)
-{
-    const char *names[MAX_KEYS];
-    char near[256];
-    for (size_t i = 0; i < s->n_keys; i++) names[i] = s->keys[i].name;
-    ucb_text_near(name, names, s->n_keys, near, sizeof(near));
-    return UCB_FAIL(err, UCB_CORRUPT, "[%s] has no key `%s`; %s", s->name, name, near);
-}
-
-static ucb_status set_value(const struct section *s, const char *name, const char *value,
-                            struct ucb_err *err)
-{
-    const struct key *key = find_key(s, name);
-    if (key == NULL) return unknown_key(s, name, err);
-    char *field = s->target + key->offset;
-    if (key->size == 0) {
-        uint64_t number;
-        if (!ucb_parse_u64(value, &number))
-            return UCB_FAIL(err, UCB_CORRUPT, "%s = %s, expected a whole number", name,
-                            value);
-        memcpy(field, &number, sizeof(number));
+    struct ucb_manifest *m = context;
+    if (section == &sections[0]) {
+        *target = m;
         return UCB_OK;
     }
-    if (field[0] != '\0')
-        return UCB_FAIL(err, UCB_CORRUPT, "`%s` is given twice in one [%s]", name, s->name);
-    if (strlen(value) >= key->size)
-        return UCB_FAIL(err, UCB_CORRUPT, "%s has %zu bytes, at most %zu fit", name,
-                        strlen(value), key->size - 1);
-    strcpy(field, value);
-    return UCB_OK;
-}
-
-/* `line` is trimmed, not empty, no comment, no section. */
-static ucb_status read_pair(const struct section *s, struct ucb_span line,
-                            struct ucb_err *err)
-{
-    char name[32], value[MAX_VALUE];
-    const char *equals = memchr(line.at, '=', line.n);
-    if (equals == NULL)
-        return UCB_FAIL(err, UCB_CORRUPT, "`%.*s` is no `key = value`", (int)line.n,
-                        line.at);
-    if (s->target == NULL)
-        return UCB_FAIL(err, UCB_CORRUPT, "a key stands before the first [section]");
-    struct ucb_span left = ucb_span_trim(ucb_span_between(line.at, equals));
-    struct ucb_span right = ucb_span_trim(ucb_span_between(equals + 1, line.at + line.n));
-    if (left.n >= sizeof(name) || right.n >= sizeof(value))
-        return UCB_FAIL(err, UCB_CORRUPT, "a key has at most %zu bytes, a value %zu",
-                        sizeof(name) - 1, sizeof(value) - 1);
-    snprintf(name, sizeof(name), "%.*s", (int)left.n, left.at);
-    snprintf(value, sizeof(value), "%.*s", (int)right.n, right.at);
-    return set_value(s, name, value, err);
-}
-
-static ucb_status open_section(struct ucb_manifest *m, struct ucb_span line,
-                               struct section *s, struct ucb_err *err)
-{
-    if (ucb_span_is(line, "[dataset]")) {
-        *s = dataset_section(m);
-        return UCB_OK;
-    }
-    if (!ucb_span_is(line, "[file]"))
-        return UCB_FAIL(err, UCB_CORRUPT, "section %.*s, expected [dataset] or [file]",
-                        (int)line.n, line.at);
     if (m->n_files == UCB_MANIFEST_FILES)
         return UCB_FAIL(err, UCB_CORRUPT, "more than %d [file] sections",
                         UCB_MANIFEST_FILES);
-    *s = file_section(&m->files[m->n_files]);
-    m->n_files++;
+    *target = &m->files[m->n_files++];
     return UCB_OK;
 }
 
-static ucb_status read_lines(struct ucb_manifest *m, struct ucb_span rest,
-                             struct ucb_err *err)
+static ucb_status check_complete(const struct ucb_manifest *m, struct ucb_err *err)
 {
-    struct section section = {0};
-    struct ucb_span line;
-    for (size_t number = 1; ucb_span_next_line(&rest, &line); number++) {
-        line = ucb_span_trim(line);
-        if (line.n == 0 || line.at[0] == ';' || line.at[0] == '#') continue;
-        ucb_status status = line.at[0] == '[' ? open_section(m, line, &section, err)
-                                              : read_pair(&section, line, err);
-        if (status == UCB_OK) continue;
-        ucb_err_prefix(err, "line %zu", number);
-        return status;
-    }
-    return UCB_OK;
-}
-
-static ucb_status check_required(const struct section *s, struct ucb_err *err)
-{
-    for (size_t i = 0; i < s->n_keys; i++)
-        if (s->keys[i].required && s->target[s->keys[i].offset] == '\0')
-            return UCB_FAIL(err, UCB_CORRUPT, "[%s] lacks `%s = ...`", s->name,
-                            s->keys[i].name);
-    return UCB_OK;
-}
-
-static ucb_status check_complete(struct ucb_manifest *m, struct ucb_err *err)
-{
-    struct section dataset = dataset_section(m);
-    UCB_TRY(check_required(&dataset, err));
+    UCB_TRY(ucb_ini_require(&sections[0], m, err));
     if (m->n_files == 0) return UCB_FAIL(err, UCB_CORRUPT, "no [file] section");
     for (size_t i = 0; i < m->n_files; i++) {
-        struct section file = file_section(&m->files[i]);
-        UCB_TRY(check_required(&file, err));
+        UCB_TRY(ucb_ini_require(&sections[1], &m->files[i], err));
         const char *digest = m->files[i].sha256;
         if (strspn(digest, "0123456789abcdef") != UCB_SHA256_HEX - 1)
             return UCB_FAIL(err, UCB_CORRUPT,
@@ -189,7 +73,8 @@ ucb_status ucb_manifest_parse(const char *folder, const char *name, const char *
 {
     struct ucb_manifest m = {0};
     snprintf(m.folder, sizeof(m.folder), "%s", folder);
-    ucb_status status = read_lines(&m, (struct ucb_span){text, n_bytes}, err);
+    ucb_status status = ucb_ini_read(text, n_bytes, sections, COUNT(sections), open_section,
+                                     &m, err);
     if (status == UCB_OK) status = check_complete(&m, err);
     if (status == UCB_OK)
         *out = m;
