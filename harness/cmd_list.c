@@ -45,18 +45,18 @@ static json_t *choices_json(const char *const *choices)
     return list;
 }
 
-/* "needed, sequential by itself" or the like, of a method with its knobs at their defaults;
- * "" where it needs none. */
+/* Of a method with its knobs at their defaults; "" where it never needs any. */
 static const char *calibration_of(const struct ucb_method *method)
 {
     struct ucb_arena arena;
     struct ucb_chain *chain;
     const char *text = "";
     ucb_arena_init(&arena);
-    if (ucb_chain_parse(method->name, &arena, &chain, NULL) == UCB_OK &&
-        ucb_chain_needs(chain) != UCB_NEEDS_NONE)
-        text = ucb_chain_is_sequential(chain) ? "needed; auto is sequential"
-                                              : "needed; auto is parallel";
+    if (ucb_chain_parse(method->name, &arena, &chain, NULL) == UCB_OK)
+        text = ucb_chain_needs(chain) == UCB_NEEDS_NONE
+                   ? method->needs == NULL ? "" : "needed with some knobs"
+               : ucb_chain_is_sequential(chain) ? "needed; auto is sequential"
+                                                : "needed; auto is parallel";
     ucb_arena_free(&arena);
     return text;
 }

@@ -4,7 +4,6 @@
 #include "cmd.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -24,7 +23,8 @@ static const char help[] =
     "\n"
     "Writes a model, as a method leaves it, as one GGUF file that llama.cpp loads. With the method gguf the file\n"
     "holds the blocks that the method writes, and is as small as they are. GGUF has no types for other methods:\n"
-    "of theirs the file holds the decoded weights, so it runs as measured, and is not small.\n"
+    "of theirs the file holds the decoded weights, so it runs as measured (but for int8 with a threshold, which is\n"
+    "measured in its own arithmetic), and is not small.\n"
     "\n"
     "  --model M            a name (`ucbench list models`), a Hugging Face folder, a .safetensors or .gguf file\n"
     "  --method SPEC        gguf:recipe=Q4_K_M, gguf:type=Q5_0, nf4, ...; none: the source's own types\n"
@@ -125,16 +125,9 @@ static ucb_status check_out(const struct pack_run *run, struct ucb_err *err)
                     run->args.out);
 }
 
-static const char *data_folder(const struct pack_args *a)
-{
-    const char *variable = getenv("UCBENCH_DATA");
-    if (a->data != NULL) return a->data;
-    return variable != NULL && *variable != '\0' ? variable : "mini";
-}
-
 static ucb_status load_calib(struct pack_run *run, const char *path, struct ucb_err *err)
 {
-    const char *data = data_folder(&run->args), *text = run->args.calib;
+    const char *data = run->args.data, *text = run->args.calib;
     struct ucb_calib_spec spec;
     struct ucb_tokenizer *tokenizer;
     UCB_TRY(ucb_calib_parse(text == NULL ? ucb_calib_default(data) : text, &spec, err));

@@ -5,7 +5,6 @@
 #include "cmd.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -16,6 +15,7 @@
 #include "environment.h"
 #include "model/catalog.h"
 #include "sweep.h"
+#include "task/dataset.h"
 
 enum { MAX_LIST = 256, MAX_CALIBS = 16 };
 
@@ -153,13 +153,6 @@ static ucb_status read_limits(const struct sweep_args *a, struct ucb_sweep_optio
     return ucb_pool_open(threads, &o->pool, err);
 }
 
-static const char *data_folder(const struct sweep_args *a)
-{
-    const char *variable = getenv("UCBENCH_DATA");
-    if (a->data != NULL) return a->data;
-    return variable != NULL && *variable != '\0' ? variable : "mini";
-}
-
 static ucb_status begin_run(struct ucb_sweep_options *o, int n_args, char **args,
                             struct ucb_err *err)
 {
@@ -254,7 +247,7 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
     UCB_TRY_OUT(read_limits(&a, &options, err));
     UCB_TRY_OUT(ucb_cache_folder(a.cache, cache, sizeof(cache), err));
     ucb_progress_quiet(a.quiet);
-    options.data = data_folder(&a);
+    options.data = ucb_data_folder(a.data);
     options.cache = cache;
     options.dry_run = a.dry_run;
     UCB_TRY_OUT(ucb_sweep_check(&plan, options.data, err));

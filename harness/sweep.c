@@ -184,12 +184,48 @@ static ucb_status run_methods(struct ucb_sweep_group *g, struct ucb_eval *eval,
     return status;
 }
 
-/* The methods that still need exactly the tasks of `mask`; the original is among them or
- * only the reference. */
+/* The methods that still need exactly the tasks of `mask`, those of one calibration
+ * together; how many. */
+static size_t list_methods(struct ucb_sweep_group *g, uint32_t mask,
+                           struct ucb_sweep_method **todo)
+{
+    size_t n_todo = 0;
+    for (size_t c = 0; c <= g->n_calibs; c++)
+        for (size_t i = 1; i < g->n_methods; i++)
+            if (g->methods[i].pending == mask &&
+                g->methods[i].calib == (c == 0 ? NULL : &g->calibs[c - 1]))
+                todo[n_todo++] = &g->methods[i];
+    return n_todo;
+}
+
+/* The original's pass and cells. A model that cannot be run (*lost) fails all its cells. */
+static ucb_status run_original(struct ucb_sweep_group *g, struct ucb_eval *eval,
+                               struct ucb_sweep_method **todo, size_t n_todo,
+                               const size_t *set, size_t n_sets,
+                               struct ucb_eval_result *original, bool *lost,
+                               struct ucb_err *err)
+{
+    ucb_status status = ucb_eval_original(eval, g->methods[0].chain, &g->progress, original,
+                                          err);
+    *lost = status == UCB_CORRUPT ||
+            status == UCB_UNSUPPORTED; /* the model's fault, not the machine's */
+    if (*lost) {
+        ucb_err_prefix(&original->err, "the original cannot be scored");
+        status = UCB_OK;
+    }
+    if (status == UCB_OK)
+        status = ucb_sweep_store_method(g, &g->methods[0], set, n_sets, original, original,
+                                        err);
+    for (size_t i = 0; i < n_todo && *lost && status == UCB_OK; i++)
+        status = ucb_sweep_store_method(g, todo[i], set, n_sets, original, original, err);
+    return status;
+}
+
+/* Those methods; the original is among them or only the reference. */
 static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_err *err)
 {
     const struct ucb_items *sets[UCB_SWEEP_MAX_TASKS];
-    size_t set[UCB_SWEEP_MAX_TASKS], n_sets = 0, n_todo = 0;
+    size_t set[UCB_SWEEP_MAX_TASKS], n_sets = 0;
     struct ucb_sweep_method **todo = UCB_NEW(&g->arena, struct ucb_sweep_method *,
                                              g->n_methods);
     if (todo == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a list of methods");
@@ -198,11 +234,7 @@ static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_
         set[n_sets] = t;
         sets[n_sets++] = &g->tasks[t].items;
     }
-    for (size_t c = 0; c <= g->n_calibs; c++) /* those of one calibration together */
-        for (size_t i = 1; i < g->n_methods; i++)
-            if (g->methods[i].pending == mask &&
-                g->methods[i].calib == (c == 0 ? NULL : &g->calibs[c - 1]))
-                todo[n_todo++] = &g->methods[i];
+    size_t n_todo = list_methods(g, mask, todo);
     struct ucb_eval_options options = {.backend = g->backend,
                                        .pool = g->options->pool,
                                        .scope = g->scope,
@@ -219,22 +251,12 @@ static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_
     ucb_progress_start(&g->progress, label,
                        (double)ucb_eval_n_tokens(eval) * (double)(n_todo + 1));
     struct ucb_eval_result original;
-    ucb_status status = ucb_eval_original(eval, g->methods[0].chain, &g->progress,
-                                          &original, err);
-    bool lost = status == UCB_CORRUPT ||
-                status == UCB_UNSUPPORTED; /* the model's fault, not the machine's */
-    if (lost) {
-        ucb_err_prefix(&original.err, "the original cannot be scored");
-        status = UCB_OK;
-    }
-    if (status == UCB_OK)
-        status = ucb_sweep_store_method(g, &g->methods[0], set, n_sets, &original,
-                                        &original, err);
-    g->methods[0].pending &= ~mask;
-    for (size_t i = 0; i < n_todo && lost && status == UCB_OK; i++)
-        status = ucb_sweep_store_method(g, todo[i], set, n_sets, &original, &original, err);
+    bool lost;
+    ucb_status status = run_original(g, eval, todo, n_todo, set, n_sets, &original, &lost,
+                                     err);
     if (status == UCB_OK && !lost)
         status = run_methods(g, eval, todo, n_todo, set, n_sets, &original, err);
+    g->methods[0].pending &= ~mask;
     for (size_t i = 0; i < n_todo; i++) todo[i]->pending = 0;
     ucb_progress_end(&g->progress);
     ucb_eval_result_free(&original);

@@ -26,7 +26,8 @@ static ucb_status find_slot(struct ucb_sweep_group *g, const struct ucb_calib_sp
         if (strcmp((*out)->spec.spec, spec->spec) == 0) return UCB_OK;
     }
     if (g->n_calibs == UCB_SWEEP_MAX_CALIBS)
-        return UCB_FAIL(err, UCB_USAGE, "more than %d calibrations for one model",
+        return UCB_FAIL(err, UCB_USAGE,
+                        "more than %d calibrations for one model; split the sweep",
                         UCB_SWEEP_MAX_CALIBS);
     struct ucb_sweep_calib calib = {.spec = *spec};
     struct ucb_dataset dataset;

@@ -228,18 +228,19 @@ static ucb_status prepare_importance(struct ucb_job *job, const struct ucb_sourc
     return UCB_OK;
 }
 
-/* A scale past the largest half would decode to no number. */
+/* A scale, or value, past the largest of its dtype would decode to no number. */
 static ucb_status check_scales(const struct encode_run *run, size_t n_chunks,
                                const struct ucb_matrix *matrix, struct ucb_err *err)
 {
     if (n_chunks == 0 || memchr(run->too_large, true, n_chunks) == NULL) return UCB_OK;
     uint64_t at = ucb_find_nonfinite(run->dtype, run->out, ucb_matrix_weights(matrix));
-    return UCB_FAIL(err, UCB_UNSUPPORTED,
-                    "%s: the weights in row %llu from column %llu on are too large: their "
-                    "%s is past 65504, the largest half; try nf4",
-                    matrix->name, (unsigned long long)(at / matrix->n_in),
-                    (unsigned long long)(at % matrix->n_in),
-                    run->dtype == UCB_F16 ? "value" : "scale");
+    return UCB_FAIL(
+        err, UCB_UNSUPPORTED,
+        "%s: the weights in row %llu from column %llu on are too large: their "
+        "%s is past %s; try nf4",
+        matrix->name, (unsigned long long)(at / matrix->n_in),
+        (unsigned long long)(at % matrix->n_in), is_plain(run->dtype) ? "value" : "scale",
+        run->dtype == UCB_BF16 ? "3.3895e38, the largest BF16" : "65504, the largest half");
 }
 
 static void count_parts(enum ucb_dtype dtype, size_t n_blocks, struct ucb_writer *out)

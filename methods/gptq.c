@@ -122,7 +122,7 @@ static ucb_status put_scales(const struct gptq_layout *l, const float *scale,
             if (!isfinite(ucb_f16_round(value)))
                 return UCB_FAIL(err, UCB_UNSUPPORTED,
                                 "%s: the scale of group %zu in row %zu is %g, past the "
-                                "largest half; try another method",
+                                "largest half; try nf4",
                                 name, g, row, (double)value);
             ucb_put_u16(out, ucb_f16_from_f32(value));
         }

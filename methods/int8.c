@@ -4,8 +4,8 @@
  *
  * Weights are cast to half precision first, whatever they were. Then, per row,
  *
- *     s = max |w|;   r = (1 / s) * 127;   q = round half to even(w * r);   value = (q * s)
- * * 0.0078740157
+ *     s = max |w|;   r = (1 / s) * 127;   q = round half to even(w * r)
+ *     value = (q * s) * 0.0078740157
  *
  * Reciprocal first, then times 127: 127 / s rounds differently and flips codes.
  *

@@ -11,7 +11,6 @@
 #include <assert.h>
 #include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/pcg.h"
@@ -64,17 +63,9 @@ bool ucb_calib_is_text(const char *dataset)
     return find_text(dataset) != NULL;
 }
 
-/* NULL means what it means in task.h. */
-static const char *data_or_default(const char *data)
-{
-    const char *variable = getenv("UCBENCH_DATA");
-    if (data != NULL) return data;
-    return variable != NULL && variable[0] != '\0' ? variable : "mini";
-}
-
 const char *ucb_calib_default(const char *data)
 {
-    bool mini = strcmp(data_or_default(data), "mini") == 0;
+    bool mini = strcmp(ucb_data_folder(data), "mini") == 0;
     return find_text(mini ? "calib-mini" : "wikitext-valid")->fallback;
 }
 
@@ -198,7 +189,7 @@ ucb_status ucb_calib_open_text(const struct ucb_calib_spec *spec, const char *da
     const struct text *text = find_text(spec->dataset);
     assert(text != NULL);
     if (text->inside) return ucb_dataset_open(text->file, text->file, "mini", out, err);
-    data = data_or_default(data);
+    data = ucb_data_folder(data);
     if (strcmp(data, "mini") == 0)
         return UCB_FAIL(err, UCB_MISSING,
                         "calibration on %s needs the file %s: run `scripts/fetch.sh data "

@@ -59,15 +59,20 @@ static ucb_status check_digest(struct ucb_dataset *dataset,
                     manifest->folder);
 }
 
+const char *ucb_data_folder(const char *data)
+{
+    const char *variable = getenv("UCBENCH_DATA");
+    if (data != NULL) return data;
+    return variable != NULL && variable[0] != '\0' ? variable : "mini";
+}
+
 ucb_status ucb_dataset_open(const char *full_file, const char *mini_file, const char *data,
                             struct ucb_dataset *out, struct ucb_err *err)
 {
     struct ucb_dataset dataset = {0};
     const struct ucb_manifest *manifest;
     const struct ucb_manifest_file *known;
-    const char *variable = getenv("UCBENCH_DATA");
-    if (data == NULL) data = variable != NULL && variable[0] != '\0' ? variable : "mini";
-
+    data = ucb_data_folder(data);
     bool mini = strcmp(data, "mini") == 0;
     UCB_TRY(ucb_manifest_find(mini ? mini_file : full_file, &manifest, &known, err));
     dataset.name = manifest->name;

@@ -19,11 +19,15 @@ struct ucb_dataset {
     struct ucb_file mapping;
 };
 
+/* `data` itself; for NULL the folder that $UCBENCH_DATA names, or "mini" where that is not
+ * set. Points into `data` or the environment. */
+const char *ucb_data_folder(const char *data);
+
 /*
  * `data`: "mini" opens `mini_file`, a resource inside the program; a folder, `full_file` in
- * it; NULL, the folder that $UCBENCH_DATA names, or "mini" where that is not set. The
- * file's digest must be the manifest's (else CORRUPT, both digests named). MISSING says
- * which file to put where. Release with ucb_dataset_close.
+ * it; NULL, what ucb_data_folder answers. The file's digest must be the manifest's (else
+ * CORRUPT, both digests named). MISSING says which file to put where. Release with
+ * ucb_dataset_close.
  */
 ucb_status ucb_dataset_open(const char *full_file, const char *mini_file, const char *data,
                             struct ucb_dataset *out, struct ucb_err *err);

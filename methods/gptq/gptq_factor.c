@@ -5,8 +5,10 @@
  * H = 2 n_tokens / n_sequences E[x x^T], which is what AutoGPTQ's running update adds up to
  * when each batch is one sequence. In double:
  *
- *     dead columns (H_jj = 0): H_jj = 1        act_order: descending diagonal, ties by
- * column H_jj += damp * mean(diag H)              U upper with H^-1 = U^T U (core/dense.h)
+ *     dead columns (H_jj = 0): H_jj = 1
+ *     act_order: columns by descending diagonal, ties by column
+ *     H_jj += damp * mean(diag H)
+ *     U upper with H^-1 = U^T U (core/dense.h)
  *
  * A common factor of H changes nothing unless a column is dead: the 1 enters the mean.
  * The sweep runs in fp32, so U is rounded once and laid out as the sweep reads it.
@@ -134,10 +136,11 @@ static size_t place_blocks(const struct gptq_layout *l, size_t *start)
 static ucb_status refuse(const struct gptq_layout *l, const char *name, size_t column,
                          struct ucb_err *err)
 {
+    double more = l->damp < 0.01 ? 0.01 : l->damp < 1 ? 10 * l->damp : 10; /* at most 10 */
     return UCB_FAIL(err, UCB_UNSUPPORTED,
                     "%s: its Hessian is not positive definite at column %zu, damped by %g "
                     "of the mean diagonal; try damp=%g or more calibration windows",
-                    name, column, l->damp, l->damp < 0.01 ? 0.01 : 10 * l->damp);
+                    name, column, l->damp, more);
 }
 
 ucb_status gptq_factor_make(struct ucb_job *job, const struct gptq_layout *l,

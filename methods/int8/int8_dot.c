@@ -5,8 +5,9 @@
 #include "int8_dot.h"
 
 #include <smmintrin.h>
-#include <stdbool.h>
 #include <string.h>
+
+#include "core/cpu_level.h"
 
 typedef __m128i vec;
 enum { PATH_ROWS = 2, PATH_PANELS = 1, VEC_PAIRS = 4 };
@@ -85,26 +86,11 @@ void int8_pack(const uint8_t *codes, size_t n_out, size_t n_in, struct ucb_pool 
     ucb_parallel_for(pool, (n_out + UCB_LANES - 1) / UCB_LANES, pack_panel, &run);
 }
 
-/* Everything that the compiler may use in a file of that instruction set and that the
- * compiler can ask for. */
-static bool runs_avx2(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-}
-
-static bool runs_avx512(void)
-{
-    return runs_avx2() && __builtin_cpu_supports("avx512f") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-
 const struct int8_path *int8_path_at(size_t i)
 {
     static const struct int8_path *const paths[] = {&path_sse, &int8_path_avx2,
                                                     &int8_path_avx512};
-    size_t n_paths = runs_avx512() ? 3 : runs_avx2() ? 2 : 1;
+    size_t n_paths = ucb_cpu_runs_v4() ? 3 : ucb_cpu_runs_v3() ? 2 : 1;
     return i < n_paths ? paths[i] : NULL;
 }
 

@@ -197,6 +197,8 @@ TEST(lists_say_what_is_calibrated_and_on_what)
     CHECK_HAS(out, "use: tasks wikitext, wikitext-words");
     RUN(0, "list methods");
     CHECK_HAS(out, "calibration: needed; auto is parallel");
+    CHECK_HAS(out, "calibration: needed; auto is sequential");
+    CHECK_HAS(out, "calibration: needed with some knobs"); /* gguf:imatrix=1 */
 }
 
 /* ---- quantize ---- */

@@ -2,10 +2,11 @@
  * bench_serve.c - one measurement per line of standard input, for a program that times
  * another encoder in between (scripts/peers.py):
  *
- *     load FILE          the matrices of a .safetensors file, in file order; a tensor of
- * one dimension holds the importance of the columns of the matrix before encode SPEC
- * encodes all of them     -> ok SECONDS BYTES decode             decodes what was encoded
- * last     -> ok SECONDS BYTES write FILE         their payloads, one after the other
+ *     load FILE      the matrices of a .safetensors file, in file order; a tensor of one
+ *                    dimension holds the importance of the columns of the matrix before
+ *     encode SPEC    encodes all of them        -> ok SECONDS BYTES
+ *     decode         decodes what was encoded last  -> ok SECONDS BYTES
+ *     write FILE     their payloads, one after the other
  *
  * Each answer is one line, "ok ..." or "error SENTENCE"; after an error the next line is
  * read as usual. Only the work itself stands between the two looks at the clock.

@@ -305,6 +305,14 @@ TEST(gptq_refuses_a_hessian_that_is_not_positive_definite_and_names_the_knob)
     CHECK_HAS(err.text, "m: ");
     CHECK_HAS(err.text, "try damp=0.01");
     fixture_close(&f);
+    double wrong[N_IN * N_IN]; /* no second moment: refused however it is damped */
+    for (int i = 0; i < N_IN * N_IN; i++) wrong[i] = i % (N_IN + 1) == 0 ? 1 : 100;
+    struct ucb_calib impossible = {.n_tokens = 1, .n_sequences = 1, .second_moment = wrong};
+    fixture_open(&f, "gptq:damp=5", 2, N_IN, UCB_F32, 1);
+    f.calib = &impossible;
+    CHECK_STATUS(fixture_try_encode(&f, w, &err), UCB_UNSUPPORTED, err);
+    CHECK_HAS(err.text, "try damp=10 "); /* what the knob allows */
+    fixture_close(&f);
     fixture_open(&f, "gptq", 2, N_IN, UCB_F32, 1);
     f.calib = &calib;
     CHECK_OK(fixture_try_encode(&f, w, &err), err);

@@ -185,6 +185,28 @@ TEST(weights_too_large_for_a_half_precision_scale_are_refused)
     }
 }
 
+TEST(values_too_large_for_a_plain_type_are_refused_by_its_name)
+{
+    static const char *const specs[] = {"gguf:type=Q4_0", "gguf:recipe=F16",
+                                        "gguf:recipe=BF16"};
+    static const char *const why[] = {"value is past 65504, the largest half",
+                                      "value is past 65504, the largest half",
+                                      "value is past 3.3895e38, the largest BF16"};
+    static const struct ucb_arch arch = {.n_layers = 1, .n_heads = 1, .n_kv_heads = 1};
+    float x[48];
+    for (size_t i = 0; i < 3; i++) {
+        struct method_fixture f;
+        struct ucb_err err;
+        for (int e = 0; e < 48; e++) x[e] = e == 40 ? 3.4028e38f : (float)(e % 7);
+        fixture_open(&f, specs[i], 1, 48, UCB_F32, 1); /* 48: no whole blocks, so F16 */
+        f.matrix.arch = &arch;
+        CHECK_STATUS(fixture_try_encode(&f, x, &err), UCB_UNSUPPORTED, err);
+        CHECK_HAS(err.text, "m: the weights in row 0 from column 40 on");
+        CHECK_HAS(err.text, why[i]);
+        fixture_close(&f);
+    }
+}
+
 /* ---- importance ---- */
 
 /* The bytes of x under a spec and statistics, into `out`. */
