@@ -13,9 +13,11 @@
  * importance of 0 everywhere would make every block 0.
  */
 #include <assert.h>
+#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
+#include "core/clones.h"
 #include "core/half.h"
 #include "gguf/gguf.h"
 #include "gguf/gguf_recipe.h"
@@ -167,6 +169,7 @@ struct encode_run {
     size_t chunk_blocks, n_out;
     float *row_mean_square;
     uint8_t *out;
+    bool searches;   /* and does not take the scale from the block's extremes */
     bool *too_large; /* by chunk: some scale is past the largest half */
 };
 
@@ -176,6 +179,20 @@ static void encode_plain(enum ucb_dtype dtype, const float *w, size_t n, uint8_t
         uint16_t half = dtype == UCB_F16 ? ucb_f16_from_f32(w[i]) : ucb_bf16_from_f32(w[i]);
         memcpy(out + 2 * i, &half, sizeof(half));
     }
+}
+
+/*
+ * The searches square and multiply weights: past 1.8e19 a square is infinite, the search
+ * finds no scale, and the block would decode to zeros. Nothing that large has a scale in
+ * half precision: the largest value of any type is 65504 x 63 x 31, below 2^27.
+ */
+static const float largest_weight = 0x1p27f;
+
+UCB_CLONES static bool any_beyond(const float *w, size_t n, float limit)
+{
+    int beyond = 0;
+    for (size_t i = 0; i < n; i++) beyond |= fabsf(w[i]) > limit;
+    return beyond != 0;
 }
 
 static void encode_chunk(void *context, size_t chunk)
@@ -191,7 +208,9 @@ static void encode_chunk(void *context, size_t chunk)
     else
         encode_plain(run->dtype, span.w + span.first, span.n, out);
     uint64_t n = span.n * ucb_dtype_block_elements(run->dtype);
-    run->too_large[chunk] = ucb_find_nonfinite(run->dtype, out, n) < n;
+    run->too_large[chunk] = ucb_find_nonfinite(run->dtype, out, n) < n ||
+                            (run->searches && any_beyond(span.w + span.first * (n / span.n),
+                                                         n, largest_weight));
 }
 
 enum { ROWS_PER_CHUNK = 32 }; /* two vectors of the widest */
@@ -233,7 +252,10 @@ static ucb_status check_scales(const struct encode_run *run, size_t n_chunks,
                                const struct ucb_matrix *matrix, struct ucb_err *err)
 {
     if (n_chunks == 0 || memchr(run->too_large, true, n_chunks) == NULL) return UCB_OK;
-    uint64_t at = ucb_find_nonfinite(run->dtype, run->out, ucb_matrix_weights(matrix));
+    uint64_t n = ucb_matrix_weights(matrix),
+             at = ucb_find_nonfinite(run->dtype, run->out, n);
+    for (uint64_t i = 0; at == n && i < n; i++)
+        if (fabsf(run->span.w[i]) > largest_weight) at = i;
     return UCB_FAIL(
         err, UCB_UNSUPPORTED,
         "%s: the weights in row %llu from column %llu on are too large: their "
@@ -270,6 +292,8 @@ static ucb_status encode_one(struct ucb_job *job, const struct ucb_source *src,
         .w = src->w, .n_in = matrix->n_in, .n = ucb_matrix_weights(matrix) / elements};
     run.chunk_blocks = CHUNK_WEIGHTS / elements;
     UCB_TRY(prepare_importance(job, src, &run, err));
+    run.searches = !is_plain(run.dtype) && (run.span.importance != NULL || elements > 32 ||
+                                            run.dtype == UCB_IQ4_NL);
     ucb_part(out, UCB_PART_CODES);
     run.out = ucb_put_room(out, matrix->n_out * row_bytes(run.dtype, matrix));
     size_t n_chunks = (run.span.n + run.chunk_blocks - 1) / run.chunk_blocks;

@@ -187,6 +187,28 @@ static void encode_chunk(void *context, size_t chunk)
     }
 }
 
+/* Shows what either rule makes of the absmax, under the golden names; the bytes hold what
+ * the job's own rule made. */
+static ucb_status trace_rule(struct ucb_job *job, const struct layout *l,
+                             const float *absmax, float offset, enum bnb4_rule rule,
+                             struct ucb_err *err)
+{
+    bool gpu = rule == BNB4_RULE_GPU;
+    uint64_t n = l->n_blocks;
+    uint8_t *codes = UCB_NEW(job->scratch, uint8_t, n);
+    float *absmax2 = UCB_NEW(job->scratch, float, l->n_nested),
+          *restored = UCB_NEW(job->scratch, float, n);
+    if (codes == NULL || absmax2 == NULL || restored == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory to show the absmax codes");
+    bnb4_nested_encode(absmax, n, offset, l->nested, rule, codes, absmax2);
+    bnb4_nested_decode(codes, n, offset, l->nested, absmax2, restored);
+    UCB_TRY(job->trace(job->trace_context, gpu ? "absmax_codes_gpu_rule" : "absmax_codes",
+                       UCB_U8, 1, &n, codes, err));
+    return job->trace(job->trace_context,
+                      gpu ? "absmax_restored_gpu_rule" : "absmax_restored", UCB_F32, 1, &n,
+                      restored, err);
+}
+
 static ucb_status put_nested(struct ucb_job *job, const struct layout *l,
                              const float *absmax, const char *name, struct ucb_writer *out,
                              struct ucb_err *err)
@@ -200,7 +222,9 @@ static ucb_status put_nested(struct ucb_job *job, const struct layout *l,
     bnb4_nested_encode(absmax, l->n_blocks, offset, l->nested, rule, codes, absmax2);
     ucb_put_f32s(out, absmax2, l->n_nested);
     ucb_put_f32(out, offset);
-    return UCB_OK;
+    if (job->trace == NULL) return UCB_OK;
+    UCB_TRY(trace_rule(job, l, absmax, offset, BNB4_RULE_CPU, err));
+    return trace_rule(job, l, absmax, offset, BNB4_RULE_GPU, err);
 }
 
 ucb_status bnb4_encode(struct ucb_job *job, const struct bnb4_type *type,
@@ -312,27 +336,24 @@ void bnb4_decode(const void *state, uint32_t row, uint32_t n, float *acc)
 
 /* ---- inspect ---- */
 
-/* Golden names: what the payload's rule chose stands under the plain name, and under
- * *_gpu_rule if it was the GPU's. */
-static ucb_status inspect_nested(const struct ucb_job *job, const struct state *s,
-                                 ucb_inspect_emit *emit, void *context, struct ucb_err *err)
+/* What the payload holds; what either rule makes of the absmax comes from trace_rule. */
+static ucb_status inspect_nested(const struct state *s, ucb_inspect_emit *emit,
+                                 void *context, struct ucb_err *err)
 {
     uint64_t blocks = s->layout.n_blocks, nested = s->layout.n_nested, one = 1;
-    UCB_TRY(emit(context, "absmax_codes", UCB_U8, 1, &blocks, s->codes, err));
+    UCB_TRY(emit(context, "absmax_codes_stored", UCB_U8, 1, &blocks, s->codes, err));
     UCB_TRY(emit(context, "absmax_offset", UCB_F32, 1, &one, &s->offset, err));
     UCB_TRY(emit(context, "absmax2", UCB_F32, 1, &nested, s->absmax2, err));
-    UCB_TRY(emit(context, "absmax_restored", UCB_F32, 1, &blocks, s->absmax, err));
-    if (ucb_job_value(job, "rule") != 0) return UCB_OK;
-    UCB_TRY(emit(context, "absmax_codes_gpu_rule", UCB_U8, 1, &blocks, s->codes, err));
-    return emit(context, "absmax_restored_gpu_rule", UCB_F32, 1, &blocks, s->absmax, err);
+    return emit(context, "absmax_restored_stored", UCB_F32, 1, &blocks, s->absmax, err);
 }
 
 ucb_status bnb4_inspect(struct ucb_job *job, const void *state, ucb_inspect_emit *emit,
                         void *context, struct ucb_err *err)
 {
     const struct state *s = state;
+    (void)job;
     uint64_t bytes = (s->layout.n + 1) / 2, blocks = s->layout.n_blocks;
     UCB_TRY(emit(context, "packed", UCB_U8, 1, &bytes, s->packed, err));
-    if (s->layout.double_quant) return inspect_nested(job, s, emit, context, err);
+    if (s->layout.double_quant) return inspect_nested(s, emit, context, err);
     return emit(context, "absmax", UCB_F32, 1, &blocks, s->absmax, err);
 }

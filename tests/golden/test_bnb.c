@@ -90,6 +90,24 @@ static void check_nested(const json_t *c, const struct method_fixture *f,
     vectors_same(c, "absmax_restored", restored, n * sizeof(float));
 }
 
+/* Both rules are shown whichever the bytes hold. */
+static void check_both_rules(const json_t *c, const char *type, enum ucb_dtype dtype,
+                             struct vector in, const float *w)
+{
+    static const char *const rules[] = {"gpu", "cpu"};
+    for (int i = 0; i < 2; i++) {
+        struct method_fixture f;
+        fixture_open(&f, ucb_test_path("%s:double_quant=1,rule=%s", type, rules[i]),
+                     (uint32_t)in.shape[0], (uint32_t)in.shape[1], dtype, 1);
+        fixture_run(&f, w);
+        same_role(c, &f, "absmax_codes");
+        same_role(c, &f, "absmax_restored");
+        same_role(c, &f, "absmax_codes_gpu_rule");
+        same_role(c, &f, "absmax_restored_gpu_rule");
+        fixture_close(&f);
+    }
+}
+
 static void run_4bit(const json_t *c)
 {
     static float w[MAX_WEIGHTS];
@@ -117,6 +135,7 @@ static void run_4bit(const json_t *c)
         bool same_offset = *(float *)fixture_role(&f, "absmax_offset")->data ==
                            *(const float *)vectors_role(c, "absmax_offset").data;
         if (same_offset) check_deployed(c, f.decoded, dtype);
+        if (same_offset) check_both_rules(c, type, dtype, in, w);
         fixture_close(&plain);
     }
     fixture_close(&f);

@@ -181,6 +181,10 @@ TEST(weights_too_large_for_a_half_precision_scale_are_refused)
         CHECK_STATUS(fixture_try_encode(&f, x, &err), UCB_UNSUPPORTED, err);
         CHECK_HAS(err.text, "m: the weights in row 0 from column ");
         CHECK_HAS(err.text, "try nf4");
+        /* Squares of these are infinite: a search would find no scale and yield zeros. */
+        for (int e = 0; e < 512; e++) x[e] = (e % 2 == 0 ? 1e30f : -1e30f) * (float)(e % 5);
+        CHECK_STATUS(fixture_try_encode(&f, x, &err), UCB_UNSUPPORTED, err);
+        CHECK_HAS(err.text, "m: the weights in row 0 from column ");
         fixture_close(&f);
     }
 }
