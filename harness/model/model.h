@@ -174,7 +174,7 @@ struct ucb_arch {
     float embed_scale;                      /* 1 but for Gemma */
     bool norm_plus_one; /* the file holds w of norms that multiply by 1 + w; the vectors
                            handed out are 1 + w already */
-    bool attention_bias, mlp_bias, tied_head;
+    bool qkv_bias, o_bias, mlp_bias, head_bias, ssm_bias, conv_bias, tied_head;
     struct ucb_experts experts;
     struct ucb_latent latent;
     struct ucb_ssm ssm;
