@@ -40,6 +40,7 @@ struct bench_row {
     void (*run)(void *context);
     void *context;
     bool verified;
+    bool is_fp64; /* the peak is half of the fp32 one */
     bool slow; /* a run takes many seconds: one warm-up and three repeats instead of two and
                   fifteen */
 };
