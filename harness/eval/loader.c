@@ -246,17 +246,20 @@ ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain,
                             uint32_t layer, struct ucb_tally *tally, struct ucb_layer *out,
                             struct ucb_err *err)
 {
-    for (int role = 0; role < UCB_N_LAYER_ROLES; role++) {
-        const struct ucb_matrix *m = ucb_model_matrix(l->model, layer, (enum ucb_role)role);
+    size_t n;
+    const struct ucb_matrix *const *list = ucb_model_layer_matrices(l->model, layer, &n);
+    *out = (struct ucb_layer){.index = layer};
+    for (size_t i = 0; i < n; i++) {
+        const struct ucb_matrix *m = list[i];
         size_t n_bytes = ucb_pack_bytes(l->backend, m->n_out, m->n_in);
-        UCB_TRY(reserve(&l->packed[role], &l->packed_bytes[role], n_bytes, m->name, err));
-        out->weight[role] = (struct ucb_packed){l->packed[role], m->n_out, m->n_in};
-        UCB_TRY(load_matrix(l, chain, m, m->role, tally, &out->weight[role], err));
-        enum ucb_vector bias = (enum ucb_vector)(UCB_VECTOR_Q_BIAS + role);
-        UCB_TRY(load_vector(l, layer, bias, &out->bias[role], err));
+        UCB_TRY(
+            reserve(&l->packed[m->role], &l->packed_bytes[m->role], n_bytes, m->name, err));
+        out->weight[m->role] = (struct ucb_packed){l->packed[m->role], m->n_out, m->n_in};
+        UCB_TRY(load_matrix(l, chain, m, m->role, tally, &out->weight[m->role], err));
     }
-    UCB_TRY(load_vector(l, layer, UCB_VECTOR_ATTN_NORM, &out->attn_norm, err));
-    UCB_TRY(load_vector(l, layer, UCB_VECTOR_MLP_NORM, &out->mlp_norm, err));
+    for (int v = 0; v < UCB_N_VECTORS; v++)
+        if (v < UCB_VECTOR_FINAL_NORM || v >= UCB_VECTOR_BIAS)
+            UCB_TRY(load_vector(l, layer, (enum ucb_vector)v, &out->vector[v], err));
     ucb_model_forget_layer(l->model, layer);
     return UCB_OK;
 }

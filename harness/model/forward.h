@@ -14,9 +14,11 @@
 
 /* The weights of one layer as the engine runs them; all memory is the caller's. */
 struct ucb_layer {
-    struct ucb_packed weight[UCB_N_LAYER_ROLES];
-    const float *bias[UCB_N_LAYER_ROLES]; /* NULL: none */
-    const float *attn_norm, *mlp_norm;    /* [hidden] */
+    uint32_t index;                              /* in arch->layers */
+    struct ucb_packed weight[UCB_N_LAYER_ROLES]; /* data NULL: the layer has none */
+    /* Of experts: [n_experts] each, GATE, UP, DOWN; NULL in a layer without. */
+    struct ucb_packed *expert[3];
+    const float *vector[UCB_N_VECTORS]; /* NULL: none */
 };
 
 struct ucb_forward; /* work buffers and the rope table */

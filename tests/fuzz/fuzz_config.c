@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
             a.rotary_dim > a.head_dim)
             abort();
         for (uint32_t i = 0; i < a.rotary_dim / 2; i++)
-            if (!isfinite(a.rope_inv_freq[i])) abort();
+            if (!isfinite(a.rope[0].inv_freq[i])) abort();
     }
     ucb_arena_free(&arena);
     return 0;
