@@ -40,14 +40,21 @@ static float *read_matrix(const struct ucb_model *m, const struct ucb_matrix *x)
     return out;
 }
 
-/* The index counts the mask buffers of old GPT-2 files as parameters; they are none. */
+/* The index counts every element of the files; masks and frequencies that old GPT-2 and
+ * GPT-NeoX files carry along are no parameters. */
 static uint64_t buffer_elements(const struct ucb_model *m)
 {
+    static const char *const endings[] = {".attn.bias", ".attention.bias", ".masked_bias",
+                                          ".inv_freq"};
     const struct ucb_checkpoint *c = ucb_model_checkpoint(m);
     uint64_t n = 0;
     for (size_t i = 0; i < ucb_checkpoint_n_tensors(c); i++)
-        if (ucb_checkpoint_tensor(c, i)->dtype == UCB_U8)
-            n += ucb_checkpoint_tensor(c, i)->n_elements;
+        for (size_t k = 0; k < sizeof(endings) / sizeof(endings[0]); k++) {
+            const struct ucb_tensor *t = ucb_checkpoint_tensor(c, i);
+            size_t length = strlen(t->name), ending = strlen(endings[k]);
+            if (length > ending && strcmp(t->name + length - ending, endings[k]) == 0)
+                n += t->n_elements;
+        }
     return n;
 }
 
