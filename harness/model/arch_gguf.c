@@ -82,14 +82,10 @@ static ucb_status reject_switches(const struct metadata *m)
         const char *key;
         double neutral;
     } switches[] = {
-        {"attention.clamp_kqv", 0},
-        {"attn_logit_softcapping", 0},
-        {"final_logit_softcapping", 0},
-        {"logit_scale", 0},
-        {"residual_scale", 0},
-        {"embedding_scale", 0},
-        {"attention.scale", 0},
-        {"rope.scaling.attn_factor", 1},
+        {"attention.clamp_kqv", 0},     {"attn_logit_softcapping", 0},
+        {"final_logit_softcapping", 0}, {"logit_scale", 0},
+        {"residual_scale", 0},          {"embedding_scale", 0},
+        {"attention.scale", 0},         {"rope.scaling.attn_factor", 1},
         {"use_parallel_residual", 0},
     };
     for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++) {

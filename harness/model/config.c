@@ -12,8 +12,8 @@
 #include "model/config_internal.h"
 
 /* "config.json: hidden_size is "40", expected a positive whole number" */
-ucb_status ucb_config_wrong(const struct ucb_config *c, const char *field, const json_t *value,
-                        const char *expected)
+ucb_status ucb_config_wrong(const struct ucb_config *c, const char *field,
+                            const json_t *value, const char *expected)
 {
     if (value == NULL)
         return UCB_FAIL(c->err, UCB_CORRUPT, "%s: %s is missing, expected %s", c->name,
@@ -33,8 +33,8 @@ const json_t *ucb_config_get(const json_t *object, const char *field)
 }
 
 /* A positive whole number; `fallback` 0: the field must be there. */
-ucb_status ucb_config_get_size(const struct ucb_config *c, const char *field, uint32_t fallback,
-                           uint32_t *out)
+ucb_status ucb_config_get_size(const struct ucb_config *c, const char *field,
+                               uint32_t fallback, uint32_t *out)
 {
     const json_t *value = ucb_config_get(c->root, field);
     json_int_t n = json_integer_value(value);
@@ -50,7 +50,7 @@ ucb_status ucb_config_get_size(const struct ucb_config *c, const char *field, ui
 
 /* A finite number above 0, from `object`; `fallback` 0: the field must be there. */
 ucb_status ucb_config_get_number(const struct ucb_config *c, const json_t *object,
-                             const char *field, double fallback, double *out)
+                                 const char *field, double fallback, double *out)
 {
     const json_t *value = ucb_config_get(object, field);
     double x = json_number_value(value);
@@ -65,7 +65,7 @@ ucb_status ucb_config_get_number(const struct ucb_config *c, const json_t *objec
 }
 
 ucb_status ucb_config_get_flag(const struct ucb_config *c, const char *field, bool fallback,
-                           bool *out)
+                               bool *out)
 {
     const json_t *value = ucb_config_get(c->root, field);
     if (value != NULL && !json_is_boolean(value))
@@ -183,11 +183,11 @@ static ucb_status read_config(struct ucb_config *c, struct ucb_arena *arena,
         UCB_TRY(ucb_config_read_rope(c, arena, &arch));
     }
     if (arch.mixer != UCB_MIXER_SSM)
-        UCB_TRY(ucb_arch_check(&arch,
-                               &(struct ucb_size_names){c->name, "num_attention_heads",
-                                                        "num_key_value_heads", "head_dim",
-                                                        "partial_rotary_factor of head_dim"},
-                               c->err));
+        UCB_TRY(ucb_arch_check(
+            &arch,
+            &(struct ucb_size_names){c->name, "num_attention_heads", "num_key_value_heads",
+                                     "head_dim", "partial_rotary_factor of head_dim"},
+            c->err));
     *out = arch;
     return UCB_OK;
 }

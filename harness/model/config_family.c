@@ -94,9 +94,8 @@ ucb_status ucb_config_read_sizes(const struct ucb_config *c, struct ucb_arch *ar
 static ucb_status get_window(const struct ucb_config *c, uint32_t fallback, uint32_t *out)
 {
     *out = json_object_get(c->root, "sliding_window") == NULL ? fallback : 0;
-    return get(c->root, "sliding_window") == NULL
-               ? UCB_OK
-               : get_size(c, "sliding_window", 0, out);
+    return get(c->root, "sliding_window") == NULL ? UCB_OK
+                                                  : get_size(c, "sliding_window", 0, out);
 }
 
 static void set_windows(struct ucb_arch *arch, uint32_t first, uint32_t window)
@@ -195,8 +194,7 @@ static ucb_status get_cap(const struct ucb_config *c, const char *field, double 
 {
     double cap = 0;
     if (json_object_get(c->root, field) == NULL) cap = fallback;
-    if (get(c->root, field) != NULL)
-        UCB_TRY(get_number(c, c->root, field, 0, &cap));
+    if (get(c->root, field) != NULL) UCB_TRY(get_number(c, c->root, field, 0, &cap));
     *out = (float)cap;
     return UCB_OK;
 }
@@ -353,8 +351,8 @@ static ucb_status reject_deepseek(const struct ucb_config *c)
     if (every != 1)
         return reject(c, "moe_layer_freq", "other than 1",
                       "implementations disagree about it");
-    if (scoring != NULL && (!json_is_string(scoring) ||
-                            strcmp(json_string_value(scoring), "softmax") != 0))
+    if (scoring != NULL &&
+        (!json_is_string(scoring) || strcmp(json_string_value(scoring), "softmax") != 0))
         return reject(c, "scoring_func", "other than softmax",
                       "implementations disagree about it");
     return UCB_OK;
@@ -406,8 +404,7 @@ static ucb_status read_gemma(const struct ucb_config *c, struct ucb_arch *arch)
 {
     double scalar;
     UCB_TRY(read_common(c, arch));
-    UCB_TRY(
-        get_activation(c, "hidden_activation", "gelu_pytorch_tanh", &arch->activation));
+    UCB_TRY(get_activation(c, "hidden_activation", "gelu_pytorch_tanh", &arch->activation));
     UCB_TRY(get_number(c, c->root, "query_pre_attn_scalar", 256, &scalar));
     arch->attention_scale = (float)(1.0 / sqrt(scalar));
     arch->embed_scale = (float)sqrt((double)arch->hidden);

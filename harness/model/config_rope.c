@@ -44,7 +44,7 @@ static ucb_status find_scaling(const struct ucb_config *c, const char *kind,
             c->err, UCB_CORRUPT,
             "%s: rope_scaling and rope_parameters are both given and differ; keep one",
             c->name);
-    if (new != NULL && kind != NULL && get(new, kind) != NULL) {
+    if (new != NULL && kind != NULL &&get(new, kind) != NULL) {
         new = get(new, kind);
         UCB_TRY(check_object(c, kind, new));
     }
@@ -151,8 +151,8 @@ static ucb_status read_long(const struct ucb_config *c, const struct scaling *s,
     UCB_TRY(get_original(c, s, arch, &rope->original));
     UCB_TRY(read_factors(c, s, "short_factor", arch->rotary_dim / 2, arena,
                          &rope->short_factor));
-    UCB_TRY(read_factors(c, s, "long_factor", arch->rotary_dim / 2, arena,
-                         &rope->long_factor));
+    UCB_TRY(
+        read_factors(c, s, "long_factor", arch->rotary_dim / 2, arena, &rope->long_factor));
     if (get(s->object, "short_mscale") != NULL) {
         UCB_TRY(get_number(c, s->object, "short_mscale", 0, &rope->magnitude));
         return get_number(c, s->object, "long_mscale", 0, &rope->long_magnitude);
@@ -254,7 +254,6 @@ ucb_status ucb_config_read_rope(const struct ucb_config *c, struct ucb_arena *ar
     UCB_TRY(read_scaling(c, &s, arch, arena, &rope));
     arch->rope_theta = rope.theta;
     if (arch->mixer == UCB_MIXER_LATENT) UCB_TRY(scale_scores(c, &s, &rope, arch));
-    UCB_TRY(
-        ucb_rope_fill(c->name, &rope, arch->rotary_dim, arena, &arch->rope[0], c->err));
+    UCB_TRY(ucb_rope_fill(c->name, &rope, arch->rotary_dim, arena, &arch->rope[0], c->err));
     return two ? read_local(c, arena, arch) : UCB_OK;
 }

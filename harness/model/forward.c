@@ -101,8 +101,8 @@ static ucb_status linear(struct ucb_forward *f, const struct ucb_layer *layer,
     const struct ucb_packed *w = &layer->weight[role];
     for (size_t row = 0; row < n_rows; row += f->batch) {
         size_t n = n_rows - row < f->batch ? n_rows - row : f->batch;
-        UCB_TRY(ucb_linear(f->backend, w, layer->vector[ucb_bias_of(role)], x + row * w->n_in, n,
-                           y + row * w->n_out, err));
+        UCB_TRY(ucb_linear(f->backend, w, layer->vector[ucb_bias_of(role)],
+                           x + row * w->n_in, n, y + row * w->n_out, err));
     }
     return UCB_OK;
 }
@@ -126,7 +126,8 @@ static ucb_status attention_block(struct ucb_forward *f, const struct layer_run 
                                   .n_kv_heads = a->n_kv_heads,
                                   .head_dim = a->head_dim,
                                   .scale = a->attention_scale};
-    ucb_rmsnorm(f->backend, x, n, a->hidden, layer->vector[UCB_VECTOR_ATTN_NORM], a->norm_eps, f->normed);
+    ucb_rmsnorm(f->backend, x, n, a->hidden, layer->vector[UCB_VECTOR_ATTN_NORM],
+                a->norm_eps, f->normed);
     UCB_TRY(show(run, UCB_INPUT_QKV, f->normed, n, a->hidden, err));
     if (run->last == UCB_INPUT_QKV) return UCB_OK;
     UCB_TRY(linear(f, layer, UCB_ROLE_Q, f->normed, n, f->q, err));
@@ -150,7 +151,8 @@ static ucb_status mlp_block(struct ucb_forward *f, const struct layer_run *run, 
 {
     const struct ucb_arch *a = f->arch;
     const struct ucb_layer *layer = run->layer;
-    ucb_rmsnorm(f->backend, x, n, a->hidden, layer->vector[UCB_VECTOR_MLP_NORM], a->norm_eps, f->normed);
+    ucb_rmsnorm(f->backend, x, n, a->hidden, layer->vector[UCB_VECTOR_MLP_NORM],
+                a->norm_eps, f->normed);
     UCB_TRY(show(run, UCB_INPUT_GATE_UP, f->normed, n, a->hidden, err));
     if (run->last == UCB_INPUT_GATE_UP) return UCB_OK;
     UCB_TRY(linear(f, layer, UCB_ROLE_GATE, f->normed, n, f->gate, err));

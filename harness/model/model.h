@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/backend.h" /* enum ucb_activation */
 #include "core/dtype.h"
 #include "core/err.h"
 #include "core/pool.h"
@@ -102,7 +103,6 @@ static inline enum ucb_vector ucb_bias_of(enum ucb_role role)
 
 enum ucb_mixer { UCB_MIXER_ATTENTION, UCB_MIXER_LATENT, UCB_MIXER_SSM };
 enum ucb_norm { UCB_NORM_RMS, UCB_NORM_LAYER };
-enum ucb_activation { UCB_ACT_SILU, UCB_ACT_GELU, UCB_ACT_GELU_TANH };
 enum ucb_positions {
     UCB_POSITIONS_HALVES,
     UCB_POSITIONS_PAIRS,

@@ -1,7 +1,7 @@
 /*
- * model_bind.c - finds the tensor of every matrix and vector by the tables of the family and
- * holds its shape and dtype against the configuration. Tensors that the tables do not name
- * are ignored.
+ * model_bind.c - finds the tensor of every matrix and vector by the tables of the family
+ * and holds its shape and dtype against the configuration. Tensors that the tables do not
+ * name are ignored.
  *
  * A matrix is a view into its tensor: rows of a fused one, columns of a transposed one, a
  * slice of stacked experts. Methods and the engine see [out][in] and nothing of that.
@@ -130,8 +130,8 @@ static ucb_status check_matrix(const struct binding *b, const struct ucb_tensor 
 {
     uint64_t n_rows = all_rows(p);
     if (row->expert && b->gguf)
-        UCB_TRY(check_shape(
-            b, t, (const uint64_t[]){b->model->arch.experts.n, n_rows, n_in}, 3));
+        UCB_TRY(check_shape(b, t,
+                            (const uint64_t[]){b->model->arch.experts.n, n_rows, n_in}, 3));
     else if (row->layout == UCB_LAYOUT_COLUMNS)
         UCB_TRY(check_shape(b, t, (const uint64_t[]){n_in, n_rows}, 2));
     else
@@ -147,7 +147,8 @@ static const char *name_matrix(const struct binding *b, const struct ucb_matrix_
     ucb_name_of(row->hf, layer, expert, name);
     return row->fusion == UCB_FUSION_NONE
                ? ucb_arena_strdup(&b->model->arena, name)
-               : ucb_arena_printf(&b->model->arena, "%s:%s", name, ucb_role_name(row->role));
+               : ucb_arena_printf(&b->model->arena, "%s:%s", name,
+                                  ucb_role_name(row->role));
 }
 
 static ucb_status bind_matrix(struct binding *b, const struct ucb_matrix_row *row,
@@ -260,8 +261,8 @@ static ucb_status bind_vector(struct binding *b, const struct ucb_vector_row *ro
                               uint32_t layer, struct ucb_bound_vector *out)
 {
     const struct ucb_arch *arch = &b->model->arch;
-    bool optional = is_optional(b, row), norm = row->which <= UCB_VECTOR_K_NORM ||
-                                                row->which == UCB_VECTOR_FINAL_NORM;
+    bool optional = is_optional(b, row),
+         norm = row->which <= UCB_VECTOR_K_NORM || row->which == UCB_VECTOR_FINAL_NORM;
     char name[UCB_NAME_TEXT];
     if (!optional && !has(arch, row->presence, layer)) return UCB_OK;
     const struct ucb_tensor *t = find_name(b, b->gguf ? row->gguf : row->hf, layer, 0);
@@ -361,7 +362,8 @@ static ucb_status bind_head(struct binding *b)
 static void warn_of_more_layers(const struct binding *b)
 {
     struct ucb_model *m = b->model;
-    const struct ucb_matrix_row *row = ucb_matrix_row_of(b->family, m->layers[0].list[0]->role);
+    const struct ucb_matrix_row *row = ucb_matrix_row_of(b->family,
+                                                         m->layers[0].list[0]->role);
     if (find_name(b, b->gguf ? row->gguf : row->hf, m->arch.n_layers, 0) != NULL &&
         m->warning == NULL)
         m->warning =
@@ -373,8 +375,8 @@ ucb_status ucb_model_bind(struct ucb_model *model, struct ucb_err *err)
     struct binding b = {model, model->checkpoint, ucb_family_find(model->arch.model_type),
                         ucb_checkpoint_is_gguf(model->checkpoint), err};
     model->family = b.family;
-    UCB_TRY(bind_matrix(&b, ucb_matrix_row_of(b.family, UCB_ROLE_EMBED), 0, 0,
-                        &model->embed));
+    UCB_TRY(
+        bind_matrix(&b, ucb_matrix_row_of(b.family, UCB_ROLE_EMBED), 0, 0, &model->embed));
     UCB_TRY(bind_layers(&b));
     UCB_TRY(bind_vectors(&b, true, 0, &model->top));
     UCB_TRY(bind_head(&b));

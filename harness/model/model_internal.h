@@ -175,14 +175,13 @@ enum { UCB_MAX_TABLES = 8 };
 /* What files of an architecture mean and leave out. */
 struct ucb_family {
     const char *model_type, *gguf_arch; /* gguf_arch NULL: no GGUF of it is read */
-    double eps_default,
-        theta_default; /* where config.json has no epsilon, no rope_theta */
+    double eps_default, theta_default; /* where config.json has no epsilon, no rope_theta */
     bool tied_default;
     bool kv_heads_required; /* false: as many as query heads where config.json says nothing
                              */
     bool gguf_interleaves;  /* a GGUF's q and k rows stand in the order of adjacent-style
                                rope */
-    const char *hf_prefix; /* NULL, or what some files put before every name */
+    const char *hf_prefix;  /* NULL, or what some files put before every name */
     /* Ended by NULL; every table ends with a row whose hf is NULL. */
     const struct ucb_matrix_row *matrices[UCB_MAX_TABLES];
     const struct ucb_vector_row *vectors[UCB_MAX_TABLES];
@@ -229,7 +228,7 @@ struct ucb_rope {
     double low, high;            /* llama3 */
     double beta_fast, beta_slow; /* yarn */
     bool truncate;
-    double magnitude, long_magnitude;        /* 0: 1 */
+    double magnitude, long_magnitude;         /* 0: 1 */
     const double *short_factor, *long_factor; /* longrope: [rotary_dim / 2] each */
 };
 /* Frequency i of rotary_dim / 2, scaled; `is_long`: of a window past `original`. */
@@ -302,7 +301,7 @@ struct ucb_model {
     const struct ucb_family *family;
     struct ucb_arch arch;
     struct ucb_bound_layer *layers;
-    struct ucb_bound_layer top;         /* vectors of the model; no matrices */
+    struct ucb_bound_layer top;          /* vectors of the model; no matrices */
     struct ucb_bound_matrix embed, head; /* head.view.tensor is NULL when tied */
     uint64_t n_parameters;
     const char *warning; /* NULL, or a sentence for the user */

@@ -10,7 +10,7 @@
 
 struct scan_slot {
     const struct ucb_tensor *tensor;
-    const char *name;   /* of the model's matrix, where the tensor holds one */
+    const char *name; /* of the model's matrix, where the tensor holds one */
     bool interleaved;
     uint64_t first_bad; /* n_elements: none */
 };

@@ -118,8 +118,7 @@ static ucb_status list_layer(struct build *b, const struct ucb_bound_layer *laye
 {
     for (size_t i = 0; i < layer->n_matrices; i++) {
         const struct ucb_bound_matrix *x = &layer->matrices[i];
-        UCB_TRY(
-            add_part(b, x->view.tensor, x->matrix.name, x->view.interleaved, err));
+        UCB_TRY(add_part(b, x->view.tensor, x->matrix.name, x->view.interleaved, err));
     }
     for (unsigned i = 0; i < UCB_N_VECTORS; i++) {
         const struct ucb_bound_vector *x = &layer->vectors[i];
@@ -197,9 +196,9 @@ static json_t *make_config(const struct ucb_model *m)
         "silu", "hidden_size", (int)a->hidden, "intermediate_size", (int)a->ffn,
         "num_hidden_layers", (int)a->n_layers, "num_attention_heads", (int)a->n_heads,
         "num_key_value_heads", (int)a->n_kv_heads, "head_dim", (int)a->head_dim,
-        "vocab_size", (int)a->vocabulary, "attention_bias", (int)a->qkv_bias,
-        "mlp_bias", (int)a->mlp_bias, "tie_word_embeddings", (int)a->tied_head,
-        "rope_scaling", "torch_dtype", "bfloat16");
+        "vocab_size", (int)a->vocabulary, "attention_bias", (int)a->qkv_bias, "mlp_bias",
+        (int)a->mlp_bias, "tie_word_embeddings", (int)a->tied_head, "rope_scaling",
+        "torch_dtype", "bfloat16");
     if (config == NULL) return NULL;
     json_object_set_new(config, "rms_norm_eps", shortest_real(a->norm_eps));
     json_object_set_new(config, "rope_theta", shortest_real((float)a->rope_theta));
