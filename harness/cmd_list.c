@@ -12,6 +12,7 @@
 
 #include "backend/backend.h"
 #include "core/text.h"
+#include "eval/calib_spec.h"
 #include "method/method.h"
 #include "model/catalog.h"
 #include "report/report.h"
@@ -25,7 +26,7 @@ static const char help[] =
     "  models     names that --model takes, where they come from, their licences\n"
     "  methods    compression methods and their knobs, with defaults\n"
     "  tasks      evaluation protocols and their knobs, with defaults\n"
-    "  datasets   data sets, files, digests, licences\n"
+    "  datasets   data sets, what they are used for, files, digests, licences\n"
     "  reports    what `ucbench report` makes\n"
     "  kernels    kernel paths and whether this CPU runs them\n"
     "  runs       the runs in a database (needs --db)\n";
@@ -124,6 +125,32 @@ static json_t *files_json(const struct ucb_manifest *m)
     return files;
 }
 
+/* Whether a task reads a file of the data set. */
+static bool reads(const struct ucb_task *task, const struct ucb_manifest *m)
+{
+    const char *const paths[] = {task->full_file, task->mini_file};
+    for (size_t i = 0; i < 2; i++) {
+        const struct ucb_manifest *found;
+        const struct ucb_manifest_file *file;
+        if (ucb_manifest_find(paths[i], &found, &file, NULL) == UCB_OK && found == m)
+            return true;
+    }
+    return false;
+}
+
+/* "calibration", or "tasks lambada, lambada-windows". */
+static json_t *use_json(const struct ucb_manifest *m)
+{
+    struct ucb_text use = {0};
+    if (ucb_calib_is_text(m->name)) ucb_text_add(&use, "calibration");
+    for (const struct ucb_task *const *t = ucb_tasks(); *t != NULL; t++)
+        if (reads(*t, m))
+            ucb_text_add(&use, "%s%s", use.n_chars == 0 ? "tasks " : ", ", (*t)->name);
+    json_t *text = json_string(ucb_text_get(&use));
+    ucb_text_free(&use);
+    return text;
+}
+
 static ucb_status list_datasets(json_t *list, struct ucb_err *err)
 {
     const struct ucb_manifest *manifests;
@@ -131,10 +158,10 @@ static ucb_status list_datasets(json_t *list, struct ucb_err *err)
     UCB_TRY(ucb_manifests(&manifests, &n, err));
     for (size_t i = 0; i < n; i++) {
         const struct ucb_manifest *m = &manifests[i];
-        add(list,
-            json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "name", m->name, "summary",
-                      m->description, "kind", m->kind, "split", m->split, "licence",
-                      m->licence, "origin", m->origin, "files", files_json(m)));
+        add(list, json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:o}", "name", m->name,
+                            "summary", m->description, "kind", m->kind, "split", m->split,
+                            "use", use_json(m), "licence", m->licence, "origin", m->origin,
+                            "files", files_json(m)));
     }
     return UCB_OK;
 }

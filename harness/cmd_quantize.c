@@ -18,11 +18,11 @@
 
 #include "core/half.h"
 #include "core/file.h"
-#include "core/text.h"
 #include "method/chain.h"
 #include "model/checkpoint.h"
+#include "quantize_input.h"
 
-enum { MAX_ARRAYS = 64, NEAR_TEXT = 512 };
+enum { MAX_ARRAYS = 64 };
 
 static const char help[] =
     "usage: ucbench quantize --method SPEC --in FILE.safetensors --tensor NAME --out FILE\n"
@@ -34,7 +34,12 @@ static const char help[] =
     "\n"
     "  --method SPEC        see `ucbench list methods`\n"
     "  --in, --tensor       a matrix [out, in]; a .gguf file works too\n"
-    "  --calib              activations [tokens, in], for methods that need them\n"
+    "  --calib, --calib-tensor   activations [tokens, in] of this matrix, or [in], the mean "
+    "of their squares (an\n"
+    "                       importance matrix): for methods that need calibration. With "
+    "int8, activations are\n"
+    "                       multiplied and every intermediate is kept; other methods ignore "
+    "them\n"
     "\n"
     "  ucbench quantize --method nf4:double_quant=1 --in model.safetensors --tensor "
     "model.layers.0.mlp.up_proj.weight \\\n"
@@ -47,6 +52,7 @@ struct quantize {
     struct ucb_checkpoint *checkpoint;
     struct ucb_chain *chain;
     struct ucb_matrix matrix;
+    struct ucb_quantize_calib given; /* by --calib */
     struct ucb_chain_context context;
     struct ucb_writer payload;
     struct ucb_tensor arrays[MAX_ARRAYS];
@@ -85,23 +91,12 @@ static ucb_status keep(void *context, const char *role, enum ucb_dtype dtype,
     return UCB_OK;
 }
 
-static ucb_status unknown_tensor(struct quantize *q, struct ucb_err *err)
-{
-    char near[NEAR_TEXT];
-    size_t n = ucb_checkpoint_n_tensors(q->checkpoint);
-    const char **names = UCB_NEW(&q->kept, const char *, n);
-    if (names == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu tensor names", n);
-    for (size_t i = 0; i < n; i++) names[i] = ucb_checkpoint_tensor(q->checkpoint, i)->name;
-    ucb_text_near(q->tensor, names, n, near, sizeof(near));
-    return UCB_FAIL(err, UCB_MISSING, "%s holds no tensor %s; %s", q->in, q->tensor, near);
-}
-
 /* The matrix, widened. */
 static ucb_status load_matrix(struct quantize *q, const float **w, struct ucb_err *err)
 {
     UCB_TRY(ucb_checkpoint_open(q->in, &q->checkpoint, err));
-    const struct ucb_tensor *t = ucb_checkpoint_find(q->checkpoint, q->tensor);
-    if (t == NULL) return unknown_tensor(q, err);
+    const struct ucb_tensor *t;
+    UCB_TRY(ucb_quantize_find(q->checkpoint, q->in, q->tensor, &q->kept, &t, err));
     if (t->n_dims != 2)
         return UCB_FAIL(
             err, UCB_USAGE,
@@ -157,6 +152,23 @@ static ucb_status lay_open(struct quantize *q, struct ucb_err *err)
     return keep(q, "payload", UCB_U8, 1, &n_bytes, q->payload.data, err);
 }
 
+/* Of activations [tokens, in] and a method that multiplies in its own arithmetic: what that
+ * multiplication computes, with all tokens as one window. */
+static ucb_status keep_product(struct quantize *q, struct ucb_err *err)
+{
+    struct ucb_product *product;
+    if (q->given.x == NULL) return UCB_OK;
+    ucb_arena_reset(&q->arena);
+    UCB_TRY(ucb_product_open(q->chain, &q->context, &q->matrix, q->payload.data,
+                             q->payload.n_bytes, &product, err));
+    if (product == NULL) return UCB_OK;
+    float *y = UCB_NEW(&q->kept, float, q->given.n_tokens * q->matrix.n_out);
+    if (y == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its product with %llu tokens",
+                        q->tensor, (unsigned long long)q->given.n_tokens);
+    return ucb_product_run(product, NULL, q->given.x, q->given.n_tokens, y, keep, q, err);
+}
+
 static void print_breakdown(const struct quantize *q)
 {
     double n = (double)q->matrix.n_out * q->matrix.n_in;
@@ -183,28 +195,47 @@ static void print_breakdown(const struct quantize *q)
     json_decref(o);
 }
 
+/* What --calib gives, of the input of the matrix. */
+static ucb_status load_calib(struct quantize *q, struct ucb_err *err)
+{
+    uint32_t needs = ucb_chain_needs(q->chain);
+    if (q->calib != NULL)
+        return ucb_quantize_calib_read(q->calib, q->calib_tensor, q->matrix.n_in, q->method,
+                                       needs, q->pool, &q->kept, &q->given, err);
+    if (needs == UCB_NEEDS_NONE) return UCB_OK;
+    return UCB_FAIL(
+        err, UCB_USAGE,
+        "%s needs calibration: give --calib FILE --calib-tensor NAME, %s of the matrix's "
+        "input",
+        q->method,
+        needs == UCB_NEEDS_DIAG ? "activations [tokens, in] or the mean squares [in]"
+                                : "activations [tokens, in]");
+}
+
 static ucb_status run_method(struct quantize *q, struct ucb_err *err)
 {
     const float *w = NULL;
     UCB_TRY(ucb_chain_parse(q->method, &q->kept, &q->chain, err));
-    if (ucb_chain_needs(q->chain) != UCB_NEEDS_NONE)
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "%s needs calibration, which `ucbench quantize` cannot read yet",
-                        q->method);
-    if (ucb_file_same(q->out, q->in))
+    if (ucb_file_same(q->out, q->in) ||
+        (q->calib != NULL && ucb_file_same(q->out, q->calib)))
         return UCB_FAIL(err, UCB_USAGE,
-                        "--out %s is the input of this command; name another file", q->out);
+                        "--out %s is an input of this command; name another file", q->out);
     UCB_TRY(load_matrix(q, &w, err));
     UCB_TRY(ucb_pool_open(0, &q->pool, err));
+    UCB_TRY(load_calib(q, err));
     q->context = (struct ucb_chain_context){.pool = q->pool,
                                             .arena = &q->arena,
                                             .scratch = &q->scratch,
                                             .trace = keep,
                                             .trace_context = q};
-    struct ucb_source src = {.matrix = &q->matrix, .w = w};
+    struct ucb_source src = {
+        .matrix = &q->matrix,
+        .w = w,
+        .calib = ucb_chain_needs(q->chain) == UCB_NEEDS_NONE ? NULL : &q->given.calib};
     struct ucb_writer *out = &q->payload;
     UCB_TRY(ucb_chain_encode(q->chain, &q->context, &src, 1, &out, err));
     UCB_TRY(lay_open(q, err));
+    UCB_TRY(keep_product(q, err));
     UCB_TRY(ucb_safetensors_write(q->out, q->arrays, q->n_arrays, err));
     print_breakdown(q);
     return UCB_OK;
@@ -248,6 +279,7 @@ static ucb_status quantize_main(int n_args, char **args, struct ucb_err *err)
     UCB_TRY(read_options(&q, n_args, args, err));
     ucb_status status = run_method(&q, err);
     ucb_writer_free(&q.payload);
+    ucb_quantize_calib_close(&q.given);
     ucb_pool_close(q.pool);
     ucb_checkpoint_close(q.checkpoint);
     ucb_arena_free(&q.scratch);

@@ -17,7 +17,7 @@
 #include "model/catalog.h"
 #include "sweep.h"
 
-enum { MAX_LIST = 256 };
+enum { MAX_LIST = 256, MAX_CALIBS = 16 };
 
 static const char help[] =
     "usage: ucbench sweep [PLAN.csv] [--model M]... [--method SPEC]... [--task T]... --db FILE [options]\n"
@@ -33,12 +33,15 @@ static const char help[] =
     "                       The original (none) always runs: all else is compared with it\n"
     "  --task T             lambada:n=500, wikitext:ctx=512,half=1, ... (`ucbench list tasks`); may be repeated.\n"
     "                       Default: lambada and wikitext:ctx=512,half=1\n"
-    "  --data DIR|mini      folder with lambada_test.jsonl and wikitext-2-raw.test.txt; default $UCBENCH_DATA,\n"
-    "                       else the mini sets inside the program\n"
+    "  --data DIR|mini      folder with lambada_test.jsonl, wikitext-2-raw.test.txt and, to calibrate on,\n"
+    "                       wikitext-2-raw.valid.txt; default $UCBENCH_DATA, else the mini sets inside the program\n"
     "  --scope body|linear|all   which matrices a method may touch: the layers' (default), and the head, and the embedding\n"
     "  --arithmetic fp32|bf16    what is computed; part of a result's identity (default fp32)\n"
     "  --seed N             of bootstrap and random streams (default 0)\n"
-    "  --calib SPEC         calibration text, for methods that need it (none of this build does)\n"
+    "  --calib SPEC         what methods that need calibration see (docs/calibration.md); others ignore it:\n"
+    "                       wikitext-valid:n=128,ctx=512,seed=0 (default with a data folder) or\n"
+    "                       calib-mini:n=32,ctx=256,seed=0 (inside the program; default without one);\n"
+    "                       mode=auto|sequential|parallel says whose inputs; may be repeated\n"
     "\n"
     "how to run it (never changes a result)\n"
     "  --db FILE            the database; made when absent\n"
@@ -59,7 +62,7 @@ static const char help[] =
 struct sweep_args {
     const char *plan, *db, *data, *kernel, *threads, *batch, *memory, *cache, *resident;
     const char *model[MAX_LIST], *method[MAX_LIST], *task[MAX_LIST], *scope[4],
-        *arithmetic[4], *calib[4], *seed[MAX_LIST];
+        *arithmetic[4], *calib[MAX_CALIBS], *seed[MAX_LIST];
     size_t n_model, n_method, n_task, n_scope, n_arithmetic, n_calib, n_seed;
     bool dry_run, quiet, json;
 };
@@ -88,7 +91,7 @@ static ucb_status parse_args(int n_args, char **args, struct sweep_args *a,
         {"--arithmetic", UCB_OPTION_LIST, .list = a->arithmetic, .n_list = &a->n_arithmetic,
          .capacity = 3},
         {"--calib", UCB_OPTION_LIST, .list = a->calib, .n_list = &a->n_calib,
-         .capacity = 1},
+         .capacity = MAX_CALIBS},
         {"--seed", UCB_OPTION_LIST, .list = a->seed, .n_list = &a->n_seed,
          .capacity = MAX_LIST},
         {"--dry-run", UCB_OPTION_SWITCH, .on = &a->dry_run},

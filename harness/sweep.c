@@ -40,21 +40,27 @@ static ucb_status task_slot(struct ucb_sweep_group *g, const char *text, size_t 
     return ucb_task_dataset(&t->run, g->options->data, &t->dataset, t->dataset_digest, err);
 }
 
+/* A slot is a chain with its calibration: rows that differ only in that share the
+ * original's pass. */
 static ucb_status method_slot(struct ucb_sweep_group *g, const char *text,
-                              struct ucb_sweep_method **slot, struct ucb_err *err)
+                              const char *calib_text, struct ucb_sweep_method **slot,
+                              struct ucb_err *err)
 {
     struct ucb_chain *chain;
+    struct ucb_sweep_calib *calib;
     UCB_TRY(ucb_chain_parse(text, &g->arena, &chain, err));
+    UCB_TRY(ucb_sweep_calib_slot(g, chain, calib_text, &calib, err));
     for (size_t i = 0; i < g->n_methods; i++) {
         *slot = &g->methods[i];
-        if (strcmp(ucb_chain_identity((*slot)->chain), ucb_chain_identity(chain)) == 0)
+        if ((*slot)->calib == calib &&
+            strcmp(ucb_chain_identity((*slot)->chain), ucb_chain_identity(chain)) == 0)
             return UCB_OK;
     }
     if (g->n_methods == UCB_SWEEP_MAX_METHODS)
         return UCB_FAIL(err, UCB_USAGE, "more than %d methods for one model",
                         UCB_SWEEP_MAX_METHODS);
     *slot = &g->methods[g->n_methods++];
-    **slot = (struct ucb_sweep_method){.chain = chain};
+    **slot = (struct ucb_sweep_method){.chain = chain, .calib = calib};
     return UCB_OK;
 }
 
@@ -62,12 +68,13 @@ static ucb_status collect(struct ucb_sweep_group *g, const struct ucb_plan *plan
                           const bool *mine, struct ucb_err *err)
 {
     struct ucb_sweep_method *slot;
-    UCB_TRY(method_slot(g, "none", &slot, err));
+    UCB_TRY(method_slot(g, "none", "", &slot, err));
     for (size_t i = 0; i < plan->n_rows; i++) {
+        const struct ucb_plan_row *row = &plan->rows[i];
         size_t task;
         if (!mine[i]) continue;
-        UCB_TRY(task_slot(g, plan->rows[i].task, &task, err));
-        UCB_TRY(method_slot(g, plan->rows[i].method, &slot, err));
+        UCB_TRY(task_slot(g, row->task, &task, err));
+        UCB_TRY(method_slot(g, row->method, row->calib, &slot, err));
         slot->wanted |= 1u << task;
         g->methods[0].wanted |= 1u << task;
     }
@@ -84,7 +91,7 @@ static void fill_cell(const struct ucb_sweep_group *g, const struct ucb_sweep_me
         .method = ucb_chain_name(m->chain),
         .spec = ucb_chain_spec(m->chain),
         .identity = ucb_chain_identity(m->chain),
-        .calib = "",
+        .calib = m->calib == NULL ? "" : m->calib->identity,
         .task = t->run.spec,
         .task_revision = t->run.task->revision,
         .dataset = t->dataset,
@@ -100,16 +107,16 @@ static void list_cell(const struct ucb_sweep_group *g, const struct ucb_cell *ce
                       bool finished)
 {
     if (g->options->listing == NULL)
-        printf("%.12s  %-8s  %-20s  %-32s  %-36s  %s\n", cell->id,
+        printf("%.12s  %-8s  %-20s  %-32s  %-36s  %s%s%s\n", cell->id,
                finished ? "finished" : "to do", cell->model, cell->spec, cell->task,
-               cell->arithmetic);
+               cell->arithmetic, cell->calib[0] == '\0' ? "" : "  ", cell->calib);
     else
         json_array_append_new(g->options->listing,
-                              json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:s}", "cell_id",
-                                        cell->id, "finished", finished, "model",
+                              json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s}",
+                                        "cell_id", cell->id, "finished", finished, "model",
                                         cell->model, "spec", cell->spec, "task", cell->task,
                                         "scope", cell->scope, "arithmetic",
-                                        cell->arithmetic));
+                                        cell->arithmetic, "calib", cell->calib));
 }
 
 /* Finds which cells are finished under this build; those are adopted by the run. */
@@ -179,8 +186,11 @@ static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_
         set[n_sets] = t;
         sets[n_sets++] = &g->tasks[t].items;
     }
-    for (size_t i = 1; i < g->n_methods; i++)
-        if (g->methods[i].pending == mask) todo[n_todo++] = &g->methods[i];
+    for (size_t c = 0; c <= g->n_calibs; c++) /* those of one calibration together */
+        for (size_t i = 1; i < g->n_methods; i++)
+            if (g->methods[i].pending == mask &&
+                g->methods[i].calib == (c == 0 ? NULL : &g->calibs[c - 1]))
+                todo[n_todo++] = &g->methods[i];
     struct ucb_eval_options options = {.backend = g->backend,
                                        .pool = g->options->pool,
                                        .scope = g->scope,
@@ -220,6 +230,15 @@ static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_
     return status;
 }
 
+/* Before the first part runs: a window that does not fit the text is found at once. */
+static ucb_status load_calibs(struct ucb_sweep_group *g, struct ucb_err *err)
+{
+    for (size_t i = 1; i < g->n_methods; i++)
+        if (g->methods[i].pending != 0 && g->methods[i].calib != NULL)
+            UCB_TRY(ucb_sweep_calib_load(g, g->methods[i].calib, err));
+    return UCB_OK;
+}
+
 static ucb_status load_tasks(struct ucb_sweep_group *g, uint32_t mask, struct ucb_err *err)
 {
     for (size_t t = 0; t < g->n_tasks; t++) {
@@ -250,6 +269,7 @@ static uint32_t next_mask(const struct ucb_sweep_group *g)
 
 static ucb_status run_pending(struct ucb_sweep_group *g, struct ucb_err *err)
 {
+    UCB_TRY(load_calibs(g, err));
     for (uint32_t mask; (mask = next_mask(g)) != 0;) {
         UCB_TRY(load_tasks(g, mask, err));
         UCB_TRY(run_part(g, mask, err));
@@ -278,6 +298,10 @@ static ucb_status record_files(const struct ucb_sweep_group *g, const char *path
                                struct ucb_err *err)
 {
     for (size_t t = 0; t < g->n_tasks; t++) UCB_TRY(record_data(g, &g->tasks[t], err));
+    for (size_t c = 0; c < g->n_calibs; c++)
+        UCB_TRY(ucb_store_put_file(g->options->store, g->options->run_id, "data",
+                                   g->calibs[c].file, g->calibs[c].n_bytes,
+                                   g->calibs[c].digest, err));
     return ucb_store_put_file(g->options->store, g->options->run_id, "model", path,
                               ucb_model_file_bytes(g->model), g->model_digest, err);
 }
@@ -322,10 +346,6 @@ static ucb_status read_axes(struct ucb_sweep_group *g, const struct ucb_plan_row
 {
     UCB_TRY(ucb_scope_find(row->scope, &g->scope, err));
     UCB_TRY(ucb_arithmetic_find(row->arithmetic, &g->arithmetic, err));
-    if (row->calib[0] != '\0')
-        return UCB_FAIL(err, UCB_USAGE,
-                        "--calib %s: no method of this build takes calibration",
-                        row->calib);
     if (!ucb_parse_u64(row->seed, &g->seed))
         return UCB_FAIL(err, UCB_USAGE, "seed `%s` is not a whole number from 0 on",
                         row->seed);
@@ -344,9 +364,9 @@ static ucb_status begin_group(struct ucb_sweep_group *g, const struct ucb_plan_r
 }
 
 /* Everything of a row that can be wrong without a model: found before hours are spent on
- * other rows. */
+ * other rows. *by_default is set where the row's method takes the default calibration. */
 static ucb_status check_row(const struct ucb_plan_row *row, const char *data,
-                            struct ucb_arena *arena, struct ucb_err *err)
+                            struct ucb_arena *arena, bool *by_default, struct ucb_err *err)
 {
     struct ucb_sweep_group g;
     struct ucb_task_run task;
@@ -357,12 +377,9 @@ static ucb_status check_row(const struct ucb_plan_row *row, const char *data,
     UCB_TRY(ucb_task_parse(row->task, &task, err));
     UCB_TRY(ucb_task_dataset(&task, data, &dataset, digest, err));
     UCB_TRY(ucb_chain_parse(row->method, arena, &chain, err));
-    UCB_TRY(ucb_model_known(row->model, err));
-    if (ucb_chain_needs(chain) != 0)
-        return UCB_FAIL(err, UCB_USAGE,
-                        "%s needs calibration, which this build does not collect",
-                        row->method);
-    return UCB_OK;
+    UCB_TRY(ucb_sweep_calib_check(chain, row->calib, data, err));
+    *by_default |= row->calib[0] == '\0' && ucb_chain_needs(chain) != UCB_NEEDS_NONE;
+    return ucb_model_known(row->model, err);
 }
 
 ucb_status ucb_sweep_check(const struct ucb_plan *plan, const char *data,
@@ -370,13 +387,17 @@ ucb_status ucb_sweep_check(const struct ucb_plan *plan, const char *data,
 {
     struct ucb_arena arena;
     ucb_status status = UCB_OK;
+    bool by_default = false;
     ucb_arena_init(&arena);
     for (size_t i = 0; i < plan->n_rows && status == UCB_OK; i++) {
-        status = check_row(&plan->rows[i], data, &arena, err);
+        status = check_row(&plan->rows[i], data, &arena, &by_default, err);
         if (status != UCB_OK && plan->rows[i].line > 0)
             ucb_err_prefix(err, "plan, line %zu", plan->rows[i].line);
     }
     ucb_arena_free(&arena);
+    if (status == UCB_OK && by_default)
+        fprintf(stderr, "calibration: %s, the default; another one with --calib\n",
+                ucb_calib_default(data));
     return status;
 }
 

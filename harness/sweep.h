@@ -36,7 +36,8 @@ struct ucb_sweep_counts {
 /*
  * Checks every row of a plan as far as that goes without opening a model: specs, data,
  * numbers, names. USAGE names the plan's line. A sweep starts with it, before a database is
- * made or an hour is spent on other rows.
+ * made or an hour is spent on other rows. Where a method needs calibration and its row
+ * names none, a line on stderr says which one is used.
  */
 ucb_status ucb_sweep_check(const struct ucb_plan *plan, const char *data,
                            struct ucb_err *err);

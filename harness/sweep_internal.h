@@ -6,11 +6,12 @@
 #define UCB_SWEEP_INTERNAL_H
 
 #include "core/progress.h"
+#include "eval/calib_spec.h"
 #include "eval/eval.h"
 #include "model/tokenizer.h"
 #include "sweep.h"
 
-enum { UCB_SWEEP_MAX_TASKS = 32, UCB_SWEEP_MAX_METHODS = 1024 };
+enum { UCB_SWEEP_MAX_TASKS = 32, UCB_SWEEP_MAX_METHODS = 1024, UCB_SWEEP_MAX_CALIBS = 16 };
 
 struct ucb_sweep_task {
     struct ucb_task_run run;
@@ -20,9 +21,20 @@ struct ucb_sweep_task {
     bool loaded;
 };
 
+/* A calibration that some method of the group needs. */
+struct ucb_sweep_calib {
+    struct ucb_calib_spec spec;
+    char digest[UCB_SHA256_HEX]; /* of the text */
+    char identity[UCB_CALIB_IDENTITY];
+    char file[512]; /* where the text is, and its size */
+    uint64_t n_bytes;
+    struct ucb_calib_text text; /* its ids are NULL until ucb_sweep_calib_load */
+};
+
 struct ucb_sweep_method {
     struct ucb_chain *chain;
-    uint32_t wanted, pending; /* bit t: task slot t */
+    struct ucb_sweep_calib *calib; /* NULL: the chain needs none */
+    uint32_t wanted, pending;      /* bit t: task slot t */
     struct ucb_cell cell[UCB_SWEEP_MAX_TASKS];
 };
 
@@ -41,6 +53,8 @@ struct ucb_sweep_group {
     struct ucb_arena arena;
     struct ucb_sweep_task tasks[UCB_SWEEP_MAX_TASKS];
     size_t n_tasks;
+    struct ucb_sweep_calib calibs[UCB_SWEEP_MAX_CALIBS];
+    size_t n_calibs;
     struct ucb_sweep_method *methods; /* [0] is the original */
     size_t n_methods;
     struct ucb_progress progress;
@@ -56,6 +70,18 @@ ucb_status ucb_sweep_store_method(struct ucb_sweep_group *g,
                                   size_t n_sets, const struct ucb_eval_result *own,
                                   const struct ucb_eval_result *original,
                                   struct ucb_err *err);
+
+/* The calibration of a chain where a row says `text` ('': the default); NULL for a chain
+ * that needs none. USAGE, MISSING and CORRUPT as ucb_calib_parse and ucb_calib_load. */
+ucb_status ucb_sweep_calib_slot(struct ucb_sweep_group *g, const struct ucb_chain *chain,
+                                const char *text, struct ucb_sweep_calib **out,
+                                struct ucb_err *err);
+/* Tokenizes the text, once. */
+ucb_status ucb_sweep_calib_load(struct ucb_sweep_group *g, struct ucb_sweep_calib *calib,
+                                struct ucb_err *err);
+/* What of that can be checked without a model. */
+ucb_status ucb_sweep_calib_check(const struct ucb_chain *chain, const char *text,
+                                 const char *data, struct ucb_err *err);
 
 /* What must be said with every result on the group's model, or NULL: the catalogue's caveat
    and the reader's warning. From the group's arena. */

@@ -26,7 +26,8 @@ static struct ucb_sizes sizes_of(const struct ucb_sweep_group *g,
                           .n_parameters = ucb_model_n_parameters(g->model),
                           .model_file_bytes = ucb_model_file_bytes(g->model)};
     memcpy(s.part_bytes, tally->part_bytes, sizeof(s.part_bytes));
-    s.rest_bytes = s.model_file_bytes - tally->stored_bytes;
+    s.rest_bytes = s.model_file_bytes - tally->stored_bytes - tally->extra_stored_bytes +
+                   tally->extra_bytes;
     s.bpw_nominal = tally->n_weights > 0 ? tally->nominal_bits / (double)tally->n_weights
                                          : 0;
     return s;

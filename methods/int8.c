@@ -1,14 +1,18 @@
 /*
- * int8 - LLM.int8 weights: one absmax per output row (bitsandbytes).
+ * int8 - LLM.int8 (bitsandbytes): one absmax per output row; with a threshold, activations
+ * in 8 bits too.
  *
  * Weights are cast to half precision first, whatever they were. Then, per row,
  *
  *     s = max |w|;   r = (1 / s) * 127;   q = round half to even(w * r);   value = (q * s)
  * * 0.0078740157
  *
- * Reciprocal first, then times 127: 127 / s rounds differently and flips codes. This is the
- * weight-only effect; the threshold concerns activations, and columns above it still meet
- * int8 weights.
+ * Reciprocal first, then times 127: 127 / s rounds differently and flips codes.
+ *
+ * threshold=0 is the effect of the weights alone: they are decoded and multiplied like any
+ * others. With a threshold the evaluator multiplies as the library does
+ * (int8/int8_product.c). Bytes and decoded weights are the same in both modes: the library
+ * keeps no other weights for outlier columns.
  *
  * Payload of n_out x n_in: codes int8 [n_out][n_in], absmax fp32 [n_out]. 8 + 32 / n_in
  * bits per weight.
@@ -17,29 +21,20 @@
 #include <string.h>
 
 #include "core/clones.h"
+#include "core/half.h"
+#include "int8/int8.h"
 #include "method/lanes.h"
 #include "method/payload.h"
 
 enum { CHUNK_WEIGHTS = 1 << 16 };
-static const float inverse_127 = 0.007874015718698502f;
 
 static const struct ucb_knob knobs[] = {
     {"threshold",
-     "activations of at least this size are multiplied in half precision; 0: weights only",
+     "quantize activations too, columns with one of at least this size in half precision "
+     "(LLM.int8: 6.0); 0: weights only",
      "0", UCB_KNOB_REAL, 0, 65504, NULL},
     {NULL, NULL, NULL, UCB_KNOB_INT, 0, 0, NULL},
 };
-
-static ucb_status check(const struct ucb_job *job, struct ucb_err *err)
-{
-    double threshold = ucb_job_value(job, "threshold");
-    if (threshold == 0) return UCB_OK;
-    return UCB_FAIL(
-        err, UCB_USAGE,
-        "int8:threshold=%g: quantizing activations (LLM.int8's product) is not built yet; "
-        "threshold=0, the effect of the weights alone, is",
-        threshold);
-}
 
 static enum ucb_dtype decoded_dtype(const struct ucb_job *job, enum ucb_dtype source)
 {
@@ -140,32 +135,44 @@ static ucb_status encode(struct ucb_job *job, const struct ucb_source *src, uint
     return UCB_OK;
 }
 
+static bool has_product(const struct ucb_job *job)
+{
+    return ucb_job_value(job, "threshold") > 0;
+}
+
+/* Behind it in its memory: absmax and, for products, the panels. */
 struct state {
-    const struct ucb_matrix *matrix;
-    const uint8_t *codes; /* int8, in the payload */
-    float absmax[];       /* [n_out] */
+    struct int8_weights weights; /* codes: in the payload */
+    float absmax[];              /* [n_out] */
 };
 
 static size_t state_bytes(const struct ucb_job *job, const struct ucb_matrix *matrix)
 {
-    (void)job;
-    return sizeof(struct state) + matrix->n_out * sizeof(float);
+    size_t n_bytes = sizeof(struct state) + matrix->n_out * sizeof(float);
+    return has_product(job) ? n_bytes + int8_panel_bytes(matrix->n_out, matrix->n_in)
+                            : n_bytes;
 }
 
 static ucb_status open_payload(struct ucb_job *job, const struct ucb_matrix *matrix,
                                struct ucb_reader *in, void *state, struct ucb_err *err)
 {
     struct state *s = state;
-    (void)job;
-    s->matrix = matrix;
+    struct int8_weights *w = &s->weights;
+    w->matrix = matrix;
+    w->absmax = s->absmax;
     UCB_TRY(
-        ucb_payload_take(in, matrix, "codes", ucb_matrix_weights(matrix), &s->codes, err));
+        ucb_payload_take(in, matrix, "codes", ucb_matrix_weights(matrix), &w->codes, err));
     UCB_TRY(ucb_payload_take_f32s(in, matrix, "absmax", matrix->n_out, s->absmax, err));
-    const uint8_t *bad = memchr(s->codes, 0x80, ucb_matrix_weights(matrix));
+    const uint8_t *bad = memchr(w->codes, 0x80, ucb_matrix_weights(matrix));
     if (bad != NULL)
         return UCB_FAIL(err, UCB_CORRUPT,
                         "%s: code %zu is -128, and codes run from -127 to 127",
-                        matrix->name, (size_t)(bad - s->codes));
+                        matrix->name, (size_t)(bad - w->codes));
+    if (has_product(job)) {
+        int8_t *panels = (int8_t *)(s->absmax + matrix->n_out);
+        int8_pack(w->codes, matrix->n_out, matrix->n_in, job->pool, panels);
+        w->panels = panels;
+    }
     return ucb_payload_end(in, matrix, err);
 }
 
@@ -176,38 +183,60 @@ UCB_CLONES static void decode_row(const uint8_t *codes, size_t n, float absmax, 
     for (; i + UCB_LANES <= n; i += UCB_LANES) {
         ucb_i32x16 code = ((ucb_i32x16)ucb_lanes_load_u8(codes + i) ^ 0x80) -
                           0x80; /* sign from bit 7 */
-        ucb_lanes_store(out + i,
-                        __builtin_convertvector(code, ucb_f32x16) * scale * inverse_127);
+        ucb_lanes_store(out + i, __builtin_convertvector(code, ucb_f32x16) * scale *
+                                     INT8_INVERSE_127);
     }
-    for (; i < n; i++) out[i] = (float)(int8_t)codes[i] * absmax * inverse_127;
+    for (; i < n; i++) out[i] = int8_value(codes[i], absmax);
 }
 
 static void decode(const void *state, uint32_t row, uint32_t n, float *acc)
 {
-    const struct state *s = state;
-    size_t n_in = s->matrix->n_in;
+    const struct int8_weights *w = &((const struct state *)state)->weights;
+    size_t n_in = w->matrix->n_in;
     for (uint32_t i = 0; i < n; i++)
-        decode_row(s->codes + (row + i) * n_in, n_in, s->absmax[row + i], acc + i * n_in);
+        decode_row(w->codes + (row + i) * n_in, n_in, w->absmax[row + i], acc + i * n_in);
 }
 
 static ucb_status inspect(struct ucb_job *job, const void *state, ucb_inspect_emit *emit,
                           void *context, struct ucb_err *err)
 {
-    const struct state *s = state;
-    uint64_t shape[2] = {s->matrix->n_out, s->matrix->n_in};
+    const struct int8_weights *w = &((const struct state *)state)->weights;
+    uint64_t shape[2] = {w->matrix->n_out, w->matrix->n_in};
     (void)job;
-    UCB_TRY(emit(context, "codes", UCB_I8, 2, shape, s->codes, err));
-    return emit(context, "absmax", UCB_F32, 1, shape, s->absmax, err);
+    UCB_TRY(emit(context, "codes", UCB_I8, 2, shape, w->codes, err));
+    return emit(context, "absmax", UCB_F32, 1, shape, w->absmax, err);
+}
+
+/* Activations are halves: comparing them with the first fp32 value from the threshold on is
+ * comparing them with the threshold. */
+static float round_up(double threshold)
+{
+    float rounded = (float)threshold;
+    return rounded < threshold ? ucb_f32_from_bits(ucb_f32_bits(rounded) + 1) : rounded;
+}
+
+static ucb_status product(struct ucb_job *job, const void *state, const float *bias,
+                          const float *x, size_t n_rows, float *y, ucb_inspect_emit *trace,
+                          void *trace_context, struct ucb_err *err)
+{
+    const struct state *s = state;
+    const struct int8_call call = {.threshold = round_up(ucb_job_value(job, "threshold")),
+                                   .bias = bias,
+                                   .x = x,
+                                   .n_rows = n_rows,
+                                   .y = y,
+                                   .trace = trace,
+                                   .trace_context = trace_context};
+    return int8_product(job, int8_path_best(), &s->weights, &call, err);
 }
 
 const struct ucb_method ucb_method_int8 = {
     .name = "int8",
-    .summary = "8-bit codes, one absmax per output row",
+    .summary = "8-bit codes, one absmax per output row; with a threshold, activations too",
     .source = "Dettmers et al., LLM.int8() (2022); bitsandbytes 0.50.2",
     .revision = 1,
     .kind = UCB_BASE,
     .knobs = knobs,
-    .check = check,
     .decoded_dtype = decoded_dtype,
     .nominal_bpw = nominal_bpw,
     .state_bytes = state_bytes,
@@ -215,4 +244,6 @@ const struct ucb_method ucb_method_int8 = {
     .open = open_payload,
     .decode = decode,
     .inspect = inspect,
+    .has_product = has_product,
+    .product = product,
 };

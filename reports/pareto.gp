@@ -1,4 +1,4 @@
-# pareto.gp - quality against true size: one panel for each model and setting (scope, arithmetic, calibration, seed),
+# pareto.gp - quality against true size: one panel for each model and setting (scope, arithmetic, seed),
 # the frontier as steps, what lies above it in grey. No noise floor: the divergence of the original from itself in
 # another arithmetic needs both models' logits, so it comes with a cell of its own.
 #

@@ -72,6 +72,23 @@ void fixture_run(struct method_fixture *f, const float *w)
     ucb_arena_free(&scratch);
 }
 
+ucb_status fixture_product(struct method_fixture *f, const float *bias, const float *x,
+                           size_t n_rows, float *y, struct ucb_err *err)
+{
+    struct ucb_arena arena = {0}, scratch = {0};
+    struct ucb_chain_context elsewhere = {
+        .pool = f->pool, .arena = &arena, .scratch = &scratch};
+    struct ucb_product *product;
+    ucb_status status = ucb_product_open(f->chain, &elsewhere, &f->matrix, f->out.data,
+                                         f->out.n_bytes, &product, err);
+    if (status == UCB_OK)
+        status = ucb_product_run(product, bias, x, n_rows, y,
+                                 f->context.trace == NULL ? NULL : keep, f, err);
+    ucb_arena_free(&arena);
+    ucb_arena_free(&scratch);
+    return status;
+}
+
 const struct emitted *fixture_role(const struct method_fixture *f, const char *role)
 {
     for (size_t i = 0; i < f->n_emitted; i++)

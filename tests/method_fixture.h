@@ -40,6 +40,10 @@ ucb_status fixture_try_encode(struct method_fixture *f, const float *w,
 /* Encodes, decodes from the bytes in fresh arenas, lists the payload's arrays; all must
  * succeed. */
 void fixture_run(struct method_fixture *f, const float *w);
+/* Multiplies by what was encoded, in the method's own arithmetic; its intermediates are
+ * kept. The method must have one. */
+ucb_status fixture_product(struct method_fixture *f, const float *bias, const float *x,
+                           size_t n_rows, float *y, struct ucb_err *err);
 /* The array of that role; a missing one fails the test. */
 const struct emitted *fixture_role(const struct method_fixture *f, const char *role);
 void fixture_close(struct method_fixture *f);

@@ -274,17 +274,27 @@ void ucb_collector_add(struct ucb_collector *c, const float *x, size_t n_rows)
 
 /* ---- sums to means ---- */
 
-/* A band of the upper triangle becomes means and is mirrored, square by square. */
-static void finish_band(void *context, size_t band)
+struct mirror {
+    double *m;
+    size_t n;
+    double divisor;
+};
+
+/* Rows of one band of the upper triangle, square by square. */
+static void mirror_band(void *context, size_t band)
 {
-    struct ucb_collector *c = context;
-    size_t n = c->n_in, from = band * MIRROR, to = from + MIRROR < n ? from + MIRROR : n;
+    const struct mirror *run = context;
+    size_t n = run->n, from = band * MIRROR, to = from + MIRROR < n ? from + MIRROR : n;
     for (size_t at = from; at < n; at += MIRROR)
         for (size_t i = from; i < to; i++)
-            for (size_t j = at > i ? at : i; j < n && j < at + MIRROR; j++) {
-                double mean = c->moment[i * n + j] / (double)c->n_seen;
-                c->moment[i * n + j] = c->moment[j * n + i] = mean;
-            }
+            for (size_t j = at > i ? at : i; j < n && j < at + MIRROR; j++)
+                run->m[i * n + j] = run->m[j * n + i] = run->m[i * n + j] / run->divisor;
+}
+
+void ucb_moment_mirror(double *m, size_t n, double divisor, struct ucb_pool *pool)
+{
+    struct mirror run = {m, n, divisor};
+    ucb_parallel_for(pool, n_units(n, MIRROR), mirror_band, &run);
 }
 
 static void divide(double *sum, uint32_t n, uint64_t by)
@@ -301,7 +311,7 @@ void ucb_collector_finish(struct ucb_collector *c, struct ucb_calib *out)
     }
     if (c->moment != NULL && c->n_seen > 0) {
         empty_buffer(c);
-        ucb_parallel_for(c->pool, n_units(c->n_in, MIRROR), finish_band, c);
+        ucb_moment_mirror(c->moment, c->n_in, (double)c->n_seen, c->pool);
     }
     *out = (struct ucb_calib){.n_tokens = c->n_seen,
                               .n_sequences = c->n_sequences,

@@ -22,6 +22,9 @@ typedef void ucb_moment_block(const double *a, const double *b, size_t n_rows, d
                               size_t stride);
 ucb_moment_block ucb_moment_block_scalar, ucb_moment_block_avx2, ucb_moment_block_avx512;
 
+/* Divides the upper triangle of m[n][n] by `divisor` and mirrors it. */
+void ucb_moment_mirror(double *m, size_t n, double divisor, struct ucb_pool *pool);
+
 /* ucb_collector_open with a given path; AUTO takes the fastest there is. */
 ucb_status ucb_collector_open_path(enum ucb_kernel kernel, uint32_t needs, uint32_t n_in,
                                    uint64_t n_tokens, uint64_t n_sequences,

@@ -31,6 +31,7 @@ struct ucb_eval {
     struct ucb_states reference;
     struct ucb_loader *loader;
     struct ucb_forward *forward;
+    const float *head_bias; /* NULL: none */
 };
 
 /* One method on its way through the layers. */
@@ -40,6 +41,7 @@ struct variant {
     struct ucb_states x;
     double seconds;
     struct ucb_layer layer;
+    struct ucb_calibrator *calibrator; /* NULL: the chain needs none */
 };
 
 void ucb_eval_result_free(struct ucb_eval_result *result)
@@ -130,6 +132,7 @@ static ucb_status prepare(struct ucb_eval *e, struct ucb_err *err)
     UCB_TRY(lay_rows(e, err));
     UCB_TRY(ucb_loader_open(e->model, e->options.backend, e->options.pool, e->options.scope,
                             e->options.seed, e->options.model_digest, &e->loader, err));
+    UCB_TRY(ucb_loader_head_bias(e->loader, &e->head_bias, err));
     return ucb_forward_open(e->options.backend, e->arch, e->options.batch, e->longest,
                             &e->forward, err);
 }
@@ -174,10 +177,17 @@ static uint64_t state_bytes(const struct ucb_eval *e, size_t n_rows)
     return (uint64_t)n_rows * e->arch->hidden * sizeof(float);
 }
 
+/* Hidden states of the calibration text, which a sequential chain keeps beside its own. */
+static uint64_t calib_bytes(const struct ucb_eval *e)
+{
+    const struct ucb_calib_text *t = e->options.calib;
+    return t == NULL ? 0 : state_bytes(e, t->n_windows * t->spec.ctx);
+}
+
 size_t ucb_eval_group_limit(const struct ucb_eval *e)
 {
     uint64_t kept = state_bytes(e, e->n_scored),
-             each = state_bytes(e, e->n_rows + e->n_scored);
+             each = state_bytes(e, e->n_rows + e->n_scored) + calib_bytes(e);
     uint64_t room = e->options.memory_bytes > kept ? e->options.memory_bytes - kept : 0;
     uint64_t n = each == 0 ? MAX_GROUP : room / each;
     return n < 1 ? 1 : n > MAX_GROUP ? MAX_GROUP : (size_t)n;
@@ -199,16 +209,46 @@ static void fail_variant(struct variant *v, ucb_status status, const char *where
     ucb_err_prefix(&v->result->err, "%s", where);
 }
 
-static void begin_variant(struct ucb_eval *e, struct variant *v)
+static ucb_status open_calibrator(struct ucb_eval *e, struct variant *v,
+                                  struct ucb_progress *progress, struct ucb_err *err)
+{
+    const struct ucb_eval_options *o = &e->options;
+    uint64_t used = state_bytes(e, e->n_rows + 2 * e->n_scored);
+    struct ucb_calibrator_options options = {
+        .model = e->model,
+        .backend = o->backend,
+        .pool = o->pool,
+        .text = o->calib,
+        .model_digest = o->model_digest,
+        .scope = ucb_scope_name(o->scope),
+        .seed = o->seed,
+        .batch = o->batch,
+        .memory_bytes = o->memory_bytes > used ? o->memory_bytes - used : 0,
+        .cache = o->cache};
+    if (ucb_chain_needs(v->chain) == UCB_NEEDS_NONE) return UCB_OK;
+    if (o->calib == NULL)
+        return UCB_FAIL(err, UCB_USAGE,
+                        "%s needs a calibration text; name one with --calib",
+                        ucb_chain_spec(v->chain));
+    return ucb_calibrator_open(&options, v->chain, progress, &v->calibrator, err);
+}
+
+static void begin_variant(struct ucb_eval *e, struct variant *v,
+                          struct ucb_progress *progress)
 {
     struct ucb_eval_result *r = v->result;
     *r = (struct ucb_eval_result){0};
     ucb_arena_init(&r->arena);
     ucb_tally_begin(&r->tally);
+    r->status = open_calibrator(e, v, progress, &r->err);
+    if (r->status != UCB_OK) {
+        fail_variant(v, r->status, "calibration");
+        return;
+    }
     r->status = alloc_states(e, e->n_rows, &v->x, &r->err);
     if (r->status == UCB_OK)
-        r->status = ucb_loader_embed(e->loader, v->chain, &r->tally, e->ids, e->n_rows,
-                                     v->x.x, &r->err);
+        r->status = ucb_loader_embed(e->loader, v->chain, &r->tally, e->ids, e->n_windows,
+                                     e->start, v->x.x, &r->err);
     if (r->status != UCB_OK) fail_variant(v, r->status, "embedding");
 }
 
@@ -217,8 +257,8 @@ static void step_layer(struct ucb_eval *e, struct variant *v, uint32_t layer)
     struct ucb_eval_result *r = v->result;
     char where[32];
     snprintf(where, sizeof(where), "layer %u", layer);
-    ucb_status status = ucb_loader_layer(e->loader, v->chain, layer, &r->tally, &v->layer,
-                                         &r->err);
+    ucb_status status = ucb_loader_layer(e->loader, v->chain, layer, &r->tally,
+                                         v->calibrator, &v->layer, &r->err);
     uint64_t start = ucb_clock_ns();
     if (status == UCB_OK)
         status = ucb_forward_layer(e->forward, &v->layer, e->n_windows, e->start, v->x.x,
@@ -317,6 +357,15 @@ static ucb_status run_head(struct ucb_eval *e, struct head_pass *pass, struct uc
     return status;
 }
 
+static struct ucb_head head_of(const struct ucb_eval *e, const struct ucb_packed *weight,
+                               const float *hidden)
+{
+    return (struct ucb_head){.weight = weight,
+                             .hidden = hidden,
+                             .bias = e->head_bias,
+                             .softcap = e->arch->final_softcap};
+}
+
 static ucb_status alloc_head(const struct ucb_eval *e, struct ucb_packed *out,
                              struct ucb_err *err)
 {
@@ -342,6 +391,8 @@ static void finish_variant(const struct ucb_eval *e, struct variant *v)
     ucb_sha256_final_hex(&v->result->tally.digest, v->result->weights_digest);
     v->result->tokens_per_second = v->seconds > 0 ? (double)e->n_rows / v->seconds : 0;
     ucb_states_free(&v->x);
+    ucb_calibrator_close(v->calibrator);
+    v->calibrator = NULL;
 }
 
 ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
@@ -352,7 +403,7 @@ ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
     struct variant v = {.chain = none, .result = result};
     struct ucb_packed head = {0};
     double work = (double)e->n_rows / (e->arch->n_layers + 1);
-    begin_variant(e, &v);
+    begin_variant(e, &v, progress);
     for (uint32_t layer = 0; layer < e->arch->n_layers && result->status == UCB_OK;
          layer++) {
         step_layer(e, &v, layer);
@@ -368,7 +419,7 @@ ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
     if (status == UCB_OK) {
         memcpy(e->reference.x, v.x.x, state_bytes(e, e->n_scored));
         struct head_pass pass = {
-            .models = {{&head, e->reference.x}}, .variant = {&v}, .n_models = 1};
+            .models = {head_of(e, &head, e->reference.x)}, .variant = {&v}, .n_models = 1};
         uint64_t start = ucb_clock_ns();
         status = run_head(e, &pass, &result->err);
         v.seconds += (double)(ucb_clock_ns() - start) * 1e-9;
@@ -382,15 +433,17 @@ ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
     return status;
 }
 
-/* Scope body: all variants share the original's head, and its logits are made once for all
- * of them. */
+/* Variants that leave the head alone share the original's, and its logits are made once for
+ * all of them. */
 static ucb_status heads_shared(struct ucb_eval *e, const struct ucb_packed *head,
                                struct variant *variants, size_t n, struct ucb_err *err)
 {
-    struct head_pass pass = {.models = {{head, e->reference.x}}, .n_models = 1};
+    struct head_pass pass = {.models = {head_of(e, head, e->reference.x)}, .n_models = 1};
     for (size_t i = 0; i < n; i++) {
-        if (variants[i].result->status != UCB_OK) continue;
-        pass.models[pass.n_models] = (struct ucb_head){head, variants[i].x.x};
+        if (variants[i].result->status != UCB_OK ||
+            ucb_loader_has_own_head(e->loader, variants[i].chain))
+            continue;
+        pass.models[pass.n_models] = head_of(e, head, variants[i].x.x);
         pass.variant[pass.n_models++] = &variants[i];
     }
     if (pass.n_models == 1) return UCB_OK;
@@ -401,25 +454,27 @@ static ucb_status heads_shared(struct ucb_eval *e, const struct ucb_packed *head
     return UCB_OK;
 }
 
-/* Other scopes: each variant has a head of its own. */
+/* The others have a head of their own. */
 static ucb_status heads_apart(struct ucb_eval *e, const struct ucb_packed *head,
                               struct variant *variants, size_t n, struct ucb_err *err)
 {
-    struct ucb_packed own;
-    UCB_TRY(alloc_head(e, &own, err));
+    struct ucb_packed own = {0};
     ucb_status status = UCB_OK;
     for (size_t i = 0; i < n && status == UCB_OK; i++) {
         struct variant *v = &variants[i];
-        if (v->result->status != UCB_OK) continue;
+        if (v->result->status != UCB_OK || !ucb_loader_has_own_head(e->loader, v->chain))
+            continue;
+        if (own.data == NULL) UCB_TRY(alloc_head(e, &own, err));
         ucb_status loaded = ucb_loader_head(e->loader, v->chain, &v->result->tally, &own,
                                             &v->result->err);
         if (loaded != UCB_OK) {
             fail_variant(v, loaded, "head");
             continue;
         }
-        struct head_pass pass = {.models = {{head, e->reference.x}, {&own, v->x.x}},
-                                 .variant = {NULL, v},
-                                 .n_models = 2};
+        struct head_pass pass = {
+            .models = {head_of(e, head, e->reference.x), head_of(e, &own, v->x.x)},
+            .variant = {NULL, v},
+            .n_models = 2};
         uint64_t start = ucb_clock_ns();
         status = run_head(e, &pass, err);
         v->seconds += (double)(ucb_clock_ns() - start) * 1e-9;
@@ -443,10 +498,8 @@ static ucb_status score_group(struct ucb_eval *e, const struct ucb_chain *none,
     }
     ucb_sha256_init(&uncounted.digest);
     ucb_status status = original_head(e, none, &head, &uncounted, err);
-    if (status == UCB_OK)
-        status = e->options.scope == UCB_SCOPE_BODY
-                     ? heads_shared(e, &head, variants, n, err)
-                     : heads_apart(e, &head, variants, n, err);
+    if (status == UCB_OK) status = heads_shared(e, &head, variants, n, err);
+    if (status == UCB_OK) status = heads_apart(e, &head, variants, n, err);
     uint8_t unused[UCB_SHA256_BYTES];
     ucb_sha256_final(&uncounted.digest, unused);
     ucb_mem_free(head.data);
@@ -464,7 +517,7 @@ ucb_status ucb_eval_group(struct ucb_eval *e, const struct ucb_chain *const *cha
     UCB_TRY(ucb_chain_parse("none", &e->arena, &none, err));
     for (size_t i = 0; i < n_chains; i++) {
         variants[i] = (struct variant){.chain = chains[i], .result = &results[i]};
-        begin_variant(e, &variants[i]);
+        begin_variant(e, &variants[i], progress);
     }
     for (uint32_t layer = 0; layer < e->arch->n_layers; layer++)
         for (size_t i = 0; i < n_chains; i++) {

@@ -9,6 +9,7 @@
 #define UCB_EVAL_EVAL_H
 
 #include "core/progress.h"
+#include "eval/calib.h"
 #include "eval/loader.h"
 #include "task/task.h"
 
@@ -20,7 +21,8 @@ struct ucb_eval_options {
     const char *model_digest;
     size_t batch;          /* rows of one product */
     uint64_t memory_bytes; /* hidden states beyond it go to files */
-    const char *cache;     /* folder of those files */
+    const char *cache;     /* folder of those files, and of saved calibrations */
+    const struct ucb_calib_text *calib; /* for chains that need one; NULL: none */
 };
 
 /* What one method's pass gave. `status` not OK: `err` says why and there are no samples. */
@@ -44,8 +46,8 @@ ucb_status ucb_eval_open(struct ucb_model *model, const struct ucb_eval_options 
 void ucb_eval_close(struct ucb_eval *eval); /* NULL is fine */
 /* Tokens that go through the model for one method. */
 size_t ucb_eval_n_tokens(const struct ucb_eval *eval);
-/* How many methods one group may hold: what fits the memory, at most 4 so that finished
- * cells are stored soon. */
+/* How many methods one group may hold: what fits the memory (with a calibration's hidden
+ * states where one may be needed), at most 4 so that finished cells are stored soon. */
 size_t ucb_eval_group_limit(const struct ucb_eval *eval);
 
 /* The original's own pass; call it once, before any group. Fails as a whole. */
@@ -53,9 +55,10 @@ ucb_status ucb_eval_original(struct ucb_eval *eval, const struct ucb_chain *none
                              struct ucb_progress *progress, struct ucb_eval_result *result,
                              struct ucb_err *err);
 /*
- * A group of methods. A method that fails has its status in its result and the others go
- * on; the call itself fails only for what concerns all (memory). Progress grows by
- * ucb_eval_n_tokens() for each method.
+ * A group of methods, each with a calibration of its own where it needs one (the original's
+ * pass over the text is made by the first that finds none saved). A method that fails has
+ * its status in its result and the others go on; the call itself fails only for what
+ * concerns all (memory). Progress grows by ucb_eval_n_tokens() for each method.
  */
 ucb_status ucb_eval_group(struct ucb_eval *eval, const struct ucb_chain *const *chains,
                           size_t n_chains, struct ucb_progress *progress,

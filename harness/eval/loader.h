@@ -14,6 +14,8 @@
 #include "model/forward.h"
 #include "model/model.h"
 
+struct ucb_calibrator;
+
 enum ucb_scope { UCB_SCOPE_BODY, UCB_SCOPE_LINEAR, UCB_SCOPE_ALL, UCB_N_SCOPES };
 const char *ucb_scope_name(enum ucb_scope scope);
 ucb_status ucb_scope_find(const char *name, enum ucb_scope *out, struct ucb_err *err);
@@ -27,6 +29,9 @@ struct ucb_tally {
     uint64_t n_weights;
     uint64_t stored_bytes; /* of the same matrices in the model's file */
     double nominal_bits;   /* sum of nominal bits per weight x weights */
+    /* Of matrices that a method took outside the scope: what it wrote, and what they have
+       in the model's file. They count for the model's size only. */
+    uint64_t extra_bytes, extra_stored_bytes;
     double encode_seconds, decode_seconds;
     uint32_t n_decoded_twice,
         n_decodes_differing;  /* matrices of layer 0, decoded again by one thread */
@@ -42,21 +47,37 @@ ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *ba
                            struct ucb_err *err);
 void ucb_loader_close(struct ucb_loader *loader); /* NULL is fine */
 
-/* The layer's weights through the chain; *out points into the loader until the next call.
+/*
+ * The layer's weights through the chain, those of one input after those of the inputs
+ * before it; *out points into the loader until the next call. `calibrator` belongs to this
+ * chain; NULL: the chain needs none.
  */
 ucb_status ucb_loader_layer(struct ucb_loader *loader, const struct ucb_chain *chain,
-                            uint32_t layer, struct ucb_tally *tally, struct ucb_layer *out,
+                            uint32_t layer, struct ucb_tally *tally,
+                            struct ucb_calibrator *calibrator, struct ucb_layer *out,
                             struct ucb_err *err);
-/* The head through the chain (the original's when out of scope), packed into `head`, whose
+/*
+ * Whether the chain's head is not simply the original's: it is rewritten (a tied head with
+ * its embedding), or counted. Nothing calibrates the head and the embedding: a method that
+ * takes them gets no statistics there.
+ */
+bool ucb_loader_has_own_head(const struct ucb_loader *loader,
+                             const struct ucb_chain *chain);
+/* The head through the chain (the original's when not taken), packed into `head`, whose
  * memory is the caller's. */
 ucb_status ucb_loader_head(struct ucb_loader *loader, const struct ucb_chain *chain,
                            struct ucb_tally *tally, const struct ucb_packed *head,
                            struct ucb_err *err);
-/* Rows of the embedding through the chain (the original's when out of scope): out[i] = row
- * ids[i]. */
+/* The input of the first layer, rows of all windows: rows of the embedding through the
+ * chain (the original's when it does not take them), scaled, and with learned positions
+ * where the architecture has such. USAGE for an id past the vocabulary or a window past the
+ * positions. */
 ucb_status ucb_loader_embed(struct ucb_loader *loader, const struct ucb_chain *chain,
-                            struct ucb_tally *tally, const uint32_t *ids, size_t n,
-                            float *out, struct ucb_err *err);
+                            struct ucb_tally *tally, const uint32_t *ids, size_t n_windows,
+                            const size_t *start, float *out, struct ucb_err *err);
+/* The bias of the logits, NULL where there is none; lives as long as the loader. */
+ucb_status ucb_loader_head_bias(struct ucb_loader *loader, const float **bias,
+                                struct ucb_err *err);
 /* x = norm(x) with the model's last norm, n rows; x may be out. */
 ucb_status ucb_loader_final_norm(struct ucb_loader *loader, const float *x, size_t n,
                                  float *out, struct ucb_err *err);

@@ -157,6 +157,12 @@ static const char *kind_name(enum ucb_kind kind)
     return names[kind];
 }
 
+static bool stage_has_product(const struct ucb_stage *stage)
+{
+    struct ucb_job job = ucb_stage_job(stage);
+    return job.method->has_product != NULL && job.method->has_product(&job);
+}
+
 ucb_status ucb_chain_check_order(const struct ucb_chain *chain, const char *spec,
                                  struct ucb_err *err)
 {
@@ -180,6 +186,12 @@ ucb_status ucb_chain_check_order(const struct ucb_chain *chain, const char *spec
                             "be the first stage; "
                             "found it as stage %u",
                             spec, method->name, i + 1);
+        if (chain->n_stages > 1 && stage_has_product(&chain->stages[i]))
+            return UCB_FAIL(err, UCB_USAGE,
+                            "method spec \"%s\": with these keys %s multiplies in its own "
+                            "arithmetic, which knows no other stage; leave it alone in its "
+                            "chain",
+                            spec, method->name);
     }
     return UCB_OK;
 }
@@ -319,6 +331,11 @@ bool ucb_chain_groups(const struct ucb_chain *chain, const struct ucb_matrix *a,
 bool ucb_chain_is_none(const struct ucb_chain *chain)
 {
     return chain->n_stages == 1 && strcmp(ucb_chain_name(chain), "none") == 0;
+}
+
+bool ucb_chain_has_product(const struct ucb_chain *chain)
+{
+    return chain->n_stages == 1 && stage_has_product(&chain->stages[0]);
 }
 
 double ucb_chain_nominal_bpw(const struct ucb_chain *chain, const struct ucb_matrix *matrix)

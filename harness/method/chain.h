@@ -29,6 +29,9 @@ bool ucb_chain_takes(const struct ucb_chain *chain, enum ucb_role role, bool in_
 bool ucb_chain_groups(const struct ucb_chain *chain, const struct ucb_matrix *a,
                       const struct ucb_matrix *b);
 bool ucb_chain_is_none(const struct ucb_chain *chain); /* the original, untouched */
+/* Whether matrices are multiplied by ucb_product_run() in an evaluation, not by what they
+ * decode to. Only of a chain of one stage. */
+bool ucb_chain_has_product(const struct ucb_chain *chain);
 double ucb_chain_nominal_bpw(const struct ucb_chain *chain,
                              const struct ucb_matrix *matrix);
 /* The dtype the merged decode is rounded to. */
@@ -68,6 +71,25 @@ ucb_status ucb_chain_decode(const struct ucb_chain *chain,
                             const struct ucb_matrix *matrix, const uint8_t *payload,
                             size_t n_bytes, float *w, float *decoded_f32,
                             struct ucb_err *err);
+/* A payload opened for the method's own product (see method.h). */
+struct ucb_product;
+/*
+ * The product lives in context->arena; chain, matrix, payload, pool and scratch are
+ * borrowed and outlive it. *out is NULL where the method has no product at all; it may have
+ * one that an evaluation does not use (ucb_chain_has_product() is false). CORRUPT, NOMEM.
+ */
+ucb_status ucb_product_open(const struct ucb_chain *chain,
+                            const struct ucb_chain_context *context,
+                            const struct ucb_matrix *matrix, const uint8_t *payload,
+                            size_t n_bytes, struct ucb_product **out, struct ucb_err *err);
+/*
+ * y[n_rows][n_out] of x[n_rows][n_in], the rows of ONE window, and bias[n_out] (may be
+ * NULL). Empties the scratch arena. `trace` (may be NULL) takes the intermediates. NOMEM,
+ * UNSUPPORTED.
+ */
+ucb_status ucb_product_run(struct ucb_product *product, const float *bias, const float *x,
+                           size_t n_rows, float *y, ucb_inspect_emit *trace,
+                           void *trace_context, struct ucb_err *err);
 /* Lists the arrays of the first stage of a payload. */
 ucb_status ucb_chain_inspect(const struct ucb_chain *chain,
                              const struct ucb_chain_context *context,

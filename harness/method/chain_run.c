@@ -385,3 +385,36 @@ ucb_status ucb_chain_inspect(const struct ucb_chain *chain,
     ucb_arena_reset(context->scratch);
     return status;
 }
+
+struct ucb_product {
+    struct ucb_job job;
+    const void *state;
+};
+
+ucb_status ucb_product_open(const struct ucb_chain *chain,
+                            const struct ucb_chain_context *context,
+                            const struct ucb_matrix *matrix, const uint8_t *payload,
+                            size_t n_bytes, struct ucb_product **out, struct ucb_err *err)
+{
+    const struct ucb_stage *stage = &chain->stages[0];
+    void *state;
+    *out = NULL;
+    if (chain->n_stages != 1 || stage->method->product == NULL) return UCB_OK;
+    struct ucb_product *p = UCB_NEW(context->arena, struct ucb_product, 1);
+    if (p == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its product", matrix->name);
+    UCB_TRY(open_stage(stage, context, matrix, payload, n_bytes, &state, &p->job, err));
+    p->state = state;
+    *out = p;
+    return UCB_OK;
+}
+
+ucb_status ucb_product_run(struct ucb_product *product, const float *bias, const float *x,
+                           size_t n_rows, float *y, ucb_inspect_emit *trace,
+                           void *trace_context, struct ucb_err *err)
+{
+    ucb_status status = product->job.method->product(&product->job, product->state, bias, x,
+                                                     n_rows, y, trace, trace_context, err);
+    ucb_arena_reset(product->job.scratch);
+    return status;
+}

@@ -95,7 +95,7 @@ struct ucb_job {
 
 struct ucb_method {
     const char *name, *summary, *source; /* source: the paper or project that defines it */
-    uint32_t revision;                   /* raise when bytes or decoded values change */
+    uint32_t revision; /* raise when bytes, decoded values or products change */
     enum ucb_kind kind;
     /* Its original takes statistics from layers already compressed (GPTQ); otherwise from
      * the original model (AWQ, importance matrices). */

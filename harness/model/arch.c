@@ -49,8 +49,8 @@ enum ucb_input ucb_role_input(enum ucb_role role)
         [UCB_ROLE_O] = UCB_INPUT_O,
         [UCB_ROLE_GATE] = UCB_INPUT_GATE_UP,
         [UCB_ROLE_UP] = UCB_INPUT_GATE_UP,
-        [UCB_ROLE_SHARED_GATE] = UCB_INPUT_GATE_UP,
-        [UCB_ROLE_SHARED_UP] = UCB_INPUT_GATE_UP,
+        [UCB_ROLE_SHARED_GATE] = UCB_INPUT_SHARED_GATE_UP,
+        [UCB_ROLE_SHARED_UP] = UCB_INPUT_SHARED_GATE_UP,
         [UCB_ROLE_DOWN] = UCB_INPUT_DOWN,
         [UCB_ROLE_SHARED_DOWN] = UCB_INPUT_SHARED_DOWN,
         [UCB_ROLE_SSM_IN] = UCB_INPUT_SSM_IN,
@@ -65,8 +65,8 @@ enum ucb_input ucb_role_input(enum ucb_role role)
 const char *ucb_input_name(enum ucb_input input)
 {
     static const char *const names[UCB_N_INPUTS] = {
-        "qkv",         "latent_q", "latent_kv", "o",      "gate_up", "down",
-        "shared_down", "ssm_in",   "ssm_x",     "ssm_dt", "ssm_out"};
+        "qkv",  "latent_q",    "latent_kv", "o",     "shared_gate_up", "gate_up",
+        "down", "shared_down", "ssm_in",    "ssm_x", "ssm_dt",         "ssm_out"};
     assert(input < UCB_N_INPUTS);
     return names[input];
 }

@@ -181,7 +181,7 @@ static ucb_status get_experts(const struct ucb_config *c, const char *field,
     e->n_groups = e->groups_used = 1;
     e->width = arch->ffn;
     if (e->n > UCB_EXPERTS_MAX)
-        return wrong(c, field, get(c->root, field), "at most 65536 experts");
+        return wrong(c, field, get(c->root, field), "at most 1024 experts");
     if (e->used > e->n)
         return wrong(c, "num_experts_per_tok", get(c->root, "num_experts_per_tok"),
                      "at most the number of experts");

@@ -12,14 +12,35 @@
 #include "backend/backend.h"
 #include "model/model.h"
 
-/* The weights of one layer as the engine runs them; all memory is the caller's. */
+/*
+ * A multiplication that is not the backend's (LLM.int8 quantizes activations too):
+ * y[n_rows][n_out] of x[n_rows][n_in] and bias (may be NULL), the rows of one window.
+ * `run` is NULL where there is none.
+ */
+struct ucb_own_product {
+    ucb_status (*run)(void *context, const float *bias, const float *x, size_t n_rows,
+                      float *y, struct ucb_err *err);
+    void *context;
+};
+
+/*
+ * The weights of one layer as the engine runs them; all memory is the caller's. Matrices
+ * stand in the order of ucb_model_layer_matrices(): ucb_layer_slot finds them.
+ */
 struct ucb_layer {
-    uint32_t index;                              /* in arch->layers */
-    struct ucb_packed weight[UCB_N_LAYER_ROLES]; /* data NULL: the layer has none */
-    /* Of experts: [n_experts] each, GATE, UP, DOWN; NULL in a layer without. */
-    struct ucb_packed *expert[3];
+    uint32_t index; /* in arch->layers */
+    size_t n_matrices;
+    const uint32_t *first;           /* [UCB_N_LAYER_ROLES], see ucb_model_layer_slots */
+    struct ucb_packed *weight;       /* of one with a product of its own only the shape is
+                                        looked at */
+    struct ucb_own_product *product; /* by slot, like the weights */
     const float *vector[UCB_N_VECTORS]; /* NULL: none */
 };
+static inline size_t ucb_layer_slot(const struct ucb_layer *layer, enum ucb_role role,
+                                    uint32_t expert)
+{
+    return layer->first[role] + (size_t)expert * (role == UCB_ROLE_DOWN ? 1 : 2);
+}
 
 struct ucb_forward; /* work buffers and the rope table */
 /*
@@ -37,12 +58,17 @@ ucb_status ucb_forward_layer(struct ucb_forward *f, const struct ucb_layer *laye
                              struct ucb_err *err);
 
 /*
- * Looks on while a layer runs: what its matrices are multiplied with. Rows come in window
- * order, each once; how many at a time is not defined. n_in is the width of a row.
+ * Looks on while a layer runs. Rows come in window order, each once; how many at a time is
+ * not defined. Either function may be NULL.
  */
 struct ucb_tap {
-    ucb_status (*see)(void *context, enum ucb_input input, const float *x, size_t n_rows,
-                      uint32_t n_in, struct ucb_err *err);
+    /* What matrices are multiplied with: rows of width n_in. Of an expert, the rows that
+     * were sent to it; `expert` is 0 elsewhere. */
+    ucb_status (*see)(void *context, enum ucb_input input, uint32_t expert, const float *x,
+                      size_t n_rows, uint32_t n_in, struct ucb_err *err);
+    /* Where a router sent each row: [n_rows][arch->experts.used] experts and weights. */
+    ucb_status (*route)(void *context, const uint32_t *experts, const float *weights,
+                        size_t n_rows, struct ucb_err *err);
     void *context;
 };
 /* The same layer, and every input shown to the tap. */

@@ -210,9 +210,13 @@ const struct ucb_matrix *ucb_model_matrix(const struct ucb_model *model, uint32_
     if (role == UCB_ROLE_HEAD) return &model->head.matrix;
     assert(layer < model->arch.n_layers);
     const struct ucb_bound_layer *l = &model->layers[layer];
-    for (size_t i = 0; i < l->n_matrices; i++)
-        if (l->list[i]->role == role) return l->list[i];
-    return NULL;
+    return l->first[role] == UINT32_MAX ? NULL : l->list[l->first[role]];
+}
+
+const uint32_t *ucb_model_layer_slots(const struct ucb_model *model, uint32_t layer)
+{
+    assert(layer < model->arch.n_layers);
+    return model->layers[layer].first;
 }
 
 const struct ucb_matrix *const *ucb_model_layer_matrices(const struct ucb_model *model,

@@ -55,7 +55,8 @@ enum ucb_input {
     UCB_INPUT_LATENT_Q,  /* q_b */
     UCB_INPUT_LATENT_KV, /* kv_b */
     UCB_INPUT_O,
-    UCB_INPUT_GATE_UP, /* dense and shared gate and up; of an expert: the tokens sent to it
+    UCB_INPUT_SHARED_GATE_UP,
+    UCB_INPUT_GATE_UP, /* dense gate and up; of an expert: the tokens sent to it
                         */
     UCB_INPUT_DOWN,    /* dense down; of an expert: its own */
     UCB_INPUT_SHARED_DOWN,
@@ -193,6 +194,12 @@ struct ucb_matrix {
     const struct ucb_arch *arch; /* of its model; NULL for a matrix that has none */
 };
 
+/* Whether two matrices of one layer multiply the same rows. */
+static inline bool ucb_reads_same(const struct ucb_matrix *a, const struct ucb_matrix *b)
+{
+    return a->expert == b->expert && ucb_role_input(a->role) == ucb_role_input(b->role);
+}
+
 struct ucb_model;
 /*
  * `path` as for ucb_checkpoint_open; with safetensors, config.json lies beside. Checks
@@ -229,6 +236,9 @@ const struct ucb_matrix *ucb_model_matrix(const struct ucb_model *model, uint32_
  * experts by index: gate and up of each, then down of each. */
 const struct ucb_matrix *const *ucb_model_layer_matrices(const struct ucb_model *model,
                                                          uint32_t layer, size_t *n);
+/* Where in that list the first matrix of each role stands: [UCB_N_LAYER_ROLES], UINT32_MAX
+ * where the layer has none. Of expert e: gate and up stand 2 e further, down e further. */
+const uint32_t *ucb_model_layer_slots(const struct ucb_model *model, uint32_t layer);
 /*
  * Widens rows [row, row + n_rows) of a matrix exactly to out[n_rows][n_in], all finite:
  * opening has looked at every weight. USAGE for rows past the last; IO when the file was

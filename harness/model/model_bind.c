@@ -318,7 +318,11 @@ static ucb_status bind_layer(struct binding *b, uint32_t layer, struct ucb_bound
     if (out->matrices == NULL || out->list == NULL) return no_memory(b);
     UCB_TRY(each_matrix(b, layer, out->matrices, &out->n_matrices));
     qsort(out->matrices, n, sizeof(*out->matrices), by_input);
-    for (size_t i = 0; i < n; i++) out->list[i] = &out->matrices[i].matrix;
+    memset(out->first, 0xff, sizeof(out->first));
+    for (size_t i = n; i-- > 0;) {
+        out->list[i] = &out->matrices[i].matrix;
+        out->first[out->list[i]->role] = (uint32_t)i;
+    }
     return bind_vectors(b, false, layer, out);
 }
 

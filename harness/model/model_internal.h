@@ -210,7 +210,7 @@ const char *ucb_name_of(const char *pattern, uint32_t layer, uint32_t expert,
 enum {
     UCB_HEAD_DIM_MAX = 1 << 16,
     UCB_LAYERS_MAX = 1 << 16,
-    UCB_EXPERTS_MAX = 1 << 16,
+    UCB_EXPERTS_MAX = 1024,
     UCB_SIZE_MAX = INT32_MAX
 };
 
@@ -290,6 +290,7 @@ struct ucb_bound_layer {
     struct ucb_bound_matrix *matrices; /* in the order of ucb_model_layer_matrices */
     const struct ucb_matrix **list;    /* the same, as pointers */
     size_t n_matrices;
+    uint32_t first[UCB_N_LAYER_ROLES]; /* slots, UINT32_MAX: none */
     struct ucb_bound_vector vectors[UCB_N_VECTORS];
 };
 

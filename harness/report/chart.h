@@ -2,9 +2,10 @@
  * chart.h - the Pareto chart: points from a query, the frontier among them, a page to put
  * them on.
  *
- * A panel is a model under one setting (scope, arithmetic, calibration, seed): only points
- * of one panel are compared. The rows come from the query in reports/pareto.gp;
- * chart_layout.c turns them into the figures of that script.
+ * A panel is a model under one setting (scope, arithmetic, seed): only points of one panel
+ * are compared. A calibration belongs to its method and makes no panel. The rows come from
+ * the query in reports/pareto.gp; chart_layout.c turns them into the figures of that
+ * script.
  */
 #ifndef UCB_REPORT_CHART_H
 #define UCB_REPORT_CHART_H
@@ -37,8 +38,10 @@ struct ucb_chart {
     const char *methods[UCB_CHART_MAX_METHODS]; /* in name order */
     size_t n_methods;
     double x_low, x_high, y_low, y_high;
-    bool cuts_bars;        /* some bar goes on beyond y_low or y_high */
-    int64_t n_low, n_high; /* smallest and largest n of a point */
+    bool cuts_bars;          /* some bar goes on beyond y_low or y_high */
+    int64_t n_low, n_high;   /* smallest and largest n of a point */
+    const char *calibration; /* of the methods that need one; NULL: none does, or there are
+                                several and labels say which */
     const char **caveats;
     size_t n_caveats;
 };

@@ -168,7 +168,7 @@ static ucb_status add_point(struct ucb_report_job *job, const struct ucb_report_
     c->points[c->n_points++] = (struct ucb_chart_point){
         .model = cell->model,
         .method = cell->method,
-        .label = cell->spec,
+        .label = cell->name,
         .x = sqlite3_column_double(row, BPW),
         .y = y,
         .low = real_or(row, LOW, y + shift) - shift,
@@ -214,7 +214,7 @@ static ucb_status make_panels(const struct ucb_report_data *data, struct ucb_cha
             if (c->n_panels == UCB_CHART_MAX_PANELS)
                 return UCB_FAIL(
                     err, UCB_UNSUPPORTED,
-                    "the chart has room for %d panels, one for each model, scope, arithmetic, calibration "
+                    "the chart has room for %d panels, one for each model, scope, arithmetic "
                     "and seed; choose with --model",
                     UCB_CHART_MAX_PANELS);
             panel = &c->panels[c->n_panels++];
@@ -227,6 +227,17 @@ static ucb_status make_panels(const struct ucb_report_data *data, struct ucb_cha
 }
 
 /* ---- what follows from the points ---- */
+
+static const char *calibration_of(const struct ucb_report_data *data,
+                                  const struct ucb_chart *c)
+{
+    for (size_t i = 0; i < data->n_cells; i++) {
+        const struct ucb_report_cell *cell = &data->cells[i];
+        if (is_on_chart(c, cell) && cell->calib_shown[0] != '\0')
+            return strcmp(cell->name, cell->spec) == 0 ? cell->calib_shown : NULL;
+    }
+    return NULL;
+}
 
 /* Points come in order of bits, then y: one is on the frontier when it is below all before
  * it in its panel. */
@@ -301,6 +312,7 @@ ucb_status ucb_chart_load(struct ucb_report_job *job, const struct ucb_report_da
             err, UCB_MISSING,
             "%s: no %s above zero on task %s, so a logarithmic axis has nothing to show",
             job->database, c.metric, c.task);
+    c.calibration = calibration_of(data, &c);
     find_frontier(&c);
     find_ranges(&c);
     *out = c;

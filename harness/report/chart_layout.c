@@ -122,6 +122,11 @@ static void write_caption(struct layout *l)
         kld ? ""
             : " Cells at or below the original's perplexity are not on a logarithmic axis.");
     add_wrapped(l, text);
+    if (c->calibration != NULL) {
+        snprintf(text, sizeof(text), "Calibration, of the methods that need one: %s.",
+                 c->calibration);
+        add_wrapped(l, text);
+    }
     for (size_t i = 0; i < c->n_caveats; i++) {
         snprintf(text, sizeof(text), "Caveat: %s", c->caveats[i]);
         add_wrapped(l, text);

@@ -18,10 +18,11 @@ const struct ucb_shown_info ucb_shown[UCB_N_SHOWN] = {
 /* The columns, and where to find them in a row. */
 #define COLUMN_LIST(X)                                                                     \
     X(model)                                                                               \
-    X(task) X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) \
-        X(seed) X(cell_id) X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model)         \
-            X(n_items) X(status) X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n)   \
-                X(interval) X(note)
+    X(task)                                                                                \
+    X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) X(seed) \
+        X(cell_id) X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model) X(n_items)      \
+            X(status) X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n) X(interval)  \
+                X(note)
 enum column {
 #define COLUMN_ENUM(name) COLUMN_##name,
     COLUMN_LIST(COLUMN_ENUM)
@@ -31,7 +32,7 @@ enum column {
 static const char query[] = "SELECT " COLUMN_LIST(
     COLUMN_TEXT) "0 FROM v_latest"
                  " ORDER BY model, task, dataset, status = 'FAILED', spec <> 'none', "
-                 "bpw_matrices, spec, arithmetic, cell_id, metric";
+                 "bpw_matrices, spec, calib, arithmetic, cell_id, metric";
 
 /* ---- rows -> cells ---- */
 
@@ -190,38 +191,76 @@ static ucb_status load_cells(struct ucb_report_job *job, struct ucb_report_data 
 
 /* ---- what follows from the cells ---- */
 
+/* What the cells differ in, and labels therefore have to say. */
+struct differences {
+    bool seeds;
+    bool calibs;        /* several calibrations */
+    bool calib_digests; /* one calibration spec on different texts */
+};
+
+/* The spec in "spec digest". */
+static size_t calib_spec_length(const char *calib)
+{
+    return strcspn(calib, " ");
+}
+
+static struct differences find_differences(const struct ucb_report_data *data)
+{
+    struct differences d = {0};
+    const char *first = NULL;
+    for (size_t i = 0; i < data->n_cells; i++) {
+        const char *calib = data->cells[i].calib;
+        d.seeds |= data->cells[i].seed != data->cells[0].seed;
+        if (calib[0] == '\0') continue;
+        if (first == NULL) first = calib;
+        d.calibs |= strcmp(calib, first) != 0;
+        for (size_t j = 0; j < i && d.calibs; j++) {
+            const char *other = data->cells[j].calib;
+            size_t n = calib_spec_length(calib);
+            d.calib_digests |= n == calib_spec_length(other) &&
+                               strncmp(calib, other, n) == 0 && strcmp(calib, other) != 0;
+        }
+    }
+    return d;
+}
+
 /*
- * A label is the spec alone where everything else is as it usually is. Two cells have equal
- * settings exactly when scope, arithmetic, calibration and seed are equal; a seed is named
- * only when there are several.
+ * A label is the spec alone where everything else is as it usually is. Calibration is part
+ * of the method: cells that differ in it are compared. The setting is what cells must share
+ * to be compared: two have equal ones exactly when scope, arithmetic and seed are equal; a
+ * seed is named only when there are several.
  */
-static bool label_cell(struct ucb_arena *arena, struct ucb_report_cell *c, bool many_seeds)
+static bool label_cell(struct ucb_arena *arena, struct ucb_report_cell *c,
+                       const struct differences *d)
 {
     bool scope = strcmp(c->scope, "body") != 0,
-         arithmetic = strcmp(c->arithmetic, "fp32") != 0, calib = c->calib[0] != '\0';
-    const char *seed = many_seeds ? ucb_arena_printf(arena, " seed=%llu",
-                                                     (unsigned long long)c->seed)
-                                  : "";
-    if (seed == NULL) return false;
-    const char *setting = ucb_arena_printf(
-        arena, "%s%s%s%s%s%s%s", scope ? " scope=" : "", scope ? c->scope : "",
-        arithmetic ? " " : "", arithmetic ? c->arithmetic : "", calib ? " calib=" : "",
-        calib ? c->calib : "", seed);
+         arithmetic = strcmp(c->arithmetic, "fp32") != 0;
+    size_t n_calib = d->calib_digests ? strlen(c->calib) : calib_spec_length(c->calib);
+    const char *seed = d->seeds ? ucb_arena_printf(arena, " seed=%llu",
+                                                   (unsigned long long)c->seed)
+                                : "",
+               *calib = n_calib == 0 ? ""
+                                     : ucb_arena_printf(arena, " calib=%.*s", (int)n_calib,
+                                                        c->calib);
+    if (seed == NULL || calib == NULL) return false;
+    const char *setting = ucb_arena_printf(arena, "%s%s%s%s%s", scope ? " scope=" : "",
+                                           scope ? c->scope : "", arithmetic ? " " : "",
+                                           arithmetic ? c->arithmetic : "", seed);
     if (setting == NULL) return false;
     c->setting = setting[0] == ' ' ? setting + 1 : setting;
-    c->label = ucb_arena_printf(arena, "%s%s", c->spec, setting);
-    return c->label != NULL;
+    c->calib_shown = calib[0] == ' ' ? strchr(calib, '=') + 1 : "";
+    c->label = ucb_arena_printf(arena, "%s%s%s", c->spec, calib, setting);
+    c->name = d->calibs ? ucb_arena_printf(arena, "%s%s", c->spec, calib) : c->spec;
+    return c->label != NULL && c->name != NULL;
 }
 
 static ucb_status finish_cells(struct ucb_report_job *job, struct ucb_report_data *data,
                                struct ucb_err *err)
 {
-    bool many_seeds = false;
-    for (size_t i = 1; i < data->n_cells; i++)
-        many_seeds |= data->cells[i].seed != data->cells[0].seed;
+    struct differences d = find_differences(data);
     for (size_t i = 0; i < data->n_cells; i++) {
         struct ucb_report_cell *c = &data->cells[i];
-        if (!label_cell(job->arena, c, many_seeds))
+        if (!label_cell(job->arena, c, &d))
             return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its labels", job->database);
         for (int k = UCB_N_SHOWN - 1; k >= 0; k--)
             if (c->values[k].present) c->n_documents = c->values[k].n;

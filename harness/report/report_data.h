@@ -37,10 +37,14 @@ struct ucb_value {
 };
 struct ucb_report_cell {
     const char *model, *task, *dataset, *dataset_digest, *method, *spec;
-    const char *setting; /* scope, arithmetic, calibration and seed where they are not as
-                            usual; "" otherwise */
-    const char *label;   /* the spec and the setting */
-    const char *message; /* why it failed, or a caveat; NULL */
+    const char *setting; /* scope, arithmetic and seed where they are not as usual; ""
+                            otherwise. Only cells of one setting are compared */
+    const char *label;   /* the spec, the calibration and the setting */
+    const char *name;    /* among cells of one setting: the spec, and the calibration where
+                            the database holds several */
+    const char *calib_shown; /* the calibration without its text's digest, unless that is
+                                what differs; "" for none */
+    const char *message;     /* why it failed, or a caveat; NULL */
     const char *cell_id, *build_id;
     const char *scope, *arithmetic, *calib;
     int64_t seed;

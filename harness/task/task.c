@@ -6,14 +6,13 @@
  */
 #include "task/task.h"
 
-#include <assert.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <utf8proc.h>
 
 #include "core/text.h"
 #include "task/dataset.h"
+#include "task/knobs.h"
 
 /* Byte offsets are 32 bits wide, and a join may triple a text of empty lines; a GiB is far
  * beyond any data set here. */
@@ -54,112 +53,12 @@ static ucb_status find_task(const char *name, const struct ucb_task **out,
 
 /* ---- specs ---- */
 
-static size_t count_knobs(const struct ucb_task *task)
-{
-    size_t n = 0;
-    while (task->knobs[n].name != NULL) n++;
-    assert(n <= UCB_TASK_MAX_KNOBS);
-    return n;
-}
-
-static ucb_status find_knob(const struct ucb_task *task, const char *name, size_t *index,
-                            struct ucb_err *err)
-{
-    const char *names[UCB_TASK_MAX_KNOBS];
-    char near[256];
-    size_t n = count_knobs(task);
-    for (size_t i = 0; i < n; i++) {
-        *index = i;
-        if (strcmp(task->knobs[i].name, name) == 0) return UCB_OK;
-        names[i] = task->knobs[i].name;
-    }
-    ucb_text_near(name, names, n, near, sizeof(near));
-    return UCB_FAIL(err, UCB_USAGE, "%s has no knob `%s`; %s", task->name, name, near);
-}
-
-static ucb_status parse_choice(const struct ucb_task_knob *knob, const char *value,
-                               int64_t *out, struct ucb_err *err)
-{
-    size_t n = 0;
-    char near[256];
-    for (; knob->choices[n] != NULL; n++) {
-        *out = (int64_t)n;
-        if (strcmp(knob->choices[n], value) == 0) return UCB_OK;
-    }
-    ucb_text_near(value, knob->choices, n, near, sizeof(near));
-    return UCB_FAIL(err, UCB_USAGE, "%s=%s: unknown value; %s", knob->name, value, near);
-}
-
-static ucb_status parse_value(const struct ucb_task_knob *knob, const char *value,
-                              int64_t *out, struct ucb_err *err)
-{
-    int64_t number;
-    if (knob->choices != NULL) return parse_choice(knob, value, out, err);
-    if (!ucb_parse_i64(value, &number) || number < knob->low || number > knob->high)
-        return UCB_FAIL(err, UCB_USAGE,
-                        "%s=%s: expected a whole number from %" PRId64 " to %" PRId64
-                        " (%s)",
-                        knob->name, value, knob->low, knob->high, knob->help);
-    *out = number;
-    return UCB_OK;
-}
-
-static int64_t default_value(const struct ucb_task_knob *knob)
-{
-    int64_t value = 0;
-    ucb_status status = parse_value(knob, knob->fallback, &value, NULL);
-    assert(status == UCB_OK); /* the contract test of all tasks parses every default */
-    (void)status;
-    return value;
-}
-
-/* `pair` is "key=value", and is cut at its equals sign. */
-static ucb_status set_knob(struct ucb_task_run *run, bool *seen, char *pair,
-                           struct ucb_err *err)
-{
-    size_t index = 0;
-    char *equals = strchr(pair, '=');
-    if (equals == NULL) return UCB_FAIL(err, UCB_USAGE, "`%s`: expected key=value", pair);
-    *equals = '\0';
-    UCB_TRY(find_knob(run->task, pair, &index, err));
-    if (seen[index])
-        return UCB_FAIL(err, UCB_USAGE, "%s is given twice; once is enough", pair);
-    seen[index] = true;
-    return parse_value(&run->task->knobs[index], equals + 1, &run->number[index], err);
-}
-
-/* `pairs` is NULL or "key=value,key=value", and is cut up. */
-static ucb_status set_knobs(struct ucb_task_run *run, char *pairs, struct ucb_err *err)
-{
-    bool seen[UCB_TASK_MAX_KNOBS] = {false};
-    size_t n = count_knobs(run->task);
-    for (size_t i = 0; i < n; i++) run->number[i] = default_value(&run->task->knobs[i]);
-    for (char *pair; (pair = strsep(&pairs, ",")) != NULL;)
-        UCB_TRY(set_knob(run, seen, pair, err));
-    return UCB_OK;
-}
-
-/* The task's name, then the knobs that are not at their default, in the table's order. */
+/* The task's name, then its knobs as they are always written. */
 static void write_spec(struct ucb_task_run *run)
 {
-    size_t n = count_knobs(run->task);
-    size_t used = (size_t)snprintf(run->spec, sizeof(run->spec), "%s", run->task->name);
-    char separator = ':';
-    for (size_t i = 0; i < n; i++) {
-        const struct ucb_task_knob *knob = &run->task->knobs[i];
-        char *end = run->spec + used;
-        size_t room = sizeof(run->spec) - used;
-        int64_t value = run->number[i];
-        if (i >= run->task->n_shown && value == default_value(knob)) continue;
-        if (knob->choices != NULL)
-            used += (size_t)snprintf(end, room, "%c%s=%s", separator, knob->name,
-                                     knob->choices[value]);
-        else
-            used += (size_t)snprintf(end, room, "%c%s=%" PRId64, separator, knob->name,
-                                     value);
-        assert(used < sizeof(run->spec));
-        separator = ',';
-    }
+    size_t n = (size_t)snprintf(run->spec, sizeof(run->spec), "%s", run->task->name);
+    ucb_knobs_write(run->task->knobs, run->task->n_shown, run->number, run->spec + n,
+                    sizeof(run->spec) - n);
 }
 
 ucb_status ucb_task_parse(const char *spec, struct ucb_task_run *out, struct ucb_err *err)
@@ -173,7 +72,8 @@ ucb_status ucb_task_parse(const char *spec, struct ucb_task_run *out, struct ucb
     strcpy(copy, spec);
     char *pairs = copy, *name = strsep(&pairs, ":");
     UCB_TRY(find_task(name, &run.task, err));
-    ucb_status status = set_knobs(&run, pairs, err);
+    ucb_status status = ucb_knobs_parse(run.task->name, run.task->knobs, pairs, run.number,
+                                        err);
     if (status != UCB_OK) {
         ucb_err_prefix(err, "task `%s`", spec);
         return status;

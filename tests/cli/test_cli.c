@@ -276,3 +276,19 @@ TEST(bits_per_weight_of_the_model_count_a_tied_table_as_often_as_it_is_stored)
         json_decref(rows);
     }
 }
+
+TEST(a_head_in_scope_is_refused_to_a_method_that_multiplies_in_its_own_arithmetic)
+{
+    static const char *const scopes[] = {"linear", "all"};
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
+    ucb_tiny_model(model);
+    for (int i = 0; i < 2; i++) {
+        RUN(1,
+            "sweep --model %s --method int8:threshold=6.0 --task lambada:n=1 --scope %s "
+            "--db %s/%s.db --quiet",
+            model, scopes[i], ucb_test_folder(), scopes[i]);
+        CHECK_HAS(out, ucb_test_path("--scope %s: int8:threshold=6 multiplies in its own",
+                                     scopes[i]));
+        CHECK_HAS(out, "try --scope body");
+    }
+}

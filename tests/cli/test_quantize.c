@@ -54,6 +54,35 @@ TEST(quantize_writes_every_array_under_its_golden_name)
     ucb_checkpoint_close(c);
 }
 
+static void check_int8_product(const char *spec, const char *activations, uint64_t n_rows,
+                               bool has_columns, uint64_t n_columns)
+{
+    struct ucb_checkpoint *c;
+    struct ucb_err err;
+    const char *inputs = ucb_test_path("%s/tests/golden/inputs.safetensors",
+                                       ucb_test_root());
+    CHECK_EQ(quantize(ucb_test_path("%s --calib %s --calib-tensor %s", spec, inputs,
+                                    activations),
+                      "smol_gate"),
+             0);
+    CHECK_OK(ucb_checkpoint_open(made, &c, &err), err);
+    check_array(c, "codes", UCB_I8, 64 * 256);
+    check_array(c, "act_codes", UCB_I8, n_rows * 256);
+    check_array(c, "act_absmax", UCB_F32, n_rows);
+    check_array(c, "acc_int32", UCB_I32, n_rows * 64);
+    check_array(c, "out", UCB_F16, n_rows * 64);
+    CHECK_EQ(ucb_checkpoint_find(c, "outlier_cols") != NULL, has_columns);
+    if (has_columns) check_array(c, "outlier_cols", UCB_I64, n_columns);
+    ucb_checkpoint_close(c);
+}
+
+TEST(quantize_multiplies_int8_by_the_activations_it_is_given)
+{
+    check_int8_product("int8:threshold=6.0", "int8_act", 12, true, 3);
+    check_int8_product("int8:threshold=6.0", "int8_act_no_outlier", 5, true, 0);
+    check_int8_product("int8", "int8_act", 12, false, 0);
+}
+
 TEST(quantize_shows_hqq_as_fitted_and_as_stored)
 {
     struct ucb_checkpoint *c;
@@ -106,8 +135,8 @@ TEST(quantize_refuses_what_is_no_matrix_or_does_not_exist)
     CHECK_HAS(out, "did you mean `nf4`");
     CHECK_EQ(quantize("rtn:group=64", "oddnumel_7x33"), 2);
     CHECK_HAS(out, "33 columns, rtn needs a multiple of group=64; try group=33");
-    CHECK_EQ(quantize("int8:threshold=6.0", "edge"), 2);
-    CHECK_HAS(out, "threshold=0");
+    CHECK_EQ(quantize("int8:threshold=-1", "edge"), 2);
+    CHECK_HAS(out, "from 0 to 65504");
     CHECK_EQ(ucb_run_program(out, sizeof(out), "quantize --method nf4"), 2);
     CHECK_HAS(out, "--in is missing");
 }

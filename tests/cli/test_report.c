@@ -216,9 +216,10 @@ TEST(every_number_of_the_table_has_its_interval_its_n_and_its_note)
 
 /* Stores a cell like the made-up one of the first model on wikitext, changed by the caller.
  */
-static void put_changed(const char *path, const struct made_up_point *point,
-                        const char *arithmetic, const char *scope, uint64_t seed,
-                        const struct ucb_metric *metrics, size_t n_metrics)
+static void put_calibrated(const char *path, const struct made_up_point *point,
+                           const char *calib, const char *arithmetic, const char *scope,
+                           uint64_t seed, const struct ucb_metric *metrics,
+                           size_t n_metrics)
 {
     struct ucb_err err;
     struct ucb_store *store = NULL;
@@ -229,6 +230,7 @@ static void put_changed(const char *path, const struct made_up_point *point,
     int64_t run_id;
     ucb_arena_init(&arena);
     made_up_cell(&arena, point, "smollm2-135m", "wikitext", &cell, &result);
+    cell.calib = calib;
     cell.arithmetic = arithmetic;
     cell.scope = scope;
     cell.seed = seed;
@@ -242,6 +244,13 @@ static void put_changed(const char *path, const struct made_up_point *point,
     CHECK_OK(ucb_store_put_cell(store, run_id, "build", &cell, &result, &err), err);
     ucb_store_close(store);
     ucb_arena_free(&arena);
+}
+
+static void put_changed(const char *path, const struct made_up_point *point,
+                        const char *arithmetic, const char *scope, uint64_t seed,
+                        const struct ucb_metric *metrics, size_t n_metrics)
+{
+    put_calibrated(path, point, "", arithmetic, scope, seed, metrics, n_metrics);
 }
 
 TEST(a_number_without_an_interval_says_so)
@@ -361,6 +370,65 @@ TEST(only_points_of_one_setting_share_a_frontier)
         "smollm2-135m, bf16 seed=1 (original: 5 bpw)", "smollm2-135m, seed=2"};
     for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++)
         CHECK_HAS(content("pareto.gp"), titles[i]);
+}
+
+#define ON_MINI "calib-mini:n=32,ctx=256,seed=0"
+#define ON_VALID "wikitext-valid:n=128,ctx=512,seed=0"
+static const struct made_up_point calibrated = {"gptq", "gptq:bits=3", NULL, 3.2, 0.1, 0.8};
+
+/* The tables and the chart of a database; returns table.txt, the rows of the chart stay in
+ * pareto.tsv. */
+static const char *make_reports(const char *db)
+{
+    struct ucb_err err;
+    static const char *const reports[] = {"pareto", "table"};
+    for (size_t i = 0; i < 2; i++)
+        CHECK_OK(verb(&ucb_command_report, &err,
+                      ucb_test_path("report %s --db %s --out %s --model smollm2-135m",
+                                    reports[i], db, ucb_test_folder())),
+                 err);
+    return content("table.txt");
+}
+
+TEST(a_calibrated_method_is_compared_with_the_others_and_says_on_what_it_was)
+{
+    skip_without_gnuplot();
+    const char *db = make_database();
+    put_calibrated(db, &calibrated, ON_MINI " 140acb1348bd", "fp32", "body", 1, NULL, 0);
+    CHECK_HAS(make_reports(db), "\ngptq:bits=3 calib=" ON_MINI "  ");
+    const char *rows = content("pareto.tsv");
+    CHECK_HAS(rows, "1\t2\t1\tsmollm2-135m\tgptq\tgptq:bits=3\t3.2");
+    CHECK_HAS(rows,
+              "1\t3\t0\tsmollm2-135m\thqq\thqq:bits=3,group=64\t"); /* it lies above */
+    CHECK(strstr(rows, "\n2\t") == NULL);                           /* one panel */
+    CHECK_HAS(content("pareto.gp"), "Calibration, of the methods that need one:");
+}
+
+TEST(several_calibrations_of_one_method_stand_side_by_side)
+{
+    skip_without_gnuplot();
+    const char *db = make_database();
+    put_calibrated(db, &calibrated, ON_VALID " 4cd0f6876d07", "fp32", "body", 1, NULL, 0);
+    put_calibrated(db, &calibrated, ON_MINI " 140acb1348bd", "fp32", "body", 1, NULL, 0);
+    const char *table = make_reports(db), *mini = strstr(table, " calib=" ON_MINI "  "),
+               *valid = strstr(table, " calib=" ON_VALID "  ");
+    CHECK(mini != NULL && valid != NULL && mini < valid);
+    const char *rows = content("pareto.tsv");
+    CHECK_HAS(rows, "gptq:bits=3 calib=" ON_MINI "\t");
+    CHECK_HAS(rows, "gptq:bits=3 calib=" ON_VALID "\t");
+    CHECK(strstr(rows, "\n2\t") == NULL);
+    CHECK(strstr(content("pareto.gp"), "Calibration, of") == NULL); /* the labels say it */
+}
+
+TEST(one_calibration_on_two_editions_of_its_text_is_told_apart)
+{
+    skip_without_gnuplot();
+    const char *db = make_database();
+    put_calibrated(db, &calibrated, ON_MINI " 140acb1348bd", "fp32", "body", 1, NULL, 0);
+    put_calibrated(db, &calibrated, ON_MINI " 000000000000", "fp32", "body", 1, NULL, 0);
+    const char *table = make_reports(db);
+    CHECK_HAS(table, "calib=" ON_MINI " 140acb1348bd");
+    CHECK_HAS(table, "calib=" ON_MINI " 000000000000");
 }
 
 TEST(the_caption_says_what_the_bars_are)

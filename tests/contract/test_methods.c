@@ -22,6 +22,7 @@ static const char *const variants[] = {"nf4:block=32",
                                        "hqq:optimize=0",
                                        "hqq:meta=fp32",
                                        "hqq:round_zero=1,bits=2",
+                                       "int8:threshold=6.0",
                                        "rtn:bits=2",
                                        "rtn:bits=3,group=-1",
                                        "rtn:bits=5,sym=0",
@@ -271,4 +272,49 @@ TEST(none_gives_every_weight_back)
     fixture_run(&f, weights);
     CHECK(memcmp(f.decoded, weights, 64 * 64 * sizeof(float)) == 0);
     fixture_close(&f);
+}
+
+enum { PRODUCT_ROWS = 11, MAX_PRODUCT = PRODUCT_ROWS * 130 };
+static float activations[PRODUCT_ROWS * 576];
+
+static bool multiplied(const char *spec, uint32_t n_out, uint32_t n_in, unsigned n_threads,
+                       size_t n_rows, float *y)
+{
+    struct method_fixture f;
+    struct ucb_err err;
+    if (!encoded(&f, spec, n_out, n_in, n_threads)) return false;
+    bool own = ucb_chain_has_product(f.chain);
+    if (own) CHECK_OK(fixture_product(&f, NULL, activations, n_rows, y, &err), err);
+    fixture_close(&f);
+    return own;
+}
+
+static size_t n_products;
+
+static void check_product(const char *spec, uint32_t n_out, uint32_t n_in)
+{
+    static float y[MAX_PRODUCT], again[MAX_PRODUCT];
+    for (size_t n_rows = 1; n_rows <= PRODUCT_ROWS; n_rows += 5) {
+        size_t n = n_rows * n_out;
+        fill_gaussian(activations, n_rows * n_in, 3, "activations");
+        if (!multiplied(spec, n_out, n_in, 1, n_rows, y)) return;
+        for (size_t i = 0; i < n; i++) CHECK(isfinite(y[i]));
+        for (unsigned n_threads = 2; n_threads <= 7; n_threads += 5) {
+            CHECK(multiplied(spec, n_out, n_in, n_threads, n_rows, again));
+            CHECK(memcmp(y, again, n * sizeof(float)) == 0);
+        }
+        n_products++;
+    }
+}
+
+TEST(every_product_of_a_methods_own_is_the_same_for_any_thread_count)
+{
+    each_case(check_product);
+    CHECK(n_products > 0);
+}
+
+TEST(a_method_that_says_it_multiplies_has_a_product)
+{
+    for (const struct ucb_method *const *m = ucb_methods(); *m != NULL; m++)
+        CHECK((*m)->has_product == NULL || (*m)->product != NULL);
 }

@@ -168,7 +168,7 @@ static void run_int8(const json_t *c)
 {
     struct method_fixture f;
     if (!vectors_has(c, "deq"))
-        return; /* a product with quantized activations: not built yet */
+        return; /* a product with quantized activations: test_llm_int8.c */
     struct vector in = vectors_input(c);
     fixture_open(&f, "int8", (uint32_t)in.shape[0], (uint32_t)in.shape[1], UCB_F32, 2);
     fixture_run(&f, in.data);

@@ -98,12 +98,17 @@ struct vector vectors_role(const json_t *test_case, const char *role)
     return load(entry);
 }
 
-struct vector vectors_input(const json_t *test_case)
+struct vector vectors_input_at(const json_t *test_case, size_t index)
 {
     const json_t *name = json_object_get(test_case, "input");
-    if (json_is_array(name)) name = json_array_get(name, 0);
+    if (json_is_array(name)) name = json_array_get(name, index);
     return load(
         json_object_get(json_object_get(index_root(), "inputs"), json_string_value(name)));
+}
+
+struct vector vectors_input(const json_t *test_case)
+{
+    return vectors_input_at(test_case, 0);
 }
 
 const char *vectors_id(const json_t *test_case)
@@ -122,7 +127,7 @@ int vectors_number(const json_t *test_case, const char *setting)
 {
     const json_t *value = json_object_get(json_object_get(test_case, "settings"), setting);
     if (json_is_boolean(value)) return json_is_true(value);
-    return (int)json_integer_value(value);
+    return (int)json_number_value(value);
 }
 
 void vectors_same(const json_t *test_case, const char *role, const void *data,

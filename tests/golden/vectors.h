@@ -30,10 +30,12 @@ struct vector vectors_role(const json_t *test_case, const char *role);
 bool vectors_has(const json_t *test_case, const char *role);
 /* The case's input, or its first. */
 struct vector vectors_input(const json_t *test_case);
+/* Input `index` of a case that has several (weights, then activations). */
+struct vector vectors_input_at(const json_t *test_case, size_t index);
 const char *vectors_id(const json_t *test_case);
 const char *vectors_text(const json_t *test_case, const char *setting); /* "" when absent */
 int vectors_number(const json_t *test_case,
-                   const char *setting); /* also for true and false */
+                   const char *setting); /* also for true, false, 6.0 */
 /* Fails the test unless these bytes are the tensor's, by digest. */
 void vectors_same(const json_t *test_case, const char *role, const void *data,
                   size_t n_bytes);

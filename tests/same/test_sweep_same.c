@@ -63,6 +63,24 @@ TEST(threads_batch_order_memory_and_kernels_never_change_a_result)
     }
 }
 
+/* A window is one call of its product: what stands beside it in a batch must not matter. */
+TEST(quantized_activations_give_one_result_for_any_batch_threads_and_path)
+{
+    static const char options[] =
+        "--task lambada:n=9 --task wikitext:ctx=64,n=4 --method int8:threshold=6.0 --method int8:threshold=0.5";
+    static const char *const variants[] = {"--batch 1 --threads 1", "--batch 7 --threads 3",
+                                           "--batch 512 --threads 3", "--kernel scalar"};
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
+    char base[65], other[65];
+    ucb_tiny_model(model);
+    sweep_digest(model, "own", options, base);
+    for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]); i++) {
+        sweep_digest(model, ucb_test_path("own-%zu", i),
+                     ucb_test_path("%s %s", options, variants[i]), other);
+        CHECK_TEXT(other, base);
+    }
+}
+
 TEST(the_order_of_methods_and_tasks_never_changes_a_result)
 {
     const char *model = ucb_test_path("%s/tiny", ucb_test_folder());

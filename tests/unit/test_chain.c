@@ -38,6 +38,7 @@ TEST(a_canonical_spec_leaves_defaults_out_and_keeps_the_order_of_the_table)
     CHECK_TEXT(ucb_chain_spec(parsed("hqq:group=64,bits=4")), "hqq:bits=4,group=64");
     CHECK_TEXT(ucb_chain_spec(parsed("rtn:group=-1,bits=3")), "rtn:bits=3,group=-1");
     CHECK_TEXT(ucb_chain_spec(parsed("int8:threshold=0.0")), "int8");
+    CHECK_TEXT(ucb_chain_spec(parsed("int8:threshold=6.0")), "int8:threshold=6");
 }
 
 TEST(a_canonical_spec_parses_to_itself)
@@ -121,7 +122,6 @@ TEST(what_is_not_a_spec_is_refused_with_what_was_found)
 TEST(values_that_cannot_go_together_are_refused_when_parsed)
 {
     CHECK_HAS(refused("rtn:group=0", UCB_USAGE), "-1 for a whole row");
-    CHECK_HAS(refused("int8:threshold=6.0", UCB_USAGE), "threshold=0");
 }
 
 TEST(a_second_base_stage_is_refused)
@@ -342,6 +342,30 @@ TEST(stages_that_are_not_built_yet_are_refused_with_a_sentence)
         CHECK_STATUS(order_of(UCB_BASE, kind, &err), UCB_UNSUPPORTED, err);
         CHECK_HAS(err.text, "cannot run yet");
     }
+}
+
+static bool always(const struct ucb_job *job)
+{
+    (void)job;
+    return true;
+}
+
+TEST(a_method_that_multiplies_in_its_own_arithmetic_stands_alone)
+{
+    struct ucb_err err;
+    struct ucb_method own = {.name = "own", .kind = UCB_BASE, .has_product = always},
+                      more = {.name = "more", .kind = UCB_ADD};
+    struct ucb_chain chain = {.n_stages = 2,
+                              .stages = {{.method = &own}, {.method = &more}}};
+    CHECK(!ucb_chain_has_product(&chain));
+    CHECK_STATUS(ucb_chain_check_order(&chain, "own+more", &err), UCB_USAGE, err);
+    CHECK_HAS(err.text, "leave it alone");
+    chain.n_stages = 1;
+    CHECK(ucb_chain_has_product(&chain));
+    CHECK_OK(ucb_chain_check_order(&chain, "own", &err), err);
+    CHECK(!ucb_chain_has_product(parsed("int8")));
+    CHECK(ucb_chain_has_product(parsed("int8:threshold=6.0")));
+    CHECK(!ucb_chain_has_product(parsed("nf4")));
 }
 
 TEST(weights_that_are_not_finite_are_refused_with_row_and_column)
