@@ -219,7 +219,7 @@ static ucb_status run_method(struct quantize *q, struct ucb_err *err)
     if (ucb_file_same(q->out, q->in) ||
         (q->calib != NULL && ucb_file_same(q->out, q->calib)))
         return UCB_FAIL(err, UCB_USAGE,
-                        "--out %s is an input of this command; name another file", q->out);
+                        "--out %s is the input of this command; name another file", q->out);
     UCB_TRY(load_matrix(q, &w, err));
     UCB_TRY(ucb_pool_open(0, &q->pool, err));
     UCB_TRY(load_calib(q, err));

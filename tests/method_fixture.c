@@ -8,6 +8,8 @@
 #include "core/pcg.h"
 #include "test.h"
 
+enum { MAX_MADE_UP = 512 }; /* widths that one test's process may ask statistics for */
+
 static ucb_status keep(void *context, const char *role, enum ucb_dtype dtype,
                        uint32_t n_dims, const uint64_t *shape, const void *data,
                        struct ucb_err *err)
@@ -43,11 +45,12 @@ void fixture_open(struct method_fixture *f, const char *spec, uint32_t n_out, ui
                                             .model_digest = "test",
                                             .trace = keep,
                                             .trace_context = f};
+    if (ucb_chain_needs(f->chain) != UCB_NEEDS_NONE) f->calib = made_up_calib(n_in);
 }
 
 ucb_status fixture_try_encode(struct method_fixture *f, const float *w, struct ucb_err *err)
 {
-    struct ucb_source src = {.matrix = &f->matrix, .w = w};
+    struct ucb_source src = {.matrix = &f->matrix, .w = w, .calib = f->calib};
     struct ucb_writer *out = &f->out;
     return ucb_chain_encode(f->chain, &f->context, &src, 1, &out, err);
 }
@@ -103,6 +106,62 @@ void fixture_close(struct method_fixture *f)
     ucb_arena_free(&f->kept);
     ucb_arena_free(&f->arena);
     ucb_arena_free(&f->scratch);
+}
+
+struct ucb_calib calib_of(const float *x, uint32_t n_tokens, uint32_t n_in,
+                          struct ucb_arena *arena)
+{
+    double *sq = UCB_NEW(arena, double, n_in), *mean = UCB_NEW(arena, double, n_in),
+           *peak = UCB_NEW(arena, double, n_in),
+           *moment = UCB_NEW(arena, double, (size_t)n_in *n_in);
+    CHECK(sq != NULL && mean != NULL && peak != NULL && moment != NULL);
+    for (uint32_t t = 0; t < n_tokens; t++)
+        for (uint32_t i = 0; i < n_in; i++) {
+            double a = fabs((double)x[(size_t)t * n_in + i]);
+            mean[i] += a;
+            peak[i] = fmax(peak[i], a);
+            for (uint32_t j = 0; j <= i; j++)
+                moment[(size_t)i * n_in + j] += (double)x[(size_t)t * n_in + i] *
+                                                x[(size_t)t * n_in + j];
+        }
+    for (uint32_t i = 0; i < n_in; i++) {
+        mean[i] /= n_tokens;
+        for (uint32_t j = 0; j <= i; j++)
+            moment[(size_t)j * n_in + i] = moment[(size_t)i * n_in + j] /= n_tokens;
+        sq[i] = moment[(size_t)i * n_in + i];
+    }
+    return (struct ucb_calib){.n_tokens = n_tokens,
+                              .n_sequences = 1,
+                              .sq_mean = sq,
+                              .abs_mean = mean,
+                              .abs_max = peak,
+                              .second_moment = moment,
+                              .sample = x,
+                              .n_sample = n_tokens};
+}
+
+const struct ucb_calib *made_up_calib(uint32_t n_in)
+{
+    static struct {
+        struct ucb_calib calib;
+        uint32_t n_in;
+    } made[MAX_MADE_UP];
+    static struct ucb_arena arena;
+    size_t at = 0;
+    while (made[at].n_in != 0 && made[at].n_in != n_in) CHECK(++at < MAX_MADE_UP);
+    if (made[at].n_in == n_in) return &made[at].calib;
+    uint32_t n_tokens = n_in < 120 ? 2 * n_in + 16 : 256;
+    float *x = UCB_NEW(&arena, float, (size_t)n_tokens *n_in);
+    CHECK(x != NULL);
+    fill_gaussian(x, (size_t)n_tokens * n_in, 1, "made up inputs");
+    for (uint32_t t = 0; t < n_tokens; t++) {
+        float *row = x + (size_t)t * n_in, shared = row[0];
+        for (uint32_t i = 0; i < n_in; i++)
+            row[i] = (row[i] + 0.5f * shared) * (1 + 3 * (float)i / (float)n_in);
+    }
+    made[at].calib = calib_of(x, n_tokens, n_in, &arena);
+    made[at].n_in = n_in;
+    return &made[at].calib;
 }
 
 void fill_gaussian(float *w, size_t n, double deviation, const char *name)

@@ -25,13 +25,17 @@ struct method_fixture {
     struct ucb_chain *chain;
     struct ucb_matrix matrix;
     struct ucb_chain_context context;
+    const struct ucb_calib *calib; /* statistics for the encoder; NULL: none */
     struct ucb_writer out;
     float *decoded, *decoded_f32; /* [n_out][n_in], by fixture_decode */
     struct emitted emitted[24];
     size_t n_emitted;
 };
 
-/* Parses the spec and makes a matrix "m" of that shape; a failure fails the test. */
+/*
+ * Parses the spec and makes a matrix "m" of that shape; a failure fails the test. A chain
+ * that needs calibration gets made_up_calib(n_in); f->calib may then be set to another.
+ */
 void fixture_open(struct method_fixture *f, const char *spec, uint32_t n_out, uint32_t n_in,
                   enum ucb_dtype dtype, unsigned n_threads);
 /* What ucb_chain_encode says; what the encoder traces is kept. */
@@ -47,6 +51,16 @@ ucb_status fixture_product(struct method_fixture *f, const float *bias, const fl
 /* The array of that role; a missing one fails the test. */
 const struct emitted *fixture_role(const struct method_fixture *f, const char *role);
 void fixture_close(struct method_fixture *f);
+
+/*
+ * All statistics of n_in made-up inputs: normal deviates of growing size that share a
+ * component, more tokens than inputs up to 256 of them, one sequence. Made once a process.
+ */
+const struct ucb_calib *made_up_calib(uint32_t n_in);
+/* Statistics of x[n_tokens][n_in], plain loops in token order; memory from `arena`, the
+ * sample is x itself. */
+struct ucb_calib calib_of(const float *x, uint32_t n_tokens, uint32_t n_in,
+                          struct ucb_arena *arena);
 
 /* Normal deviates of standard deviation `deviation`, from a named stream. */
 void fill_gaussian(float *w, size_t n, double deviation, const char *name);

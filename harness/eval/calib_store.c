@@ -2,11 +2,11 @@
  * calib_store.c - see calib_store.h. `complete` reads
  *
  *     ucbench calibration 1 <key>
- *     <sha256>  layer-000-qkv.safetensors
+ *     <sha256>  layer-000-000.safetensors
  *     ...
  *     complete
  *
- * with files in the order of layers and inputs, so whatever is cut off, added or exchanged
+ * with files in the order of layers and slots, so whatever is cut off, added or exchanged
  * does not read as a whole set.
  */
 #include "eval/calib_store.h"

@@ -286,6 +286,14 @@ static void count_original(const struct ucb_matrix *m, struct ucb_tally *tally)
     tally->nominal_bits += 8.0 * (double)m->stored_bytes;
 }
 
+/* An embedding that is written is a tied head too, and in scope where that is. */
+static bool counts(const struct ucb_loader *l, enum ucb_role role)
+{
+    bool is_head = role == UCB_ROLE_EMBED && l->arch->tied_head;
+    return ucb_scope_holds(l->scope, role) ||
+           (is_head && ucb_scope_holds(l->scope, UCB_ROLE_HEAD));
+}
+
 /* What the chain wrote. A tied head that a method rewrites stands beside the embedding,
    which look-ups still need: it replaces nothing of the file. */
 static void count_compressed(const struct ucb_loader *l, const struct ucb_chain *chain,
@@ -293,7 +301,7 @@ static void count_compressed(const struct ucb_loader *l, const struct ucb_chain 
 {
     const struct ucb_matrix *m = g->matrix[i];
     uint64_t stored = g->role[i] == m->role ? m->stored_bytes : 0;
-    if (!ucb_scope_holds(l->scope, g->role[i])) {
+    if (!counts(l, g->role[i])) {
         tally->extra_bytes += l->payload[i].n_bytes;
         tally->extra_stored_bytes += stored;
         return;

@@ -58,7 +58,8 @@ struct ucb_source {
     const float *w;                /* [n_out][n_in], widened exactly */
     const void *bits;              /* as stored, for EXACT stages; NULL otherwise */
     const float *before;           /* decode of the stages before, NULL for the first */
-    const struct ucb_calib *calib; /* NULL when the method needs none */
+    const struct ucb_calib *calib; /* NULL when the method needs none, and always for an
+                                      embedding or a head, whose inputs nobody collects */
 };
 
 /* A value that a spec may set: "group=64". */

@@ -37,8 +37,8 @@ static bool make_rope(struct ucb_forward *f, size_t longest)
         for (int is_long = 0; is_long < 2; is_long++) {
             const struct ucb_rope_set *rope = &a->rope[set];
             const float *inv_freq = is_long ? rope->long_inv_freq : rope->inv_freq;
-            float *table = UCB_NEW(&f->arena, float, longest * a->rotary_dim);
             if (inv_freq == NULL) continue;
+            float *table = UCB_NEW(&f->arena, float, longest * a->rotary_dim);
             if (table == NULL) return false;
             fill_rope(inv_freq, is_long ? rope->long_magnitude : rope->magnitude,
                       a->rotary_dim / 2, longest, table);
@@ -220,8 +220,7 @@ static void add_out(struct ucb_forward *f, const struct ucb_layer_run *run,
     ucb_add(f->backend, x, f->out, n * f->arch->hidden);
 }
 
-/* Both parts read the same x: what the first adds waits in `mixed` until the second has
- * been normed. */
+/* Both parts read the same x: the second's norm is taken before the first is added. */
 static ucb_status run_parallel(struct ucb_forward *f, const struct ucb_layer_run *run,
                                float *x, struct ucb_err *err)
 {

@@ -71,7 +71,7 @@ struct ucb_tap {
                         size_t n_rows, struct ucb_err *err);
     void *context;
 };
-/* The same layer, and every input shown to the tap. */
+/* The same layer, and every input shown to the tap (NULL: to nobody). */
 ucb_status ucb_forward_layer_tapped(struct ucb_forward *f, const struct ucb_layer *layer,
                                     size_t n_windows, const size_t *start, float *x,
                                     const struct ucb_tap *tap, struct ucb_err *err);

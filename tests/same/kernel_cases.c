@@ -129,19 +129,22 @@ static void run_rmsnorm(struct ucb_backend *backend, size_t batch,
 
 static void run_rope(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
 {
-    static const uint32_t shapes[][3] = {
-        {3, 64, 64}, {2, 20, 12}, {1, 7, 2}, {5, 300, 290}}; /* heads, head_dim, r */
+    static const struct ucb_rotary shapes[] = {
+        /* heads, head_dim, offset, r, adjacent */
+        {3, 64, 0, 64, false},   {2, 20, 0, 12, false}, {1, 7, 0, 2, false},
+        {5, 300, 0, 290, false}, {3, 64, 0, 64, true},  {2, 24, 16, 8, true},
+        {2, 41, 7, 34, false},   {1, 300, 9, 258, true}};
     enum { ROWS = 70, POSITIONS = 19 };
     uint32_t position[ROWS];
     for (uint32_t i = 0; i < ROWS; i++) position[i] = i * 7 % POSITIONS;
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
-        uint32_t n_heads = shapes[i][0], head_dim = shapes[i][1], r = shapes[i][2];
-        size_t width = n_heads * head_dim;
+        uint32_t r = shapes[i].r;
+        size_t width = shapes[i].n_heads * shapes[i].head_dim;
         float *x = named_values("x", ROWS * width, 2),
               *table = named_values("table", POSITIONS * r, 1);
         for (size_t row = 0; row < ROWS; row += batch)
-            ucb_rope(backend, x + row * width, min_size(batch, ROWS - row), n_heads,
-                     head_dim, r, table, position + row);
+            ucb_rope(backend, x + row * width, min_size(batch, ROWS - row), &shapes[i],
+                     table, position + row);
         ucb_sha256_update(digest, x, ROWS * width * sizeof(*x));
         free(x);
         free(table);
@@ -200,8 +203,9 @@ static void run_attention(struct ucb_backend *backend, size_t batch,
                           struct ucb_sha256 *digest)
 {
     static const struct ucb_attention shapes[] = {
-        {4, 2, 20, 0, 0.25f}, {2, 2, 64, 0, 0.125f},     {3, 1, 33, 40, 0.2f},
-        {1, 1, 1, 0, 1.0f},   {1, 1, 264, 100, 0.0625f},
+        {4, 2, 20, 0, 0.25f, 0},    {2, 2, 64, 0, 0.125f, 0},     {3, 1, 33, 40, 0.2f, 0},
+        {1, 1, 1, 0, 1.0f, 0},      {1, 1, 264, 100, 0.0625f, 0}, {4, 2, 20, 0, 0.25f, 5},
+        {3, 1, 33, 40, 0.2f, 0.5f},
     };
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
         digest_attention(backend, batch, digest, &shapes[i], 2, 1);
@@ -239,8 +243,9 @@ enum { HEAD_MODELS = 3, HEAD_ROWS = 150, HEAD_IN = 70 };
 
 static void digest_head(struct ucb_backend *backend, size_t batch,
                         struct ucb_sha256 *digest, size_t n_rows, uint32_t n_ids,
-                        float size)
+                        float size, float softcap)
 {
+    float *bias = softcap != 0 ? named_values("bias", n_ids, 3) : NULL;
     float *w = named_values("w", (size_t)n_ids * HEAD_IN, 1),
           *hidden = named_values("hidden", HEAD_ROWS * HEAD_IN, size);
     struct ucb_packed packed[HEAD_MODELS] = {packed_for_test(backend, w, n_ids, HEAD_IN),
@@ -254,7 +259,10 @@ static void digest_head(struct ucb_backend *backend, size_t batch,
         struct ucb_head models[HEAD_MODELS];
         struct ucb_err err;
         for (size_t m = 0; m < HEAD_MODELS; m++)
-            models[m] = (struct ucb_head){&packed[m], hidden + row * HEAD_IN};
+            models[m] = (struct ucb_head){.weight = &packed[m],
+                                          .hidden = hidden + row * HEAD_IN,
+                                          .bias = bias,
+                                          .softcap = softcap};
         CHECK_OK(ucb_head_score(backend, models, HEAD_MODELS, target + row, n, part, &err),
                  err);
         for (size_t m = 0; m < HEAD_MODELS; m++)
@@ -262,16 +270,18 @@ static void digest_head(struct ucb_backend *backend, size_t batch,
     }
     for (size_t m = 0; m < HEAD_MODELS; m++) digest_positions(digest, all[m], n_rows);
     for (size_t m = 0; m < HEAD_MODELS; m++) ucb_mem_free(packed[m].data);
+    free(bias);
     free(w);
     free(hidden);
 }
 
 static void run_head(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
 {
-    digest_head(backend, batch, digest, 33, 2501, 1);
-    digest_head(backend, batch, digest, HEAD_ROWS, 300,
-                5); /* more than one block of rows */
-    digest_head(backend, batch, digest, 33, 13, 40);
+    digest_head(backend, batch, digest, 33, 2501, 1, 0);
+    digest_head(backend, batch, digest, HEAD_ROWS, 300, 5,
+                0); /* more than one block of rows */
+    digest_head(backend, batch, digest, 33, 13, 40, 0);
+    digest_head(backend, batch, digest, 33, 531, 2, 7.5f);
 }
 
 const struct kernel_case kernel_cases[] = {

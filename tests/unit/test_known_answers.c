@@ -41,7 +41,8 @@ static void known_rope(struct ucb_backend *backend, struct ucb_sha256 *digest)
     const uint32_t position[ROWS] = {0, 1, 2, 1};
     float *x = named_values("x", ROWS * HEADS * HEAD_DIM, 2),
           *table = named_values("table", POSITIONS * R, 1);
-    ucb_rope(backend, x, ROWS, HEADS, HEAD_DIM, R, table, position);
+    ucb_rope(backend, x, ROWS, &(struct ucb_rotary){HEADS, HEAD_DIM, 0, R, false}, table,
+             position);
     ucb_sha256_update(digest, x, ROWS * HEADS * HEAD_DIM * sizeof(*x));
     free(x);
     free(table);
@@ -61,7 +62,7 @@ static void attention_of(struct ucb_backend *backend, struct ucb_sha256 *digest,
                          uint32_t sliding)
 {
     enum { T = 300, HEADS = 4, KV = 2, D = 20 };
-    const struct ucb_attention shape = {HEADS, KV, D, sliding, 0.25f};
+    const struct ucb_attention shape = {HEADS, KV, D, sliding, 0.25f, 0};
     const size_t start[2] = {0, T};
     float *q = named_values("q", T * HEADS * D, 2), *k = named_values("k", T * KV * D, 2);
     float *v = named_values("v", T * KV * D, 1),
@@ -95,7 +96,8 @@ static void score_known(struct ucb_backend *backend, struct ucb_position out[MOD
     for (int i = 0; i < IDS * HIDDEN; i++) noise[i] += w[i];
     struct ucb_packed packed[MODELS] = {packed_for_test(backend, w, IDS, HIDDEN),
                                         packed_for_test(backend, noise, IDS, HIDDEN)};
-    struct ucb_head models[MODELS] = {{&packed[0], hidden}, {&packed[1], hidden}};
+    struct ucb_head models[MODELS] = {{&packed[0], hidden, NULL, 0},
+                                      {&packed[1], hidden, NULL, 0}};
     const uint32_t target[ROWS] = {0, 100, 200, 300};
     struct ucb_err err;
     CHECK_OK(ucb_head_score(backend, models, MODELS, target, ROWS, out, &err), err);
