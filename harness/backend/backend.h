@@ -132,9 +132,9 @@ struct ucb_scan {
     const float *a, *skip; /* [state][width], [width] */
     float *y;              /* [n_rows][width] */
 };
+enum { UCB_SCAN_STATE_MAX = 1024 };
 void ucb_convolve(struct ucb_backend *backend, const struct ucb_scan *scan);
-ucb_status ucb_scan(struct ucb_backend *backend, const struct ucb_scan *scan,
-                    struct ucb_err *err);
+void ucb_scan(struct ucb_backend *backend, const struct ucb_scan *scan);
 
 /* out[i] = silu(gate[i]) * up[i]; out may be gate. */
 void ucb_silu_mul(struct ucb_backend *backend, const float *gate, const float *up, size_t n,

@@ -9,7 +9,7 @@
 
 #include "core/fmath.h"
 
-enum { ITEM_ELEMENTS = 1 << 14, MAX_STATE = 1024 };
+enum { ITEM_ELEMENTS = 1 << 14 };
 
 struct shape_run {
     const struct ucb_kernel_table *table;
@@ -165,17 +165,13 @@ static void scan_item(void *context, size_t index)
 {
     const struct scan_run *run = context;
     uint32_t channel = (uint32_t)index * UCB_LANES;
-    float states[MAX_STATE * UCB_LANES];
+    float states[UCB_SCAN_STATE_MAX * UCB_LANES];
     run->table->scan_channels(run->scan, channel, lanes_of(run->scan, channel), states);
 }
 
-ucb_status ucb_scan(struct ucb_backend *backend, const struct ucb_scan *scan,
-                    struct ucb_err *err)
+void ucb_scan(struct ucb_backend *backend, const struct ucb_scan *scan)
 {
     struct scan_run run = {backend->table, scan};
-    if (scan->state > MAX_STATE)
-        return UCB_FAIL(err, UCB_UNSUPPORTED, "a state of %u, at most %d are supported",
-                        scan->state, MAX_STATE);
+    assert(scan->state <= UCB_SCAN_STATE_MAX);
     ucb_parallel_for(backend->pool, ucb_n_units(scan->width, UCB_LANES), scan_item, &run);
-    return UCB_OK;
 }

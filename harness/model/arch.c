@@ -89,14 +89,16 @@ const struct ucb_family *ucb_family_find_gguf(const char *arch, size_t n_chars)
     return NULL;
 }
 
-const char *ucb_families_text(char *out, size_t out_size)
+const char *ucb_families_text(bool of_gguf, char *out, size_t out_size)
 {
     size_t n = 0;
     out[0] = '\0';
     for (const struct ucb_family *f = ucb_families; f->model_type != NULL && n < out_size;
-         f++)
-        n += (size_t)snprintf(out + n, out_size - n, f == ucb_families ? "%s" : ", %s",
-                              f->model_type);
+         f++) {
+        const char *name = of_gguf ? f->gguf_arch : f->model_type;
+        if (name != NULL)
+            n += (size_t)snprintf(out + n, out_size - n, n == 0 ? "%s" : ", %s", name);
+    }
     return out;
 }
 
@@ -173,8 +175,40 @@ uint32_t ucb_extent_size(const struct ucb_arch *a, enum ucb_extent extent)
     return 0;
 }
 
-ucb_status ucb_arch_check(const struct ucb_arch *arch, const struct ucb_size_names *names,
-                          struct ucb_err *err)
+/* What stands beside each other in one tensor, or is asked for as one row. */
+static ucb_status check_products(const struct ucb_arch *a, const char *file,
+                                 struct ucb_err *err)
+{
+    const struct ucb_latent *l = &a->latent;
+    const struct {
+        const char *what;
+        uint64_t size;
+    } products[] = {
+        {"heads times head size, of q, k and v",
+         ((uint64_t)a->n_heads + 2 * (uint64_t)a->n_kv_heads) * a->head_dim},
+        {"gate and up", 2 * (uint64_t)a->ffn},
+        {"heads times the parts of a latent head",
+         (uint64_t)a->n_heads * ((uint64_t)l->nope + l->rope + l->value)},
+        {"the latent and the rotary key", (uint64_t)l->kv_rank + l->rope},
+        {"experts times the hidden size", (uint64_t)a->experts.n * a->hidden},
+        {"both halves of the state space's input", 2 * (uint64_t)a->ssm.width},
+        {"rank and states", (uint64_t)a->ssm.rank + 2 * (uint64_t)a->ssm.state},
+        {"taps times width", (uint64_t)a->ssm.kernel * a->ssm.width},
+        {"states times width", (uint64_t)a->ssm.state * a->ssm.width},
+        {"learned positions times the hidden size",
+         a->positions == UCB_POSITIONS_LEARNED ? (uint64_t)a->max_positions * a->hidden
+                                               : 0},
+    };
+    for (size_t i = 0; i < sizeof(products) / sizeof(products[0]); i++)
+        if (products[i].size > UCB_SIZE_MAX)
+            return UCB_FAIL(
+                err, UCB_UNSUPPORTED, "%s: %s: %llu in all, expected at most %d", file,
+                products[i].what, (unsigned long long)products[i].size, UCB_SIZE_MAX);
+    return UCB_OK;
+}
+
+static ucb_status check_heads(const struct ucb_arch *arch,
+                              const struct ucb_size_names *names, struct ucb_err *err)
 {
     if (arch->n_heads % arch->n_kv_heads != 0)
         return UCB_FAIL(err, UCB_CORRUPT, "%s: %s is %u, expected a multiple of %s (%u)",
@@ -183,11 +217,6 @@ ucb_status ucb_arch_check(const struct ucb_arch *arch, const struct ucb_size_nam
     if (arch->head_dim > UCB_HEAD_DIM_MAX)
         return UCB_FAIL(err, UCB_UNSUPPORTED, "%s: %s is %u, expected at most %d",
                         names->file, names->head_dim, arch->head_dim, UCB_HEAD_DIM_MAX);
-    if ((uint64_t)arch->n_heads * arch->head_dim > UCB_SIZE_MAX)
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "%s: %s times %s is %u x %u, expected at most %d", names->file,
-                        names->heads, names->head_dim, arch->n_heads, arch->head_dim,
-                        UCB_SIZE_MAX);
     bool turns = arch->positions == UCB_POSITIONS_HALVES ||
                  arch->positions == UCB_POSITIONS_PAIRS;
     if (turns && (arch->rotary_dim == 0 || arch->rotary_dim % 2 != 0 ||
@@ -197,4 +226,11 @@ ucb_status ucb_arch_check(const struct ucb_arch *arch, const struct ucb_size_nam
             "%s: the rotary size (%s) is %u, expected an even number from 2 to %s (%u)",
             names->file, names->rotary, arch->rotary_dim, names->head_dim, arch->head_dim);
     return UCB_OK;
+}
+
+ucb_status ucb_arch_check(const struct ucb_arch *arch, const struct ucb_size_names *names,
+                          struct ucb_err *err)
+{
+    if (arch->mixer != UCB_MIXER_SSM) UCB_TRY(check_heads(arch, names, err));
+    return check_products(arch, names->file, err);
 }

@@ -236,12 +236,13 @@ static ucb_status check_family(const struct ucb_checkpoint *c, const char *file,
     if (!ucb_checkpoint_string(c, "general.architecture", &name, &n))
         return UCB_FAIL(err, UCB_CORRUPT,
                         "%s: metadata general.architecture is missing; supported: %s", file,
-                        ucb_families_text(known, sizeof(known)));
+                        ucb_families_text(true, known, sizeof(known)));
     *family = ucb_family_find_gguf(name, n);
     if (*family == NULL)
-        return UCB_FAIL(
-            err, UCB_UNSUPPORTED, "%s: architecture %.*s is not supported; supported: %s",
-            file, n > 64 ? 64 : (int)n, name, ucb_families_text(known, sizeof(known)));
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "%s: architecture %.*s is not supported; supported: %s", file,
+                        n > 64 ? 64 : (int)n, name,
+                        ucb_families_text(true, known, sizeof(known)));
     if (ucb_checkpoint_u64(c, "split.count", &parts) && parts > 1)
         return UCB_FAIL(
             err, UCB_UNSUPPORTED,

@@ -48,6 +48,28 @@ ucb_status ucb_config_get_size(const struct ucb_config *c, const char *field,
     return UCB_OK;
 }
 
+ucb_status ucb_config_get_count(const struct ucb_config *c, const char *field,
+                                uint32_t fallback, uint32_t *out)
+{
+    const json_t *value = ucb_config_get(c->root, field);
+    json_int_t n = json_integer_value(value);
+    if (value != NULL && (!json_is_integer(value) || n < 0 || n > UCB_SIZE_MAX))
+        return ucb_config_wrong(c, field, value, "a whole number from 0 to 2^31 - 1");
+    *out = value == NULL ? fallback : (uint32_t)n;
+    return UCB_OK;
+}
+
+ucb_status ucb_config_get_optional(const struct ucb_config *c, const json_t *object,
+                                   const char *field, double *out)
+{
+    const json_t *value = ucb_config_get(object, field);
+    double x = json_number_value(value);
+    if (value != NULL && (!json_is_number(value) || x < 0 || isinf(x)))
+        return ucb_config_wrong(c, field, value, "a number from 0 on");
+    *out = x;
+    return UCB_OK;
+}
+
 /* A finite number above 0, from `object`; `fallback` 0: the field must be there. */
 ucb_status ucb_config_get_number(const struct ucb_config *c, const json_t *object,
                                  const char *field, double fallback, double *out)
@@ -79,13 +101,17 @@ static ucb_status get_family(struct ucb_config *c, struct ucb_arch *arch)
     char known[UCB_FAMILIES_TEXT], wanted[UCB_FAMILIES_TEXT + 64];
     const json_t *type = ucb_config_get(c->root, "model_type");
     const char *text = json_string_value(type);
-    ucb_families_text(known, sizeof(known));
+    ucb_families_text(false, known, sizeof(known));
     if (text == NULL) {
         snprintf(wanted, sizeof(wanted), "the name of a supported architecture (%s)",
                  known);
         return ucb_config_wrong(c, "model_type", type, wanted);
     }
     c->family = ucb_family_find(text);
+    if (strcmp(text, "gemma3") == 0)
+        return ucb_config_reject(c, "model_type", "gemma3",
+                                 "it holds a vision part beside the text; give its text "
+                                 "part as a model of its own (gemma3_text)");
     if (c->family == NULL)
         return UCB_FAIL(c->err, UCB_UNSUPPORTED,
                         "%s: model_type %.80s is not supported; supported: %s", c->name,
@@ -179,15 +205,15 @@ static ucb_status read_config(struct ucb_config *c, struct ucb_arena *arena,
     UCB_TRY(ucb_config_read_family(c, &arch));
     if (arch.attention_scale == 0 && arch.head_dim > 0)
         arch.attention_scale = (float)(1.0 / sqrt((double)arch.head_dim));
-    if (arch.positions == UCB_POSITIONS_HALVES || arch.positions == UCB_POSITIONS_PAIRS) {
-        UCB_TRY(ucb_config_read_rope(c, arena, &arch));
-    }
-    if (arch.mixer != UCB_MIXER_SSM)
-        UCB_TRY(ucb_arch_check(
-            &arch,
-            &(struct ucb_size_names){c->name, "num_attention_heads", "num_key_value_heads",
-                                     "head_dim", "partial_rotary_factor of head_dim"},
-            c->err));
+    bool turns = arch.positions == UCB_POSITIONS_HALVES ||
+                 arch.positions == UCB_POSITIONS_PAIRS;
+    if (turns) UCB_TRY(ucb_config_read_rotary_dim(c, &arch));
+    UCB_TRY(ucb_arch_check(&arch,
+                           &(struct ucb_size_names){c->name, "num_attention_heads",
+                                                    "num_key_value_heads", "head_dim",
+                                                    "partial_rotary_factor of head_dim"},
+                           c->err));
+    if (turns) UCB_TRY(ucb_config_read_rope(c, arena, &arch));
     *out = arch;
     return UCB_OK;
 }

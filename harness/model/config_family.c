@@ -10,6 +10,8 @@
 
 #define get ucb_config_get
 #define get_size ucb_config_get_size
+#define get_count ucb_config_get_count
+#define get_optional ucb_config_get_optional
 #define get_number ucb_config_get_number
 #define get_flag ucb_config_get_flag
 #define get_activation ucb_config_get_activation
@@ -122,8 +124,9 @@ static ucb_status apply_layer_types(const struct ucb_config *c, uint32_t window,
                             "sliding_attention",
                             c->name, i, type == NULL ? "not a text" : type);
         if (sliding && window == 0)
-            return wrong(c, "sliding_window", NULL,
-                         "a window because layer_types names sliding_attention");
+            return reject(c, "layer_types", "with sliding_attention",
+                          "no sliding_window is in use (null, or use_sliding_window is not "
+                          "true)");
         arch->layers[i].window = sliding ? window : 0;
     }
     return UCB_OK;
@@ -133,19 +136,12 @@ static ucb_status apply_layer_types(const struct ucb_config *c, uint32_t window,
 static ucb_status read_qwen_windows(const struct ucb_config *c, struct ucb_arch *arch)
 {
     bool use;
-    uint32_t window, first = 28;
-    const json_t *from = get(c->root, "max_window_layers");
+    uint32_t window, first;
     UCB_TRY(get_flag(c, "use_sliding_window", false, &use));
     UCB_TRY(get_window(c, 4096, &window));
-    if (from != NULL && (!json_is_integer(from) || json_integer_value(from) < 0))
-        return wrong(c, "max_window_layers", from, "a whole number from 0 on");
-    if (from != NULL && json_integer_value(from) < (json_int_t)arch->n_layers)
-        first = (uint32_t)json_integer_value(from);
-    else if (from != NULL)
-        first = arch->n_layers;
-    if (!use) return UCB_OK; /* layer_types of such a file says full everywhere */
-    set_windows(arch, first, window);
-    return apply_layer_types(c, window, arch);
+    UCB_TRY(get_count(c, "max_window_layers", 28, &first));
+    if (use) set_windows(arch, first, window);
+    return apply_layer_types(c, use ? window : 0, arch);
 }
 
 /* ---- pieces ---- */
@@ -159,11 +155,14 @@ static ucb_status read_eps(const struct ucb_config *c, const char *field,
     return UCB_OK;
 }
 
-/* RMS norms, silu unless said otherwise, attention_bias on all four. */
+/* RMS norms, silu (Gemma: gelu, under a field of its own) unless said otherwise,
+ * attention_bias on all four. */
 static ucb_status read_common(const struct ucb_config *c, struct ucb_arch *arch)
 {
+    bool gemma = is(c, "gemma2") || is(c, "gemma3_text");
     UCB_TRY(read_eps(c, "rms_norm_eps", arch));
-    UCB_TRY(get_activation(c, "hidden_act", "silu", &arch->activation));
+    UCB_TRY(get_activation(c, gemma ? "hidden_activation" : "hidden_act",
+                           gemma ? "gelu_pytorch_tanh" : "silu", &arch->activation));
     UCB_TRY(get_flag(c, "attention_bias", false, &arch->qkv_bias));
     arch->o_bias = arch->qkv_bias;
     return UCB_OK;
@@ -301,7 +300,7 @@ static ucb_status read_olmoe(const struct ucb_config *c, struct ucb_arch *arch)
 static ucb_status read_phimoe(const struct ucb_config *c, struct ucb_arch *arch)
 {
     uint32_t window;
-    double jitter;
+    double jitter = 0.01;
     UCB_TRY(read_common(c, arch));
     arch->norm = UCB_NORM_LAYER;
     UCB_TRY(get_flag(c, "lm_head_bias", false, &arch->head_bias));
@@ -310,7 +309,8 @@ static ucb_status read_phimoe(const struct ucb_config *c, struct ucb_arch *arch)
         return wrong(c, "num_experts_per_tok", get(c->root, "num_experts_per_tok"),
                      "2: its router always takes two");
     arch->experts.routing = UCB_ROUTING_SPARSEMIXER;
-    UCB_TRY(get_number(c, c->root, "router_jitter_noise", 0.01, &jitter));
+    if (get(c->root, "router_jitter_noise") != NULL)
+        UCB_TRY(get_optional(c, c->root, "router_jitter_noise", &jitter));
     arch->experts.jitter = (float)jitter;
     UCB_TRY(get_window(c, 4096, &window));
     set_windows(arch, 0, window);
@@ -341,11 +341,14 @@ static ucb_status read_latent(const struct ucb_config *c, struct ucb_arch *arch)
 /* Implementations disagree about these. */
 static ucb_status reject_deepseek(const struct ucb_config *c)
 {
-    bool normalise;
+    bool normalise, mlp_bias;
     uint32_t every;
     const json_t *scoring = get(c->root, "scoring_func");
     UCB_TRY(get_flag(c, "norm_topk_prob", false, &normalise));
+    UCB_TRY(get_flag(c, "mlp_bias", false, &mlp_bias));
     UCB_TRY(get_size(c, "moe_layer_freq", 1, &every));
+    if (mlp_bias)
+        return reject(c, "mlp_bias", "true", "experts with biases are not implemented");
     if (normalise)
         return reject(c, "norm_topk_prob", "true", "implementations disagree about it");
     if (every != 1)
@@ -377,9 +380,8 @@ static ucb_status read_deepseek_groups(const struct ucb_config *c, struct ucb_ex
 
 static ucb_status read_deepseek(const struct ucb_config *c, struct ucb_arch *arch)
 {
-    uint32_t n_shared = 0;
+    uint32_t n_shared, n_dense;
     double scale = 1;
-    const json_t *dense = get(c->root, "first_k_dense_replace");
     UCB_TRY(read_common(c, arch));
     UCB_TRY(read_latent(c, arch));
     UCB_TRY(reject_deepseek(c));
@@ -388,15 +390,13 @@ static ucb_status read_deepseek(const struct ucb_config *c, struct ucb_arch *arc
     UCB_TRY(get_number(c, c->root, "routed_scaling_factor", scale, &scale));
     arch->experts.scale = (float)scale;
     UCB_TRY(get_size(c, "moe_intermediate_size", 0, &arch->experts.width));
-    if (get(c->root, "n_shared_experts") != NULL)
-        UCB_TRY(get_size(c, "n_shared_experts", 0, &n_shared));
+    UCB_TRY(get_count(c, "n_shared_experts", 0, &n_shared));
+    UCB_TRY(get_count(c, "first_k_dense_replace", 0, &n_dense));
     if ((uint64_t)n_shared * arch->experts.width > UCB_SIZE_MAX)
         return wrong(c, "n_shared_experts", get(c->root, "n_shared_experts"), "fewer");
     arch->experts.shared_width = n_shared * arch->experts.width;
-    if (dense != NULL && (!json_is_integer(dense) || json_integer_value(dense) < 0))
-        return wrong(c, "first_k_dense_replace", dense, "a whole number from 0 on");
-    for (uint32_t i = 0; i < arch->n_layers; i++)
-        if ((json_int_t)i < json_integer_value(dense)) arch->layers[i].ffn = arch->ffn;
+    for (uint32_t i = 0; i < arch->n_layers && i < n_dense; i++)
+        arch->layers[i].ffn = arch->ffn;
     return UCB_OK;
 }
 
@@ -404,7 +404,6 @@ static ucb_status read_gemma(const struct ucb_config *c, struct ucb_arch *arch)
 {
     double scalar;
     UCB_TRY(read_common(c, arch));
-    UCB_TRY(get_activation(c, "hidden_activation", "gelu_pytorch_tanh", &arch->activation));
     UCB_TRY(get_number(c, c->root, "query_pre_attn_scalar", 256, &scalar));
     arch->attention_scale = (float)(1.0 / sqrt(scalar));
     arch->embed_scale = (float)sqrt((double)arch->hidden);
@@ -442,6 +441,9 @@ static ucb_status read_gemma3(const struct ucb_config *c, struct ucb_arch *arch)
     UCB_TRY(get_cap(c, "final_logit_softcapping", 0, &arch->final_softcap));
     UCB_TRY(get_window(c, 4096, &window));
     UCB_TRY(get_size(c, field, 6, &pattern));
+    if (window == 0)
+        return reject(c, "sliding_window", "null",
+                      "layers with a window turn by another base than those without");
     for (uint32_t i = 0; i < arch->n_layers; i++)
         if ((i + 1) % pattern != 0) arch->layers[i].window = window;
     UCB_TRY(apply_layer_types(c, window, arch));
@@ -494,6 +496,8 @@ static ucb_status read_mamba(const struct ucb_config *c, struct ucb_arch *arch)
     if (arch->activation != UCB_ACT_SILU)
         return reject(c, "hidden_act", "other than silu", "Mamba's gates are silu");
     UCB_TRY(get_size(c, "state_size", 16, &arch->ssm.state));
+    if (arch->ssm.state > UCB_SCAN_STATE_MAX)
+        return wrong(c, "state_size", get(c->root, "state_size"), "at most 1024");
     UCB_TRY(get_size(c, "conv_kernel", 4, &arch->ssm.kernel));
     arch->ssm.rank = automatic;
     if (text == NULL || strcmp(text, "auto") != 0)

@@ -27,6 +27,12 @@ const json_t *ucb_config_get(const json_t *object, const char *field);
 /* A positive whole number; `fallback` 0: the field must be there. */
 ucb_status ucb_config_get_size(const struct ucb_config *c, const char *field,
                                uint32_t fallback, uint32_t *out);
+/* A whole number from 0 on, `fallback` where it is not given. */
+ucb_status ucb_config_get_count(const struct ucb_config *c, const char *field,
+                                uint32_t fallback, uint32_t *out);
+/* A finite number from 0 on, 0 where it is not given. */
+ucb_status ucb_config_get_optional(const struct ucb_config *c, const json_t *object,
+                                   const char *field, double *out);
 /* A finite number above 0, from `object`; `fallback` 0: the field must be there. */
 ucb_status ucb_config_get_number(const struct ucb_config *c, const json_t *object,
                                  const char *field, double fallback, double *out);
@@ -40,7 +46,9 @@ ucb_status ucb_config_get_activation(const struct ucb_config *c, const char *fie
 ucb_status ucb_config_read_sizes(const struct ucb_config *c, struct ucb_arch *arch);
 /* Everything else but rope: what the family's layers are. arch->layers is allocated. */
 ucb_status ucb_config_read_family(const struct ucb_config *c, struct ucb_arch *arch);
-/* rotary_dim and the rope sets. */
+/* The size of what turns, not yet checked. */
+ucb_status ucb_config_read_rotary_dim(const struct ucb_config *c, struct ucb_arch *arch);
+/* The frequencies, for a rotary_dim that has been checked. */
 ucb_status ucb_config_read_rope(const struct ucb_config *c, struct ucb_arena *arena,
                                 struct ucb_arch *arch);
 

@@ -12,9 +12,15 @@
 
 #define get ucb_config_get
 #define get_number ucb_config_get_number
+#define get_optional ucb_config_get_optional
 #define wrong ucb_config_wrong
 
 static const char ORIGINAL[] = "original_max_position_embeddings";
+
+static bool is(const struct ucb_config *c, const char *model_type)
+{
+    return strcmp(c->family->model_type, model_type) == 0;
+}
 
 /* Where the scaling stands. */
 struct scaling {
@@ -66,9 +72,9 @@ static ucb_status find_scaling(const struct ucb_config *c, const char *kind,
 static ucb_status get_original(const struct ucb_config *c, const struct scaling *s,
                                const struct ucb_arch *arch, double *out)
 {
-    bool is_phi3 = strcmp(c->family->model_type, "phi3") == 0;
     const json_t *at = get(c->root, ORIGINAL) != NULL ? c->root : s->object;
-    return get_number(c, at, ORIGINAL, is_phi3 ? 4096 : (double)arch->max_positions, out);
+    return get_number(c, at, ORIGINAL, is(c, "phi3") ? 4096 : (double)arch->max_positions,
+                      out);
 }
 
 static ucb_status read_llama3(const struct ucb_config *c, const struct scaling *s,
@@ -84,17 +90,6 @@ static ucb_status read_llama3(const struct ucb_config *c, const struct scaling *
         c->err, UCB_CORRUPT,
         "%s: %s: high_freq_factor is %g, expected more than low_freq_factor (%g)", c->name,
         s->field, rope->high, rope->low);
-}
-
-/* A number from 0 on, 0 where it is not given. */
-static ucb_status get_optional(const struct ucb_config *c, const json_t *object,
-                               const char *field, double *out)
-{
-    const json_t *value = get(object, field);
-    *out = json_number_value(value);
-    if (value == NULL || (json_is_number(value) && *out >= 0 && !isinf(*out)))
-        return UCB_OK;
-    return wrong(c, field, value, "a number from 0 on");
 }
 
 static ucb_status read_yarn(const struct ucb_config *c, const struct scaling *s,
@@ -153,7 +148,7 @@ static ucb_status read_long(const struct ucb_config *c, const struct scaling *s,
                          &rope->short_factor));
     UCB_TRY(
         read_factors(c, s, "long_factor", arch->rotary_dim / 2, arena, &rope->long_factor));
-    if (get(s->object, "short_mscale") != NULL) {
+    if (is(c, "phimoe") && get(s->object, "short_mscale") != NULL) {
         UCB_TRY(get_number(c, s->object, "short_mscale", 0, &rope->magnitude));
         return get_number(c, s->object, "long_mscale", 0, &rope->long_magnitude);
     }
@@ -185,30 +180,34 @@ static ucb_status read_scaling(const struct ucb_config *c, const struct scaling 
                     c->name, s->field, s->type);
 }
 
-static ucb_status read_rotary_dim(const struct ucb_config *c, const struct scaling *s,
-                                  struct ucb_arch *arch)
+static const char *whole_model(const struct ucb_config *c)
 {
-    double partial = strcmp(c->family->model_type, "gpt_neox") == 0 ? 0.25 : 1.0;
-    /* Both may also stand in the newer object, which then wins. */
-    UCB_TRY(get_number(c, c->root, "rotary_pct", partial, &partial));
+    return is(c, "gemma3_text") ? "full_attention" : NULL;
+}
+
+ucb_status ucb_config_read_rotary_dim(const struct ucb_config *c, struct ucb_arch *arch)
+{
+    struct scaling s = {0};
+    double partial = is(c, "gpt_neox") ? 0.25 : 1.0;
+    UCB_TRY(find_scaling(c, whole_model(c), &s));
+    if (is(c, "gpt_neox")) UCB_TRY(get_number(c, c->root, "rotary_pct", partial, &partial));
+    /* Where the newer object has it, that wins. */
     UCB_TRY(get_number(c, c->root, "partial_rotary_factor", partial, &partial));
-    UCB_TRY(get_number(c, s->object, "partial_rotary_factor", partial, &partial));
+    UCB_TRY(get_number(c, s.object, "partial_rotary_factor", partial, &partial));
     if (partial > 1.0)
         return wrong(c, "partial_rotary_factor", get(c->root, "partial_rotary_factor"),
                      "at most 1");
     arch->rotary_dim = (uint32_t)((double)arch->head_dim * partial);
     if (arch->mixer == UCB_MIXER_LATENT) arch->rotary_dim = arch->latent.rope;
-    if (arch->rotary_dim != 0 && arch->rotary_dim % 2 == 0) return UCB_OK;
-    return UCB_FAIL(c->err, UCB_CORRUPT,
-                    "%s: the rotary size (partial_rotary_factor of head_dim) is %u, "
-                    "expected an even number from 2 to head_dim (%u)",
-                    c->name, arch->rotary_dim, arch->head_dim);
+    return UCB_OK;
 }
 
 static ucb_status read_theta(const struct ucb_config *c, const struct scaling *s,
                              double *theta)
 {
-    UCB_TRY(get_number(c, c->root, "rotary_emb_base", c->family->theta_default, theta));
+    *theta = c->family->theta_default;
+    if (is(c, "gpt_neox"))
+        UCB_TRY(get_number(c, c->root, "rotary_emb_base", *theta, theta));
     UCB_TRY(get_number(c, c->root, "rope_theta", *theta, theta));
     return get_number(c, s->object, "rope_theta", *theta, theta);
 }
@@ -247,13 +246,11 @@ ucb_status ucb_config_read_rope(const struct ucb_config *c, struct ucb_arena *ar
 {
     struct scaling s = {0};
     struct ucb_rope rope = {0};
-    bool two = strcmp(c->family->model_type, "gemma3_text") == 0;
-    UCB_TRY(find_scaling(c, two ? "full_attention" : NULL, &s));
-    UCB_TRY(read_rotary_dim(c, &s, arch));
+    UCB_TRY(find_scaling(c, whole_model(c), &s));
     UCB_TRY(read_theta(c, &s, &rope.theta));
     UCB_TRY(read_scaling(c, &s, arch, arena, &rope));
     arch->rope_theta = rope.theta;
     if (arch->mixer == UCB_MIXER_LATENT) UCB_TRY(scale_scores(c, &s, &rope, arch));
     UCB_TRY(ucb_rope_fill(c->name, &rope, arch->rotary_dim, arena, &arch->rope[0], c->err));
-    return two ? read_local(c, arena, arch) : UCB_OK;
+    return is(c, "gemma3_text") ? read_local(c, arena, arch) : UCB_OK;
 }

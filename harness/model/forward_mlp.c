@@ -98,8 +98,9 @@ static uint32_t mix_round(const struct ucb_experts *x, const float *scores,
     double most = left[best], sum = 0;
     for (uint32_t e = 0; e < x->n; e++) {
         double size = fmax(fabs((double)scores[e]), most);
-        bool near = (most - (double)scores[e]) / size <= 2.0 * (double)x->jitter;
-        if (near && !isinf(left[e])) sum += ucb_exp(left[e] - most);
+        /* 0 / 0, of scores that are all 0, is near. */
+        bool far = (most - (double)scores[e]) / size > 2.0 * (double)x->jitter;
+        if (!far && !isinf(left[e])) sum += ucb_exp(left[e] - most);
     }
     *weight = (float)(1 / sum);
     return best;

@@ -164,6 +164,9 @@ static ucb_status bind_matrix(struct binding *b, const struct ucb_matrix_row *ro
                        row->role == UCB_ROLE_HEAD ? ", and tie_word_embeddings is false"
                                                   : "");
     UCB_TRY(check_matrix(b, t, row, &p, n_in));
+    if (t->n_elements / n_in > UCB_SIZE_MAX)
+        return UCB_FAIL(b->err, UCB_UNSUPPORTED, "%s: %s: more than %d rows", t->file,
+                        t->name, UCB_SIZE_MAX);
     out->matrix = (struct ucb_matrix){.name = name_matrix(b, row, layer, expert),
                                       .role = row->role,
                                       .layer = layer,

@@ -191,8 +191,8 @@ extern const struct ucb_family ucb_families[];
 /* NULL when unknown. */
 const struct ucb_family *ucb_family_find(const char *model_type);
 const struct ucb_family *ucb_family_find_gguf(const char *arch, size_t n_chars);
-/* "llama, ...", for messages. */
-const char *ucb_families_text(char *out, size_t out_size);
+/* "llama, ...", for messages: model types of config.json, or architectures of GGUFs. */
+const char *ucb_families_text(bool of_gguf, char *out, size_t out_size);
 enum { UCB_FAMILIES_TEXT = 512 };
 /* The row of a role or a vector in a family's tables, or NULL. */
 const struct ucb_matrix_row *ucb_matrix_row_of(const struct ucb_family *family,
