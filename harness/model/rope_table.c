@@ -82,9 +82,18 @@ ucb_status ucb_rope_fill(const char *file, const struct ucb_rope *rope, uint32_t
                          struct ucb_err *err)
 {
     out->magnitude = rope->magnitude == 0 ? 1.0f : (float)rope->magnitude;
+    if (!isfinite(out->magnitude))
+        return UCB_FAIL(
+            err, UCB_CORRUPT,
+            "%s: what rope scaling multiplies cosines and sines by is not finite "
+            "with %g original positions",
+            file, rope->original);
     UCB_TRY(fill(file, rope, rotary_dim, false, arena, &out->inv_freq, err));
     if (rope->kind != UCB_ROPE_LONG) return UCB_OK;
     out->long_magnitude = rope->long_magnitude == 0 ? 1.0f : (float)rope->long_magnitude;
-    out->original = (uint32_t)rope->original;
+    if (!isfinite(out->long_magnitude))
+        return UCB_FAIL(err, UCB_CORRUPT, "%s: long_mscale is %g, expected a finite number",
+                        file, rope->long_magnitude);
+    out->original = rope->original < UINT32_MAX ? (uint32_t)rope->original : UINT32_MAX;
     return fill(file, rope, rotary_dim, true, arena, &out->long_inv_freq, err);
 }

@@ -151,6 +151,101 @@ static void run_rope(struct ucb_backend *backend, size_t batch, struct ucb_sha25
     }
 }
 
+static void run_layernorm(struct ucb_backend *backend, size_t batch,
+                          struct ucb_sha256 *digest)
+{
+    enum { ROWS = 45 };
+    static const uint32_t sizes[] = {1, 15, 16, 17, 31, 32, 33, 255, 256, 257, 1000};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        uint32_t n = sizes[i];
+        float *x = named_values("x", (size_t)ROWS * n, 3),
+              *weight = named_values("weight", n, 1), *bias = named_values("bias", n, 1);
+        for (size_t row = 0; row < ROWS; row += batch)
+            ucb_layernorm(backend, x + row * n, min_size(batch, ROWS - row), n, weight,
+                          bias, 1e-5f, x + row * n);
+        ucb_sha256_update(digest, x, ROWS * n * sizeof(*x));
+        free(x);
+        free(weight);
+        free(bias);
+    }
+}
+
+/* One after the other on the same values, n elements in one call. */
+static void chain_elements(struct ucb_backend *backend, float *x, const float *up, size_t n)
+{
+    ucb_activate(backend, UCB_ACT_GELU, x, up, n, x);
+    ucb_scale(backend, x, n, 1.7f);
+    ucb_softcap(backend, x, n, 30);
+    ucb_add_scaled(backend, x, up, 0.3f, n);
+    ucb_activate(backend, UCB_ACT_GELU_TANH, x, NULL, n, x);
+    ucb_clamp(backend, x, n, 11);
+    ucb_activate(backend, UCB_ACT_SILU, x, up, n, x);
+    ucb_softplus(backend, x, n);
+}
+
+/* The batch is in runs of 1021 elements; 40007 is more than one item of work. */
+static void run_elements(struct ucb_backend *backend, size_t batch,
+                         struct ucb_sha256 *digest)
+{
+    enum { PER_ROW = 1021 };
+    static const size_t sizes[] = {1, 15, 16, 17, 31, 32, 33, 255, 256, 257, 40007};
+    for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
+        size_t n = sizes[k];
+        float *x = named_values("x", n, 100), *up = named_values("up", n, 2);
+        for (size_t i = 0; i < n; i += batch * PER_ROW)
+            chain_elements(backend, x + i, up + i, min_size(batch * PER_ROW, n - i));
+        ucb_sha256_update(digest, x, n * sizeof(*x));
+        free(x);
+        free(up);
+    }
+}
+
+static void digest_scan(struct ucb_backend *backend, struct ucb_sha256 *digest,
+                        uint32_t width, uint32_t state, uint32_t kernel, bool has_bias)
+{
+    enum { T = 37 };
+    size_t n = (size_t)T * width;
+    float *in = named_values("in", 2 * n, 2),
+          *conv = named_values("conv", kernel * width, 1),
+          *bias = named_values("bias", width, 1), *dt = named_values("dt", n, 1),
+          *bc = named_values("bc", T * (2 * state + 3), 1),
+          *a = named_values("a", state * width, 3), *skip = named_values("skip", width, 1),
+          *u = malloc(n * sizeof(*u)), *y = malloc(n * sizeof(*y));
+    const struct ucb_scan scan = {.n_rows = T,
+                                  .width = width,
+                                  .state = state,
+                                  .kernel = kernel,
+                                  .in = in,
+                                  .in_stride = 2 * width,
+                                  .conv = conv,
+                                  .conv_bias = has_bias ? bias : NULL,
+                                  .u = u,
+                                  .dt = dt,
+                                  .bc = bc,
+                                  .bc_stride = 2 * state + 3,
+                                  .a = a,
+                                  .skip = skip,
+                                  .y = y};
+    CHECK(u != NULL && y != NULL);
+    ucb_softplus(backend, dt, n);
+    ucb_convolve(backend, &scan);
+    ucb_scan(backend, &scan);
+    ucb_sha256_update(digest, u, n * sizeof(*u));
+    ucb_sha256_update(digest, y, n * sizeof(*y));
+    float *const all[] = {in, conv, bias, dt, bc, a, skip, u, y};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) free(all[i]);
+}
+
+/* A call is one window. */
+static void run_scan(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
+{
+    static const uint32_t widths[] = {1, 15, 16, 17, 33, 257};
+    (void)batch;
+    for (size_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++)
+        digest_scan(backend, digest, widths[i], 1 + 5 * (uint32_t)i, 1 + (uint32_t)i % 4,
+                    i % 2 == 0);
+}
+
 /* Gates from -100 to 100 cross both ends of exp; the batch is in elements of 1021. */
 static void run_silu_mul_and_add(struct ucb_backend *backend, size_t batch,
                                  struct ucb_sha256 *digest)
@@ -285,13 +380,11 @@ static void run_head(struct ucb_backend *backend, size_t batch, struct ucb_sha25
 }
 
 const struct kernel_case kernel_cases[] = {
-    {"linear", run_linear, 130},
-    {"linear_extremes", run_linear_extremes, 33},
-    {"rmsnorm", run_rmsnorm, 45},
-    {"rope", run_rope, 70},
-    {"silu_mul_and_add", run_silu_mul_and_add, 40},
-    {"attention", run_attention, 7},
-    {"head", run_head, 150},
+    {"linear", run_linear, 130},     {"linear_extremes", run_linear_extremes, 33},
+    {"rmsnorm", run_rmsnorm, 45},    {"layernorm", run_layernorm, 45},
+    {"rope", run_rope, 70},          {"elements", run_elements, 40},
+    {"scan", run_scan, 1},           {"silu_mul_and_add", run_silu_mul_and_add, 40},
+    {"attention", run_attention, 7}, {"head", run_head, 150},
 };
 const size_t n_kernel_cases = sizeof(kernel_cases) / sizeof(kernel_cases[0]);
 

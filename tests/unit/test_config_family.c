@@ -487,6 +487,10 @@ TEST(what_a_family_cannot_honour_is_refused_by_name)
         {"mamba", ",\"expand\":1e300", UCB_CORRUPT, "expand"},
         {"mamba", ",\"intermediate_size\":2147483647", UCB_UNSUPPORTED, "both halves"},
         {"mamba", ",\"time_step_rank\":2147483647", UCB_UNSUPPORTED, "rank and states"},
+        {"phi3",
+         ",\"original_max_position_embeddings\":1,\"rope_scaling\":{\"type\":\"su\","
+         "\"short_factor\":[1,1,1,1],\"long_factor\":[1,1,1,1]}",
+         UCB_CORRUPT, "not finite with 1 original positions"},
         {"llama", ",\"quantization_config\":{\"quant_method\":\"awq\"}", UCB_UNSUPPORTED,
          "quant_method awq"},
     };
