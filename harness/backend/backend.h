@@ -136,9 +136,6 @@ enum { UCB_SCAN_STATE_MAX = 1024 };
 void ucb_convolve(struct ucb_backend *backend, const struct ucb_scan *scan);
 void ucb_scan(struct ucb_backend *backend, const struct ucb_scan *scan);
 
-/* out[i] = silu(gate[i]) * up[i]; out may be gate. */
-void ucb_silu_mul(struct ucb_backend *backend, const float *gate, const float *up, size_t n,
-                  float *out);
 /* x[i] += y[i] */
 void ucb_add(struct ucb_backend *backend, float *x, const float *y, size_t n);
 

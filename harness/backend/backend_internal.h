@@ -91,7 +91,6 @@ struct ucb_kernel_table {
                         float *y);
     /* Turns the n pairs (x[i], y[i]): x cos - y sin, y cos + x sin. */
     void (*rotate)(float *x, float *y, uint32_t n, const float *cosine, const float *sine);
-    void (*silu_mul)(const float *gate, const float *up, size_t n, float *out);
     void (*add)(float *x, const float *y, size_t n);
 
     void (*layernorm_row)(const float *x, uint32_t n, const float *weight,

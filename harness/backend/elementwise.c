@@ -1,6 +1,6 @@
 /*
- * elementwise.c - norms, rope and activations: rows or runs of elements, shared out in
- * items worth waking a thread for.
+ * elementwise.c - norms, rope and addition: rows or runs of elements, shared out in items
+ * worth waking a thread for.
  */
 #include "backend/backend_internal.h"
 
@@ -114,8 +114,8 @@ void ucb_rope(struct ucb_backend *backend, float *x, size_t n_rows,
 
 struct run_of_elements {
     const struct ucb_kernel_table *table;
-    const float *a, *b;
-    float *out;
+    const float *y;
+    float *x;
     size_t n;
 };
 
@@ -124,30 +124,15 @@ static size_t item_size(const struct run_of_elements *run, size_t first)
     return run->n - first < ITEM_ELEMENTS ? run->n - first : ITEM_ELEMENTS;
 }
 
-static void silu_item(void *context, size_t index)
-{
-    const struct run_of_elements *run = context;
-    size_t first = index * ITEM_ELEMENTS;
-    run->table->silu_mul(run->a + first, run->b + first, item_size(run, first),
-                         run->out + first);
-}
-
-void ucb_silu_mul(struct ucb_backend *backend, const float *gate, const float *up, size_t n,
-                  float *out)
-{
-    struct run_of_elements run = {backend->table, gate, up, out, n};
-    ucb_parallel_for(backend->pool, ucb_n_units(n, ITEM_ELEMENTS), silu_item, &run);
-}
-
 static void add_item(void *context, size_t index)
 {
     const struct run_of_elements *run = context;
     size_t first = index * ITEM_ELEMENTS;
-    run->table->add(run->out + first, run->b + first, item_size(run, first));
+    run->table->add(run->x + first, run->y + first, item_size(run, first));
 }
 
 void ucb_add(struct ucb_backend *backend, float *x, const float *y, size_t n)
 {
-    struct run_of_elements run = {backend->table, NULL, y, x, n};
+    struct run_of_elements run = {backend->table, y, x, n};
     ucb_parallel_for(backend->pool, ucb_n_units(n, ITEM_ELEMENTS), add_item, &run);
 }

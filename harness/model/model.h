@@ -56,8 +56,7 @@ enum ucb_input {
     UCB_INPUT_LATENT_KV, /* kv_b */
     UCB_INPUT_O,
     UCB_INPUT_SHARED_GATE_UP,
-    UCB_INPUT_GATE_UP, /* dense gate and up; of an expert: the tokens sent to it
-                        */
+    UCB_INPUT_GATE_UP, /* dense gate and up; of an expert: the rows sent to it */
     UCB_INPUT_DOWN,    /* dense down; of an expert: its own */
     UCB_INPUT_SHARED_DOWN,
     UCB_INPUT_SSM_IN,

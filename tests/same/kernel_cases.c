@@ -257,7 +257,7 @@ static void run_silu_mul_and_add(struct ucb_backend *backend, size_t batch,
     gate[2] = -0.0f;
     for (size_t i = 0; i < N; i += batch * PER_ROW) {
         size_t n = min_size(batch * PER_ROW, N - i);
-        ucb_silu_mul(backend, gate + i, up + i, n, gate + i);
+        ucb_activate(backend, UCB_ACT_SILU, gate + i, up + i, n, gate + i);
         ucb_add(backend, up + i, gate + i, n);
     }
     ucb_sha256_update(digest, gate, N * sizeof(*gate));

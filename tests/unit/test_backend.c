@@ -159,7 +159,7 @@ TEST(silu_is_within_four_units_of_the_last_place)
     float *gate = named_values("gate", N, 80), *up = malloc(N * sizeof(*up)),
           *out = malloc(N * sizeof(*out));
     for (int i = 0; i < N; i++) up[i] = 1.0f;
-    ucb_silu_mul(backend, gate, up, N, out);
+    ucb_activate(backend, UCB_ACT_SILU, gate, up, N, out);
     for (int i = 0; i < N; i++) {
         double exact = gate[i] / (1.0 + exp(-(double)gate[i]));
         CHECK(fabs(out[i] - exact) <= 4 * 0x1p-24 * fabs(exact));
