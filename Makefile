@@ -58,7 +58,7 @@ obj = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIBRARY)) $(B)/gen/resources.o
 GEN := $(B)/gen/methods.list $(B)/gen/tasks.list
 
-.PHONY: all help demo test test-fast asan tsan clang check bench fuzz clean compdb model setup FORCE
+.PHONY: all help demo test test-fast asan tsan clang check bench bench-peers fuzz clean compdb model setup FORCE
 .DEFAULT_GOAL := all
 
 all: ucbench ## build ./ucbench
@@ -153,6 +153,10 @@ bench: all ## measure speed: ratios to the machine's limits (minutes)
 $(B)/ucbench-bench: $(call obj,$(sort $(wildcard tests/perf/*.c))) $(LIB_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
+
+bench-peers: all ## encode speed beside other projects' (minutes; scripts/peers.sh installs them)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
+	@sh scripts/peers.sh run $(PEERS) --bench $(B)/ucbench-bench $(BENCH_PEERS)
 
 fuzz: ## fuzz every reader for T seconds each (default 60)
 	@sh scripts/fuzz.sh $(T)

@@ -45,7 +45,7 @@ CREATE TABLE cells (
     method              TEXT NOT NULL,
     spec                TEXT NOT NULL,
     identity            TEXT NOT NULL,
-    calib               TEXT NOT NULL,           -- '': none
+    calib               TEXT NOT NULL,           -- spec and 12 digits of its text's SHA-256; '': the method needs none
     task                TEXT NOT NULL,
     task_revision       INTEGER NOT NULL,
     dataset             TEXT NOT NULL,

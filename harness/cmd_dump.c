@@ -116,6 +116,12 @@ static ucb_status open_engine(struct dump *d, struct ucb_err *err)
     UCB_TRY(ucb_scope_find(a->scope == NULL ? "body" : a->scope, &scope, err));
     UCB_TRY(
         ucb_chain_parse(a->method == NULL ? "none" : a->method, &d->arena, &d->chain, err));
+    if (ucb_chain_needs(d->chain) != UCB_NEEDS_NONE)
+        return UCB_FAIL(
+            err, UCB_USAGE,
+            "%s needs calibration, which `ucbench dump` does not give; pack the "
+            "model with `ucbench pack --format gguf` and dump that file",
+            a->method);
     UCB_TRY(ucb_pool_open(threads, &d->pool, err));
     UCB_TRY(ucb_backend_open(arithmetic, kernel, d->pool, &d->backend, err));
     UCB_TRY(ucb_model_locate(a->model, a->cache, path, sizeof(path), err));

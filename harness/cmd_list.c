@@ -13,7 +13,7 @@
 #include "backend/backend.h"
 #include "core/text.h"
 #include "eval/calib_spec.h"
-#include "method/method.h"
+#include "method/chain.h"
 #include "model/catalog.h"
 #include "report/report.h"
 #include "store/store.h"
@@ -60,6 +60,22 @@ static json_t *choices_json(const char *const *choices)
     return list;
 }
 
+/* "needed, sequential by itself" or the like, of a method with its knobs at their defaults;
+ * "" where it needs none. */
+static const char *calibration_of(const struct ucb_method *method)
+{
+    struct ucb_arena arena;
+    struct ucb_chain *chain;
+    const char *text = "";
+    ucb_arena_init(&arena);
+    if (ucb_chain_parse(method->name, &arena, &chain, NULL) == UCB_OK &&
+        ucb_chain_needs(chain) != UCB_NEEDS_NONE)
+        text = ucb_chain_is_sequential(chain) ? "needed; auto is sequential"
+                                              : "needed; auto is parallel";
+    ucb_arena_free(&arena);
+    return text;
+}
+
 static ucb_status list_methods(json_t *list)
 {
     for (const struct ucb_method *const *m = ucb_methods(); *m != NULL; m++) {
@@ -73,9 +89,10 @@ static ucb_status list_methods(json_t *list)
                                       : json_pack("{s:s, s:s, s:s, s:f, s:f}", "name",
                                                   k->name, "default", k->fallback, "help",
                                                   k->help, "low", k->low, "high", k->high));
-        add(list, json_pack("{s:s, s:s, s:s, s:i, s:o}", "name", (*m)->name, "summary",
+        add(list, json_pack("{s:s, s:s, s:s, s:i, s:s, s:o}", "name", (*m)->name, "summary",
                             (*m)->summary, "source", (*m)->source, "revision",
-                            (int)(*m)->revision, "knobs", knobs));
+                            (int)(*m)->revision, "calibration", calibration_of(*m), "knobs",
+                            knobs));
     }
     return UCB_OK;
 }

@@ -56,6 +56,7 @@ static const char help[] =
     "\n"
     "example\n"
     "  ucbench sweep --model smollm2-135m --method nf4 --method hqq:bits=4,group=64 --task wikitext:ctx=512 --db r.db\n"
+    "  ucbench sweep --model smollm2-135m --method gptq:bits=4 --calib calib-mini:n=16,ctx=256 --task wikitext:ctx=512 --db r.db\n"
     "\n"
     "exit code: 0 all cells stored, 1 a cell failed (listed), 2 usage, 3 bad input, 4 environment\n";
 

@@ -148,15 +148,27 @@ static ucb_status find_pending(struct ucb_sweep_group *g, struct ucb_err *err)
 
 /* ---- evaluation ---- */
 
+/* How many of todo[0 .. n_todo) have the first one's calibration, from the first one on. */
+static size_t count_alike(struct ucb_sweep_method *const *todo, size_t n_todo)
+{
+    size_t n = 1;
+    while (n < n_todo && todo[n]->calib == todo[0]->calib) n++;
+    return n;
+}
+
+/* `todo` is ordered by calibration: a group has one. */
 static ucb_status run_methods(struct ucb_sweep_group *g, struct ucb_eval *eval,
                               struct ucb_sweep_method **todo, size_t n_todo,
                               const size_t *set, size_t n_sets,
                               const struct ucb_eval_result *original, struct ucb_err *err)
 {
-    size_t limit = ucb_eval_group_limit(eval);
     ucb_status status = UCB_OK;
-    for (size_t i = 0; i < n_todo && status == UCB_OK; i += limit) {
-        size_t n = n_todo - i < limit ? n_todo - i : limit;
+    for (size_t i = 0, n; i < n_todo && status == UCB_OK; i += n) {
+        const struct ucb_sweep_calib *calib = todo[i]->calib;
+        ucb_eval_set_calib(eval, calib == NULL ? NULL : &calib->text);
+        size_t limit = ucb_eval_group_limit(eval);
+        n = count_alike(todo + i, n_todo - i);
+        if (n > limit) n = limit;
         const struct ucb_chain *chains[16];
         struct ucb_eval_result results[16];
         assert(n <= 16);

@@ -50,7 +50,7 @@ static void show_cell(const struct ucb_cell *cell, const struct ucb_metric *metr
     for (size_t i = 0; i < n; i++)
         if (strcmp(metrics[i].name, "ppl") == 0 || strcmp(metrics[i].name, "kld_mean") == 0)
             show_metric(&metrics[i]);
-    fputc('\n', stderr);
+    fprintf(stderr, "%s%s\n", cell->calib[0] == '\0' ? "" : "  ", cell->calib);
 }
 
 const char *ucb_sweep_note(struct ucb_sweep_group *g)
@@ -82,7 +82,8 @@ static ucb_status store_failed(struct ucb_sweep_group *g, const struct ucb_cell 
         .failed = true, .message = why->text, .reason = ucb_status_name(why->status)};
     g->counts->n_failed++;
     ucb_progress_end(&g->progress);
-    fprintf(stderr, "  FAILED %s, %s: %s\n", cell->spec, cell->task, why->text);
+    fprintf(stderr, "  FAILED %s%s%s, %s: %s\n", cell->spec,
+            cell->calib[0] == '\0' ? "" : ", ", cell->calib, cell->task, why->text);
     return ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(), cell,
                               &result, err);
 }

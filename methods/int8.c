@@ -50,26 +50,48 @@ static double nominal_bpw(const struct ucb_job *job, const struct ucb_matrix *ma
     return 8;
 }
 
-/* The largest |w| after the cast. */
+/* The largest |w| after the cast: rounding keeps the order, so only the largest is cast. */
 UCB_CLONES static float row_peak(const float *w, size_t n)
 {
     ucb_f32x16 peaks = {0};
     for (size_t i = 0; i < n; i += UCB_LANES)
-        peaks = ucb_lanes_max(
-            peaks, ucb_lanes_abs(ucb_lanes_f16_round(ucb_lanes_load_some(w + i, n - i))));
-    return ucb_lanes_peak(peaks);
+        peaks = ucb_lanes_max(peaks, ucb_lanes_abs(ucb_lanes_load_some(w + i, n - i)));
+    return ucb_f16_round(ucb_lanes_peak(peaks));
 }
 
-UCB_CLONES static void row_codes(const float *w, size_t n, float r, uint8_t *codes)
+/*
+ * From this absmax on, what half precision cannot hold as a normal number has code 0
+ * however it is rounded: 2^-14 * 127 / 2^-6 = 0.496.
+ */
+static const float smallest_plain = 0x1p-6f;
+
+/* To half precision and back where the result is normal; the sign stays, the carry never
+ * reaches it. */
+UCB_LANES_INLINE ucb_f32x16 round_normal(ucb_f32x16 x)
 {
-    ucb_f32x16 factor = ucb_lanes_all(r);
-    for (size_t i = 0; i < n; i += UCB_LANES) {
-        uint8_t some[UCB_LANES];
-        ucb_f32x16 half = ucb_lanes_f16_round(ucb_lanes_load_some(w + i, n - i));
-        uint8_t *room = n - i < UCB_LANES ? some : codes + i;
-        ucb_lanes_store_code(room, ucb_lanes_rne(half * factor));
-        if (room == some) memcpy(codes + i, some, n - i);
-    }
+    ucb_u32x16 bits = (ucb_u32x16)x;
+    return (ucb_f32x16)((bits + 0xfff + (bits >> 13 & 1)) & ~0x1fffu);
+}
+
+UCB_LANES_INLINE void put_codes(const float *w, size_t n, bool plain, ucb_f32x16 factor,
+                                uint8_t *codes)
+{
+    ucb_f32x16 x = ucb_lanes_load_some(w, n);
+    ucb_f32x16 half = plain ? round_normal(x) : ucb_lanes_f16_round(x);
+    uint8_t some[UCB_LANES], *room = n < UCB_LANES ? some : codes;
+    ucb_lanes_store_code(room, ucb_lanes_rne(half * factor));
+    if (room == some) memcpy(codes, some, n);
+}
+
+UCB_CLONES static void row_codes(const float *w, size_t n, float absmax, uint8_t *codes)
+{
+    ucb_f32x16 factor = ucb_lanes_all((1.0f / absmax) * 127.0f);
+    if (absmax >= smallest_plain)
+        for (size_t i = 0; i < n; i += UCB_LANES)
+            put_codes(w + i, n - i, true, factor, codes + i);
+    else
+        for (size_t i = 0; i < n; i += UCB_LANES)
+            put_codes(w + i, n - i, false, factor, codes + i);
 }
 
 struct encode_run {
@@ -92,7 +114,7 @@ static void encode_chunk(void *context, size_t chunk)
         if (absmax == 0 || isinf(absmax))
             memset(run->codes + row * n_in, 0, n_in);
         else
-            row_codes(w, n_in, (1.0f / absmax) * 127.0f, run->codes + row * n_in);
+            row_codes(w, n_in, absmax, run->codes + row * n_in);
     }
 }
 

@@ -21,7 +21,7 @@ done
 rank() {
     case $1 in
     core) echo 0 ;; backend) echo 1 ;; stats) echo 1 ;; model) echo 2 ;; method) echo 3 ;; task) echo 3 ;;
-    eval) echo 4 ;; plan) echo 4 ;; store) echo 5 ;; report) echo 6 ;; *) echo 9 ;;
+    eval) echo 4 ;; plan) echo 4 ;; store) echo 5 ;; pack) echo 5 ;; report) echo 6 ;; *) echo 9 ;;
     esac
 }
 for f in $(find harness -mindepth 2 -name '*.[ch]'); do
@@ -42,7 +42,8 @@ allowed='memcpy memmove memset memcmp memchr strcmp strlen __memcpy_chk __memset
     sqrt sqrtf fabs fabsf floor floorf ceil ceilf trunc truncf rint rintf nearbyint nearbyintf round roundf
     fma fmaf fmax fmaxf fmin fminf ldexp ldexpf frexp frexpf
     ucb_fail ucb_err_prefix ucb_job_value ucb_arena_alloc ucb_arena_array ucb_parallel_for ucb_pcg_below
-    ucb_exp ucb_log ucb_part ucb_writer_status ucb_dtype_name ucb_dtype_block_bytes ucb_dtype_block_elements'
+    ucb_exp ucb_log ucb_pow ucb_role_input ucb_part ucb_part_moved ucb_writer_status ucb_widen ucb_find_nonfinite
+    ucb_dtype_name ucb_dtype_block_bytes ucb_dtype_block_elements'
 allowed_families='ucb_put_[a-z0-9]*|ucb_dense_[a-z_]*|ucb_get_[a-z0-9]*|ucb_load_[a-z0-9]*|ucb_payload_[a-z0-9_]*'
 
 ${MAKE:-make} -s VARIANT=release "$b/ucbench" || complain "the program does not build"

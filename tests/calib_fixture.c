@@ -19,8 +19,9 @@ static uint32_t needs(const struct ucb_job *job)
     return fixture_method.needs;
 }
 
-static bool takes(const struct ucb_job *job, enum ucb_role role)
+static bool takes(const struct ucb_job *job, enum ucb_role role, bool in_scope)
 {
+    (void)in_scope;
     (void)job;
     return role < UCB_N_LAYER_ROLES || fixture_method.takes_embedding;
 }

@@ -172,6 +172,11 @@ size_t ucb_eval_n_tokens(const struct ucb_eval *e)
     return e->n_rows;
 }
 
+void ucb_eval_set_calib(struct ucb_eval *e, const struct ucb_calib_text *calib)
+{
+    e->options.calib = calib;
+}
+
 static uint64_t state_bytes(const struct ucb_eval *e, size_t n_rows)
 {
     return (uint64_t)n_rows * e->arch->hidden * sizeof(float);

@@ -44,6 +44,9 @@ ucb_status ucb_eval_open(struct ucb_model *model, const struct ucb_eval_options 
                          const struct ucb_items *const *sets, size_t n_sets,
                          struct ucb_eval **out, struct ucb_err *err);
 void ucb_eval_close(struct ucb_eval *eval); /* NULL is fine */
+/* The calibration text of the groups from now on, in the place of the option's; borrowed.
+ * NULL: none. */
+void ucb_eval_set_calib(struct ucb_eval *eval, const struct ucb_calib_text *calib);
 /* Tokens that go through the model for one method. */
 size_t ucb_eval_n_tokens(const struct ucb_eval *eval);
 /* How many methods one group may hold: what fits the memory (with a calibration's hidden

@@ -34,6 +34,8 @@ struct ucb_loader {
     size_t *packed_bytes, n_slots;
     float *vector[UCB_N_VECTORS];
     uint32_t vector_size[UCB_N_VECTORS];
+    ucb_loader_wrote *wrote; /* NULL, or told of every matrix that was written */
+    void *wrote_context;
 };
 
 static const char *const scope_names[UCB_N_SCOPES] = {"body", "linear", "all"};
@@ -89,6 +91,12 @@ ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *ba
                                             .model_digest = model_digest};
     *out = l;
     return UCB_OK;
+}
+
+void ucb_loader_watch(struct ucb_loader *l, ucb_loader_wrote *wrote, void *context)
+{
+    l->wrote = wrote;
+    l->wrote_context = context;
 }
 
 void ucb_loader_close(struct ucb_loader *l)
@@ -327,7 +335,11 @@ static ucb_status load_group(struct ucb_loader *l, const struct ucb_chain *chain
         count_compressed(l, chain, g, i, tally);
         ucb_sha256_update(&tally->digest, l->decoded,
                           (size_t)m->n_out * m->n_in * sizeof(float));
-        if (packed != NULL) ucb_pack(l->backend, l->decoded, packed[i]);
+        if (packed != NULL && packed[i] != NULL)
+            ucb_pack(l->backend, l->decoded, packed[i]);
+        if (l->wrote != NULL)
+            UCB_TRY(
+                l->wrote(l->wrote_context, m, g->role[i], &l->payload[i], l->decoded, err));
     }
     return UCB_OK;
 }

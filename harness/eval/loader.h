@@ -48,6 +48,16 @@ ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *ba
 void ucb_loader_close(struct ucb_loader *loader); /* NULL is fine */
 
 /*
+ * Told of each matrix that a chain wrote, right after: its bytes, and the values they
+ * decode to; both may be read during the call only. `role` is what the matrix is used as: a
+ * tied head comes as the embedding's matrix. A status that is not OK ends the loading.
+ */
+typedef ucb_status ucb_loader_wrote(void *context, const struct ucb_matrix *matrix,
+                                    enum ucb_role role, const struct ucb_writer *payload,
+                                    const float *decoded, struct ucb_err *err);
+void ucb_loader_watch(struct ucb_loader *loader, ucb_loader_wrote *wrote, void *context);
+
+/*
  * The layer's weights through the chain, those of one input after those of the inputs
  * before it; *out points into the loader until the next call. `calibrator` belongs to this
  * chain; NULL: the chain needs none.
@@ -64,7 +74,7 @@ ucb_status ucb_loader_layer(struct ucb_loader *loader, const struct ucb_chain *c
 bool ucb_loader_has_own_head(const struct ucb_loader *loader,
                              const struct ucb_chain *chain);
 /* The head through the chain (the original's when not taken), packed into `head`, whose
- * memory is the caller's. */
+ * memory is the caller's; NULL where only the watcher wants it. */
 ucb_status ucb_loader_head(struct ucb_loader *loader, const struct ucb_chain *chain,
                            struct ucb_tally *tally, const struct ucb_packed *head,
                            struct ucb_err *err);

@@ -116,6 +116,28 @@ static ucb_status parse_pair(char *pair, struct ucb_stage *stage, uint32_t *seen
     return unknown_key(stage->method, pair, spec, err);
 }
 
+/* Index of a knob by name; the name must exist. */
+static size_t knob_index(const struct ucb_method *method, const char *name)
+{
+    size_t i = 0;
+    while (strcmp(method->knobs[i].name, name) != 0) i++;
+    return i;
+}
+
+/* A spec that sets a knob and the one it stands in place of has two meanings. */
+static ucb_status check_instead(const struct ucb_stage *stage, uint32_t seen,
+                                const char *spec, struct ucb_err *err)
+{
+    const struct ucb_method *method = stage->method;
+    if (method->instead.knob == NULL ||
+        (seen >> knob_index(method, method->instead.knob) & 1) == 0 ||
+        (seen >> knob_index(method, method->instead.of) & 1) == 0)
+        return UCB_OK;
+    return UCB_FAIL(err, UCB_USAGE,
+                    "method spec \"%s\": %s takes the place of %s; leave one", spec,
+                    method->instead.knob, method->instead.of);
+}
+
 static void set_defaults(struct ucb_stage *stage)
 {
     for (size_t i = 0, n = count_knobs(stage->method); i < n; i++) {
@@ -146,6 +168,7 @@ static ucb_status parse_stage(char *text, struct ucb_stage *stage, const char *s
         if (next != NULL) *next++ = '\0';
         UCB_TRY(parse_pair(pair, stage, &seen, spec, err));
     }
+    UCB_TRY(check_instead(stage, seen, spec, err));
     struct ucb_job job = ucb_stage_job(stage);
     return stage->method->check == NULL ? UCB_OK : stage->method->check(&job, err);
 }
@@ -219,6 +242,17 @@ static void print_pair(struct ucb_text *text, const struct ucb_knob *knob, doubl
                  knob->type == UCB_KNOB_CHOICE ? knob->choices[(size_t)value] : number);
 }
 
+/* Whether another knob, away from its default, stands in place of knob i. */
+static bool is_replaced(const struct ucb_stage *stage, const struct ucb_stage *fallback,
+                        size_t i)
+{
+    const struct ucb_method *method = stage->method;
+    if (method->instead.knob == NULL || i != knob_index(method, method->instead.of))
+        return false;
+    size_t other = knob_index(method, method->instead.knob);
+    return stage->value[other] != fallback->value[other];
+}
+
 /* Canonical: in the order of the table. `all`: every knob and the revision, for the
  * identity. */
 static void print_stage(struct ucb_text *text, const struct ucb_stage *stage, bool all)
@@ -231,6 +265,7 @@ static void print_stage(struct ucb_text *text, const struct ucb_stage *stage, bo
     for (size_t i = 0, n = count_knobs(stage->method); i < n; i++) {
         if (!all && i >= stage->method->n_shown && stage->value[i] == fallback.value[i])
             continue;
+        if (!all && is_replaced(stage, &fallback, i)) continue;
         print_pair(text, &stage->method->knobs[i], stage->value[i], separator);
         separator = ',';
     }
@@ -317,7 +352,16 @@ bool ucb_chain_is_sequential(const struct ucb_chain *chain)
 bool ucb_chain_takes(const struct ucb_chain *chain, enum ucb_role role, bool in_scope)
 {
     struct ucb_job job = ucb_stage_job(&chain->stages[0]);
-    return job.method->takes == NULL ? in_scope : job.method->takes(&job, role);
+    return job.method->takes == NULL ? in_scope : job.method->takes(&job, role, in_scope);
+}
+
+bool ucb_chain_layout(const struct ucb_chain *chain, const struct ucb_matrix *matrix,
+                      struct ucb_layout *out)
+{
+    struct ucb_job job = ucb_stage_job(&chain->stages[0]);
+    if (chain->n_stages != 1 || job.method->layout == NULL) return false;
+    job.method->layout(&job, matrix, out);
+    return true;
 }
 
 bool ucb_chain_groups(const struct ucb_chain *chain, const struct ucb_matrix *a,

@@ -78,6 +78,12 @@ typedef ucb_status ucb_inspect_emit(void *context, const char *role, enum ucb_dt
                                     uint32_t n_dims, const uint64_t *shape,
                                     const void *data, struct ucb_err *err);
 
+/* What a payload looks like to a reader of GGUF files. */
+struct ucb_layout {
+    enum ucb_dtype dtype; /* the payload is this type's rows, byte for byte */
+    uint32_t file_type;   /* what a file made of such payloads has as general.file_type */
+};
+
 /* One call's surroundings. Two calls of one method on one matrix get equal jobs, whatever
  * ran before. */
 struct ucb_job {
@@ -104,14 +110,19 @@ struct ucb_method {
     const struct ucb_knob *knobs; /* ended by a NULL name; NULL: none */
     uint32_t
         n_shown; /* the first so many knobs stand in every printed spec, at defaults too */
+    /* Two knobs that mean the same in two ways: a spec sets one of them, and shows the
+     * second only while the first has its default. NULL: none. */
+    struct {
+        const char *knob, *of;
+    } instead;
     /* USAGE when the values of the knobs cannot go together (bits=3,axis=0 ...). NULL:
      * always fine. */
     ucb_status (*check)(const struct ucb_job *job, struct ucb_err *err);
     /* UCB_NEEDS_* under these knobs. NULL: none. */
     uint32_t (*needs)(const struct ucb_job *job);
-    /* For a method that chooses its own matrices (llama.cpp's recipes): whether it takes
-     * this one, as what it is used for, whatever --scope says. NULL: as --scope says. */
-    bool (*takes)(const struct ucb_job *job, enum ucb_role role);
+    /* For a method that may choose its own matrices (llama.cpp's recipes): whether it takes
+     * this one, as what it is used for; --scope says `in_scope`. NULL: as --scope says. */
+    bool (*takes)(const struct ucb_job *job, enum ucb_role role, bool in_scope);
     /* The dtype that the method's deployed weights have, for a source dtype. */
     enum ucb_dtype (*decoded_dtype)(const struct ucb_job *job, enum ucb_dtype source);
     /* Bits per weight as the method's paper counts them. */
@@ -142,6 +153,9 @@ struct ucb_method {
      * job->scratch. */
     ucb_status (*inspect)(struct ucb_job *job, const void *state, ucb_inspect_emit *emit,
                           void *context, struct ucb_err *err);
+    /* The GGUF type that payloads are written in. NULL: they are the method's own. */
+    void (*layout)(const struct ucb_job *job, const struct ucb_matrix *matrix,
+                   struct ucb_layout *out);
     /* Matrices that one encode call takes together have the same key (q k v share AWQ's
      * scales); only matrices of one layer that read the same input are ever offered
      * together. NULL: each alone. */

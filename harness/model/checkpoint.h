@@ -69,6 +69,18 @@ bool ucb_checkpoint_i32s(const struct ucb_checkpoint *c, const char *key, const 
 bool ucb_checkpoint_f32s(const struct ucb_checkpoint *c, const char *key, const void **data,
                          size_t *n);
 
+/* An entry of the metadata as its bytes stand in the file: key, type and value. */
+struct ucb_gguf_entry {
+    const char *key; /* not terminated */
+    size_t key_chars;
+    const uint8_t *bytes;
+    size_t n_bytes;
+};
+size_t ucb_checkpoint_n_entries(const struct ucb_checkpoint *c); /* 0 for safetensors */
+/* In the order of the file; `entries` has room for all of them. */
+void ucb_checkpoint_entries(const struct ucb_checkpoint *c, struct ucb_gguf_entry *entries);
+uint32_t ucb_checkpoint_alignment(const struct ucb_checkpoint *c); /* of a GGUF's tensors */
+
 /*
  * Widens elements [first, first + n) of the flat tensor to fp32, exactly (F64 is rounded
  * once). For block types `first` and `n` are whole blocks. UNSUPPORTED for a dtype that is

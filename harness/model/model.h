@@ -3,8 +3,9 @@
  * role, vectors by use.
  *
  * Whatever the file format, names are those of the Hugging Face checkpoint
- * ("model.layers.3.self_attn.q_proj.weight"), matrices are [out][in] of y = W x, and rope
- * is half-split: the reader undoes GGUF's row order.
+ * ("model.layers.3.self_attn.q_proj.weight", with ":q_proj" behind it where a tensor holds
+ * several), matrices are [out][in] of y = W x, and rope is half-split (latent attention:
+ * adjacent): the reader undoes GGUF's row order.
  */
 #ifndef UCB_MODEL_MODEL_H
 #define UCB_MODEL_MODEL_H

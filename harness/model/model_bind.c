@@ -69,7 +69,7 @@ static ucb_status check_dtype(const struct binding *b, const struct ucb_tensor *
     return UCB_FAIL(b->err, UCB_UNSUPPORTED,
                     "%s: %s: is stored as %s, weights may be F32, F16, BF16%s", t->file,
                     t->name, ucb_dtype_name(t->dtype),
-                    b->gguf ? " or a block type that this program widens" : "");
+                    b->gguf ? " or one of ggml's block types" : "");
 }
 
 /* ---- views ---- */
@@ -111,14 +111,14 @@ static uint32_t rows_before(const struct parts *p)
 }
 
 /* `layout` as rows (vectors: n_in 1) of a tensor that check_shape has seen. */
-static void set_view(const struct ucb_arch *a, enum ucb_layout layout,
+static void set_view(const struct ucb_arch *a, enum ucb_storage layout,
                      const struct parts *p, uint32_t n_in, struct ucb_view *view)
 {
     uint32_t mine = p->rows[p->mine];
-    view->base = layout == UCB_LAYOUT_HEADS ? p->mine * a->head_dim : rows_before(p);
-    view->block = layout == UCB_LAYOUT_HEADS ? a->head_dim : mine;
-    view->stride = layout == UCB_LAYOUT_HEADS ? 3 * a->head_dim : mine;
-    view->transposed = layout == UCB_LAYOUT_COLUMNS;
+    view->base = layout == UCB_STORED_HEADS ? p->mine * a->head_dim : rows_before(p);
+    view->block = layout == UCB_STORED_HEADS ? a->head_dim : mine;
+    view->stride = layout == UCB_STORED_HEADS ? 3 * a->head_dim : mine;
+    view->transposed = layout == UCB_STORED_COLUMNS;
     view->columns = view->transposed ? (uint32_t)all_rows(p) : n_in;
 }
 
@@ -132,7 +132,7 @@ static ucb_status check_matrix(const struct binding *b, const struct ucb_tensor 
     if (row->expert && b->gguf)
         UCB_TRY(check_shape(b, t,
                             (const uint64_t[]){b->model->arch.experts.n, n_rows, n_in}, 3));
-    else if (row->layout == UCB_LAYOUT_COLUMNS)
+    else if (row->layout == UCB_STORED_COLUMNS)
         UCB_TRY(check_shape(b, t, (const uint64_t[]){n_in, n_rows}, 2));
     else
         UCB_TRY(check_shape(b, t, (const uint64_t[]){n_rows, n_in}, 2));

@@ -16,6 +16,7 @@
 #include "core/pool.h"
 #include "model/checkpoint.h"
 #include "model/model.h"
+#include "model/widen.h"
 
 /* ---- checkpoint ---- */
 
@@ -82,16 +83,6 @@ bool ucb_name_is_clean(const char *name, size_t n_chars);
 /* IO when a file has become shorter since it was opened: what was read may be zeros. */
 ucb_status ucb_checkpoint_intact(const struct ucb_checkpoint *c, struct ucb_err *err);
 
-/* ---- widening ---- */
-
-bool ucb_dtype_widens(enum ucb_dtype dtype);
-/* ucb_tensor_widen without its checks: n_elements (whole blocks) from `source`. */
-void ucb_widen(enum ucb_dtype dtype, const uint8_t *source, size_t n_elements, float *out);
-/* Index of the first element that is NaN or infinite (of a block: whose scale is), or
- * n_elements. */
-uint64_t ucb_find_nonfinite(enum ucb_dtype dtype, const uint8_t *source,
-                            uint64_t n_elements);
-
 /* ---- architectures ---- */
 
 /* A dimension by its meaning, so that one table serves every size of model. */
@@ -139,11 +130,11 @@ enum ucb_presence {
     UCB_WITHOUT_Q_RANK
 };
 /* How a matrix (or its bias) lies in its tensor. */
-enum ucb_layout {
-    UCB_LAYOUT_PLAIN,
-    UCB_LAYOUT_STACKED, /* the parts one under the other: all q rows, then k, then v */
-    UCB_LAYOUT_HEADS,   /* head by head its q, k and v rows */
-    UCB_LAYOUT_COLUMNS  /* stored [in, out]; the parts beside each other */
+enum ucb_storage {
+    UCB_STORED_PLAIN,
+    UCB_STORED_STACKED, /* the parts one under the other: all q rows, then k, then v */
+    UCB_STORED_HEADS,   /* head by head its q, k and v rows */
+    UCB_STORED_COLUMNS  /* stored [in, out]; the parts beside each other */
 };
 /* What shares a tensor. */
 enum ucb_fusion { UCB_FUSION_NONE, UCB_FUSION_QKV, UCB_FUSION_GATE_UP };
@@ -154,7 +145,7 @@ struct ucb_matrix_row {
     const char *hf, *gguf; /* gguf NULL: no such files are read */
     enum ucb_extent out, in;
     enum ucb_presence presence;
-    enum ucb_layout layout;
+    enum ucb_storage layout;
     enum ucb_fusion fusion;
     bool rotates; /* its rows are turned by rope */
     bool expert;  /* one for each expert; a GGUF stacks them in one tensor [n, out, in] */
@@ -166,7 +157,7 @@ struct ucb_vector_row {
     enum ucb_extent shape[3];
     uint32_t n_dims;
     enum ucb_presence presence;
-    enum ucb_layout layout; /* of a bias: as its matrix */
+    enum ucb_storage layout; /* of a bias: as its matrix */
     enum ucb_fusion fusion;
     bool rotates;
 };

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <math.h>
 
+#include "model/blocks.h"
 #include "model/model_internal.h"
 
 struct scan_slot {
@@ -71,7 +72,7 @@ static ucb_status report(const struct scan_slot *slot, uint32_t head_dim,
                          struct ucb_err *err)
 {
     const struct ucb_tensor *t = slot->tensor;
-    float widened[32];
+    float widened[UCB_BLOCK_ELEMENTS_MAX];
     uint32_t block = ucb_dtype_block_elements(t->dtype);
     uint64_t n_in = t->shape[t->n_dims - 1], row = slot->first_bad / n_in,
              column = slot->first_bad % n_in;

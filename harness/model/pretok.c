@@ -87,7 +87,7 @@ static ucb_status add_step(struct ucb_pretok *p, const struct known *entry,
         return UCB_FAIL(err, UCB_UNSUPPORTED, "more than %d pretokenizer steps",
                         UCB_PRETOK_STEPS);
     UCB_TRY(compile(entry, &p->steps[p->n_steps], err));
-    p->n_steps++;
+    p->names[p->n_steps++] = entry->name;
     return UCB_OK;
 }
 

@@ -76,6 +76,21 @@ static ucb_status set_pre(struct ucb_tokenizer *t, const struct ucb_checkpoint *
                     ucb_show(pre.text, strlen(pre.text)).text, near);
 }
 
+/* Of several names the first: they mean the same. */
+const char *ucb_tokenizer_gguf_pre(const struct ucb_tokenizer *t)
+{
+    for (size_t i = 0; i < N_PRES; i++) {
+        size_t n = 0;
+        while (n < 2 && pres[i].steps[n] != NULL) n++;
+        bool same = n == t->pretok.n_steps && pres[i].nfc == t->normalizer.nfc &&
+                    pres[i].whole_pieces == t->whole_pieces;
+        for (size_t k = 0; k < n && same; k++)
+            same = strcmp(pres[i].steps[k], t->pretok.names[k]) == 0;
+        if (same && !t->by_char) return pres[i].name;
+    }
+    return NULL;
+}
+
 /* The kinds of all ids: NULL where the file has none. */
 static ucb_status get_kinds(const struct ucb_checkpoint *c, size_t n_ids,
                             const void **kinds, struct ucb_err *err)

@@ -129,6 +129,7 @@ enum { UCB_PRETOK_STEPS = 4 };
 struct ucb_pretok {
     /* Each cuts the pieces of the one before into its matches and what lies between. */
     pcre2_code *steps[UCB_PRETOK_STEPS];
+    const char *names[UCB_PRETOK_STEPS]; /* in pretok.c's table */
     size_t n_steps;
 };
 /*
@@ -234,6 +235,8 @@ ucb_status ucb_tokenizer_read_json(struct ucb_tokenizer *t, const char *path,
                                    struct ucb_err *err);
 ucb_status ucb_tokenizer_read_gguf(struct ucb_tokenizer *t, const struct ucb_checkpoint *c,
                                    struct ucb_err *err);
+/* The name that a GGUF gives the tokenizer's pretokenizer (tokenizer.ggml.pre), or NULL. */
+const char *ucb_tokenizer_gguf_pre(const struct ucb_tokenizer *t);
 /*
  * tokenizer.json from memory; `name` stands in messages. What lies beside the file (the BOS
  * token) is not read.

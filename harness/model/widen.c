@@ -1,29 +1,21 @@
 /*
  * widen.c - stored elements to fp32, exactly, and the search for the first that is not
- * finite.
- *
- * Blocks hold 32 elements; byte j of `qs` has element j in its low and element j + 16 in
- * its high nibble; `qh` has the fifth bit of element e at bit e:
- *
- *     Q4_0  d qs      (c - 8) d         Q5_0  d qh qs     (c - 16) d        Q8_0  d, 32
- * int8    c d Q4_1  d m qs    c d + m           Q5_1  d m qh qs   c d + m
- *
- * d and m are fp16. A code of at most 8 bits times an 11-bit significand is exact in fp32,
- * so only the sum with m is rounded, once: whether a compiler fuses it or not, the bits are
- * ggml's.
+ * finite. Block types are in blocks.c.
  *
  * Inner loops have fixed counts, because that is what gcc vectorizes at -O2.
  */
-#include <assert.h>
+#include "model/widen.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "core/bytes.h"
 #include "core/clones.h"
 #include "core/half.h"
-#include "model/model_internal.h"
+#include "model/blocks.h"
+#include "model/checkpoint.h"
 
-enum { BLOCK = 32, RUN = 64 };
+enum { RUN = 64 };
 
 /* ---- plain types ---- */
 
@@ -71,79 +63,14 @@ static void widen_f64(const uint8_t *source, size_t n, float *out)
     }
 }
 
-/* ---- blocks ---- */
-
-/* out = code * d + m; m is -0 where a type has none, which leaves every product, zeros of
- * both signs too, as it is. */
-static inline void widen_nibbles(const uint8_t qs[BLOCK / 2], float d, int32_t bias,
-                                 float m, float out[BLOCK])
-{
-    for (int j = 0; j < BLOCK / 2; j++) {
-        out[j] = (float)((int32_t)(qs[j] & 15) - bias) * d + m;
-        out[j + BLOCK / 2] = (float)((int32_t)(qs[j] >> 4) - bias) * d + m;
-    }
-}
-
-static inline void widen_five_bits(const uint8_t qs[BLOCK / 2], uint32_t qh, float d,
-                                   int32_t bias, float m, float out[BLOCK])
-{
-    for (int j = 0; j < BLOCK / 2; j++) {
-        int32_t low = (int32_t)((qs[j] & 15u) | (qh >> j & 1u) << 4);
-        int32_t high = (int32_t)((uint32_t)(qs[j] >> 4) | (qh >> (j + BLOCK / 2) & 1u)
-                                                              << 4);
-        out[j] = (float)(low - bias) * d + m;
-        out[j + BLOCK / 2] = (float)(high - bias) * d + m;
-    }
-}
-
-UCB_CLONES static void widen_q4_0(const uint8_t *b, size_t n_blocks, float *out)
-{
-    for (size_t i = 0; i < n_blocks; i++, b += 18, out += BLOCK)
-        widen_nibbles(b + 2, half_to_float(ucb_load_u16(b)), 8, -0.0f, out);
-}
-
-UCB_CLONES static void widen_q4_1(const uint8_t *b, size_t n_blocks, float *out)
-{
-    for (size_t i = 0; i < n_blocks; i++, b += 20, out += BLOCK)
-        widen_nibbles(b + 4, half_to_float(ucb_load_u16(b)), 0,
-                      half_to_float(ucb_load_u16(b + 2)), out);
-}
-
-UCB_CLONES static void widen_q5_0(const uint8_t *b, size_t n_blocks, float *out)
-{
-    for (size_t i = 0; i < n_blocks; i++, b += 22, out += BLOCK)
-        widen_five_bits(b + 6, ucb_load_u32(b + 2), half_to_float(ucb_load_u16(b)), 16,
-                        -0.0f, out);
-}
-
-UCB_CLONES static void widen_q5_1(const uint8_t *b, size_t n_blocks, float *out)
-{
-    for (size_t i = 0; i < n_blocks; i++, b += 24, out += BLOCK)
-        widen_five_bits(b + 8, ucb_load_u32(b + 4), half_to_float(ucb_load_u16(b)), 0,
-                        half_to_float(ucb_load_u16(b + 2)), out);
-}
-
-UCB_CLONES static void widen_q8_0(const uint8_t *b, size_t n_blocks, float *out)
-{
-    for (size_t i = 0; i < n_blocks; i++, b += 34, out += BLOCK) {
-        float d = half_to_float(ucb_load_u16(b));
-        for (int j = 0; j < BLOCK; j++) out[j] = (float)(int8_t)b[2 + j] * d;
-    }
-}
-
 bool ucb_dtype_widens(enum ucb_dtype dtype)
 {
     switch (dtype) {
     case UCB_F32:
     case UCB_F16:
     case UCB_BF16:
-    case UCB_F64:
-    case UCB_Q4_0:
-    case UCB_Q4_1:
-    case UCB_Q5_0:
-    case UCB_Q5_1:
-    case UCB_Q8_0: return true;
-    default: return false;
+    case UCB_F64: return true;
+    default: return ucb_dtype_is_blocks(dtype);
     }
 }
 
@@ -154,12 +81,8 @@ void ucb_widen(enum ucb_dtype dtype, const uint8_t *source, size_t n_elements, f
     case UCB_F16: widen_f16(source, n_elements, out); break;
     case UCB_BF16: widen_bf16(source, n_elements, out); break;
     case UCB_F64: widen_f64(source, n_elements, out); break;
-    case UCB_Q4_0: widen_q4_0(source, n_elements / BLOCK, out); break;
-    case UCB_Q4_1: widen_q4_1(source, n_elements / BLOCK, out); break;
-    case UCB_Q5_0: widen_q5_0(source, n_elements / BLOCK, out); break;
-    case UCB_Q5_1: widen_q5_1(source, n_elements / BLOCK, out); break;
-    case UCB_Q8_0: widen_q8_0(source, n_elements / BLOCK, out); break;
-    default: assert(!"a dtype that widens");
+    default:
+        ucb_blocks_widen(dtype, source, n_elements / ucb_dtype_block_elements(dtype), out);
     }
 }
 
@@ -170,8 +93,8 @@ ucb_status ucb_tensor_widen(const struct ucb_tensor *tensor, uint64_t first, uin
     if (!ucb_dtype_widens(tensor->dtype))
         return UCB_FAIL(
             err, UCB_UNSUPPORTED,
-            "%s: tensor `%s` is stored as %s; F32, F16, BF16, F64, Q4_0, Q4_1, Q5_0, Q5_1 and "
-            "Q8_0 can be read as weights",
+            "%s: tensor `%s` is stored as %s; F32, F16, BF16, F64 and ggml's block types can "
+            "be read as weights",
             tensor->file, tensor->name, ucb_dtype_name(tensor->dtype));
     if (first > tensor->n_elements || n > tensor->n_elements - first ||
         first % block != 0 || n % block != 0)
@@ -221,23 +144,9 @@ UCB_CLONES static bool any_nonfinite_32(const uint8_t *source, size_t n)
     return (seen & 0x80000000u) != 0;
 }
 
-/* Blocks: the fp16 words at their begin, one or two. */
-static bool any_nonfinite_blocks(const uint8_t *source, size_t n_blocks, size_t block_bytes,
-                                 size_t n_words)
-{
-    uint32_t seen = 0;
-    for (size_t i = 0; i < n_blocks; i++) {
-        const uint8_t *b = source + i * block_bytes;
-        seen |= (ucb_load_u16(b) & 0x7c00u) + 0x400u;
-        seen |= (ucb_load_u16(b + 2 * (n_words - 1)) & 0x7c00u) + 0x400u;
-    }
-    return (seen & 0x8000u) != 0;
-}
-
 static bool any_nonfinite(enum ucb_dtype dtype, const uint8_t *source, size_t n_elements)
 {
-    size_t n_blocks = n_elements / ucb_dtype_block_elements(dtype),
-           block_bytes = ucb_dtype_block_bytes(dtype);
+    size_t n_blocks = n_elements / ucb_dtype_block_elements(dtype);
     float widened;
     switch (dtype) {
     case UCB_F32: return any_nonfinite_32(source, n_elements);
@@ -250,9 +159,7 @@ static bool any_nonfinite(enum ucb_dtype dtype, const uint8_t *source, size_t n_
             if (!isfinite(widened)) return true;
         }
         return false;
-    case UCB_Q4_1:
-    case UCB_Q5_1: return any_nonfinite_blocks(source, n_blocks, block_bytes, 2);
-    default: return any_nonfinite_blocks(source, n_blocks, block_bytes, 1);
+    default: return ucb_blocks_find_nonfinite(dtype, source, n_blocks) < n_blocks;
     }
 }
 

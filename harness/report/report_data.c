@@ -18,11 +18,12 @@ const struct ucb_shown_info ucb_shown[UCB_N_SHOWN] = {
 /* The columns, and where to find them in a row. */
 #define COLUMN_LIST(X)                                                                     \
     X(model)                                                                               \
-    X(task)                                                                                \
-    X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) X(seed) \
-        X(cell_id) X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model) X(n_items)      \
-            X(status) X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n) X(interval)  \
-                X(note)
+    X(task) X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) \
+        X(seed) X(cell_id) X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model)         \
+            X(n_items) X(status) X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n)   \
+                X(interval) X(note) X(n_weights) X(codes_bytes) X(scales_bytes)            \
+                    X(zeros_bytes) X(codebook_bytes) X(factors_bytes) X(tables_bytes)      \
+                        X(header_bytes) X(padding_bytes)
 enum column {
 #define COLUMN_ENUM(name) COLUMN_##name,
     COLUMN_LIST(COLUMN_ENUM)
@@ -49,6 +50,16 @@ static double real_at(sqlite3_stmt *row, int column)
                : sqlite3_column_double(row, column);
 }
 
+/* The columns stand in the order of enum ucb_part. */
+_Static_assert(COLUMN_padding_bytes - COLUMN_codes_bytes == (int)UCB_PART_PADDING,
+               "a column for each part");
+static void read_parts(sqlite3_stmt *row, struct ucb_report_cell *c)
+{
+    double n_weights = real_at(row, COLUMN_n_weights);
+    for (int part = 0; part < UCB_N_PARTS; part++)
+        c->bpw_parts[part] = 8.0 * real_at(row, COLUMN_codes_bytes + part) / n_weights;
+}
+
 static bool read_cell(struct ucb_arena *arena, sqlite3_stmt *row, struct ucb_report_cell *c)
 {
     *c = (struct ucb_report_cell){
@@ -70,6 +81,7 @@ static bool read_cell(struct ucb_arena *arena, sqlite3_stmt *row, struct ucb_rep
         .bpw_matrices = real_at(row, COLUMN_bpw_matrices),
         .bpw_model = real_at(row, COLUMN_bpw_model),
     };
+    read_parts(row, c);
     if (c->model == NULL || c->task == NULL || c->dataset == NULL ||
         c->dataset_digest == NULL || c->method == NULL || c->spec == NULL ||
         c->scope == NULL || c->arithmetic == NULL || c->calib == NULL ||
@@ -412,4 +424,31 @@ const char **ucb_report_caveats(struct ucb_arena *arena, const struct ucb_report
         if (!known) caveats[(*n)++] = message;
     }
     return caveats;
+}
+
+/* ---- sizes ---- */
+
+static bool sized_alike(const struct ucb_report_cell *a, const struct ucb_report_cell *b)
+{
+    return strcmp(a->model, b->model) == 0 && strcmp(a->label, b->label) == 0;
+}
+
+const struct ucb_report_cell **ucb_report_sizes(struct ucb_arena *arena,
+                                                const struct ucb_report_data *data,
+                                                size_t *n, bool used[UCB_N_PARTS])
+{
+    const struct ucb_report_cell **list = UCB_NEW(arena, const struct ucb_report_cell *,
+                                                  data->n_cells + 1);
+    *n = 0;
+    memset(used, 0, UCB_N_PARTS * sizeof(*used));
+    for (size_t i = 0; list != NULL && i < data->n_cells; i++) {
+        const struct ucb_report_cell *c = &data->cells[i];
+        size_t k = 0;
+        while (k < *n && !sized_alike(list[k], c)) k++;
+        if (k < *n || c->failed || isnan(c->bpw_matrices)) continue;
+        list[(*n)++] = c;
+        for (int part = 0; part < UCB_N_PARTS; part++)
+            used[part] = used[part] || c->bpw_parts[part] > 0;
+    }
+    return list;
 }

@@ -5,6 +5,7 @@
 #ifndef UCB_REPORT_REPORT_DATA_H
 #define UCB_REPORT_REPORT_DATA_H
 
+#include "core/bytes.h" /* enum ucb_part */
 #include "report/report.h"
 
 /* name in v_results, heading, decimals, factor (100: shown in percent) */
@@ -49,6 +50,7 @@ struct ucb_report_cell {
     const char *scope, *arithmetic, *calib;
     int64_t seed;
     double bpw_nominal, bpw_matrices, bpw_model; /* NaN where unknown */
+    double bpw_parts[UCB_N_PARTS];               /* they sum to bpw_matrices */
     int64_t n_items;
     int64_t n_documents; /* n of its first metric; a metric that rests on another n shows
                             that n */
@@ -72,6 +74,14 @@ struct ucb_report_data {
     size_t n_notes;
     char digest[UCB_SHA256_HEX]; /* of the whole database */
 };
+
+/*
+ * What bits were spent on: one cell of each model, setting and method, in table order; *n
+ * of them, NULL without memory. `used` tells which parts any of them has. From the arena.
+ */
+const struct ucb_report_cell **ucb_report_sizes(struct ucb_arena *arena,
+                                                const struct ucb_report_data *data,
+                                                size_t *n, bool used[UCB_N_PARTS]);
 
 /* Everything in *out lives in job->arena. MISSING when the database has no cell of the
  * models asked for. */

@@ -168,6 +168,7 @@ static void add_row(struct ucb_text *out, const struct ucb_report_group *g,
     ucb_text_add(out, "<tr%s><th scope=\"row\">", c->original ? " class=\"original\"" : "");
     add_escaped(out, c->label);
     ucb_text_add(out, "</th>");
+    add_bpw(out, c->bpw_nominal);
     add_bpw(out, c->bpw_matrices);
     add_bpw(out, c->bpw_model);
     for (int k = 0; k < UCB_N_SHOWN; k++)
@@ -195,6 +196,7 @@ static void add_table(struct ucb_text *out, const struct ucb_report_group *g)
     ucb_text_add(out, ", sha256 %.12s; press a heading to sort</caption>\n<thead><tr>",
                  g->dataset_digest);
     add_heading(out, "spec");
+    add_heading(out, "bpw nominal");
     add_heading(out, "bpw matrices");
     add_heading(out, "bpw model");
     for (int k = 0; k < UCB_N_SHOWN; k++)
@@ -207,6 +209,44 @@ static void add_table(struct ucb_text *out, const struct ucb_report_group *g)
     ucb_text_add(out, "</tbody></table></div>\n");
     for (size_t i = 0; i < g->n_cells; i++)
         if (g->cells[i].failed) add_failed(out, &g->cells[i]);
+}
+
+static void add_sizes_row(struct ucb_text *out, const struct ucb_report_cell *c,
+                          const bool *used)
+{
+    ucb_text_add(out, "<tr><th scope=\"row\">");
+    add_escaped(out, c->model);
+    ucb_text_add(out, "</th><td>");
+    add_escaped(out, c->label);
+    ucb_text_add(out, "</td>");
+    add_bpw(out, c->bpw_nominal);
+    for (int part = 0; part < UCB_N_PARTS; part++)
+        if (used[part]) add_bpw(out, c->bpw_parts[part]);
+    add_bpw(out, c->bpw_matrices);
+    ucb_text_add(out, "</tr>\n");
+}
+
+/* What the bits of each method are spent on. */
+static ucb_status write_sizes(struct page *p, struct ucb_err *err)
+{
+    size_t n;
+    bool used[UCB_N_PARTS];
+    const struct ucb_report_cell **list = ucb_report_sizes(p->job->arena, &p->data, &n,
+                                                           used);
+    if (list == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a table of sizes");
+    ucb_text_add(p->out, "<h2 id=\"sizes\">Where the bits go</h2>\n<div class=\"scroll\" "
+                         "tabindex=\"0\"><table>\n<caption>bits per weight, counted "
+                         "from the bytes written</caption>\n<thead><tr>");
+    add_heading(p->out, "model");
+    add_heading(p->out, "spec");
+    add_heading(p->out, "bpw nominal");
+    for (int part = 0; part < UCB_N_PARTS; part++)
+        if (used[part]) add_heading(p->out, ucb_part_name((enum ucb_part)part));
+    add_heading(p->out, "bpw matrices");
+    ucb_text_add(p->out, "</tr></thead>\n<tbody>\n");
+    for (size_t i = 0; i < n; i++) add_sizes_row(p->out, list[i], used);
+    ucb_text_add(p->out, "</tbody></table></div>\n");
+    return UCB_OK;
 }
 
 static ucb_status write_tables(struct page *p, struct ucb_err *err)
@@ -315,10 +355,11 @@ static ucb_status write_mark(struct page *p, const char *name, size_t n,
     static const struct {
         const char *name;
         ucb_status (*write)(struct page *p, struct ucb_err *err);
-    } marks[] = {
-        {"title", write_title},         {"summary", write_summary}, {"chart", write_chart},
-        {"intervals", write_intervals}, {"tables", write_tables},   {"notes", write_notes},
-        {"caveats", write_caveats},     {"digest", write_digest},   {"runs", write_runs}};
+    } marks[] = {{"title", write_title},     {"summary", write_summary},
+                 {"chart", write_chart},     {"intervals", write_intervals},
+                 {"tables", write_tables},   {"notes", write_notes},
+                 {"caveats", write_caveats}, {"digest", write_digest},
+                 {"runs", write_runs},       {"sizes", write_sizes}};
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
         if (strlen(marks[i].name) == n && memcmp(marks[i].name, name, n) == 0)
             return marks[i].write(p, err);

@@ -15,8 +15,9 @@
 #include "report/report_data.h"
 #include "report/rows.h"
 
-/* spec, two sizes, value and interval of each metric, two counts */
-enum { MAX_COLUMNS = 3 + 2 * UCB_N_SHOWN + 2, GAP = 2 };
+/* spec, three sizes, value and interval of each metric, two counts */
+enum { MAX_COLUMNS = 4 + 2 * UCB_N_SHOWN + 2, GAP = 2 };
+_Static_assert((int)MAX_COLUMNS >= 4 + (int)UCB_N_PARTS, "room for the table of parts");
 
 struct grid {
     struct ucb_arena *arena;
@@ -69,6 +70,7 @@ static void set_heading(struct grid *g, const struct ucb_report_group *group)
     size_t column = 0;
     g->left[0] = true;
     set(g, 0, column++, "spec");
+    set(g, 0, column++, "bpw nominal");
     set(g, 0, column++, "bpw matrices");
     set(g, 0, column++, "bpw model");
     for (int k = 0; k < UCB_N_SHOWN; k++) {
@@ -88,6 +90,7 @@ static void set_cell(struct grid *g, size_t row, const struct ucb_report_group *
     size_t column = 0;
     set(g, row, column++, c->label);
     if (c->failed) return;
+    set(g, row, column++, bpw_text(g->arena, c->bpw_nominal));
     set(g, row, column++, bpw_text(g->arena, c->bpw_matrices));
     set(g, row, column++, bpw_text(g->arena, c->bpw_model));
     for (int k = 0; k < UCB_N_SHOWN; k++)
@@ -134,6 +137,47 @@ static bool print_group(struct ucb_arena *arena, const struct ucb_report_group *
     return !g.failed;
 }
 
+/* What the bits of each method are: nominal, then by purpose, then their sum. */
+static void set_sizes(struct grid *g, const bool *used,
+                      const struct ucb_report_cell *const *list, size_t n)
+{
+    size_t column = 0;
+    g->left[0] = g->left[1] = true;
+    set(g, 0, column++, "model");
+    set(g, 0, column++, "  spec");
+    set(g, 0, column++, "bpw nominal");
+    for (int part = 0; part < UCB_N_PARTS; part++)
+        if (used[part]) set(g, 0, column++, ucb_part_name((enum ucb_part)part));
+    set(g, 0, column++, "bpw matrices");
+    g->n_columns = column;
+    for (size_t i = 0; i < n; i++) {
+        column = 0;
+        set(g, i + 1, column++, list[i]->model);
+        set(g, i + 1, column++, ucb_arena_printf(g->arena, "  %s", list[i]->label));
+        set(g, i + 1, column++, bpw_text(g->arena, list[i]->bpw_nominal));
+        for (int part = 0; part < UCB_N_PARTS; part++)
+            if (used[part])
+                set(g, i + 1, column++, bpw_text(g->arena, list[i]->bpw_parts[part]));
+        set(g, i + 1, column, bpw_text(g->arena, list[i]->bpw_matrices));
+    }
+}
+
+static bool print_sizes(struct ucb_arena *arena, const struct ucb_report_data *data,
+                        struct ucb_text *out)
+{
+    size_t n;
+    bool used[UCB_N_PARTS];
+    const struct ucb_report_cell **list = ucb_report_sizes(arena, data, &n, used);
+    struct grid g = {.arena = arena, .n_rows = n + 1};
+    g.cells = ucb_arena_array(arena, g.n_rows, sizeof(g.cells[0]));
+    if (list == NULL || g.cells == NULL) return false;
+    set_sizes(&g, used, list, n);
+    ucb_text_add(out, "Where the bits per weight go, counted from the bytes written\n\n");
+    for (size_t row = 0; row < g.n_rows; row++) print_row(&g, row, out);
+    ucb_text_add(out, "\n");
+    return !g.failed;
+}
+
 static void print_notes(struct ucb_report_job *job, const struct ucb_report_data *data,
                         struct ucb_text *out)
 {
@@ -146,7 +190,8 @@ static void print_notes(struct ucb_report_job *job, const struct ucb_report_data
         ").\n[-]: no interval, the data are too few; -: not defined for the cell.\n"
         "documents: the n that intervals rest on, n=... beside one that rests on another; items: the "
         "pieces of documents that were scored.\n"
-        "bpw matrices: every byte written for the matrices in scope; bpw model: the whole model.\n");
+        "bpw nominal: what the method is quoted at; bpw matrices: every byte written for the "
+        "matrices in scope; bpw model: the whole model.\n");
     for (size_t i = 0; i < data->n_notes; i++)
         ucb_text_add(out, "(%zu) %s\n", i + 1, data->notes[i]);
     for (size_t i = 0; i < n; i++) ucb_text_add(out, "Caveat: %s\n", caveats[i]);
@@ -228,6 +273,7 @@ static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
     UCB_TRY(ucb_report_load(job, &data, err));
     for (size_t i = 0; i < data.n_groups && enough; i++)
         enough = print_group(job->arena, &data.groups[i], &text);
+    if (enough) enough = print_sizes(job->arena, &data, &text);
     print_notes(job, &data, &text);
     const char *txt = ucb_report_path(job, "table.txt"),
                *csv = ucb_report_path(job, "table.csv");

@@ -40,7 +40,7 @@ struct ucb_cell {
     const char *method;   /* name of the first stage; not part of the id */
     const char *spec;     /* canonical chain spec; not part of the id */
     const char *identity; /* ucb_chain_identity: part of the id */
-    const char *calib;    /* spec and digest, "" for none */
+    const char *calib;    /* ucb_calib_identity, "" for a chain that needs none */
     const char *task;     /* canonical task spec */
     uint32_t task_revision;
     const char *dataset; /* not part of the id */

@@ -32,9 +32,9 @@ TEST(without_arguments_the_program_explains_itself_and_exits_2)
 
 TEST(every_verb_has_help_with_its_usage)
 {
-    static const char *const verbs[] = {"sweep", "report",  "digest", "export",
-                                        "list",  "info",    "doctor", "tokenize",
-                                        "dump",  "quantize"};
+    static const char *const verbs[] = {"sweep", "report",   "digest", "export",
+                                        "list",  "info",     "doctor", "tokenize",
+                                        "dump",  "quantize", "pack"};
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
         RUN(0, "%s --help", verbs[i]);
         CHECK_HAS(out, ucb_test_path("usage: ucbench %s", verbs[i]));
@@ -234,6 +234,10 @@ TEST(an_output_never_replaces_a_device_a_link_or_an_input)
     CHECK_OK(ucb_file_write(copy, file.data, file.n_bytes, &err), err);
     ucb_file_unmap(&file);
     RUN(2, "quantize --method nf4 --in %s --tensor gauss --out %s", copy, copy);
+    CHECK_HAS(out, "is the input");
+    RUN(2,
+        "quantize --method nf4 --in %s --tensor gauss --calib %s --calib-tensor x --out %s",
+        in, copy, copy);
     CHECK_HAS(out, "is the input");
 }
 

@@ -190,6 +190,30 @@ TEST(the_table_shows_every_cell_and_each_caveat_once)
         "ppl_low,ppl_high,ppl_n,ppl_interval,ppl_note,ppl_ratio,");
 }
 
+TEST(the_table_shows_what_a_method_is_quoted_at_beside_what_its_bytes_are_for)
+{
+    struct ucb_err err;
+    const char *db = make_database();
+    CHECK_OK(verb(&ucb_command_report, &err,
+                  ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())),
+             err);
+    CHECK_HAS(content("report.html"), "<h2 id=\"sizes\">Where the bits go</h2>");
+    CHECK_OK(verb(&ucb_command_report, &err,
+                  ucb_test_path("report table --db %s --out %s", db, ucb_test_folder())),
+             err);
+    const char *text = content("table.txt"),
+               *sizes = strstr(text, "Where the bits per weight");
+    CHECK(sizes != NULL);
+    CHECK_HAS(text, "  bpw nominal  bpw matrices  bpw model");
+    CHECK_HAS(sizes, "  bpw nominal");
+    CHECK_HAS(sizes, "  scales  bpw matrices\n");
+    const char *row = strstr(sizes, "  nf4 ");
+    double nominal, codes, scales, matrices;
+    CHECK(row != NULL && sscanf(row + strlen("  nf4 "), "%lf %lf %lf %lf", &nominal, &codes,
+                                &scales, &matrices) == 4);
+    CHECK(nominal == 4 && codes == 4 && scales == 0.5 && matrices == 4.5);
+}
+
 TEST(every_number_of_the_table_has_its_interval_its_n_and_its_note)
 {
     struct ucb_err err;

@@ -27,14 +27,25 @@ static const char *const variants[] = {"nf4:block=32",
                                        "hqq:meta=fp32",
                                        "hqq:round_zero=1,bits=2",
                                        "int8:threshold=6.0",
+                                       "awq:group=64",
+                                       "awq:bits=3,group=32,duo=0",
+                                       "awq:group=24,clip=0",
+                                       "awq:bits=8,group=11,grid=3",
                                        "rtn:bits=2",
                                        "rtn:bits=3,group=-1",
                                        "rtn:bits=5,sym=0",
                                        "rtn:bits=7,group=32,sym=0",
                                        "rtn:bits=8,group=-1",
+                                       "gguf:type=Q4_1",
+                                       "gguf:type=Q5_1",
+                                       "gguf:type=Q2_K",
+                                       "gguf:type=Q3_K,imatrix=1",
+                                       "gguf:type=Q5_K",
+                                       "gguf:type=Q6_K",
+                                       "gguf:type=IQ4_XS",
                                        NULL};
-static const uint32_t shapes[][2] = {{1, 64}, {64, 64},   {7, 33},
-                                     {3, 1},  {130, 192}, {9, 576}};
+static const uint32_t shapes[][2] = {{1, 64},    {64, 64}, {7, 33}, {3, 1},
+                                     {130, 192}, {9, 576}, {5, 512}};
 enum { N_SHAPES = sizeof(shapes) / sizeof(*shapes), MAX_WEIGHTS = 130 * 192 };
 
 static float weights[MAX_WEIGHTS];

@@ -6,7 +6,7 @@
 
 #include "method_fixture.h"
 
-enum { N_OUT = 8, N_IN = 64, MANY = 200 };
+enum { N_OUT = 8, N_IN = 128, MANY = 200 };
 
 static ucb_status discard(void *context, const char *role, enum ucb_dtype dtype,
                           uint32_t n_dims, const uint64_t *shape, const void *data,

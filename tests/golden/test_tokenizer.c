@@ -12,8 +12,10 @@
 #include "core/arena.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/pcg.h"
 #include "core/sha256.h"
 #include "core/text.h"
+#include "eval/calib.h"
 #include "model/tokenizer.h"
 
 static bool exists(const char *path)
@@ -189,6 +191,51 @@ TEST(smollm2_cuts_the_wikitext_validation_split_into_266981_ids)
 {
     check_file("wikitext-2-raw.valid.txt", 266981,
                "43cc2bbdcef227dedf734323e6371e7d61047d797e140f37940db00caa9e5e50");
+}
+
+/* The windows of a calibration, and the digest of the file they come from. */
+static void check_windows(const char *spec, const struct ucb_tokenizer *t,
+                          const struct ucb_ids *all)
+{
+    struct ucb_calib_spec parsed;
+    struct ucb_calib_text text;
+    struct ucb_pcg random;
+    struct ucb_arena arena;
+    struct ucb_err err;
+    ucb_arena_init(&arena);
+    CHECK_OK(ucb_calib_parse(spec, &parsed, &err), err);
+    CHECK_OK(ucb_calib_load(&parsed, ucb_test_path("%s/data", ucb_test_shared()), t, &arena,
+                            &text, &err),
+             err);
+    CHECK_TEXT(text.digest,
+               "4cd0f6876d07a413aa911261ff6d363c72d757d47f0fdd6015702014c89cb9c7");
+    CHECK_EQ(text.n_windows, parsed.n);
+    ucb_pcg_named(&random, parsed.seed, "calib/wikitext-valid");
+    for (size_t w = 0; w < text.n_windows; w++) {
+        uint32_t start = ucb_pcg_below(&random, (uint32_t)all->n - parsed.ctx + 1);
+        CHECK(memcmp(text.ids + w * parsed.ctx, all->ids + start,
+                     parsed.ctx * sizeof(*text.ids)) == 0);
+    }
+    ucb_arena_free(&arena);
+}
+
+TEST(calibration_windows_are_pieces_of_the_validation_splits_266981_ids)
+{
+    struct ucb_file file;
+    struct ucb_arena arena;
+    struct ucb_ids ids;
+    struct ucb_err err;
+    struct ucb_tokenizer *t = open_tokenizer(smollm2());
+    map_shared("wikitext-2-raw.valid.txt", &file);
+    ucb_arena_init(&arena);
+    CHECK_OK(ucb_tokenize(t, (const char *)file.data, file.n_bytes, &arena, &ids, &err),
+             err);
+    CHECK_EQ(ids.n, 266981);
+    check_windows("wikitext-valid", t, &ids);
+    check_windows("wikitext-valid:n=3,ctx=2048,seed=9", t, &ids);
+    ucb_arena_free(&arena);
+    ucb_file_unmap(&file);
+    ucb_tokenizer_close(t);
 }
 
 /* Each line is a text of its own; the ids of all follow each other. */

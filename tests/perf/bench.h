@@ -2,7 +2,8 @@
  * bench.h - a measurement is BENCH(name) { ... bench_row(...) ... }; the file it stands in
  * registers it.
  *
- * `ucbench-bench` runs all, `ucbench-bench word ...` those whose name holds a word. A row
+ * `ucbench-bench` runs all, `ucbench-bench word ...` those whose name holds a word,
+ * `ucbench-bench --serve` those that another program asks for. A row
  * is verified first, then timed: warm-up, then repeats that alternate with the peak of the
  * same path, because both change with the load of the machine. The table shows medians; the
  * share is the median of the shares of the repeats.
@@ -50,6 +51,10 @@ void bench_row(const struct bench_row *row);
 struct ucb_pool *bench_pool(void);
 /* Ends the program with a sentence unless the call succeeded. */
 void bench_require(ucb_status status, const struct ucb_err *err);
+
+/* `ucbench-bench --serve`: measurements on demand, see bench_serve.c; returns at the end of
+ * standard input. */
+void bench_serve(void);
 
 /* About 50 million fused multiply-adds in one thread, nothing else; the number of floating
  * point operations done. */

@@ -166,10 +166,8 @@ static bool wanted(const struct bench *bench, int n_args, char **args)
     return n_args < 2;
 }
 
-int main(int n_args, char **args)
+static void run_wanted(int n_args, char **args)
 {
-    struct ucb_err err;
-    bench_require(ucb_pool_open(0, &pool, &err), &err);
     printf(
         "%u threads; shares of the path's fp32 fma peak, which is measured beside each repeat: by the wall, and of\n"
         "the seconds that the processors gave us\n",
@@ -178,6 +176,16 @@ int main(int n_args, char **args)
            "median", "best", "", "wall", "busy");
     for (struct bench *b = benches; b != NULL; b = b->next)
         if (wanted(b, n_args, args)) b->run();
+}
+
+int main(int n_args, char **args)
+{
+    struct ucb_err err;
+    bench_require(ucb_pool_open(0, &pool, &err), &err);
+    if (n_args == 2 && strcmp(args[1], "--serve") == 0)
+        bench_serve();
+    else
+        run_wanted(n_args, args);
     ucb_pool_close(pool);
     return 0;
 }

@@ -141,6 +141,8 @@ static const struct {
              {"hqq:bits=2,group=16", 4.0},
              {"hqq:bits=3,axis=0", 4.0},
              {"hqq:meta=fp32", 5.0},
+             {"awq:group=64", 4 + 20.0 / 64 + 16.0 / 256},
+             {"awq:group=192", 4 + 20.0 / 192 + 16.0 / 256},
              {"rtn:bits=3,sym=1", 3.25},
              {"rtn:bits=3", 3.5}};
 

@@ -41,6 +41,43 @@ TEST(a_canonical_spec_leaves_defaults_out_and_keeps_the_order_of_the_table)
     CHECK_TEXT(ucb_chain_spec(parsed("int8:threshold=6.0")), "int8:threshold=6");
 }
 
+TEST(of_two_knobs_for_one_thing_a_spec_sets_and_shows_one)
+{
+    CHECK_TEXT(ucb_chain_spec(parsed("gguf")), "gguf:type=Q4_K");
+    CHECK_TEXT(ucb_chain_spec(parsed("gguf:recipe=Q4_K_M")), "gguf:recipe=Q4_K_M");
+    CHECK_TEXT(ucb_chain_spec(parsed("gguf:imatrix=1,recipe=Q2_K_S")),
+               "gguf:recipe=Q2_K_S,imatrix=1");
+    CHECK_HAS(ucb_chain_identity(parsed("gguf:recipe=Q4_K_M")), "type=Q4_K,recipe=Q4_K_M");
+    CHECK_HAS(refused("gguf:type=Q4_K,recipe=Q4_K_M", UCB_USAGE),
+              "recipe takes the place of type");
+    CHECK_HAS(refused("gguf:recipe=Q2_K_S", UCB_USAGE), "add imatrix=1");
+}
+
+TEST(a_recipe_takes_what_its_scope_does_not_and_a_type_what_it_does)
+{
+    struct ucb_chain *recipe = parsed("gguf:recipe=Q4_K_M"),
+                     *type = parsed("gguf:type=Q4_K");
+    CHECK(ucb_chain_takes(recipe, UCB_ROLE_EMBED, false));
+    CHECK(!ucb_chain_takes(type, UCB_ROLE_EMBED, false));
+    CHECK(ucb_chain_takes(type, UCB_ROLE_EMBED, true));
+}
+
+TEST(a_layout_is_the_type_and_the_number_of_the_mix)
+{
+    struct ucb_arch arch = {.n_layers = 30, .n_heads = 9, .n_kv_heads = 3};
+    struct ucb_matrix m = {
+        .name = "m", .role = UCB_ROLE_DOWN, .n_out = 4, .n_in = 1536, .arch = &arch};
+    struct ucb_layout layout;
+    CHECK(ucb_chain_layout(parsed("gguf:recipe=Q4_K_M"), &m, &layout));
+    CHECK_EQ(layout.dtype, UCB_Q6_K);
+    CHECK_EQ(layout.file_type, 15);
+    m.n_in = 576;
+    CHECK(ucb_chain_layout(parsed("gguf:type=Q5_K"), &m, &layout));
+    CHECK_EQ(layout.dtype, UCB_Q5_1);
+    CHECK_EQ(layout.file_type, 16);
+    CHECK(!ucb_chain_layout(parsed("nf4"), &m, &layout));
+}
+
 TEST(a_canonical_spec_parses_to_itself)
 {
     static const char *const specs[] = {"none", "fp4:nested=128",

@@ -1,5 +1,5 @@
 /*
- * gguf.c - GGUF versions 2 and 3, little-endian.
+ * gguf_parse.c - GGUF versions 2 and 3, little-endian.
  *
  *     "GGUF" | u32 version | u64 n_tensors | u64 n_values
  *     n_values x { text key | u32 type | value }            text: u64 length, bytes
@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "core/bytes.h"
+#include "model/gguf_layout.h"
 #include "model/model_internal.h"
 
 enum value_type {
@@ -529,4 +530,45 @@ bool ucb_checkpoint_f32s(const struct ucb_checkpoint *c, const char *key, const 
     *data = v->data;
     *n = (size_t)v->n;
     return true;
+}
+
+/* ---- what a writer needs ---- */
+
+size_t ucb_checkpoint_n_entries(const struct ucb_checkpoint *c)
+{
+    return c->n_values;
+}
+
+static int by_address(const void *a, const void *b)
+{
+    const struct ucb_gguf_entry *x = a, *y = b;
+    return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
+}
+
+/* An entry ends where the next one begins. */
+void ucb_checkpoint_entries(const struct ucb_checkpoint *c, struct ucb_gguf_entry *entries)
+{
+    const uint8_t *end = c->gguf_metadata + c->gguf_metadata_bytes;
+    for (size_t i = 0; i < c->n_values; i++)
+        entries[i] = (struct ucb_gguf_entry){.key = c->values[i].key,
+                                             .key_chars = c->values[i].key_chars,
+                                             .bytes = (const uint8_t *)c->values[i].key -
+                                                      sizeof(uint64_t)};
+    if (c->n_values > 0) qsort(entries, c->n_values, sizeof(*entries), by_address);
+    for (size_t i = 0; i < c->n_values; i++) {
+        const uint8_t *next = i + 1 < c->n_values ? entries[i + 1].bytes : end;
+        entries[i].n_bytes = (size_t)(next - entries[i].bytes);
+    }
+}
+
+uint32_t ucb_checkpoint_alignment(const struct ucb_checkpoint *c)
+{
+    return c->is_gguf ? c->gguf_alignment : DEFAULT_ALIGNMENT;
+}
+
+uint32_t ucb_gguf_type_number(enum ucb_dtype dtype)
+{
+    for (size_t i = 0; i < sizeof(tensor_types) / sizeof(tensor_types[0]); i++)
+        if (tensor_types[i].dtype == dtype) return tensor_types[i].number;
+    return UINT32_MAX;
 }
