@@ -24,7 +24,8 @@ static const char help[] =
     "\n"
     "  --ids FILE     safetensors with int32 or int64 vectors input_ids.0, input_ids.1, ...\n"
     "  --out FILE     gets logits.K [tokens, vocabulary] (F32) and loglik (F64): sum of log softmax(logits[t])[id[t+1]]\n"
-    "  --hidden       also hidden.K.embed, hidden.K.layer.N and hidden.K.final_norm [tokens, hidden] (F32)\n"
+    "  --hidden       also hidden.K.embed, hidden.K.layer.N and hidden.K.final_norm [tokens, hidden] (F32),\n"
+    "                 and of layers with experts router.K.N.experts (I32) and router.K.N.weights (F32) [tokens, used]\n"
     "  --method SPEC  the model as a method leaves it (default none); --scope body|linear|all, --seed N\n"
     "  --arithmetic fp32|bf16    --kernel auto|scalar|avx2|avx512|amx    --threads N    --batch N    --cache DIR\n"
     "\n"
@@ -245,17 +246,68 @@ static ucb_status put_hidden(struct dump *d, const char *what, const float *x,
     return UCB_OK;
 }
 
+/* What a layer's router chose, for all rows so far. */
+struct routes {
+    struct dump *dump;
+    uint32_t *experts;
+    float *weights;
+    size_t n_rows;
+};
+
+static ucb_status keep_routes(void *context, const uint32_t *experts, const float *weights,
+                              size_t n_rows, struct ucb_err *err)
+{
+    struct routes *r = context;
+    size_t used = r->dump->arch->experts.used, all = r->dump->n_rows * used,
+           at = r->n_rows * used;
+    if (r->experts == NULL) {
+        r->experts = UCB_NEW(&r->dump->arena, uint32_t, all);
+        r->weights = UCB_NEW(&r->dump->arena, float, all);
+    }
+    if (r->experts == NULL || r->weights == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for the choices of a router");
+    memcpy(r->experts + at, experts, n_rows * used * sizeof(*experts));
+    memcpy(r->weights + at, weights, n_rows * used * sizeof(*weights));
+    r->n_rows += n_rows;
+    return UCB_OK;
+}
+
+static ucb_status put_routes(struct dump *d, uint32_t layer, const struct routes *r,
+                             struct ucb_err *err)
+{
+    size_t used = d->arch->experts.used;
+    if (r->experts == NULL) return UCB_OK;
+    for (size_t s = 0; s < d->n_sequences; s++) {
+        size_t n = d->start[s + 1] - d->start[s], at = d->start[s] * used;
+        UCB_TRY(
+            put(&d->out,
+                ucb_arena_printf(&d->arena, "router.%u.%u.experts", d->number[s], layer),
+                UCB_I32, n, used, r->experts + at, err));
+        UCB_TRY(
+            put(&d->out,
+                ucb_arena_printf(&d->arena, "router.%u.%u.weights", d->number[s], layer),
+                UCB_F32, n, used, r->weights + at, err));
+    }
+    return UCB_OK;
+}
+
 static ucb_status run_layers(struct dump *d, struct ucb_err *err)
 {
     struct ucb_layer layer;
-    UCB_TRY(ucb_loader_embed(d->loader, d->chain, &d->tally, d->ids, d->n_rows, d->x, err));
+    UCB_TRY(ucb_loader_embed(d->loader, d->chain, &d->tally, d->ids, d->n_sequences,
+                             d->start, d->x, err));
     UCB_TRY(put_hidden(d, "embed", d->x, err));
     for (uint32_t i = 0; i < d->arch->n_layers; i++) {
         char what[32];
+        struct routes routes = {.dump = d};
+        struct ucb_tap tap = {.route = d->args.hidden ? keep_routes : NULL,
+                              .context = &routes};
         snprintf(what, sizeof(what), "layer.%u", i);
         UCB_TRY(ucb_loader_layer(d->loader, d->chain, i, &d->tally, NULL, &layer, err));
-        UCB_TRY(ucb_forward_layer(d->forward, &layer, d->n_sequences, d->start, d->x, err));
+        UCB_TRY(ucb_forward_layer_tapped(d->forward, &layer, d->n_sequences, d->start, d->x,
+                                         &tap, err));
         UCB_TRY(put_hidden(d, what, d->x, err));
+        UCB_TRY(put_routes(d, i, &routes, err));
     }
     UCB_TRY(ucb_loader_final_norm(d->loader, d->x, d->n_rows, d->x, err));
     return put_hidden(d, "final_norm", d->x, err);
@@ -279,7 +331,9 @@ static ucb_status run_head(struct dump *d, struct ucb_err *err)
     head.data = ucb_arena_alloc(&d->arena, ucb_pack_bytes(d->backend, vocabulary, hidden));
     if (head.data == NULL || loglik == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for the head");
+    const float *bias;
     UCB_TRY(ucb_loader_head(d->loader, d->chain, &d->tally, &head, err));
+    UCB_TRY(ucb_loader_head_bias(d->loader, &bias, err));
     for (size_t s = 0; s < d->n_sequences; s++) {
         size_t n = d->start[s + 1] - d->start[s];
         const uint32_t *ids = d->ids + d->start[s];
@@ -288,9 +342,11 @@ static ucb_status run_head(struct dump *d, struct ucb_err *err)
             return UCB_FAIL(err, UCB_NOMEM, "no memory for the logits of %zu tokens", n);
         for (size_t row = 0; row < n; row += d->batch) {
             size_t m = n - row < d->batch ? n - row : d->batch;
-            UCB_TRY(ucb_linear(d->backend, &head, NULL, d->x + (d->start[s] + row) * hidden,
+            UCB_TRY(ucb_linear(d->backend, &head, bias, d->x + (d->start[s] + row) * hidden,
                                m, z + row * vocabulary, err));
         }
+        if (d->arch->final_softcap != 0)
+            ucb_softcap(d->backend, z, n * vocabulary, d->arch->final_softcap);
         struct ucb_sum sum = {0};
         for (size_t t = 0; t + 1 < n; t++)
             ucb_sum_add(&sum, log_probability(z + t * vocabulary, vocabulary, ids[t + 1]));

@@ -177,7 +177,6 @@ static void make_text(struct calib_fixture *f)
 {
     struct ucb_pcg r;
     const struct ucb_arch *arch = ucb_model_arch(f->model);
-    CHECK_EQ(arch->n_layers, FIXTURE_LAYERS);
     ucb_pcg_named(&r, 3, "calibration ids");
     f->text = (struct ucb_calib_text){
         .spec = {.dataset = "made-up", .n = FIXTURE_WINDOWS, .ctx = FIXTURE_CTX},
@@ -185,18 +184,25 @@ static void make_text(struct calib_fixture *f)
         .n_windows = FIXTURE_WINDOWS};
     f->text.ids = UCB_NEW(&f->arena, uint32_t, FIXTURE_WINDOWS * FIXTURE_CTX);
     for (size_t i = 0; i < FIXTURE_WINDOWS * FIXTURE_CTX; i++)
-        f->text.ids[i] = ucb_pcg_below(&r, 256);
+        f->text.ids[i] = ucb_pcg_below(&r, arch->vocabulary < 256 ? arch->vocabulary : 256);
     for (size_t w = 0; w <= FIXTURE_WINDOWS; w++) f->start[w] = w * FIXTURE_CTX;
 }
 
 void calib_fixture_open(struct calib_fixture *f, unsigned n_threads, size_t batch)
 {
+    const char *folder = ucb_test_path("%s/tiny", ucb_test_folder());
+    ucb_tiny_model(folder);
+    calib_fixture_open_model(f, folder, n_threads, batch);
+    CHECK_EQ(ucb_model_arch(f->model)->n_layers, FIXTURE_LAYERS);
+}
+
+void calib_fixture_open_model(struct calib_fixture *f, const char *path, unsigned n_threads,
+                              size_t batch)
+{
     static int n_opened;
     struct ucb_err err;
-    const char *folder = ucb_test_path("%s/tiny", ucb_test_folder());
     *f = (struct calib_fixture){0};
-    ucb_tiny_model(folder);
-    CHECK_OK(ucb_model_open(folder, &f->model, &err), err);
+    CHECK_OK(ucb_model_open(path, &f->model, &err), err);
     CHECK_OK(ucb_model_digest(f->model, &f->digest, &err), err);
     CHECK_OK(ucb_pool_open(n_threads, &f->pool, &err), err);
     CHECK_OK(ucb_backend_open(UCB_ARITH_FP32, UCB_KERNEL_AUTO, f->pool, &f->backend, &err),

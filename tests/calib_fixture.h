@@ -26,6 +26,9 @@ struct calib_fixture {
 };
 /* batch: rows of a product. */
 void calib_fixture_open(struct calib_fixture *f, unsigned n_threads, size_t batch);
+/* The same with the model at `path` in the place of the tiny one. */
+void calib_fixture_open_model(struct calib_fixture *f, const char *path, unsigned n_threads,
+                              size_t batch);
 void calib_fixture_close(struct calib_fixture *f);
 
 /*
@@ -43,7 +46,7 @@ struct fixture_method {
     uint32_t needs;
     bool is_sequential, takes_embedding;
     size_t n_noted;
-    struct noted noted[16 * FIXTURE_LAYERS];
+    struct noted noted[64 * FIXTURE_LAYERS];
 };
 extern struct fixture_method fixture_method;
 struct ucb_chain fixture_chain(uint32_t needs, bool is_sequential);

@@ -122,6 +122,20 @@ static void score_group(const struct attention_run *run, const struct group *g)
     products->end(state);
 }
 
+/* A soft cap comes before the mask: scores that some query of the group sees. */
+static float cap_scores(const struct attention_run *run, const struct group *g, size_t row)
+{
+    const struct ucb_attention *shape = run->shape;
+    if (shape->softcap == 0) return shape->scale;
+    uint32_t seen = first_seen(shape, g->position) / UCB_PANEL * UCB_PANEL;
+    for (uint32_t key = seen > g->key ? seen : g->key; key < g->end; key += UCB_PANEL)
+        run->backend->table->cap(
+            (float *)ucb_slab_at(&g->scores, (key - g->key) / UCB_CHUNK, row) +
+                key % UCB_CHUNK,
+            UCB_PANEL, shape->scale, shape->softcap);
+    return 1.0f;
+}
+
 /* Weights replace scores, ready to be multiplied; sum[i] is of the weights before any
  * rounding to bf16. */
 static void weigh_group(const struct attention_run *run, const struct group *g, float *sum)
@@ -132,9 +146,10 @@ static void weigh_group(const struct attention_run *run, const struct group *g, 
         size_t position = g->position + i;
         uint32_t first = first_seen(run->shape, position) - g->key,
                  end = (uint32_t)position + 1 - g->key;
+        float scale = cap_scores(run, g, i);
         sum[i] = run->backend->table->softmax_row((float *)ucb_slab_at(&g->scores, 0, i),
                                                   g->scores.chunk_bytes / 4, n, first, end,
-                                                  run->shape->scale);
+                                                  scale);
         for (uint32_t k = 0; k < n; k += UCB_CHUNK) {
             void *row = ucb_slab_at(&g->scores, k / UCB_CHUNK, i);
             products->pack_row(row, n - k < UCB_CHUNK ? n - k : UCB_CHUNK, row);

@@ -82,17 +82,60 @@ void ucb_rmsnorm(struct ucb_backend *backend, const float *x, size_t n_rows, uin
                  const float *weight, float eps, float *y);
 
 /*
- * Rotary position embedding, half-split style, of rows that hold n_heads heads of head_dim
- * each: pair (i, i + r/2) of every head turns by the angle whose cosine and sine stand in
- * table[position[row]][i] = {cos, sin} (r/2 pairs a position). Elements from r on pass
- * through. In place.
+ * Rotary position embedding of rows that hold n_heads heads of head_dim each. In a head the
+ * elements [offset, offset + r) turn, as pairs (i, i + r/2), or with `adjacent` (2i, 2i +
+ * 1); pair i turns by the angle whose cosine and sine stand in table[position[row]][i] =
+ * {cos, sin} (r/2 pairs a position). The other elements pass through. In place.
  */
-void ucb_rope(struct ucb_backend *backend, float *x, size_t n_rows, uint32_t n_heads,
-              uint32_t head_dim, uint32_t r, const float *table, const uint32_t *position);
+struct ucb_rotary {
+    uint32_t n_heads, head_dim, offset, r;
+    bool adjacent;
+};
+void ucb_rope(struct ucb_backend *backend, float *x, size_t n_rows,
+              const struct ucb_rotary *shape, const float *table, const uint32_t *position);
 
-/* out[i] = silu(gate[i]) * up[i]; out may be gate. */
-void ucb_silu_mul(struct ucb_backend *backend, const float *gate, const float *up, size_t n,
-                  float *out);
+/* y = weight * ((x - mean) / sqrt(variance + eps)) + bias, row by row; y may be x. */
+void ucb_layernorm(struct ucb_backend *backend, const float *x, size_t n_rows, uint32_t n,
+                   const float *weight, const float *bias, float eps, float *y);
+
+/* silu; gelu by the error function; gelu by the hyperbolic tangent. */
+enum ucb_activation { UCB_ACT_SILU, UCB_ACT_GELU, UCB_ACT_GELU_TANH };
+/* out[i] = activation(gate[i]) * up[i]; up may be NULL (then without it), out may be gate.
+ */
+void ucb_activate(struct ucb_backend *backend, enum ucb_activation activation,
+                  const float *gate, const float *up, size_t n, float *out);
+/* x = limit tanh(x / limit) */
+void ucb_softcap(struct ucb_backend *backend, float *x, size_t n, float limit);
+void ucb_scale(struct ucb_backend *backend, float *x, size_t n, float factor);
+void ucb_clamp(struct ucb_backend *backend, float *x, size_t n, float limit);
+/* y[i] += factor * x[i], in this thread. */
+void ucb_add_scaled(struct ucb_backend *backend, float *y, const float *x, float factor,
+                    size_t n);
+/* x = log(1 + exp(x)) */
+void ucb_softplus(struct ucb_backend *backend, float *x, size_t n);
+
+/*
+ * One window of a state space layer (Mamba). u[t] = silu(sum_k conv[k] in[t - kernel + 1 +
+ * k] + conv_bias), zeros before the first row; then for every channel and state element
+ * h[t] = exp(dt a) h[t - 1] + dt u b, y = sum_s h c + skip u.
+ */
+struct ucb_scan {
+    size_t n_rows;
+    uint32_t width, state, kernel;
+    const float *in; /* [n_rows][in_stride], the first `width` of a row */
+    size_t in_stride;
+    const float *conv, *conv_bias; /* [kernel][width], [width] or NULL */
+    float *u;                      /* [n_rows][width] */
+    const float *dt;               /* [n_rows][width] */
+    const float *bc;               /* [n_rows][bc_stride]: b[state], c[state] */
+    size_t bc_stride;
+    const float *a, *skip; /* [state][width], [width] */
+    float *y;              /* [n_rows][width] */
+};
+enum { UCB_SCAN_STATE_MAX = 1024 };
+void ucb_convolve(struct ucb_backend *backend, const struct ucb_scan *scan);
+void ucb_scan(struct ucb_backend *backend, const struct ucb_scan *scan);
+
 /* x[i] += y[i] */
 void ucb_add(struct ucb_backend *backend, float *x, const float *y, size_t n);
 
@@ -106,6 +149,7 @@ void ucb_add(struct ucb_backend *backend, float *x, const float *y, size_t n);
 struct ucb_attention {
     uint32_t n_heads, n_kv_heads, head_dim, sliding;
     float scale;
+    float softcap; /* 0: none; else scores become softcap tanh(scale q.k / softcap) */
 };
 ucb_status ucb_attention(struct ucb_backend *backend, const struct ucb_attention *shape,
                          const float *q, const float *k, const float *v, size_t n_windows,
@@ -120,6 +164,8 @@ ucb_status ucb_attention(struct ucb_backend *backend, const struct ucb_attention
 struct ucb_head {
     const struct ucb_packed *weight; /* [vocabulary][hidden] */
     const float *hidden;             /* [n_rows][hidden], after the last norm */
+    const float *bias;               /* [vocabulary], or NULL */
+    float softcap;                   /* of the logits; 0: none */
 };
 struct ucb_position {
     double logp;           /* log softmax(z)[target], natural */

@@ -91,8 +91,22 @@ struct ucb_kernel_table {
                         float *y);
     /* Turns the n pairs (x[i], y[i]): x cos - y sin, y cos + x sin. */
     void (*rotate)(float *x, float *y, uint32_t n, const float *cosine, const float *sine);
-    void (*silu_mul)(const float *gate, const float *up, size_t n, float *out);
     void (*add)(float *x, const float *y, size_t n);
+
+    void (*layernorm_row)(const float *x, uint32_t n, const float *weight,
+                          const float *bias, float eps, float *y);
+    void (*activate)(enum ucb_activation activation, const float *gate, const float *up,
+                     size_t n, float *out);
+    /* x = limit tanh(scale x / limit) */
+    void (*cap)(float *x, size_t n, float scale, float limit);
+    void (*scale_by)(float *x, size_t n, float factor);
+    void (*clamp)(float *x, size_t n, float limit);
+    void (*add_scaled)(float *y, const float *x, float factor, size_t n);
+    /* Channels [channel, channel + n) of a scan, n at most 16; `states` holds 16 for each
+     * element of the state. */
+    void (*convolve)(const struct ucb_scan *scan, uint32_t channel, uint32_t n);
+    void (*scan_channels)(const struct ucb_scan *scan, uint32_t channel, uint32_t n,
+                          float *states);
 
     /* Scores of one query to weights: keys [0, n) lie in chunks chunk_stride floats apart,
        those in [first, end) are seen; s becomes exp(scale s - max), +0 where not seen.

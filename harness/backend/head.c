@@ -51,6 +51,19 @@ struct head_run {
     struct reference_row *rows;
 };
 
+/* Bias, then cap, on the ids [first, end) of every row: where a model has them. */
+static void finish_logits(const struct head_run *run, float *logits, size_t first,
+                          size_t end)
+{
+    const struct ucb_kernel_table *table = run->backend->table;
+    const struct ucb_head *model = run->model;
+    for (size_t row = 0; row < run->n_rows; row++) {
+        float *z = logits + row * run->stride + first;
+        if (model->bias != NULL) table->add(z, model->bias + first, end - first);
+        if (model->softcap != 0) table->cap(z, end - first, 1.0f, model->softcap);
+    }
+}
+
 static void logits_item(void *context, size_t index)
 {
     const struct head_run *run = context;
@@ -67,6 +80,8 @@ static void logits_item(void *context, size_t index)
                                id / UCB_PANEL * panel_bytes,
                            logits + id, run->stride);
     products->end(state);
+    if (run->model->bias != NULL || run->model->softcap != 0)
+        finish_logits(run, logits, first, end);
 }
 
 static uint32_t tile_size(const struct head_run *run, uint32_t first)

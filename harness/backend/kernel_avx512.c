@@ -8,7 +8,7 @@
  * the rate of exact products by fma.
  */
 #include "backend/lanes_avx512.h"
-#include "backend/vector_template.h"
+#include "backend/shape_template.h"
 
 typedef __m512 vec;
 enum {
@@ -65,4 +65,5 @@ const struct ucb_kernel_table ucb_kernel_table_avx512 = {
     .kernel = UCB_KERNEL_AVX512,
     .products = {[UCB_ARITH_FP32] = &products_fp32, [UCB_ARITH_BF16] = &products_bf16},
     UCB_VECTOR_FUNCTIONS,
+    UCB_SHAPE_FUNCTIONS,
 };

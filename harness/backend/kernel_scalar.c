@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "backend/lanes_scalar.h"
-#include "backend/vector_template.h"
+#include "backend/shape_template.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -125,4 +125,5 @@ const struct ucb_kernel_table ucb_kernel_table_scalar = {
     .kernel = UCB_KERNEL_SCALAR,
     .products = {[UCB_ARITH_FP32] = &products_fp32, [UCB_ARITH_BF16] = &products_bf16},
     UCB_VECTOR_FUNCTIONS,
+    UCB_SHAPE_FUNCTIONS,
 };

@@ -106,16 +106,6 @@ static void rotate(float *x, float *y, uint32_t n, const float *cosine, const fl
     }
 }
 
-static void silu_mul(const float *gate, const float *up, size_t n, float *out)
-{
-    const v16 one = v16_set1(1.0f);
-    for (size_t i = 0; i < n; i += UCB_LANES) {
-        v16 g = load_some(gate + i, n - i);
-        v16 silu = v16_div(g, v16_add(one, exp16(v16_negate(g))));
-        store_some(out + i, v16_mul(silu, load_some(up + i, n - i)), n - i);
-    }
-}
-
 static void add(float *x, const float *y, size_t n)
 {
     for (size_t i = 0; i < n; i += UCB_LANES)
@@ -271,10 +261,9 @@ static inline void pack_row_bf16(const float *x, uint32_t n, void *out)
         v16_store(y + i, v16_set1(0.0f));
 }
 
-#define UCB_VECTOR_FUNCTIONS                                                          \
-    .rmsnorm_row = rmsnorm_row, .rotate = rotate, .silu_mul = silu_mul, .add = add,   \
-    .softmax_row = softmax_row, .divide = divide, .top = top_of_row,                  \
-    .count_above = count_above, .exp_sum = exp_sum, .exp_sum_beside = exp_sum_beside, \
-    .distance = distance
+#define UCB_VECTOR_FUNCTIONS                                                              \
+    .rmsnorm_row = rmsnorm_row, .rotate = rotate, .add = add, .softmax_row = softmax_row, \
+    .divide = divide, .top = top_of_row, .count_above = count_above, .exp_sum = exp_sum,  \
+    .exp_sum_beside = exp_sum_beside, .distance = distance
 
 #endif

@@ -65,7 +65,8 @@ ucb_status ucb_collector_open(uint32_t needs, uint32_t n_in, uint64_t n_tokens,
                               struct ucb_pool *pool, struct ucb_collector **out,
                               struct ucb_err *err);
 void ucb_collector_add(struct ucb_collector *c, const float *x, size_t n_rows);
-/* Points into the collector. */
+/* Points into the collector; nothing is added afterwards. Without a row, all values are 0.
+ */
 void ucb_collector_finish(struct ucb_collector *c, struct ucb_calib *out);
 void ucb_collector_close(struct ucb_collector *c); /* NULL is fine */
 
@@ -92,13 +93,15 @@ ucb_status ucb_calibrator_open(const struct ucb_calibrator_options *options,
                                const struct ucb_chain *chain, struct ucb_progress *progress,
                                struct ucb_calibrator **out, struct ucb_err *err);
 /*
- * Statistics of an input of `layer`, valid until the next call. In sequential mode the
- * weights of `built` that come before the input are the compressed ones. Layers ascend from
- * 0, inputs in their order.
+ * Statistics of what the matrix at `slot` of `layer` reads (the first of those that read
+ * the same rows; see ucb_model_layer_matrices), valid until the next call. In sequential
+ * mode the weights of `built` that come before the input are the compressed ones. Layers
+ * ascend from 0, slots in their order. An expert's statistics are those of the rows sent to
+ * it; where there were none, n_tokens is 0.
  */
-ucb_status ucb_calibrator_input(struct ucb_calibrator *c, uint32_t layer,
-                                enum ucb_input input, const struct ucb_layer *built,
-                                struct ucb_calib *out, struct ucb_err *err);
+ucb_status ucb_calibrator_input(struct ucb_calibrator *c, uint32_t layer, size_t slot,
+                                const struct ucb_layer *built, struct ucb_calib *out,
+                                struct ucb_err *err);
 /* The layer is complete: sequential calibration moves on through it. */
 ucb_status ucb_calibrator_layer_done(struct ucb_calibrator *c, uint32_t layer,
                                      const struct ucb_layer *built, struct ucb_err *err);

@@ -2,11 +2,11 @@
  * calib_store.c - see calib_store.h. `complete` reads
  *
  *     ucbench calibration 1 <key>
- *     <sha256>  layer-000-qkv.safetensors
+ *     <sha256>  layer-000-000.safetensors
  *     ...
  *     complete
  *
- * with files in the order of layers and inputs, so whatever is cut off, added or exchanged
+ * with files in the order of layers and slots, so whatever is cut off, added or exchanged
  * does not read as a whole set.
  */
 #include "eval/calib_store.h"
@@ -25,14 +25,15 @@ enum { PATH = 4096, NAME = 64, HEX = UCB_SHA256_HEX - 1 };
 static const char marker[] = "complete";
 
 ucb_status ucb_calib_store_open(const char *cache, const char *key, uint32_t n_layers,
-                                struct ucb_calib_store *out, struct ucb_err *err)
+                                uint32_t n_slots, struct ucb_calib_store *out,
+                                struct ucb_err *err)
 {
-    struct ucb_calib_store s = {.n_layers = n_layers};
+    struct ucb_calib_store s = {.n_layers = n_layers, .n_slots = n_slots};
     int n = snprintf(s.folder, sizeof(s.folder), "%s/calib/%s", cache, key);
     snprintf(s.key, sizeof(s.key), "%s", key);
     if (n < 0 || (size_t)n >= sizeof(s.folder))
         return UCB_FAIL(err, UCB_USAGE, "%s: too long a folder name", cache);
-    s.digest = ucb_mem_alloc((size_t)n_layers * UCB_N_INPUTS * sizeof(*s.digest));
+    s.digest = ucb_mem_alloc((size_t)n_layers * n_slots * sizeof(*s.digest));
     if (s.digest == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for the digests of %u layers", n_layers);
     *out = s;
@@ -47,19 +48,19 @@ void ucb_calib_store_close(struct ucb_calib_store *s)
 
 static size_t n_files(const struct ucb_calib_store *s)
 {
-    return (size_t)s->n_layers * UCB_N_INPUTS;
+    return (size_t)s->n_layers * s->n_slots;
 }
 
-static void file_name(size_t file, char out[NAME])
+static void file_name(const struct ucb_calib_store *s, size_t file, char out[NAME])
 {
-    snprintf(out, NAME, "layer-%03zu-%s.safetensors", file / UCB_N_INPUTS,
-             ucb_input_name((enum ucb_input)(file % UCB_N_INPUTS)));
+    snprintf(out, NAME, "layer-%03zu-%03zu.safetensors", file / s->n_slots,
+             file % s->n_slots);
 }
 
 static void file_path(const struct ucb_calib_store *s, size_t file, char out[PATH])
 {
     char name[NAME];
-    file_name(file, name);
+    file_name(s, file, name);
     snprintf(out, PATH, "%s/%s", s->folder, name);
 }
 
@@ -78,12 +79,12 @@ static bool skip(const struct ucb_file *file, size_t *at, const char *text)
 }
 
 /* "<sha256>  <name>\n", if that is what comes. */
-static void read_digest(const struct ucb_file *file, size_t *at, size_t index,
-                        char digest[UCB_SHA256_HEX])
+static void read_digest(const struct ucb_calib_store *s, const struct ucb_file *file,
+                        size_t *at, size_t index, char digest[UCB_SHA256_HEX])
 {
     char name[NAME], rest[NAME + 4];
     size_t end = *at + HEX;
-    file_name(index, name);
+    file_name(s, index, name);
     snprintf(rest, sizeof(rest), "  %s\n", name);
     digest[0] = '\0';
     if (file->n_bytes < end || !skip(file, &end, rest)) return;
@@ -98,7 +99,7 @@ static bool read_marker(struct ucb_calib_store *s, const struct ucb_file *file)
     size_t at = 0;
     put_head(s, &head);
     bool good = !head.failed && skip(file, &at, ucb_text_get(&head));
-    for (size_t i = 0; i < n_files(s); i++) read_digest(file, &at, i, s->digest[i]);
+    for (size_t i = 0; i < n_files(s); i++) read_digest(s, file, &at, i, s->digest[i]);
     ucb_text_free(&head);
     return good && skip(file, &at, "complete\n") && at == file->n_bytes;
 }
@@ -182,12 +183,12 @@ static ucb_status write_file(const char *path, uint32_t n_in, const struct ucb_c
     return ucb_safetensors_write(path, c.tensors, c.n, err);
 }
 
-ucb_status ucb_calib_store_put(struct ucb_calib_store *s, uint32_t layer,
-                               enum ucb_input input, uint32_t n_in,
-                               const struct ucb_calib *calib, struct ucb_err *err)
+ucb_status ucb_calib_store_put(struct ucb_calib_store *s, uint32_t layer, size_t slot,
+                               uint32_t n_in, const struct ucb_calib *calib,
+                               struct ucb_err *err)
 {
     char path[PATH];
-    size_t file = (size_t)layer * UCB_N_INPUTS + input;
+    size_t file = (size_t)layer * s->n_slots + slot;
     double *packed = NULL;
     file_path(s, file, path);
     if (calib->second_moment != NULL) {
@@ -207,7 +208,7 @@ ucb_status ucb_calib_store_commit(struct ucb_calib_store *s, struct ucb_err *err
     put_head(s, &text);
     for (size_t i = 0; i < n_files(s); i++) {
         if (s->digest[i][0] == '\0') continue;
-        file_name(i, name);
+        file_name(s, i, name);
         ucb_text_add(&text, "%s  %s\n", s->digest[i], name);
     }
     ucb_text_add(&text, "complete\n");
@@ -299,13 +300,13 @@ static ucb_status read_members(const struct reading *r, uint32_t n_in, uint32_t 
     return UCB_OK;
 }
 
-ucb_status ucb_calib_store_get(const struct ucb_calib_store *s, uint32_t layer,
-                               enum ucb_input input, uint32_t n_in, uint32_t needs,
-                               struct ucb_pool *pool, struct ucb_arena *arena,
-                               struct ucb_calib *out, struct ucb_err *err)
+ucb_status ucb_calib_store_get(const struct ucb_calib_store *s, uint32_t layer, size_t slot,
+                               uint32_t n_in, uint32_t needs, struct ucb_pool *pool,
+                               struct ucb_arena *arena, struct ucb_calib *out,
+                               struct ucb_err *err)
 {
     char path[PATH], found[UCB_SHA256_HEX];
-    size_t file = (size_t)layer * UCB_N_INPUTS + input;
+    size_t file = (size_t)layer * s->n_slots + slot;
     struct ucb_checkpoint *c;
     file_path(s, file, path);
     UCB_TRY(ucb_sha256_file(path, found, err));

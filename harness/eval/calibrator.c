@@ -43,17 +43,33 @@ struct ucb_calibrator {
     struct ucb_arena kept, arena; /* as long as the calibrator; of what was read last */
     struct ucb_states x;
     struct ucb_forward *forward;
-    struct ucb_collector *collector[UCB_N_INPUTS];
+    struct ucb_collector **collector; /* [n_slots], NULL where none is open */
+    size_t n_slots;                   /* of the fullest layer */
+    uint32_t layer;                   /* whose inputs are being collected */
 };
 
-static uint32_t input_width(const struct ucb_calibrator *c, uint32_t layer,
-                            enum ucb_input input)
+static const struct ucb_matrix *const *list_of(const struct ucb_calibrator *c,
+                                               uint32_t layer, size_t *n)
 {
-    for (int role = 0; role < UCB_N_LAYER_ROLES; role++)
-        if (ucb_role_input((enum ucb_role)role) == input)
-            return ucb_model_matrix(c->options.model, layer, (enum ucb_role)role)->n_in;
-    assert(!"every input is some matrix's");
-    return 0;
+    return ucb_model_layer_matrices(c->options.model, layer, n);
+}
+
+static uint32_t width_of(const struct ucb_calibrator *c, uint32_t layer, size_t slot)
+{
+    size_t n;
+    return list_of(c, layer, &n)[slot]->n_in;
+}
+
+/* Whether the matrix at a slot is the first that reads its rows. */
+static bool is_first(const struct ucb_matrix *const *list, size_t slot)
+{
+    return slot == 0 || !ucb_reads_same(list[slot - 1], list[slot]);
+}
+
+static bool is_expert(const struct ucb_calibrator *c, const struct ucb_matrix *m)
+{
+    return c->arch->layers[m->layer].ffn == 0 &&
+           (m->role == UCB_ROLE_GATE || m->role == UCB_ROLE_UP || m->role == UCB_ROLE_DOWN);
 }
 
 /* ---- the name of a set ---- */
@@ -96,7 +112,8 @@ static ucb_status name_store(struct ucb_calibrator *c, const struct ucb_chain *c
     char key[UCB_SHA256_HEX];
     UCB_TRY(make_key(c, chain, needs, key, err));
     ucb_calib_store_close(&c->store);
-    return ucb_calib_store_open(c->options.cache, key, c->arch->n_layers, &c->store, err);
+    return ucb_calib_store_open(c->options.cache, key, c->arch->n_layers,
+                                (uint32_t)c->n_slots, &c->store, err);
 }
 
 /* A saved set that holds what is needed, and perhaps more; where there is none, the store
@@ -115,34 +132,52 @@ static ucb_status find_stored(struct ucb_calibrator *c, const struct ucb_chain *
 
 /* ---- collecting ---- */
 
+static uint64_t input_bytes(const struct ucb_calibrator *c, uint64_t n)
+{
+    uint64_t n_bytes = 0;
+    if (c->needs & UCB_NEEDS_DIAG) n_bytes += n * sizeof(double);
+    if (c->needs & UCB_NEEDS_ABS) n_bytes += 2 * n * sizeof(double);
+    if (c->needs & UCB_NEEDS_H) n_bytes += n * (n + 1) / 2 * sizeof(double);
+    if (c->needs & UCB_NEEDS_SAMPLE) n_bytes += n * SAMPLE * sizeof(float);
+    return n_bytes;
+}
+
 static uint64_t set_bytes(const struct ucb_calibrator *c)
 {
     uint64_t n_bytes = 0;
-    for (int input = 0; input < UCB_N_INPUTS; input++) {
-        uint64_t n = input_width(c, 0, (enum ucb_input)input);
-        if (c->needs & UCB_NEEDS_DIAG) n_bytes += n * sizeof(double);
-        if (c->needs & UCB_NEEDS_ABS) n_bytes += 2 * n * sizeof(double);
-        if (c->needs & UCB_NEEDS_H) n_bytes += n * (n + 1) / 2 * sizeof(double);
-        if (c->needs & UCB_NEEDS_SAMPLE) n_bytes += n * SAMPLE * sizeof(float);
+    for (uint32_t layer = 0; layer < c->arch->n_layers; layer++) {
+        size_t n;
+        const struct ucb_matrix *const *list = list_of(c, layer, &n);
+        for (size_t slot = 0; slot < n; slot++)
+            if (is_first(list, slot)) n_bytes += input_bytes(c, list[slot]->n_in);
     }
-    return n_bytes * c->arch->n_layers;
+    return n_bytes;
 }
 
-static ucb_status open_collector(struct ucb_calibrator *c, uint32_t layer,
-                                 enum ucb_input input, struct ucb_err *err)
+/* How many rows an expert will get is not known before: about its share. */
+static ucb_status open_collector(struct ucb_calibrator *c, const struct ucb_matrix *m,
+                                 size_t slot, struct ucb_err *err)
 {
-    return ucb_collector_open(c->needs, input_width(c, layer, input), c->n_rows,
-                              c->options.text->n_windows, SAMPLE, c->options.pool,
-                              &c->collector[input], err);
+    const struct ucb_experts *x = &c->arch->experts;
+    uint64_t n_rows = c->n_rows;
+    if (is_expert(c, m)) n_rows = n_rows * x->used / x->n + 1;
+    return ucb_collector_open(c->needs, m->n_in, n_rows, c->options.text->n_windows, SAMPLE,
+                              c->options.pool, &c->collector[slot], err);
 }
 
-static ucb_status see(void *context, enum ucb_input input, const float *x, size_t n_rows,
-                      uint32_t n_in, struct ucb_err *err)
+/* Rows go to the collector of the first matrix that reads them, where one is open. */
+static ucb_status see(void *context, enum ucb_input input, uint32_t expert, const float *x,
+                      size_t n_rows, uint32_t n_in, struct ucb_err *err)
 {
     struct ucb_calibrator *c = context;
+    size_t n;
+    const struct ucb_matrix *const *list = list_of(c, c->layer, &n);
     (void)n_in;
     (void)err;
-    ucb_collector_add(c->collector[input], x, n_rows);
+    for (size_t slot = 0; slot < n; slot++)
+        if (c->collector[slot] != NULL && list[slot]->expert == expert &&
+            ucb_role_input(list[slot]->role) == input)
+            ucb_collector_add(c->collector[slot], x, n_rows);
     return UCB_OK;
 }
 
@@ -154,11 +189,13 @@ static bool all_finite(const double *values, size_t n, size_t step)
 }
 
 /* One infinity in the hidden states makes a square or a sum of sizes that is not finite. */
-static ucb_status finish(struct ucb_calibrator *c, uint32_t layer, enum ucb_input input,
+static ucb_status finish(struct ucb_calibrator *c, uint32_t layer, size_t slot,
                          struct ucb_calib *out, struct ucb_err *err)
 {
-    uint32_t n = input_width(c, layer, input);
-    ucb_collector_finish(c->collector[input], out);
+    size_t n_list;
+    const struct ucb_matrix *m = list_of(c, layer, &n_list)[slot];
+    uint32_t n = m->n_in;
+    ucb_collector_finish(c->collector[slot], out);
     bool finite = all_finite(out->sq_mean, n, 1) && all_finite(out->abs_mean, n, 1) &&
                   all_finite(out->second_moment, n, n + 1u);
     for (size_t i = 0; finite && i < (size_t)out->n_sample * n; i++)
@@ -167,7 +204,7 @@ static ucb_status finish(struct ucb_calibrator *c, uint32_t layer, enum ucb_inpu
     return UCB_FAIL(
         err, UCB_CORRUPT,
         "calibration, layer %u: the input of %s is not finite; the model cannot be run on this text",
-        layer, ucb_input_name(input));
+        layer, ucb_input_name(ucb_role_input(m->role)));
 }
 
 /* ---- running a model ---- */
@@ -212,12 +249,13 @@ static ucb_status begin_states(struct ucb_calibrator *c, struct ucb_loader *load
                              &c->forward, err));
     UCB_TRY(ucb_states_alloc(n_floats, n_floats * sizeof(float) > c->options.memory_bytes,
                              c->options.cache, &c->x, err));
-    return ucb_loader_embed(loader, chain, tally, t->ids, c->n_rows, c->x.x, err);
+    return ucb_loader_embed(loader, chain, tally, t->ids, t->n_windows, c->start, c->x.x,
+                            err);
 }
 
 static void close_collectors(struct ucb_calibrator *c)
 {
-    for (int i = 0; i < UCB_N_INPUTS; i++) {
+    for (size_t i = 0; c->collector != NULL && i < c->n_slots; i++) {
         ucb_collector_close(c->collector[i]);
         c->collector[i] = NULL;
     }
@@ -231,24 +269,72 @@ static void end_states(struct ucb_calibrator *c)
     close_collectors(c);
 }
 
+/*
+ * Collects what the matrix at `slot` reads, by running the layer up to it: and in the same
+ * run what the next experts read at the same place, as many as the memory holds.
+ */
+static ucb_status collect(struct ucb_calibrator *c, uint32_t layer, size_t slot,
+                          const struct ucb_layer *built, struct ucb_err *err)
+{
+    size_t n;
+    const struct ucb_matrix *const *list = list_of(c, layer, &n);
+    enum ucb_input input = ucb_role_input(list[slot]->role);
+    struct ucb_tap tap = {.see = see, .context = c};
+    uint64_t n_bytes = 0;
+    close_collectors(c);
+    c->layer = layer;
+    for (size_t i = slot; i < n && ucb_role_input(list[i]->role) == input; i++) {
+        if (!is_first(list, i)) continue;
+        n_bytes += 2 * input_bytes(c, list[i]->n_in); /* a whole square, not a triangle */
+        if (i != slot && n_bytes > c->options.memory_bytes) break;
+        UCB_TRY(open_collector(c, list[i], i, err));
+    }
+    return ucb_forward_peek(c->forward, built, c->options.text->n_windows, c->start, c->x.x,
+                            input, &tap, err);
+}
+
+static ucb_status put_finished(struct ucb_calibrator *c, uint32_t layer, size_t slot,
+                               struct ucb_err *err)
+{
+    struct ucb_calib calib;
+    UCB_TRY(finish(c, layer, slot, &calib, err));
+    return ucb_calib_store_put(&c->store, layer, slot, width_of(c, layer, slot), &calib,
+                               err);
+}
+
+/* What experts read, some at a time, in runs of their own: all at once may not fit. */
+static ucb_status save_experts(struct ucb_calibrator *c, uint32_t layer,
+                               const struct ucb_layer *weights, struct ucb_err *err)
+{
+    size_t n;
+    const struct ucb_matrix *const *list = list_of(c, layer, &n);
+    for (size_t slot = 0; slot < n; slot++) {
+        if (!is_expert(c, list[slot]) || !is_first(list, slot)) continue;
+        if (c->collector[slot] == NULL) UCB_TRY(collect(c, layer, slot, weights, err));
+        UCB_TRY(put_finished(c, layer, slot, err));
+    }
+    close_collectors(c);
+    return UCB_OK;
+}
+
 static ucb_status run_original_layer(struct ucb_calibrator *c, struct ucb_loader *loader,
                                      const struct ucb_chain *none, uint32_t layer,
                                      struct ucb_tally *tally, struct ucb_err *err)
 {
+    size_t n;
+    const struct ucb_matrix *const *list = list_of(c, layer, &n);
     struct ucb_layer weights;
-    struct ucb_tap tap = {see, c};
-    struct ucb_calib calib;
-    for (int i = 0; i < UCB_N_INPUTS; i++)
-        UCB_TRY(open_collector(c, layer, (enum ucb_input)i, err));
+    struct ucb_tap tap = {.see = see, .context = c};
     UCB_TRY(ucb_loader_layer(loader, none, layer, tally, NULL, &weights, err));
+    UCB_TRY(save_experts(c, layer, &weights, err));
+    c->layer = layer;
+    for (size_t slot = 0; slot < n; slot++)
+        if (is_first(list, slot) && !is_expert(c, list[slot]))
+            UCB_TRY(open_collector(c, list[slot], slot, err));
     UCB_TRY(ucb_forward_layer_tapped(c->forward, &weights, c->options.text->n_windows,
                                      c->start, c->x.x, &tap, err));
-    for (int i = 0; i < UCB_N_INPUTS; i++) {
-        enum ucb_input input = (enum ucb_input)i;
-        UCB_TRY(finish(c, layer, input, &calib, err));
-        UCB_TRY(ucb_calib_store_put(&c->store, layer, input, input_width(c, layer, input),
-                                    &calib, err));
-    }
+    for (size_t slot = 0; slot < n; slot++)
+        if (c->collector[slot] != NULL) UCB_TRY(put_finished(c, layer, slot, err));
     close_collectors(c);
     return UCB_OK;
 }
@@ -329,6 +415,19 @@ static ucb_status begin(struct ucb_calibrator *c, const struct ucb_chain *chain,
     return status;
 }
 
+static ucb_status count_slots(struct ucb_calibrator *c, struct ucb_err *err)
+{
+    for (uint32_t layer = 0; layer < c->arch->n_layers; layer++) {
+        size_t n;
+        list_of(c, layer, &n);
+        if (n > c->n_slots) c->n_slots = n;
+    }
+    c->collector = UCB_NEW(&c->kept, struct ucb_collector *, c->n_slots);
+    return c->collector != NULL
+               ? UCB_OK
+               : UCB_FAIL(err, UCB_NOMEM, "no memory for a calibration's list");
+}
+
 ucb_status ucb_calibrator_open(const struct ucb_calibrator_options *options,
                                const struct ucb_chain *chain, struct ucb_progress *progress,
                                struct ucb_calibrator **out, struct ucb_err *err)
@@ -341,7 +440,8 @@ ucb_status ucb_calibrator_open(const struct ucb_calibrator_options *options,
     c->needs = ucb_chain_needs(chain);
     ucb_arena_init(&c->kept);
     ucb_arena_init(&c->arena);
-    ucb_status status = begin(c, chain, progress, err);
+    ucb_status status = count_slots(c, err);
+    if (status == UCB_OK) status = begin(c, chain, progress, err);
     if (status != UCB_OK)
         ucb_calibrator_close(c);
     else
@@ -359,23 +459,20 @@ void ucb_calibrator_close(struct ucb_calibrator *c)
     ucb_mem_free(c);
 }
 
-ucb_status ucb_calibrator_input(struct ucb_calibrator *c, uint32_t layer,
-                                enum ucb_input input, const struct ucb_layer *built,
-                                struct ucb_calib *out, struct ucb_err *err)
+ucb_status ucb_calibrator_input(struct ucb_calibrator *c, uint32_t layer, size_t slot,
+                                const struct ucb_layer *built, struct ucb_calib *out,
+                                struct ucb_err *err)
 {
-    uint32_t n_in = input_width(c, layer, input);
-    struct ucb_tap tap = {see, c};
+    uint32_t n_in = width_of(c, layer, slot);
     struct ucb_err why;
     if (c->is_stored)
-        return ucb_calib_store_get(&c->store, layer, input, n_in, c->needs, c->options.pool,
+        return ucb_calib_store_get(&c->store, layer, slot, n_in, c->needs, c->options.pool,
                                    &c->arena, out, err);
-    close_collectors(c);
-    UCB_TRY(open_collector(c, layer, input, err));
-    UCB_TRY(ucb_forward_peek(c->forward, built, c->options.text->n_windows, c->start,
-                             c->x.x, input, &tap, err));
-    UCB_TRY(finish(c, layer, input, out, err));
+    if (c->layer != layer || c->collector[slot] == NULL)
+        UCB_TRY(collect(c, layer, slot, built, err));
+    UCB_TRY(finish(c, layer, slot, out, err));
     if (c->is_saving &&
-        ucb_calib_store_put(&c->store, layer, input, n_in, out, &why) != UCB_OK)
+        ucb_calib_store_put(&c->store, layer, slot, n_in, out, &why) != UCB_OK)
         stop_saving(c, &why);
     return UCB_OK;
 }
@@ -385,6 +482,7 @@ ucb_status ucb_calibrator_layer_done(struct ucb_calibrator *c, uint32_t layer,
 {
     struct ucb_err why;
     if (c->is_stored) return UCB_OK;
+    close_collectors(c);
     if (layer + 1 < c->arch->n_layers)
         return ucb_forward_layer(c->forward, built, c->options.text->n_windows, c->start,
                                  c->x.x, err);

@@ -36,6 +36,7 @@ struct ucb_collector {
     double *buffer;          /* [n_panels][CHUNK][PANEL], columns past n_in are zeros */
     size_t n_panels, n_buffered;
     float *sample; /* [n_sample][n_in] */
+    bool finished; /* sums have become means */
 };
 
 static ucb_moment_block *block_of(enum ucb_kernel kernel)
@@ -305,14 +306,15 @@ static void divide(double *sum, uint32_t n, uint64_t by)
 
 void ucb_collector_finish(struct ucb_collector *c, struct ucb_calib *out)
 {
-    if (c->n_seen > 0) {
+    if (c->n_seen > 0 && !c->finished) {
         divide(c->sq, c->n_in, c->n_seen);
         divide(c->abs, c->n_in, c->n_seen);
+        if (c->moment != NULL) {
+            empty_buffer(c);
+            ucb_moment_mirror(c->moment, c->n_in, (double)c->n_seen, c->pool);
+        }
     }
-    if (c->moment != NULL && c->n_seen > 0) {
-        empty_buffer(c);
-        ucb_moment_mirror(c->moment, c->n_in, (double)c->n_seen, c->pool);
-    }
+    c->finished = true;
     *out = (struct ucb_calib){.n_tokens = c->n_seen,
                               .n_sequences = c->n_sequences,
                               .sq_mean = c->sq,

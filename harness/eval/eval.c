@@ -31,6 +31,7 @@ struct ucb_eval {
     struct ucb_states reference;
     struct ucb_loader *loader;
     struct ucb_forward *forward;
+    const float *head_bias; /* NULL: none */
 };
 
 /* One method on its way through the layers. */
@@ -131,6 +132,7 @@ static ucb_status prepare(struct ucb_eval *e, struct ucb_err *err)
     UCB_TRY(lay_rows(e, err));
     UCB_TRY(ucb_loader_open(e->model, e->options.backend, e->options.pool, e->options.scope,
                             e->options.seed, e->options.model_digest, &e->loader, err));
+    UCB_TRY(ucb_loader_head_bias(e->loader, &e->head_bias, err));
     return ucb_forward_open(e->options.backend, e->arch, e->options.batch, e->longest,
                             &e->forward, err);
 }
@@ -250,8 +252,8 @@ static void begin_variant(struct ucb_eval *e, struct variant *v,
     }
     r->status = alloc_states(e, e->n_rows, &v->x, &r->err);
     if (r->status == UCB_OK)
-        r->status = ucb_loader_embed(e->loader, v->chain, &r->tally, e->ids, e->n_rows,
-                                     v->x.x, &r->err);
+        r->status = ucb_loader_embed(e->loader, v->chain, &r->tally, e->ids, e->n_windows,
+                                     e->start, v->x.x, &r->err);
     if (r->status != UCB_OK) fail_variant(v, r->status, "embedding");
 }
 
@@ -360,6 +362,15 @@ static ucb_status run_head(struct ucb_eval *e, struct head_pass *pass, struct uc
     return status;
 }
 
+static struct ucb_head head_of(const struct ucb_eval *e, const struct ucb_packed *weight,
+                               const float *hidden)
+{
+    return (struct ucb_head){.weight = weight,
+                             .hidden = hidden,
+                             .bias = e->head_bias,
+                             .softcap = e->arch->final_softcap};
+}
+
 static ucb_status alloc_head(const struct ucb_eval *e, struct ucb_packed *out,
                              struct ucb_err *err)
 {
@@ -413,7 +424,7 @@ ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
     if (status == UCB_OK) {
         memcpy(e->reference.x, v.x.x, state_bytes(e, e->n_scored));
         struct head_pass pass = {
-            .models = {{&head, e->reference.x}}, .variant = {&v}, .n_models = 1};
+            .models = {head_of(e, &head, e->reference.x)}, .variant = {&v}, .n_models = 1};
         uint64_t start = ucb_clock_ns();
         status = run_head(e, &pass, &result->err);
         v.seconds += (double)(ucb_clock_ns() - start) * 1e-9;
@@ -432,12 +443,12 @@ ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
 static ucb_status heads_shared(struct ucb_eval *e, const struct ucb_packed *head,
                                struct variant *variants, size_t n, struct ucb_err *err)
 {
-    struct head_pass pass = {.models = {{head, e->reference.x}}, .n_models = 1};
+    struct head_pass pass = {.models = {head_of(e, head, e->reference.x)}, .n_models = 1};
     for (size_t i = 0; i < n; i++) {
         if (variants[i].result->status != UCB_OK ||
             ucb_loader_has_own_head(e->loader, variants[i].chain))
             continue;
-        pass.models[pass.n_models] = (struct ucb_head){head, variants[i].x.x};
+        pass.models[pass.n_models] = head_of(e, head, variants[i].x.x);
         pass.variant[pass.n_models++] = &variants[i];
     }
     if (pass.n_models == 1) return UCB_OK;
@@ -465,9 +476,10 @@ static ucb_status heads_apart(struct ucb_eval *e, const struct ucb_packed *head,
             fail_variant(v, loaded, "head");
             continue;
         }
-        struct head_pass pass = {.models = {{head, e->reference.x}, {&own, v->x.x}},
-                                 .variant = {NULL, v},
-                                 .n_models = 2};
+        struct head_pass pass = {
+            .models = {head_of(e, head, e->reference.x), head_of(e, &own, v->x.x)},
+            .variant = {NULL, v},
+            .n_models = 2};
         uint64_t start = ucb_clock_ns();
         status = run_head(e, &pass, err);
         v->seconds += (double)(ucb_clock_ns() - start) * 1e-9;

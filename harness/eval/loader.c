@@ -28,9 +28,12 @@ struct ucb_loader {
     float *w[UCB_MAX_GROUPED],
         *decoded; /* one matrix each, as large as the largest so far */
     size_t w_floats[UCB_MAX_GROUPED], decoded_floats;
-    void *packed[UCB_N_LAYER_ROLES];
-    size_t packed_bytes[UCB_N_LAYER_ROLES];
+    /* Of the layer at work, by slot; as many as the fullest layer so far has. */
+    struct ucb_packed *weight;
+    struct ucb_own_product *product;
+    size_t *packed_bytes, n_slots;
     float *vector[UCB_N_VECTORS];
+    uint32_t vector_size[UCB_N_VECTORS];
     ucb_loader_wrote *wrote; /* NULL, or told of every matrix that was written */
     void *wrote_context;
 };
@@ -107,7 +110,10 @@ void ucb_loader_close(struct ucb_loader *l)
         ucb_mem_free(l->w[i]);
     }
     ucb_mem_free(l->decoded);
-    for (int i = 0; i < UCB_N_LAYER_ROLES; i++) ucb_mem_free(l->packed[i]);
+    for (size_t i = 0; i < l->n_slots; i++) ucb_mem_free(l->weight[i].data);
+    ucb_mem_free(l->weight);
+    ucb_mem_free(l->product);
+    ucb_mem_free(l->packed_bytes);
     for (int i = 0; i < UCB_N_VECTORS; i++) ucb_mem_free(l->vector[i]);
     ucb_mem_free(l);
 }
@@ -168,6 +174,7 @@ static double seconds_since(uint64_t start_ns)
 struct group {
     const struct ucb_matrix *matrix[UCB_MAX_GROUPED];
     enum ucb_role role[UCB_MAX_GROUPED];
+    size_t slot[UCB_MAX_GROUPED]; /* in the layer */
     uint32_t n;
 };
 
@@ -260,7 +267,7 @@ static ucb_status open_products(struct ucb_loader *l, const struct ucb_chain *ch
         memcpy(bytes, l->payload[i].data, n_bytes);
         UCB_TRY(
             ucb_product_open(chain, &kept, g->matrix[i], bytes, n_bytes, &product, err));
-        out->product[g->role[i]] = (struct ucb_own_product){run_product, product};
+        out->product[g->slot[i]] = (struct ucb_own_product){run_product, product};
     }
     return UCB_OK;
 }
@@ -354,11 +361,38 @@ static ucb_status load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vec
     *out = NULL;
     uint32_t n = ucb_model_vector_size(l->model, layer, which);
     if (n == 0) return UCB_OK;
-    if (l->vector[which] == NULL) l->vector[which] = ucb_mem_alloc(n * sizeof(float));
+    if (l->vector_size[which] < n) {
+        ucb_mem_free(l->vector[which]);
+        l->vector[which] = ucb_mem_alloc(n * sizeof(float));
+        l->vector_size[which] = l->vector[which] == NULL ? 0 : n;
+    }
     if (l->vector[which] == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "layer %u: no memory for a vector", layer);
     *out = l->vector[which];
     return ucb_model_read_vector(l->model, layer, which, l->vector[which], err);
+}
+
+/* Lists of at least n slots; what they held is gone. */
+static ucb_status reserve_slots(struct ucb_loader *l, size_t n, struct ucb_err *err)
+{
+    if (l->n_slots >= n) return UCB_OK;
+    for (size_t i = 0; i < l->n_slots; i++) ucb_mem_free(l->weight[i].data);
+    ucb_mem_free(l->weight);
+    ucb_mem_free(l->product);
+    ucb_mem_free(l->packed_bytes);
+    l->n_slots = 0;
+    l->weight = ucb_mem_alloc(n * sizeof(*l->weight));
+    l->product = ucb_mem_alloc(n * sizeof(*l->product));
+    l->packed_bytes = ucb_mem_alloc(n * sizeof(*l->packed_bytes));
+    if (l->weight == NULL || l->product == NULL || l->packed_bytes == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for a layer of %zu matrices", n);
+    l->n_slots = n;
+    return UCB_OK;
+}
+
+static bool is_of_layer(int which)
+{
+    return which < UCB_VECTOR_FINAL_NORM || which >= UCB_VECTOR_BIAS;
 }
 
 /* Makes room for a layer and reads its vectors: calibration needs them before any matrix
@@ -366,68 +400,89 @@ static ucb_status load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vec
 static ucb_status begin_layer(struct ucb_loader *l, uint32_t layer, struct ucb_layer *out,
                               struct ucb_err *err)
 {
+    size_t n;
+    const struct ucb_matrix *const *list = ucb_model_layer_matrices(l->model, layer, &n);
     ucb_arena_reset(&l->products);
-    memset(out->product, 0, sizeof(out->product));
-    for (int role = 0; role < UCB_N_LAYER_ROLES; role++) {
-        const struct ucb_matrix *m = ucb_model_matrix(l->model, layer, (enum ucb_role)role);
-        size_t n_bytes = ucb_pack_bytes(l->backend, m->n_out, m->n_in);
-        UCB_TRY(reserve(&l->packed[role], &l->packed_bytes[role], n_bytes, m->name, err));
-        out->weight[role] = (struct ucb_packed){l->packed[role], m->n_out, m->n_in};
-        enum ucb_vector bias = (enum ucb_vector)(UCB_VECTOR_Q_BIAS + role);
-        UCB_TRY(load_vector(l, layer, bias, &out->bias[role], err));
+    UCB_TRY(reserve_slots(l, n, err));
+    memset(l->product, 0, n * sizeof(*l->product));
+    *out = (struct ucb_layer){.index = layer,
+                              .n_matrices = n,
+                              .first = ucb_model_layer_slots(l->model, layer),
+                              .weight = l->weight,
+                              .product = l->product};
+    for (size_t i = 0; i < n; i++) {
+        struct ucb_packed *w = &l->weight[i];
+        size_t n_bytes = ucb_pack_bytes(l->backend, list[i]->n_out, list[i]->n_in);
+        UCB_TRY(reserve(&w->data, &l->packed_bytes[i], n_bytes, list[i]->name, err));
+        w->n_out = list[i]->n_out;
+        w->n_in = list[i]->n_in;
     }
-    UCB_TRY(load_vector(l, layer, UCB_VECTOR_ATTN_NORM, &out->attn_norm, err));
-    return load_vector(l, layer, UCB_VECTOR_MLP_NORM, &out->mlp_norm, err);
+    for (int v = 0; v < UCB_N_VECTORS; v++)
+        if (is_of_layer(v))
+            UCB_TRY(load_vector(l, layer, (enum ucb_vector)v, &out->vector[v], err));
+    return UCB_OK;
 }
 
-/* The chain's matrices that read `input` from `first` on and go through one encode call
- * with it; they leave `left`. */
+/* The matrix at `slot` and those after it, reading the same input, that go through one
+ * encode call with it. */
 static void make_group(const struct ucb_loader *l, const struct ucb_chain *chain,
-                       uint32_t layer, enum ucb_role first, bool left[UCB_N_LAYER_ROLES],
-                       struct group *g)
+                       const struct ucb_matrix *const *list, size_t n, size_t slot,
+                       bool *done, struct group *g)
 {
-    const struct ucb_matrix *one = ucb_model_matrix(l->model, layer, first);
     *g = (struct group){.n = 0};
-    for (int r = (int)first; r < UCB_N_LAYER_ROLES && g->n < UCB_MAX_GROUPED; r++) {
-        enum ucb_role role = (enum ucb_role)r;
-        const struct ucb_matrix *m = ucb_model_matrix(l->model, layer, role);
-        if (!left[role] || ucb_role_input(role) != ucb_role_input(first)) continue;
-        if (role != first && (!takes(l, chain, role) || !ucb_chain_groups(chain, one, m)))
+    for (size_t i = slot; i < n && g->n < UCB_MAX_GROUPED; i++) {
+        const struct ucb_matrix *m = list[i];
+        if (!ucb_reads_same(list[slot], m)) break;
+        if (done[i]) continue;
+        if (i != slot &&
+            (!takes(l, chain, m->role) || !ucb_chain_groups(chain, list[slot], m)))
             continue;
-        left[role] = false;
+        done[i] = true;
         g->matrix[g->n] = m;
-        g->role[g->n++] = role;
+        g->slot[g->n] = i;
+        g->role[g->n++] = m->role;
     }
 }
 
-/* The matrices that read one input. Its statistics are asked for once, and only where some
- * matrix is compressed. */
-static ucb_status load_input(struct ucb_loader *l, const struct ucb_chain *chain,
-                             uint32_t layer, enum ucb_input input, struct ucb_tally *tally,
-                             struct ucb_calibrator *calibrator, struct ucb_layer *out,
-                             struct ucb_err *err)
+/* The statistics of what a matrix reads; asked for once for neighbours that read the same,
+ * and only where one of them is compressed. */
+struct seen {
+    const struct ucb_matrix *of; /* NULL: none yet */
+    struct ucb_calib calib;
+};
+
+static ucb_status look(struct ucb_calibrator *calibrator,
+                       const struct ucb_matrix *const *list, size_t slot,
+                       const struct ucb_layer *built, struct seen *seen,
+                       struct ucb_err *err)
 {
-    struct ucb_calib calib, *seen = NULL;
-    bool left[UCB_N_LAYER_ROLES];
-    for (int role = 0; role < UCB_N_LAYER_ROLES; role++)
-        left[role] = ucb_role_input((enum ucb_role)role) == input;
-    for (int r = 0; r < UCB_N_LAYER_ROLES; r++) {
-        enum ucb_role role = (enum ucb_role)r;
+    size_t first = slot;
+    if (seen->of != NULL && ucb_reads_same(seen->of, list[slot])) return UCB_OK;
+    while (first > 0 && ucb_reads_same(list[first - 1], list[slot])) first--;
+    seen->of = list[slot];
+    return ucb_calibrator_input(calibrator, list[slot]->layer, first, built, &seen->calib,
+                                err);
+}
+
+static ucb_status load_matrices(struct ucb_loader *l, const struct ucb_chain *chain,
+                                const struct ucb_matrix *const *list, size_t n, bool *done,
+                                struct ucb_tally *tally, struct ucb_calibrator *calibrator,
+                                struct ucb_layer *out, struct ucb_err *err)
+{
+    struct seen seen = {NULL, {0}};
+    for (size_t i = 0; i < n; i++) {
         const struct ucb_packed *packed[UCB_MAX_GROUPED];
         struct group g;
-        if (!left[role]) continue;
-        if (!takes(l, chain, role)) {
-            UCB_TRY(load_original(l, ucb_model_matrix(l->model, layer, role), role, tally,
-                                  &out->weight[role], err));
+        if (done[i]) continue;
+        if (!takes(l, chain, list[i]->role)) {
+            UCB_TRY(load_original(l, list[i], list[i]->role, tally, &out->weight[i], err));
             continue;
         }
-        if (calibrator != NULL && seen == NULL) {
-            UCB_TRY(ucb_calibrator_input(calibrator, layer, input, out, &calib, err));
-            seen = &calib;
-        }
-        make_group(l, chain, layer, role, left, &g);
-        for (uint32_t i = 0; i < g.n; i++) packed[i] = &out->weight[g.role[i]];
-        UCB_TRY(load_group(l, chain, &g, seen, tally, packed, err));
+        if (calibrator != NULL) UCB_TRY(look(calibrator, list, i, out, &seen, err));
+        make_group(l, chain, list, n, i, done, &g);
+        for (uint32_t k = 0; k < g.n; k++) packed[k] = &out->weight[g.slot[k]];
+        UCB_TRY(load_group(l, chain, &g, calibrator == NULL ? NULL : &seen.calib, tally,
+                           packed, err));
         UCB_TRY(open_products(l, chain, &g, out, err));
     }
     return UCB_OK;
@@ -438,13 +493,18 @@ ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain,
                             struct ucb_calibrator *calibrator, struct ucb_layer *out,
                             struct ucb_err *err)
 {
+    size_t n;
+    const struct ucb_matrix *const *list = ucb_model_layer_matrices(l->model, layer, &n);
     UCB_TRY(begin_layer(l, layer, out, err));
-    for (int input = 0; input < UCB_N_INPUTS; input++)
-        UCB_TRY(load_input(l, chain, layer, (enum ucb_input)input, tally, calibrator, out,
-                           err));
+    bool *done = ucb_mem_alloc(n * sizeof(*done));
+    if (done == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for a layer of %zu matrices", n);
+    ucb_status status = load_matrices(l, chain, list, n, done, tally, calibrator, out, err);
+    ucb_mem_free(done);
     ucb_model_forget_layer(l->model, layer);
-    return calibrator == NULL ? UCB_OK
-                              : ucb_calibrator_layer_done(calibrator, layer, out, err);
+    return status != UCB_OK || calibrator == NULL
+               ? status
+               : ucb_calibrator_layer_done(calibrator, layer, out, err);
 }
 
 /* A tied head that is also written, or counted, as the embedding: the file has one matrix
@@ -484,9 +544,31 @@ ucb_status ucb_loader_head(struct ucb_loader *l, const struct ucb_chain *chain,
     return load_group(l, chain, &g, NULL, tally, &head, err);
 }
 
-ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
-                            struct ucb_tally *tally, const uint32_t *ids, size_t n,
-                            float *out, struct ucb_err *err)
+/* What comes between a row of the table and the first layer. */
+static ucb_status place_rows(struct ucb_loader *l, size_t n_windows, const size_t *start,
+                             float *x, struct ucb_err *err)
+{
+    size_t hidden = l->arch->hidden;
+    const float *positions;
+    if (l->arch->embed_scale != 1.0f)
+        ucb_scale(l->backend, x, start[n_windows] * hidden, l->arch->embed_scale);
+    if (l->arch->positions != UCB_POSITIONS_LEARNED) return UCB_OK;
+    UCB_TRY(load_vector(l, 0, UCB_VECTOR_POSITIONS, &positions, err));
+    for (size_t w = 0; w < n_windows; w++) {
+        size_t n = start[w + 1] - start[w];
+        if (n > l->arch->max_positions)
+            return UCB_FAIL(err, UCB_USAGE,
+                            "a window of %zu tokens: the model has %u positions; try a "
+                            "smaller ctx",
+                            n, l->arch->max_positions);
+        ucb_add(l->backend, x + start[w] * hidden, positions, n * hidden);
+    }
+    return UCB_OK;
+}
+
+static ucb_status embed_rows(struct ucb_loader *l, const struct ucb_chain *chain,
+                             struct ucb_tally *tally, const uint32_t *ids, size_t n,
+                             float *out, struct ucb_err *err)
 {
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_EMBED);
     struct group g = {.matrix = {m}, .role = {UCB_ROLE_EMBED}, .n = 1};
@@ -506,11 +588,30 @@ ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
     return UCB_OK;
 }
 
+ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
+                            struct ucb_tally *tally, const uint32_t *ids, size_t n_windows,
+                            const size_t *start, float *out, struct ucb_err *err)
+{
+    UCB_TRY(embed_rows(l, chain, tally, ids, start[n_windows], out, err));
+    return place_rows(l, n_windows, start, out, err);
+}
+
+ucb_status ucb_loader_head_bias(struct ucb_loader *l, const float **bias,
+                                struct ucb_err *err)
+{
+    return load_vector(l, 0, UCB_VECTOR_HEAD_BIAS, bias, err);
+}
+
 ucb_status ucb_loader_final_norm(struct ucb_loader *l, const float *x, size_t n, float *out,
                                  struct ucb_err *err)
 {
-    const float *weight;
+    const struct ucb_arch *a = l->arch;
+    const float *weight, *bias;
     UCB_TRY(load_vector(l, 0, UCB_VECTOR_FINAL_NORM, &weight, err));
-    ucb_rmsnorm(l->backend, x, n, l->arch->hidden, weight, l->arch->norm_eps, out);
+    UCB_TRY(load_vector(l, 0, UCB_VECTOR_FINAL_NORM_BIAS, &bias, err));
+    if (a->norm == UCB_NORM_LAYER)
+        ucb_layernorm(l->backend, x, n, a->hidden, weight, bias, a->norm_eps, out);
+    else
+        ucb_rmsnorm(l->backend, x, n, a->hidden, weight, a->norm_eps, out);
     return UCB_OK;
 }

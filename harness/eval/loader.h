@@ -78,11 +78,16 @@ bool ucb_loader_has_own_head(const struct ucb_loader *loader,
 ucb_status ucb_loader_head(struct ucb_loader *loader, const struct ucb_chain *chain,
                            struct ucb_tally *tally, const struct ucb_packed *head,
                            struct ucb_err *err);
-/* Rows of the embedding through the chain (the original's when not taken): out[i] = row
- * ids[i]. */
+/* The input of the first layer, rows of all windows: rows of the embedding through the
+ * chain (the original's when it does not take them), scaled, and with learned positions
+ * where the architecture has such. USAGE for an id past the vocabulary or a window past the
+ * positions. */
 ucb_status ucb_loader_embed(struct ucb_loader *loader, const struct ucb_chain *chain,
-                            struct ucb_tally *tally, const uint32_t *ids, size_t n,
-                            float *out, struct ucb_err *err);
+                            struct ucb_tally *tally, const uint32_t *ids, size_t n_windows,
+                            const size_t *start, float *out, struct ucb_err *err);
+/* The bias of the logits, NULL where there is none; lives as long as the loader. */
+ucb_status ucb_loader_head_bias(struct ucb_loader *loader, const float **bias,
+                                struct ucb_err *err);
 /* x = norm(x) with the model's last norm, n rows; x may be out. */
 ucb_status ucb_loader_final_norm(struct ucb_loader *loader, const float *x, size_t n,
                                  float *out, struct ucb_err *err);

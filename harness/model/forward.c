@@ -1,6 +1,7 @@
 /*
- * forward.c - x += o(attention(norm(x))); x += down(silu(gate) * up) on norm(x):
- * spec/architectures.md section 3.
+ * forward.c - one layer over many windows: x += mixer(norm(x)); x += mlp(norm(x)), with
+ * the variations that struct ucb_arch names. Specification of the architectures, sections 3
+ * to 7.
  *
  * Whole windows are taken together until they fill a batch, so that one product reads a
  * weight for many rows; a window longer than the batch is one group whose products are cut.
@@ -11,45 +12,107 @@
 #include <assert.h>
 #include <string.h>
 
-#include "core/arena.h"
 #include "core/fmath.h"
-
-struct ucb_forward {
-    struct ucb_backend *backend;
-    const struct ucb_arch *arch;
-    size_t batch, capacity; /* rows of a product, rows of the buffers */
-    struct ucb_arena arena;
-    float *rope;        /* [longest][rotary_dim / 2] {cos, sin} */
-    uint32_t *position; /* [capacity] */
-    float *normed, *q, *k, *v, *mixed, *out, *gate, *up;
-    float *copy; /* [capacity][hidden], made by the first peek */
-};
-
-/* One run of a layer: who looks on, how far it goes, and the windows of the group that is
- * being run, which own rows [start[w], start[w + 1]). */
-struct layer_run {
-    const struct ucb_layer *layer;
-    const struct ucb_tap *tap; /* NULL: nobody */
-    enum ucb_input last;       /* the only input shown, and the end; UCB_N_INPUTS: all */
-    const size_t *start;
-    size_t n_windows;
-};
-
-enum { MOST_WINDOWS = 1024 }; /* of a group */
+#include "model/forward_internal.h"
 
 /* The angle is one fp32 product, as in the reference implementation; its cosine and sine
  * are rounded to fp32 once. */
-static void fill_rope(const struct ucb_arch *arch, size_t n_positions, float *table)
+static void fill_rope(const float *inv_freq, float magnitude, size_t half,
+                      size_t n_positions, float *table)
 {
-    size_t half = arch->rotary_dim / 2;
     for (size_t t = 0; t < n_positions; t++)
         for (size_t i = 0; i < half; i++) {
             double sine, cosine;
-            float angle = (float)t * arch->rope_inv_freq[i];
+            float angle = (float)t * inv_freq[i];
             ucb_sincos((double)angle, &sine, &cosine);
-            table[2 * (t * half + i)] = (float)cosine * arch->rope_magnitude;
-            table[2 * (t * half + i) + 1] = (float)sine * arch->rope_magnitude;
+            table[2 * (t * half + i)] = (float)cosine * magnitude;
+            table[2 * (t * half + i) + 1] = (float)sine * magnitude;
         }
+}
+
+static bool make_rope(struct ucb_forward *f, size_t longest)
+{
+    const struct ucb_arch *a = f->arch;
+    for (int set = 0; set < UCB_MAX_ROPE_SETS; set++)
+        for (int is_long = 0; is_long < 2; is_long++) {
+            const struct ucb_rope_set *rope = &a->rope[set];
+            const float *inv_freq = is_long ? rope->long_inv_freq : rope->inv_freq;
+            if (inv_freq == NULL) continue;
+            float *table = UCB_NEW(&f->arena, float, longest * a->rotary_dim);
+            if (table == NULL) return false;
+            fill_rope(inv_freq, is_long ? rope->long_magnitude : rope->magnitude,
+                      a->rotary_dim / 2, longest, table);
+            f->rope[set][is_long] = table;
+        }
+    return true;
+}
+
+static float *new_rows(struct ucb_forward *f, size_t width)
+{
+    return width == 0 ? NULL : UCB_NEW(&f->arena, float, f->capacity *width);
+}
+
+static bool make_attention(struct ucb_forward *f)
+{
+    const struct ucb_arch *a = f->arch;
+    const struct ucb_latent *l = &a->latent;
+    size_t heads = (size_t)a->n_heads * a->head_dim,
+           keys = (size_t)a->n_kv_heads * a->head_dim,
+           widest = l->value > a->head_dim ? l->value : a->head_dim;
+    if (a->mixer == UCB_MIXER_SSM) return true;
+    if (a->mixer == UCB_MIXER_LATENT) {
+        size_t rank = l->q_rank > l->kv_rank + l->rope ? l->q_rank : l->kv_rank + l->rope;
+        heads = keys = a->n_heads * widest;
+        f->latent = new_rows(f, rank);
+        f->latent_kv = new_rows(f, (size_t)a->n_heads * (l->nope + l->value));
+        f->values = new_rows(f, heads);
+        if (f->latent == NULL || f->latent_kv == NULL || f->values == NULL) return false;
+    }
+    f->q = new_rows(f, heads);
+    f->k = new_rows(f, keys);
+    f->v = new_rows(f, keys);
+    f->mixed = new_rows(f, heads);
+    return f->q != NULL && f->k != NULL && f->v != NULL && f->mixed != NULL;
+}
+
+static bool make_ssm(struct ucb_forward *f)
+{
+    const struct ucb_ssm *s = &f->arch->ssm;
+    if (f->arch->mixer != UCB_MIXER_SSM) return true;
+    f->ssm_in = new_rows(f, 2 * (size_t)s->width);
+    f->ssm_u = new_rows(f, s->width);
+    f->ssm_dt = new_rows(f, s->width);
+    f->ssm_y = new_rows(f, s->width);
+    f->mixed = new_rows(f, s->rank);
+    f->ssm_x = new_rows(f, s->rank + 2 * (size_t)s->state);
+    f->ssm_weights = UCB_NEW(&f->arena, float, (size_t)s->width *(s->kernel + s->state));
+    return f->ssm_in != NULL && f->ssm_u != NULL && f->ssm_dt != NULL && f->ssm_y != NULL &&
+           f->mixed != NULL && f->ssm_x != NULL && f->ssm_weights != NULL;
+}
+
+static bool make_mlp(struct ucb_forward *f)
+{
+    const struct ucb_arch *a = f->arch;
+    const struct ucb_experts *e = &a->experts;
+    size_t widest = a->ffn > e->width ? a->ffn : e->width;
+    if (e->shared_width > widest) widest = e->shared_width;
+    f->gate = new_rows(f, widest);
+    f->up = new_rows(f, widest);
+    if (widest != 0 && (f->gate == NULL || f->up == NULL)) return false;
+    if (e->n == 0) return true;
+    f->router = (struct ucb_packed){
+        ucb_arena_alloc(&f->arena, ucb_pack_bytes(f->backend, e->n, a->hidden)), e->n,
+        a->hidden};
+    f->scores = new_rows(f, e->n);
+    f->sent = new_rows(f, a->hidden);
+    f->answer = new_rows(f, a->hidden);
+    f->expert_weight = new_rows(f, e->used);
+    f->expert = UCB_NEW(&f->arena, uint32_t, f->capacity * e->used);
+    f->sent_row = UCB_NEW(&f->arena, size_t, f->capacity);
+    f->sent_start = UCB_NEW(&f->arena, size_t, UCB_MOST_WINDOWS + 1);
+    return f->router.data != NULL && f->scores != NULL && f->sent != NULL &&
+           f->answer != NULL && f->expert_weight != NULL && f->expert != NULL &&
+           f->sent_row != NULL && f->sent_start != NULL;
 }
 
 ucb_status ucb_forward_open(struct ucb_backend *backend, const struct ucb_arch *arch,
@@ -64,27 +127,17 @@ ucb_status ucb_forward_open(struct ucb_backend *backend, const struct ucb_arch *
     f->batch = batch;
     f->capacity = batch > longest ? batch : longest;
     ucb_arena_init(&f->arena);
-    size_t rows = f->capacity, q_width = (size_t)arch->n_heads * arch->head_dim,
-           kv_width = (size_t)arch->n_kv_heads * arch->head_dim;
-    f->rope = UCB_NEW(&f->arena, float, longest * arch->rotary_dim);
-    f->position = UCB_NEW(&f->arena, uint32_t, rows);
-    f->normed = UCB_NEW(&f->arena, float, rows * arch->hidden);
-    f->q = UCB_NEW(&f->arena, float, rows *q_width);
-    f->k = UCB_NEW(&f->arena, float, rows *kv_width);
-    f->v = UCB_NEW(&f->arena, float, rows *kv_width);
-    f->mixed = UCB_NEW(&f->arena, float, rows *q_width);
-    f->out = UCB_NEW(&f->arena, float, rows * arch->hidden);
-    f->gate = UCB_NEW(&f->arena, float, rows * arch->ffn);
-    f->up = UCB_NEW(&f->arena, float, rows * arch->ffn);
-    if (f->rope == NULL || f->position == NULL || f->normed == NULL || f->q == NULL ||
-        f->k == NULL || f->v == NULL || f->mixed == NULL || f->out == NULL ||
-        f->gate == NULL || f->up == NULL) {
+    f->position = UCB_NEW(&f->arena, uint32_t, f->capacity);
+    f->normed = new_rows(f, arch->hidden);
+    f->out = new_rows(f, arch->hidden);
+    if (f->position == NULL || f->normed == NULL || f->out == NULL ||
+        !make_rope(f, longest) || !make_attention(f) || !make_ssm(f) || !make_mlp(f)) {
+        size_t rows = f->capacity;
         ucb_forward_close(f);
         return UCB_FAIL(err, UCB_NOMEM,
                         "no memory for the activations of %zu rows; try a smaller --batch",
                         rows);
     }
-    fill_rope(arch, longest, f->rope);
     *out = f;
     return UCB_OK;
 }
@@ -96,30 +149,35 @@ void ucb_forward_close(struct ucb_forward *f)
     ucb_mem_free(f);
 }
 
+/* ---- what the parts of a layer share ---- */
+
 /* A window at a time, whatever the batch: what a window's rows give must not depend on the
  * windows beside it. */
-static ucb_status multiply_windows(const struct layer_run *run, enum ucb_role role,
-                                   const float *x, float *y, struct ucb_err *err)
+static ucb_status multiply_windows(const struct ucb_own_product *own,
+                                   const struct ucb_packed *shape, const float *bias,
+                                   const struct ucb_rows *rows, const float *x, float *y,
+                                   struct ucb_err *err)
 {
-    const struct ucb_own_product *own = &run->layer->product[role];
-    const struct ucb_packed *shape = &run->layer->weight[role];
-    for (size_t w = 0; w < run->n_windows; w++) {
-        size_t row = run->start[w], n = run->start[w + 1] - row;
-        UCB_TRY(own->run(own->context, run->layer->bias[role], x + row * shape->n_in, n,
+    for (size_t w = 0; w < rows->n_windows; w++) {
+        size_t row = rows->start[w], n = rows->start[w + 1] - row;
+        if (n == 0) continue;
+        UCB_TRY(own->run(own->context, bias, x + row * shape->n_in, n,
                          y + row * shape->n_out, err));
     }
     return UCB_OK;
 }
 
-/* y = W x + b, at most `batch` rows in one product. */
-static ucb_status linear(struct ucb_forward *f, const struct layer_run *run,
-                         enum ucb_role role, const float *x, float *y, struct ucb_err *err)
+ucb_status ucb_forward_linear(struct ucb_forward *f, const struct ucb_layer_run *run,
+                              enum ucb_role role, uint32_t expert,
+                              const struct ucb_rows *rows, const float *x, float *y,
+                              struct ucb_err *err)
 {
-    const struct ucb_packed *w = &run->layer->weight[role];
-    const float *bias = run->layer->bias[role];
-    size_t n_rows = run->start[run->n_windows];
-    if (run->layer->product[role].run != NULL)
-        return multiply_windows(run, role, x, y, err);
+    size_t slot = ucb_layer_slot(run->layer, role, expert), n_rows = ucb_n_rows(rows);
+    assert(slot < run->layer->n_matrices);
+    const struct ucb_packed *w = &run->layer->weight[slot];
+    const float *bias = run->layer->vector[ucb_bias_of(role)];
+    if (run->layer->product[slot].run != NULL)
+        return multiply_windows(&run->layer->product[slot], w, bias, rows, x, y, err);
     for (size_t row = 0; row < n_rows; row += f->batch) {
         size_t n = n_rows - row < f->batch ? n_rows - row : f->batch;
         UCB_TRY(
@@ -128,59 +186,79 @@ static ucb_status linear(struct ucb_forward *f, const struct layer_run *run,
     return UCB_OK;
 }
 
-static ucb_status show(const struct layer_run *run, enum ucb_input input, const float *x,
-                       size_t n_rows, uint32_t n_in, struct ucb_err *err)
-{
-    if (run->tap == NULL || (run->last != UCB_N_INPUTS && run->last != input))
-        return UCB_OK;
-    return run->tap->see(run->tap->context, input, x, n_rows, n_in, err);
-}
-
-static ucb_status attention_block(struct ucb_forward *f, const struct layer_run *run,
-                                  float *x, struct ucb_err *err)
-{
-    const struct ucb_arch *a = f->arch;
-    size_t n = run->start[run->n_windows];
-    struct ucb_attention shape = {.n_heads = a->n_heads,
-                                  .n_kv_heads = a->n_kv_heads,
-                                  .head_dim = a->head_dim,
-                                  .scale = a->attention_scale};
-    ucb_rmsnorm(f->backend, x, n, a->hidden, run->layer->attn_norm, a->norm_eps, f->normed);
-    UCB_TRY(show(run, UCB_INPUT_QKV, f->normed, n, a->hidden, err));
-    if (run->last == UCB_INPUT_QKV) return UCB_OK;
-    UCB_TRY(linear(f, run, UCB_ROLE_Q, f->normed, f->q, err));
-    UCB_TRY(linear(f, run, UCB_ROLE_K, f->normed, f->k, err));
-    UCB_TRY(linear(f, run, UCB_ROLE_V, f->normed, f->v, err));
-    ucb_rope(f->backend, f->q, n, a->n_heads, a->head_dim, a->rotary_dim, f->rope,
-             f->position);
-    ucb_rope(f->backend, f->k, n, a->n_kv_heads, a->head_dim, a->rotary_dim, f->rope,
-             f->position);
-    UCB_TRY(ucb_attention(f->backend, &shape, f->q, f->k, f->v, run->n_windows, run->start,
-                          f->mixed, err));
-    UCB_TRY(show(run, UCB_INPUT_O, f->mixed, n, a->n_heads * a->head_dim, err));
-    if (run->last == UCB_INPUT_O) return UCB_OK;
-    UCB_TRY(linear(f, run, UCB_ROLE_O, f->mixed, f->out, err));
-    ucb_add(f->backend, x, f->out, n * a->hidden);
-    return UCB_OK;
-}
-
-static ucb_status mlp_block(struct ucb_forward *f, const struct layer_run *run, float *x,
+ucb_status ucb_forward_show(const struct ucb_layer_run *run, enum ucb_input input,
+                            uint32_t expert, const float *x, size_t n_rows, uint32_t n_in,
                             struct ucb_err *err)
 {
+    if (run->tap == NULL || run->tap->see == NULL) return UCB_OK;
+    if (run->last != UCB_N_INPUTS && run->last != input) return UCB_OK;
+    return run->tap->see(run->tap->context, input, expert, x, n_rows, n_in, err);
+}
+
+void ucb_forward_norm(struct ucb_forward *f, const struct ucb_layer_run *run,
+                      enum ucb_vector weight, enum ucb_vector bias, const float *x,
+                      size_t n_rows, float *y)
+{
     const struct ucb_arch *a = f->arch;
-    size_t n = run->start[run->n_windows];
-    ucb_rmsnorm(f->backend, x, n, a->hidden, run->layer->mlp_norm, a->norm_eps, f->normed);
-    UCB_TRY(show(run, UCB_INPUT_GATE_UP, f->normed, n, a->hidden, err));
-    if (run->last == UCB_INPUT_GATE_UP) return UCB_OK;
-    UCB_TRY(linear(f, run, UCB_ROLE_GATE, f->normed, f->gate, err));
-    UCB_TRY(linear(f, run, UCB_ROLE_UP, f->normed, f->up, err));
-    ucb_silu_mul(f->backend, f->gate, f->up, n * a->ffn, f->gate);
-    UCB_TRY(show(run, UCB_INPUT_DOWN, f->gate, n, a->ffn, err));
-    if (run->last == UCB_INPUT_DOWN) return UCB_OK;
-    UCB_TRY(linear(f, run, UCB_ROLE_DOWN, f->gate, f->out, err));
-    ucb_add(f->backend, x, f->out, n * a->hidden);
+    const float *const *vector = run->layer->vector;
+    if (a->norm == UCB_NORM_LAYER)
+        ucb_layernorm(f->backend, x, n_rows, a->hidden, vector[weight], vector[bias],
+                      a->norm_eps, y);
+    else
+        ucb_rmsnorm(f->backend, x, n_rows, a->hidden, vector[weight], a->norm_eps, y);
+}
+
+/* ---- a layer ---- */
+
+/* x += out, through the norm after it where there is one. */
+static void add_out(struct ucb_forward *f, const struct ucb_layer_run *run,
+                    enum ucb_vector post_norm, size_t n, float *x)
+{
+    if (run->layer->vector[post_norm] != NULL)
+        ucb_rmsnorm(f->backend, f->out, n, f->arch->hidden, run->layer->vector[post_norm],
+                    f->arch->norm_eps, f->out);
+    ucb_add(f->backend, x, f->out, n * f->arch->hidden);
+}
+
+/* Both parts read the same x: the second's norm is taken before the first is added. */
+static ucb_status run_parallel(struct ucb_forward *f, const struct ucb_layer_run *run,
+                               float *x, struct ucb_err *err)
+{
+    bool done = false;
+    size_t n = ucb_n_rows(&run->rows);
+    ucb_forward_norm(f, run, UCB_VECTOR_ATTN_NORM, UCB_VECTOR_ATTN_NORM_BIAS, x, n,
+                     f->normed);
+    UCB_TRY(ucb_forward_mix(f, run, &done, err));
+    if (done) return UCB_OK;
+    ucb_forward_norm(f, run, UCB_VECTOR_MLP_NORM, UCB_VECTOR_MLP_NORM_BIAS, x, n,
+                     f->normed);
+    add_out(f, run, UCB_VECTOR_POST_ATTN_NORM, n, x);
+    UCB_TRY(ucb_forward_mlp(f, run, &done, err));
+    if (!done) add_out(f, run, UCB_VECTOR_POST_MLP_NORM, n, x);
     return UCB_OK;
 }
+
+static ucb_status run_group(struct ucb_forward *f, const struct ucb_layer_run *run,
+                            float *x, struct ucb_err *err)
+{
+    bool done = false;
+    size_t n = ucb_n_rows(&run->rows);
+    if (f->arch->parallel_residual) return run_parallel(f, run, x, err);
+    ucb_forward_norm(f, run, UCB_VECTOR_ATTN_NORM, UCB_VECTOR_ATTN_NORM_BIAS, x, n,
+                     f->normed);
+    UCB_TRY(f->arch->mixer == UCB_MIXER_SSM ? ucb_forward_ssm(f, run, &done, err)
+                                            : ucb_forward_mix(f, run, &done, err));
+    if (done) return UCB_OK;
+    add_out(f, run, UCB_VECTOR_POST_ATTN_NORM, n, x);
+    if (f->arch->mixer == UCB_MIXER_SSM) return UCB_OK;
+    ucb_forward_norm(f, run, UCB_VECTOR_MLP_NORM, UCB_VECTOR_MLP_NORM_BIAS, x, n,
+                     f->normed);
+    UCB_TRY(ucb_forward_mlp(f, run, &done, err));
+    if (!done) add_out(f, run, UCB_VECTOR_POST_MLP_NORM, n, x);
+    return UCB_OK;
+}
+
+/* ---- groups of windows ---- */
 
 /* How many windows from the first on fill a batch: at least one, at most what the buffers
  * hold. */
@@ -197,10 +275,10 @@ static size_t windows_of_group(const struct ucb_forward *f, size_t n_windows,
 /* The next group: how many windows, and their rows and positions counted from its first
  * row. */
 static size_t begin_group(struct ucb_forward *f, size_t n_windows, const size_t *start,
-                          size_t local[MOST_WINDOWS + 1])
+                          size_t local[UCB_MOST_WINDOWS + 1])
 {
     size_t n = windows_of_group(f, n_windows, start);
-    if (n > MOST_WINDOWS) n = MOST_WINDOWS;
+    if (n > UCB_MOST_WINDOWS) n = UCB_MOST_WINDOWS;
     for (size_t i = 0; i <= n; i++) local[i] = start[i] - start[0];
     assert(local[n] <= f->capacity);
     for (size_t i = 0; i < n; i++)
@@ -209,22 +287,22 @@ static size_t begin_group(struct ucb_forward *f, size_t n_windows, const size_t 
     return n;
 }
 
-static ucb_status run_group(struct ucb_forward *f, const struct layer_run *run, float *x,
-                            struct ucb_err *err)
+/* A router is a small matrix that no method touches: packed anew for each layer. */
+static void begin_layer(struct ucb_forward *f, const struct ucb_layer *layer)
 {
-    UCB_TRY(attention_block(f, run, x, err));
-    if (run->last < UCB_INPUT_GATE_UP) return UCB_OK;
-    return mlp_block(f, run, x, err);
+    if (layer->vector[UCB_VECTOR_ROUTER] != NULL)
+        ucb_pack(f->backend, layer->vector[UCB_VECTOR_ROUTER], &f->router);
 }
 
 ucb_status ucb_forward_layer_tapped(struct ucb_forward *f, const struct ucb_layer *layer,
                                     size_t n_windows, const size_t *start, float *x,
                                     const struct ucb_tap *tap, struct ucb_err *err)
 {
-    size_t local[MOST_WINDOWS + 1];
-    struct layer_run run = {layer, tap, UCB_N_INPUTS, local, 0};
-    for (size_t w = 0; w < n_windows; w += run.n_windows) {
-        run.n_windows = begin_group(f, n_windows - w, start + w, local);
+    size_t local[UCB_MOST_WINDOWS + 1];
+    struct ucb_layer_run run = {layer, tap, UCB_N_INPUTS, {local, 0}};
+    begin_layer(f, layer);
+    for (size_t w = 0; w < n_windows; w += run.rows.n_windows) {
+        run.rows.n_windows = begin_group(f, n_windows - w, start + w, local);
         UCB_TRY(run_group(f, &run, x + start[w] * f->arch->hidden, err));
     }
     return UCB_OK;
@@ -242,16 +320,18 @@ ucb_status ucb_forward_peek(struct ucb_forward *f, const struct ucb_layer *layer
                             enum ucb_input input, const struct ucb_tap *tap,
                             struct ucb_err *err)
 {
-    size_t local[MOST_WINDOWS + 1], hidden = f->arch->hidden;
-    struct layer_run run = {layer, tap, input, local, 0};
+    size_t local[UCB_MOST_WINDOWS + 1], hidden = f->arch->hidden;
+    struct ucb_layer_run run = {layer, tap, input, {local, 0}};
     assert(tap != NULL && input < UCB_N_INPUTS);
     if (f->copy == NULL) f->copy = UCB_NEW(&f->arena, float, f->capacity *hidden);
     if (f->copy == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for a copy of %zu hidden states",
                         f->capacity);
-    for (size_t w = 0; w < n_windows; w += run.n_windows) {
-        run.n_windows = begin_group(f, n_windows - w, start + w, local);
-        memcpy(f->copy, x + start[w] * hidden, local[run.n_windows] * hidden * sizeof(*x));
+    begin_layer(f, layer);
+    for (size_t w = 0; w < n_windows; w += run.rows.n_windows) {
+        run.rows.n_windows = begin_group(f, n_windows - w, start + w, local);
+        memcpy(f->copy, x + start[w] * hidden,
+               local[run.rows.n_windows] * hidden * sizeof(*x));
         UCB_TRY(run_group(f, &run, f->copy, err));
     }
     return UCB_OK;

@@ -23,14 +23,24 @@ struct ucb_own_product {
     void *context;
 };
 
-/* The weights of one layer as the engine runs them; all memory is the caller's. */
+/*
+ * The weights of one layer as the engine runs them; all memory is the caller's. Matrices
+ * stand in the order of ucb_model_layer_matrices(): ucb_layer_slot finds them.
+ */
 struct ucb_layer {
-    struct ucb_packed weight[UCB_N_LAYER_ROLES]; /* of a role with a product of its own only
-                                                    the shape is looked at */
-    struct ucb_own_product product[UCB_N_LAYER_ROLES];
-    const float *bias[UCB_N_LAYER_ROLES]; /* NULL: none */
-    const float *attn_norm, *mlp_norm;    /* [hidden] */
+    uint32_t index; /* in arch->layers */
+    size_t n_matrices;
+    const uint32_t *first;           /* [UCB_N_LAYER_ROLES], see ucb_model_layer_slots */
+    struct ucb_packed *weight;       /* of one with a product of its own only the shape is
+                                        looked at */
+    struct ucb_own_product *product; /* by slot, like the weights */
+    const float *vector[UCB_N_VECTORS]; /* NULL: none */
 };
+static inline size_t ucb_layer_slot(const struct ucb_layer *layer, enum ucb_role role,
+                                    uint32_t expert)
+{
+    return layer->first[role] + (size_t)expert * (role == UCB_ROLE_DOWN ? 1 : 2);
+}
 
 struct ucb_forward; /* work buffers and the rope table */
 /*
@@ -48,12 +58,17 @@ ucb_status ucb_forward_layer(struct ucb_forward *f, const struct ucb_layer *laye
                              struct ucb_err *err);
 
 /*
- * Looks on while a layer runs: what its matrices are multiplied with. Rows come in window
- * order, each once; how many at a time is not defined. n_in is the width of a row.
+ * Looks on while a layer runs. Rows come in window order, each once; how many at a time is
+ * not defined. Either function may be NULL.
  */
 struct ucb_tap {
-    ucb_status (*see)(void *context, enum ucb_input input, const float *x, size_t n_rows,
-                      uint32_t n_in, struct ucb_err *err);
+    /* What matrices are multiplied with: rows of width n_in. Of an expert, the rows that
+     * were sent to it; `expert` is 0 elsewhere. */
+    ucb_status (*see)(void *context, enum ucb_input input, uint32_t expert, const float *x,
+                      size_t n_rows, uint32_t n_in, struct ucb_err *err);
+    /* Where a router sent each row: [n_rows][arch->experts.used] experts and weights. */
+    ucb_status (*route)(void *context, const uint32_t *experts, const float *weights,
+                        size_t n_rows, struct ucb_err *err);
     void *context;
 };
 /* The same layer, and every input shown to the tap (NULL: to nobody). */

@@ -19,36 +19,68 @@ enum { TYPE_U32 = 4, TYPE_F32 = 6, TYPE_BOOL = 7, TYPE_STRING = 8 };
 
 _Static_assert((int)UCB_GGUF_NAME_TEXT == (int)UCB_NAME_TEXT, "one size of name");
 
-const char *ucb_gguf_matrix_name(enum ucb_role role, uint32_t layer,
-                                 char out[UCB_GGUF_NAME_TEXT])
+static const struct ucb_family *family_of(const struct ucb_arch *arch)
 {
-    return ucb_name_of_layer(ucb_matrix_rows[role].gguf, layer, out);
+    const struct ucb_family *family = ucb_family_find(arch->model_type);
+    assert(family != NULL);
+    return family;
 }
 
-const char *ucb_gguf_vector_name(enum ucb_vector which, uint32_t layer,
-                                 char out[UCB_GGUF_NAME_TEXT])
+static bool has_windows(const struct ucb_arch *arch)
 {
-    return ucb_name_of_layer(ucb_vector_rows[which].gguf, layer, out);
+    for (uint32_t i = 0; i < arch->n_layers; i++)
+        if (arch->layers[i].window != 0) return true;
+    return false;
+}
+
+ucb_status ucb_gguf_check_arch(const struct ucb_arch *arch, bool is_gguf,
+                               struct ucb_err *err)
+{
+    const struct ucb_family *family = family_of(arch);
+    const char *what = NULL;
+    if (arch->experts.n != 0)
+        what = "its experts would have to be stacked";
+    else if (family->gguf_arch == NULL)
+        what = "GGUF has no names for it here";
+    else if (!is_gguf && (has_windows(arch) || arch->norm_plus_one))
+        what = "its windows and norms are not among the metadata written here";
+    else if (!is_gguf &&
+             (arch->rope[0].magnitude != 1.0f || arch->rope[0].long_inv_freq != NULL))
+        what = "its rope scaling is more than a factor for each frequency";
+    if (what == NULL) return UCB_OK;
+    return UCB_FAIL(err, UCB_UNSUPPORTED, "%s cannot be written as a GGUF: %s",
+                    arch->model_type, what);
+}
+
+const char *ucb_gguf_matrix_name(const struct ucb_arch *arch, enum ucb_role role,
+                                 uint32_t layer, char out[UCB_GGUF_NAME_TEXT])
+{
+    return ucb_name_of(ucb_matrix_row_of(family_of(arch), role)->gguf, layer, 0, out);
+}
+
+const char *ucb_gguf_vector_name(const struct ucb_arch *arch, enum ucb_vector which,
+                                 uint32_t layer, char out[UCB_GGUF_NAME_TEXT])
+{
+    return ucb_name_of(ucb_vector_row_of(family_of(arch), which)->gguf, layer, 0, out);
 }
 
 static uint32_t row_of(const struct ucb_arch *arch, bool rotates, uint32_t file_row)
 {
-    const struct ucb_family *family = ucb_family_find(arch->model_type);
-    assert(family != NULL);
-    return rotates && family->gguf_interleaves ? ucb_model_row(file_row, arch->head_dim)
-                                               : file_row;
+    return rotates && family_of(arch)->gguf_interleaves
+               ? ucb_model_row(file_row, arch->head_dim)
+               : file_row;
 }
 
 uint32_t ucb_gguf_matrix_row(const struct ucb_arch *arch, enum ucb_role role,
                              uint32_t file_row)
 {
-    return row_of(arch, ucb_matrix_rows[role].rotates, file_row);
+    return row_of(arch, ucb_matrix_row_of(family_of(arch), role)->rotates, file_row);
 }
 
 uint32_t ucb_gguf_vector_row(const struct ucb_arch *arch, enum ucb_vector which,
                              uint32_t file_row)
 {
-    return row_of(arch, ucb_vector_rows[which].rotates, file_row);
+    return row_of(arch, ucb_vector_row_of(family_of(arch), which)->rotates, file_row);
 }
 
 /* The float nearest to plain / scaled that, divided by, gives `scaled` again; a reader
@@ -72,9 +104,9 @@ bool ucb_gguf_rope_factors(const struct ucb_arch *arch, float *out)
                             .theta = (double)(float)arch->rope_theta};
     bool scaled = false;
     for (uint32_t i = 0; i < arch->rotary_dim / 2; i++) {
-        double plain = ucb_rope_frequency(&rope, arch->rotary_dim, i);
-        bool same = (float)plain == arch->rope_inv_freq[i];
-        out[i] = same ? 1.0f : factor_of(plain, arch->rope_inv_freq[i]);
+        double plain = ucb_rope_frequency(&rope, arch->rotary_dim, i, false);
+        bool same = (float)plain == arch->rope[0].inv_freq[i];
+        out[i] = same ? 1.0f : factor_of(plain, arch->rope[0].inv_freq[i]);
         scaled |= !same;
     }
     return scaled;

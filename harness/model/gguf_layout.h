@@ -18,11 +18,18 @@
 uint32_t ucb_gguf_type_number(enum ucb_dtype dtype);
 
 enum { UCB_GGUF_NAME_TEXT = 128 };
+/*
+ * Whether such a model can be written; what is asked below holds for models that can.
+ * `is_gguf`: it comes from a GGUF, whose metadata are copied. UNSUPPORTED names what a file
+ * would not say.
+ */
+ucb_status ucb_gguf_check_arch(const struct ucb_arch *arch, bool is_gguf,
+                               struct ucb_err *err);
 /* The tensor's name; `layer` is ignored for what stands outside the layers. */
-const char *ucb_gguf_matrix_name(enum ucb_role role, uint32_t layer,
-                                 char out[UCB_GGUF_NAME_TEXT]);
-const char *ucb_gguf_vector_name(enum ucb_vector which, uint32_t layer,
-                                 char out[UCB_GGUF_NAME_TEXT]);
+const char *ucb_gguf_matrix_name(const struct ucb_arch *arch, enum ucb_role role,
+                                 uint32_t layer, char out[UCB_GGUF_NAME_TEXT]);
+const char *ucb_gguf_vector_name(const struct ucb_arch *arch, enum ucb_vector which,
+                                 uint32_t layer, char out[UCB_GGUF_NAME_TEXT]);
 /* The model's row that stands in row `file_row` of the file: q and k (and their biases) of
  * some architectures are stored in the order of adjacent-style rope. */
 uint32_t ucb_gguf_matrix_row(const struct ucb_arch *arch, enum ucb_role role,

@@ -209,45 +209,91 @@ const struct ucb_matrix *ucb_model_matrix(const struct ucb_model *model, uint32_
         return &model->embed.matrix;
     if (role == UCB_ROLE_HEAD) return &model->head.matrix;
     assert(layer < model->arch.n_layers);
-    return &model->layers[layer].matrices[role].matrix;
+    const struct ucb_bound_layer *l = &model->layers[layer];
+    return l->first[role] == UINT32_MAX ? NULL : l->list[l->first[role]];
+}
+
+const uint32_t *ucb_model_layer_slots(const struct ucb_model *model, uint32_t layer)
+{
+    assert(layer < model->arch.n_layers);
+    return model->layers[layer].first;
+}
+
+const struct ucb_matrix *const *ucb_model_layer_matrices(const struct ucb_model *model,
+                                                         uint32_t layer, size_t *n)
+{
+    assert(layer < model->arch.n_layers);
+    *n = model->layers[layer].n_matrices;
+    return model->layers[layer].list;
 }
 
 struct row_read {
-    const struct ucb_bound_matrix *source;
+    const struct ucb_view *view;
+    enum ucb_dtype dtype;
+    uint32_t n_in;
     const uint32_t *ids; /* NULL: rows from `first` on */
     uint32_t first, head_dim;
     size_t n_rows, rows_per_task;
     float *out;
 };
 
-static const uint8_t *row_bytes(const struct ucb_bound_matrix *source, uint32_t file_row)
+static const uint8_t *element_bytes(const struct ucb_view *view, enum ucb_dtype dtype,
+                                    uint64_t index)
 {
-    return source->tensor->data + source->tensor->n_bytes / source->matrix.n_out * file_row;
+    return view->tensor->data +
+           index / ucb_dtype_block_elements(dtype) * ucb_dtype_block_bytes(dtype);
+}
+
+/* The row (or column) of the file that holds row `row` of the model. */
+static uint32_t place_of(const struct ucb_view *view, uint32_t row, uint32_t head_dim)
+{
+    if (view->interleaved) row = ucb_file_row(row, head_dim);
+    return view->base + row / view->block * view->stride + row % view->block;
+}
+
+/* Rows [begin, end) of a matrix stored [in][out]: a stretch of each file row, turned. */
+static void read_columns(const struct row_read *r, size_t begin, size_t end)
+{
+    float stretch[256];
+    for (size_t from = begin; from < end; from += 256) {
+        size_t n = end - from < 256 ? end - from : 256;
+        uint32_t place = place_of(r->view, r->first + (uint32_t)from, r->head_dim);
+        for (size_t column = 0; column < r->n_in; column++) {
+            uint64_t at = (uint64_t)column * r->view->columns + place;
+            ucb_widen(r->dtype, element_bytes(r->view, r->dtype, at), n, stretch);
+            for (size_t i = 0; i < n; i++)
+                r->out[(from + i) * r->n_in + column] = stretch[i];
+        }
+    }
 }
 
 static void read_task(void *context, size_t task)
 {
     const struct row_read *r = context;
-    const struct ucb_bound_matrix *source = r->source;
-    size_t begin = task * r->rows_per_task, end = begin + r->rows_per_task,
-           n_in = source->matrix.n_in;
-    enum ucb_dtype dtype = source->matrix.dtype;
+    const struct ucb_view *view = r->view;
+    size_t begin = task * r->rows_per_task, end = begin + r->rows_per_task;
     if (end > r->n_rows) end = r->n_rows;
-    if (r->ids == NULL && !source->interleaved) {
-        ucb_widen(dtype, row_bytes(source, r->first + (uint32_t)begin),
-                  (end - begin) * n_in, r->out + begin * n_in);
+    if (view->transposed) {
+        read_columns(r, begin, end);
+        return;
+    }
+    if (r->ids == NULL && !view->interleaved && view->block == view->stride) {
+        uint64_t at = (uint64_t)(view->base + r->first + begin) * view->columns;
+        ucb_widen(r->dtype, element_bytes(view, r->dtype, at), (end - begin) * r->n_in,
+                  r->out + begin * r->n_in);
         return;
     }
     for (size_t i = begin; i < end; i++) {
         uint32_t row = r->ids == NULL ? r->first + (uint32_t)i : r->ids[i];
-        if (source->interleaved) row = ucb_file_row(row, r->head_dim);
-        ucb_widen(dtype, row_bytes(source, row), n_in, r->out + i * n_in);
+        uint64_t at = (uint64_t)place_of(view, row, r->head_dim) * view->columns;
+        ucb_widen(r->dtype, element_bytes(view, r->dtype, at), r->n_in,
+                  r->out + i * r->n_in);
     }
 }
 
 static void read_rows(struct row_read *r, struct ucb_pool *pool)
 {
-    size_t per_task = ELEMENTS_PER_TASK / r->source->matrix.n_in;
+    size_t per_task = ELEMENTS_PER_TASK / r->n_in;
     r->rows_per_task = per_task == 0 ? 1 : per_task;
     ucb_parallel_for(pool, (r->n_rows + r->rows_per_task - 1) / r->rows_per_task, read_task,
                      r);
@@ -261,13 +307,13 @@ ucb_status ucb_model_read_rows(const struct ucb_model *model,
     if (row > matrix->n_out || n_rows > matrix->n_out - row)
         return UCB_FAIL(err, UCB_USAGE, "%s: rows %u to %llu asked for, it has %u",
                         matrix->name, row, (unsigned long long)row + n_rows, matrix->n_out);
-    struct row_read r = {(const struct ucb_bound_matrix *)matrix,
-                         NULL,
-                         row,
-                         model->arch.head_dim,
-                         n_rows,
-                         0,
-                         out};
+    struct row_read r = {.view = &((const struct ucb_bound_matrix *)matrix)->view,
+                         .dtype = matrix->dtype,
+                         .n_in = matrix->n_in,
+                         .first = row,
+                         .head_dim = model->arch.head_dim,
+                         .n_rows = n_rows,
+                         .out = out};
     read_rows(&r, pool);
     return ucb_checkpoint_intact(model->checkpoint, err);
 }
@@ -276,13 +322,20 @@ ucb_status ucb_model_gather(const struct ucb_model *model, const struct ucb_matr
                             const uint32_t *ids, size_t n, struct ucb_pool *pool,
                             float *out, struct ucb_err *err)
 {
+    const struct ucb_bound_matrix *bound = (const struct ucb_bound_matrix *)matrix;
+    assert(!bound->view.transposed);
     for (size_t i = 0; i < n; i++)
         if (ids[i] >= matrix->n_out)
             return UCB_FAIL(err, UCB_USAGE,
                             "%s: id %u at position %zu, it has rows 0 to %u", matrix->name,
                             ids[i], i, matrix->n_out - 1);
-    struct row_read r = {
-        (const struct ucb_bound_matrix *)matrix, ids, 0, model->arch.head_dim, n, 0, out};
+    struct row_read r = {.view = &bound->view,
+                         .dtype = matrix->dtype,
+                         .n_in = matrix->n_in,
+                         .ids = ids,
+                         .head_dim = model->arch.head_dim,
+                         .n_rows = n,
+                         .out = out};
     read_rows(&r, pool);
     return ucb_checkpoint_intact(model->checkpoint, err);
 }
@@ -290,9 +343,10 @@ ucb_status ucb_model_gather(const struct ucb_model *model, const struct ucb_matr
 void ucb_model_forget_layer(const struct ucb_model *model, uint32_t layer)
 {
     assert(layer < model->arch.n_layers);
-    for (unsigned i = 0; i < UCB_N_LAYER_ROLES; i++) {
-        const struct ucb_tensor *t = model->layers[layer].matrices[i].tensor;
-        ucb_file_forget(t->data, t->n_bytes);
+    const struct ucb_bound_layer *l = &model->layers[layer];
+    for (size_t i = 0; i < l->n_matrices; i++) {
+        const struct ucb_tensor *t = l->matrices[i].view.tensor;
+        if (l->matrices[i].first_of_tensor) ucb_file_forget(t->data, t->n_bytes);
     }
 }
 
@@ -301,7 +355,8 @@ void ucb_model_forget_layer(const struct ucb_model *model, uint32_t layer)
 static const struct ucb_bound_vector *vector_of(const struct ucb_model *model,
                                                 uint32_t layer, enum ucb_vector which)
 {
-    if (which == UCB_VECTOR_FINAL_NORM) return &model->final_norm;
+    if (which >= UCB_VECTOR_FINAL_NORM && which < UCB_VECTOR_BIAS)
+        return &model->top.vectors[which];
     assert(layer < model->arch.n_layers);
     return &model->layers[layer].vectors[which];
 }
@@ -309,27 +364,25 @@ static const struct ucb_bound_vector *vector_of(const struct ucb_model *model,
 uint32_t ucb_model_vector_size(const struct ucb_model *model, uint32_t layer,
                                enum ucb_vector which)
 {
-    const struct ucb_tensor *t = vector_of(model, layer, which)->tensor;
-    return t == NULL ? 0 : (uint32_t)t->n_elements;
+    return vector_of(model, layer, which)->n;
 }
 
 ucb_status ucb_model_read_vector(const struct ucb_model *model, uint32_t layer,
                                  enum ucb_vector which, float *out, struct ucb_err *err)
 {
     const struct ucb_bound_vector *v = vector_of(model, layer, which);
-    if (v->tensor == NULL)
+    if (v->view.tensor == NULL) {
+        const struct ucb_vector_row *row = ucb_vector_row_of(model->family, which);
         return UCB_FAIL(err, UCB_USAGE, "%s: layer %u has no %s", model->path, layer,
-                        ucb_vector_rows[which].hf);
-    size_t n = (size_t)v->tensor->n_elements;
-    if (!v->interleaved) {
-        UCB_TRY(ucb_tensor_widen(v->tensor, 0, n, out, err));
-        return ucb_checkpoint_intact(model->checkpoint, err);
+                        row == NULL ? "such vector" : row->hf);
     }
-    float *file_order = ucb_mem_alloc(n * sizeof(float));
-    if (file_order == NULL) return no_memory(model->path, err);
-    ucb_widen(v->tensor->dtype, v->tensor->data, n, file_order);
-    for (size_t i = 0; i < n; i++)
-        out[i] = file_order[ucb_file_row((uint32_t)i, model->arch.head_dim)];
-    ucb_mem_free(file_order);
+    struct row_read r = {.view = &v->view,
+                         .dtype = v->view.tensor->dtype,
+                         .n_in = 1,
+                         .head_dim = model->arch.head_dim,
+                         .n_rows = v->n,
+                         .out = out};
+    read_rows(&r, NULL);
+    for (uint32_t i = 0; v->plus_one && i < v->n; i++) out[i] += 1.0f;
     return ucb_checkpoint_intact(model->checkpoint, err);
 }

@@ -3,6 +3,7 @@
  * in a scale would spoil every number that follows. Tensors are scanned in any order, by
  * all threads; the first in the model's order is reported.
  */
+#include <assert.h>
 #include <math.h>
 
 #include "model/blocks.h"
@@ -10,40 +11,52 @@
 
 struct scan_slot {
     const struct ucb_tensor *tensor;
-    const char *name;
+    const char *name; /* of the model's matrix, where the tensor holds one */
     bool interleaved;
     uint64_t first_bad; /* n_elements: none */
 };
 
 struct scan {
     struct scan_slot *slots;
-    size_t n;
+    size_t n, room;
 };
 
-static void add_matrix(struct scan *scan, const struct ucb_bound_matrix *m)
+static void add(struct scan *scan, const struct ucb_view *view, const char *name)
 {
-    if (m->tensor == NULL) return;
-    scan->slots[scan->n++] = (struct scan_slot){m->tensor, m->matrix.name, m->interleaved,
-                                                0};
+    /* Parts of a fused tensor follow each other: it is looked at once. */
+    if (view->tensor == NULL) return;
+    if (scan->n > 0 && scan->slots[scan->n - 1].tensor == view->tensor) return;
+    bool whole = view->base == 0 && view->block == view->stride && !view->transposed &&
+                 (uint64_t)view->block * view->columns == view->tensor->n_elements;
+    assert(scan->n < scan->room);
+    scan->slots[scan->n++] = (struct scan_slot){
+        view->tensor, whole ? name : view->tensor->name, view->interleaved, 0};
 }
 
-static void add_vector(struct scan *scan, const struct ucb_bound_vector *v)
+static void add_layer(struct scan *scan, const struct ucb_bound_layer *layer)
 {
-    if (v->tensor == NULL) return;
-    scan->slots[scan->n++] = (struct scan_slot){v->tensor, v->name, v->interleaved, 0};
+    for (size_t i = 0; i < layer->n_matrices; i++)
+        if (layer->matrices[i].first_of_tensor)
+            add(scan, &layer->matrices[i].view, layer->matrices[i].matrix.name);
+    for (unsigned i = 0; i < UCB_N_VECTORS; i++)
+        add(scan, &layer->vectors[i].view, layer->vectors[i].name);
 }
 
 static void list_tensors(struct scan *scan, const struct ucb_model *model)
 {
-    add_matrix(scan, &model->embed);
-    for (uint32_t layer = 0; layer < model->arch.n_layers; layer++) {
-        for (unsigned i = 0; i < UCB_N_LAYER_ROLES; i++)
-            add_matrix(scan, &model->layers[layer].matrices[i]);
-        for (unsigned i = 0; i < UCB_N_VECTORS; i++)
-            add_vector(scan, &model->layers[layer].vectors[i]);
-    }
-    add_vector(scan, &model->final_norm);
-    add_matrix(scan, &model->head);
+    add(scan, &model->embed.view, model->embed.matrix.name);
+    for (uint32_t layer = 0; layer < model->arch.n_layers; layer++)
+        add_layer(scan, &model->layers[layer]);
+    add_layer(scan, &model->top);
+    add(scan, &model->head.view, model->head.matrix.name);
+}
+
+static size_t count_slots(const struct ucb_model *model)
+{
+    size_t n = 2 + UCB_N_VECTORS;
+    for (uint32_t layer = 0; layer < model->arch.n_layers; layer++)
+        n += model->layers[layer].n_matrices + UCB_N_VECTORS;
+    return n;
 }
 
 static void scan_one(void *context, size_t index)
@@ -85,8 +98,8 @@ ucb_status ucb_model_scan(const struct ucb_model *model, struct ucb_pool *pool,
                           struct ucb_err *err)
 {
     ucb_status status = UCB_OK;
-    size_t room = (size_t)model->arch.n_layers * (UCB_N_LAYER_ROLES + UCB_N_VECTORS) + 3;
-    struct scan scan = {ucb_mem_alloc(room * sizeof(*scan.slots)), 0};
+    size_t room = count_slots(model);
+    struct scan scan = {ucb_mem_alloc(room * sizeof(*scan.slots)), 0, room};
     if (scan.slots == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory to list %zu tensors", model->path,
                         room);

@@ -113,27 +113,38 @@ static ucb_status add_part(struct build *b, const struct ucb_tensor *source,
     return UCB_OK;
 }
 
+static ucb_status list_layer(struct build *b, const struct ucb_bound_layer *layer,
+                             struct ucb_err *err)
+{
+    for (size_t i = 0; i < layer->n_matrices; i++) {
+        const struct ucb_bound_matrix *x = &layer->matrices[i];
+        UCB_TRY(add_part(b, x->view.tensor, x->matrix.name, x->view.interleaved, err));
+    }
+    for (unsigned i = 0; i < UCB_N_VECTORS; i++) {
+        const struct ucb_bound_vector *x = &layer->vectors[i];
+        UCB_TRY(add_part(b, x->view.tensor, x->name, x->view.interleaved, err));
+    }
+    return UCB_OK;
+}
+
 static ucb_status list_parts(struct build *b, struct ucb_err *err)
 {
     const struct ucb_model *m = b->model;
-    size_t room = (size_t)m->arch.n_layers * (UCB_N_LAYER_ROLES + UCB_N_VECTORS) + 3;
+    size_t room = (size_t)m->arch.n_layers * (UCB_N_LAYER_ROLES + UCB_N_VECTORS) +
+                  UCB_N_VECTORS + 2;
+    if (strcmp(m->arch.model_type, "llama") != 0)
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "%s: is of architecture %s; only llama models are made smooth",
+                        m->path, m->arch.model_type);
     b->parts = UCB_NEW(&b->arena, struct part, room);
     b->outputs = UCB_NEW(&b->arena, struct ucb_tensor, room);
     if (b->parts == NULL || b->outputs == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory to list %zu tensors", room);
-    UCB_TRY(add_part(b, m->embed.tensor, m->embed.matrix.name, false, err));
-    for (uint32_t layer = 0; layer < m->arch.n_layers; layer++) {
-        for (unsigned i = 0; i < UCB_N_LAYER_ROLES; i++) {
-            const struct ucb_bound_matrix *x = &m->layers[layer].matrices[i];
-            UCB_TRY(add_part(b, x->tensor, x->matrix.name, x->interleaved, err));
-        }
-        for (unsigned i = 0; i < UCB_N_VECTORS; i++) {
-            const struct ucb_bound_vector *x = &m->layers[layer].vectors[i];
-            UCB_TRY(add_part(b, x->tensor, x->name, x->interleaved, err));
-        }
-    }
-    UCB_TRY(add_part(b, m->final_norm.tensor, m->final_norm.name, false, err));
-    return add_part(b, m->head.tensor, m->head.matrix.name, false, err);
+    UCB_TRY(add_part(b, m->embed.view.tensor, m->embed.matrix.name, false, err));
+    for (uint32_t layer = 0; layer < m->arch.n_layers; layer++)
+        UCB_TRY(list_layer(b, &m->layers[layer], err));
+    UCB_TRY(list_layer(b, &m->top, err));
+    return add_part(b, m->head.view.tensor, m->head.matrix.name, false, err);
 }
 
 static ucb_status make_weights(struct build *b, const char *path, struct ucb_pool *pool,
@@ -185,9 +196,9 @@ static json_t *make_config(const struct ucb_model *m)
         "silu", "hidden_size", (int)a->hidden, "intermediate_size", (int)a->ffn,
         "num_hidden_layers", (int)a->n_layers, "num_attention_heads", (int)a->n_heads,
         "num_key_value_heads", (int)a->n_kv_heads, "head_dim", (int)a->head_dim,
-        "vocab_size", (int)a->vocabulary, "attention_bias", (int)a->attention_bias,
-        "mlp_bias", (int)a->mlp_bias, "tie_word_embeddings", (int)a->tied_head,
-        "rope_scaling", "torch_dtype", "bfloat16");
+        "vocab_size", (int)a->vocabulary, "attention_bias", (int)a->qkv_bias, "mlp_bias",
+        (int)a->mlp_bias, "tie_word_embeddings", (int)a->tied_head, "rope_scaling",
+        "torch_dtype", "bfloat16");
     if (config == NULL) return NULL;
     json_object_set_new(config, "rms_norm_eps", shortest_real(a->norm_eps));
     json_object_set_new(config, "rope_theta", shortest_real((float)a->rope_theta));
@@ -211,8 +222,8 @@ static ucb_status check_config(struct build *b, const char *path, const char *te
     bool same = read.norm_eps == a->norm_eps && read.rope_theta == a->rope_theta &&
                 read.rotary_dim == a->rotary_dim &&
                 read.max_positions == a->max_positions &&
-                read.rope_magnitude == a->rope_magnitude;
-    if (same && memcmp(read.rope_inv_freq, a->rope_inv_freq, table_bytes) == 0)
+                read.rope[0].magnitude == a->rope[0].magnitude;
+    if (same && memcmp(read.rope[0].inv_freq, a->rope[0].inv_freq, table_bytes) == 0)
         return UCB_OK;
     return UCB_FAIL(
         err, UCB_UNSUPPORTED,

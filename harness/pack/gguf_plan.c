@@ -116,7 +116,8 @@ static ucb_status mark_written(const struct ucb_pack_options *o, struct ucb_gguf
     char name[UCB_GGUF_NAME_TEXT];
     struct ucb_gguf_item *item;
     if (!ucb_pack_takes(o, role) || (role == UCB_ROLE_HEAD && !has_head(o))) return UCB_OK;
-    ucb_gguf_matrix_name(role, layer, name);
+    if (ucb_model_matrix(o->model, layer, role) == NULL) return UCB_OK;
+    ucb_gguf_matrix_name(arch_of(o), role, layer, name);
     item = find_item(plan, name);
     if (item == NULL) item = new_item(plan, name); /* a tied head that is now its own */
     if (item == NULL) return no_memory(o, err);
@@ -141,7 +142,9 @@ static ucb_status add_matrix(const struct ucb_pack_options *o, struct ucb_gguf_p
 {
     char name[UCB_GGUF_NAME_TEXT];
     const struct ucb_matrix *m = ucb_model_matrix(o->model, layer, role);
-    struct ucb_gguf_item *item = new_item(plan, ucb_gguf_matrix_name(role, layer, name));
+    if (m == NULL) return UCB_OK;
+    struct ucb_gguf_item *item = new_item(
+        plan, ucb_gguf_matrix_name(arch_of(o), role, layer, name));
     if (item == NULL) return no_memory(o, err);
     if (ucb_pack_takes(o, role)) return set_written(o, item, m, role, err);
     set_shape(item, m, role);
@@ -158,7 +161,8 @@ static ucb_status add_vector(const struct ucb_pack_options *o, struct ucb_gguf_p
     char name[UCB_GGUF_NAME_TEXT];
     uint32_t n = ucb_model_vector_size(o->model, layer, which);
     if (n == 0) return UCB_OK;
-    struct ucb_gguf_item *item = new_item(plan, ucb_gguf_vector_name(which, layer, name));
+    struct ucb_gguf_item *item = new_item(
+        plan, ucb_gguf_vector_name(arch_of(o), which, layer, name));
     if (item == NULL) return no_memory(o, err);
     item->content = UCB_CONTENT_VECTOR;
     item->vector = which;
@@ -196,7 +200,7 @@ static ucb_status plan_from_safetensors(const struct ucb_pack_options *o,
         for (unsigned role = 0; role < UCB_N_LAYER_ROLES; role++)
             UCB_TRY(add_matrix(o, plan, layer, (enum ucb_role)role, err));
         for (unsigned which = 0; which < UCB_N_VECTORS; which++)
-            if (which != UCB_VECTOR_FINAL_NORM)
+            if (which < UCB_VECTOR_FINAL_NORM || which >= UCB_VECTOR_BIAS)
                 UCB_TRY(add_vector(o, plan, layer, (enum ucb_vector)which, err));
     }
     UCB_TRY(add_vector(o, plan, 0, UCB_VECTOR_FINAL_NORM, err));
@@ -216,6 +220,7 @@ ucb_status ucb_gguf_plan_tensors(const struct ucb_pack_options *o,
                   8;
     uint64_t at = 0;
     ucb_arena_init(&plan->arena);
+    UCB_TRY(ucb_gguf_check_arch(arch_of(o), gguf, err));
     plan->items = UCB_NEW(&plan->arena, struct ucb_gguf_item, room);
     if (plan->items == NULL) return no_memory(o, err);
     plan->alignment = ucb_checkpoint_alignment(c);

@@ -161,9 +161,11 @@ static ucb_status run_chain(struct pack *p, struct ucb_err *err)
 {
     const struct ucb_pack_options *o = p->options;
     struct ucb_layer layer;
+    const size_t nothing = 0;
     ucb_loader_watch(o->loader, take_written, p);
     if (find_written(p, UCB_ROLE_EMBED, 0) != NULL)
-        UCB_TRY(ucb_loader_embed(o->loader, o->chain, &p->tally, NULL, 0, NULL, err));
+        UCB_TRY(
+            ucb_loader_embed(o->loader, o->chain, &p->tally, NULL, 0, &nothing, NULL, err));
     for (uint32_t i = 0; i < p->arch->n_layers; i++)
         UCB_TRY(ucb_loader_layer(o->loader, o->chain, i, &p->tally, o->calibrator, &layer,
                                  err));

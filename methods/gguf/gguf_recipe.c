@@ -89,6 +89,7 @@ struct ucb_gguf_facts ucb_gguf_facts_of(const struct ucb_arch *arch, bool import
     return (struct ucb_gguf_facts){.n_layers = arch->n_layers,
                                    .n_heads = arch->n_heads,
                                    .n_kv_heads = arch->n_kv_heads,
+                                   .n_experts = arch->experts.n,
                                    .tied_head = arch->tied_head,
                                    .is_70b = arch->n_layers == 80 &&
                                              arch->n_heads != arch->n_kv_heads,

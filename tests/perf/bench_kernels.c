@@ -179,7 +179,7 @@ static void measure_attention(enum ucb_arithmetic arithmetic, enum ucb_kernel ke
     char what[64];
     struct attention a = {.backend = open_backend(arithmetic, kernel),
                           .n_windows = n_windows};
-    a.shape = (struct ucb_attention){HEADS, KV_HEADS, HEAD_DIM, 0, 0.125f};
+    a.shape = (struct ucb_attention){HEADS, KV_HEADS, HEAD_DIM, 0, 0.125f, 0};
     for (size_t w = 0; w <= n_windows; w++) a.start[w] = w * length;
     size_t rows = n_windows * length;
     a.q = random_floats(rows * HEADS * HEAD_DIM, "q");
@@ -262,7 +262,8 @@ static void measure_head(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel)
     h.out = calloc(2 * ROWS, sizeof(*h.out));
     if (h.target == NULL || h.out == NULL) abort();
     for (int m = 0; m < 2; m++) h.weight[m] = packed_copy(h.backend, w, IDS, HIDDEN);
-    for (int m = 0; m < 2; m++) h.models[m] = (struct ucb_head){&h.weight[m], hidden};
+    for (int m = 0; m < 2; m++)
+        h.models[m] = (struct ucb_head){&h.weight[m], hidden, NULL, 0};
     run_head(&h);
     const struct bench_row row = {
         .what = "head 256 x 576 x 49152, 2 models",

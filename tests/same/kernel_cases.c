@@ -129,23 +129,121 @@ static void run_rmsnorm(struct ucb_backend *backend, size_t batch,
 
 static void run_rope(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
 {
-    static const uint32_t shapes[][3] = {
-        {3, 64, 64}, {2, 20, 12}, {1, 7, 2}, {5, 300, 290}}; /* heads, head_dim, r */
+    static const struct ucb_rotary shapes[] = {
+        /* heads, head_dim, offset, r, adjacent */
+        {3, 64, 0, 64, false},   {2, 20, 0, 12, false}, {1, 7, 0, 2, false},
+        {5, 300, 0, 290, false}, {3, 64, 0, 64, true},  {2, 24, 16, 8, true},
+        {2, 41, 7, 34, false},   {1, 300, 9, 258, true}};
     enum { ROWS = 70, POSITIONS = 19 };
     uint32_t position[ROWS];
     for (uint32_t i = 0; i < ROWS; i++) position[i] = i * 7 % POSITIONS;
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
-        uint32_t n_heads = shapes[i][0], head_dim = shapes[i][1], r = shapes[i][2];
-        size_t width = n_heads * head_dim;
+        uint32_t r = shapes[i].r;
+        size_t width = shapes[i].n_heads * shapes[i].head_dim;
         float *x = named_values("x", ROWS * width, 2),
               *table = named_values("table", POSITIONS * r, 1);
         for (size_t row = 0; row < ROWS; row += batch)
-            ucb_rope(backend, x + row * width, min_size(batch, ROWS - row), n_heads,
-                     head_dim, r, table, position + row);
+            ucb_rope(backend, x + row * width, min_size(batch, ROWS - row), &shapes[i],
+                     table, position + row);
         ucb_sha256_update(digest, x, ROWS * width * sizeof(*x));
         free(x);
         free(table);
     }
+}
+
+static void run_layernorm(struct ucb_backend *backend, size_t batch,
+                          struct ucb_sha256 *digest)
+{
+    enum { ROWS = 45 };
+    static const uint32_t sizes[] = {1, 15, 16, 17, 31, 32, 33, 255, 256, 257, 1000};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        uint32_t n = sizes[i];
+        float *x = named_values("x", (size_t)ROWS * n, 3),
+              *weight = named_values("weight", n, 1), *bias = named_values("bias", n, 1);
+        for (size_t row = 0; row < ROWS; row += batch)
+            ucb_layernorm(backend, x + row * n, min_size(batch, ROWS - row), n, weight,
+                          bias, 1e-5f, x + row * n);
+        ucb_sha256_update(digest, x, ROWS * n * sizeof(*x));
+        free(x);
+        free(weight);
+        free(bias);
+    }
+}
+
+/* One after the other on the same values, n elements in one call. */
+static void chain_elements(struct ucb_backend *backend, float *x, const float *up, size_t n)
+{
+    ucb_activate(backend, UCB_ACT_GELU, x, up, n, x);
+    ucb_scale(backend, x, n, 1.7f);
+    ucb_softcap(backend, x, n, 30);
+    ucb_add_scaled(backend, x, up, 0.3f, n);
+    ucb_activate(backend, UCB_ACT_GELU_TANH, x, NULL, n, x);
+    ucb_clamp(backend, x, n, 11);
+    ucb_activate(backend, UCB_ACT_SILU, x, up, n, x);
+    ucb_softplus(backend, x, n);
+}
+
+/* The batch is in runs of 1021 elements; 40007 is more than one item of work. */
+static void run_elements(struct ucb_backend *backend, size_t batch,
+                         struct ucb_sha256 *digest)
+{
+    enum { PER_ROW = 1021 };
+    static const size_t sizes[] = {1, 15, 16, 17, 31, 32, 33, 255, 256, 257, 40007};
+    for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
+        size_t n = sizes[k];
+        float *x = named_values("x", n, 100), *up = named_values("up", n, 2);
+        for (size_t i = 0; i < n; i += batch * PER_ROW)
+            chain_elements(backend, x + i, up + i, min_size(batch * PER_ROW, n - i));
+        ucb_sha256_update(digest, x, n * sizeof(*x));
+        free(x);
+        free(up);
+    }
+}
+
+static void digest_scan(struct ucb_backend *backend, struct ucb_sha256 *digest,
+                        uint32_t width, uint32_t state, uint32_t kernel, bool has_bias)
+{
+    enum { T = 37 };
+    size_t n = (size_t)T * width;
+    float *in = named_values("in", 2 * n, 2),
+          *conv = named_values("conv", kernel * width, 1),
+          *bias = named_values("bias", width, 1), *dt = named_values("dt", n, 1),
+          *bc = named_values("bc", T * (2 * state + 3), 1),
+          *a = named_values("a", state * width, 3), *skip = named_values("skip", width, 1),
+          *u = malloc(n * sizeof(*u)), *y = malloc(n * sizeof(*y));
+    const struct ucb_scan scan = {.n_rows = T,
+                                  .width = width,
+                                  .state = state,
+                                  .kernel = kernel,
+                                  .in = in,
+                                  .in_stride = 2 * width,
+                                  .conv = conv,
+                                  .conv_bias = has_bias ? bias : NULL,
+                                  .u = u,
+                                  .dt = dt,
+                                  .bc = bc,
+                                  .bc_stride = 2 * state + 3,
+                                  .a = a,
+                                  .skip = skip,
+                                  .y = y};
+    CHECK(u != NULL && y != NULL);
+    ucb_softplus(backend, dt, n);
+    ucb_convolve(backend, &scan);
+    ucb_scan(backend, &scan);
+    ucb_sha256_update(digest, u, n * sizeof(*u));
+    ucb_sha256_update(digest, y, n * sizeof(*y));
+    float *const all[] = {in, conv, bias, dt, bc, a, skip, u, y};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) free(all[i]);
+}
+
+/* A call is one window. */
+static void run_scan(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
+{
+    static const uint32_t widths[] = {1, 15, 16, 17, 33, 257};
+    (void)batch;
+    for (size_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++)
+        digest_scan(backend, digest, widths[i], 1 + 5 * (uint32_t)i, 1 + (uint32_t)i % 4,
+                    i % 2 == 0);
 }
 
 /* Gates from -100 to 100 cross both ends of exp; the batch is in elements of 1021. */
@@ -159,7 +257,7 @@ static void run_silu_mul_and_add(struct ucb_backend *backend, size_t batch,
     gate[2] = -0.0f;
     for (size_t i = 0; i < N; i += batch * PER_ROW) {
         size_t n = min_size(batch * PER_ROW, N - i);
-        ucb_silu_mul(backend, gate + i, up + i, n, gate + i);
+        ucb_activate(backend, UCB_ACT_SILU, gate + i, up + i, n, gate + i);
         ucb_add(backend, up + i, gate + i, n);
     }
     ucb_sha256_update(digest, gate, N * sizeof(*gate));
@@ -200,8 +298,9 @@ static void run_attention(struct ucb_backend *backend, size_t batch,
                           struct ucb_sha256 *digest)
 {
     static const struct ucb_attention shapes[] = {
-        {4, 2, 20, 0, 0.25f}, {2, 2, 64, 0, 0.125f},     {3, 1, 33, 40, 0.2f},
-        {1, 1, 1, 0, 1.0f},   {1, 1, 264, 100, 0.0625f},
+        {4, 2, 20, 0, 0.25f, 0},    {2, 2, 64, 0, 0.125f, 0},     {3, 1, 33, 40, 0.2f, 0},
+        {1, 1, 1, 0, 1.0f, 0},      {1, 1, 264, 100, 0.0625f, 0}, {4, 2, 20, 0, 0.25f, 5},
+        {3, 1, 33, 40, 0.2f, 0.5f},
     };
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
         digest_attention(backend, batch, digest, &shapes[i], 2, 1);
@@ -239,8 +338,9 @@ enum { HEAD_MODELS = 3, HEAD_ROWS = 150, HEAD_IN = 70 };
 
 static void digest_head(struct ucb_backend *backend, size_t batch,
                         struct ucb_sha256 *digest, size_t n_rows, uint32_t n_ids,
-                        float size)
+                        float size, float softcap)
 {
+    float *bias = softcap != 0 ? named_values("bias", n_ids, 3) : NULL;
     float *w = named_values("w", (size_t)n_ids * HEAD_IN, 1),
           *hidden = named_values("hidden", HEAD_ROWS * HEAD_IN, size);
     struct ucb_packed packed[HEAD_MODELS] = {packed_for_test(backend, w, n_ids, HEAD_IN),
@@ -254,7 +354,10 @@ static void digest_head(struct ucb_backend *backend, size_t batch,
         struct ucb_head models[HEAD_MODELS];
         struct ucb_err err;
         for (size_t m = 0; m < HEAD_MODELS; m++)
-            models[m] = (struct ucb_head){&packed[m], hidden + row * HEAD_IN};
+            models[m] = (struct ucb_head){.weight = &packed[m],
+                                          .hidden = hidden + row * HEAD_IN,
+                                          .bias = bias,
+                                          .softcap = softcap};
         CHECK_OK(ucb_head_score(backend, models, HEAD_MODELS, target + row, n, part, &err),
                  err);
         for (size_t m = 0; m < HEAD_MODELS; m++)
@@ -262,26 +365,26 @@ static void digest_head(struct ucb_backend *backend, size_t batch,
     }
     for (size_t m = 0; m < HEAD_MODELS; m++) digest_positions(digest, all[m], n_rows);
     for (size_t m = 0; m < HEAD_MODELS; m++) ucb_mem_free(packed[m].data);
+    free(bias);
     free(w);
     free(hidden);
 }
 
 static void run_head(struct ucb_backend *backend, size_t batch, struct ucb_sha256 *digest)
 {
-    digest_head(backend, batch, digest, 33, 2501, 1);
-    digest_head(backend, batch, digest, HEAD_ROWS, 300,
-                5); /* more than one block of rows */
-    digest_head(backend, batch, digest, 33, 13, 40);
+    digest_head(backend, batch, digest, 33, 2501, 1, 0);
+    digest_head(backend, batch, digest, HEAD_ROWS, 300, 5,
+                0); /* more than one block of rows */
+    digest_head(backend, batch, digest, 33, 13, 40, 0);
+    digest_head(backend, batch, digest, 33, 531, 2, 7.5f);
 }
 
 const struct kernel_case kernel_cases[] = {
-    {"linear", run_linear, 130},
-    {"linear_extremes", run_linear_extremes, 33},
-    {"rmsnorm", run_rmsnorm, 45},
-    {"rope", run_rope, 70},
-    {"silu_mul_and_add", run_silu_mul_and_add, 40},
-    {"attention", run_attention, 7},
-    {"head", run_head, 150},
+    {"linear", run_linear, 130},     {"linear_extremes", run_linear_extremes, 33},
+    {"rmsnorm", run_rmsnorm, 45},    {"layernorm", run_layernorm, 45},
+    {"rope", run_rope, 70},          {"elements", run_elements, 40},
+    {"scan", run_scan, 1},           {"silu_mul_and_add", run_silu_mul_and_add, 40},
+    {"attention", run_attention, 7}, {"head", run_head, 150},
 };
 const size_t n_kernel_cases = sizeof(kernel_cases) / sizeof(kernel_cases[0]);
 

@@ -20,9 +20,15 @@ enum {
     SAMPLE = 512
 };
 
-/* One matrix of each input: they share its statistics. */
-static const char *const matrix_of[UCB_N_INPUTS] = {"v_proj", "o_proj", "up_proj",
-                                                    "down_proj"};
+/* One matrix of each input of this model: they share its statistics. */
+static const struct {
+    enum ucb_input input;
+    const char *matrix;
+} shared[] = {{UCB_INPUT_QKV, "self_attn.v_proj"},
+              {UCB_INPUT_O, "self_attn.o_proj"},
+              {UCB_INPUT_GATE_UP, "mlp.up_proj"},
+              {UCB_INPUT_DOWN, "mlp.down_proj"}};
+enum { N_SHARED = 4 };
 
 /* ---- a model run by hand, layer after layer, and what it multiplies ---- */
 
@@ -33,10 +39,11 @@ struct run {
     float x[ROWS * HIDDEN];
 };
 
-static ucb_status see(void *context, enum ucb_input input, const float *x, size_t n_rows,
-                      uint32_t n_in, struct ucb_err *err)
+static ucb_status see(void *context, enum ucb_input input, uint32_t expert, const float *x,
+                      size_t n_rows, uint32_t n_in, struct ucb_err *err)
 {
     struct run *run = context;
+    CHECK_EQ(expert, 0);
     if (run->collector[input] == NULL)
         UCB_TRY(ucb_collector_open(ALL, n_in, ROWS, FIXTURE_WINDOWS, SAMPLE, NULL,
                                    &run->collector[input], err));
@@ -47,7 +54,7 @@ static ucb_status see(void *context, enum ucb_input input, const float *x, size_
 static void run_layer(struct run *run, const struct calib_fixture *f,
                       const struct ucb_layer *layer)
 {
-    struct ucb_tap tap = {see, run};
+    struct ucb_tap tap = {.see = see, .context = run};
     struct ucb_err err;
     for (int i = 0; i < UCB_N_INPUTS; i++) {
         ucb_collector_close(run->collector[i]);
@@ -57,7 +64,8 @@ static void run_layer(struct run *run, const struct calib_fixture *f,
                                       run->x, &tap, &err),
              err);
     for (int i = 0; i < UCB_N_INPUTS; i++)
-        ucb_collector_finish(run->collector[i], &run->found[i]);
+        if (run->collector[i] != NULL)
+            ucb_collector_finish(run->collector[i], &run->found[i]);
 }
 
 static void close_run(struct run *run)
@@ -111,9 +119,9 @@ static void check_pass(struct calib_fixture *f, uint32_t needs, bool is_sequenti
     CHECK_OK(ucb_forward_open(f->backend, ucb_model_arch(f->model), 7, FIXTURE_CTX,
                               &run->forward, &err),
              err);
-    CHECK_OK(
-        ucb_loader_embed(originals, f->none, &p.tally, f->text.ids, ROWS, run->x, &err),
-        err);
+    CHECK_OK(ucb_loader_embed(originals, f->none, &p.tally, f->text.ids, FIXTURE_WINDOWS,
+                              f->start, run->x, &err),
+             err);
     for (uint32_t i = 0; i < FIXTURE_LAYERS; i++) {
         CHECK_OK(
             ucb_loader_layer(p.loader, &chain, i, &p.tally, p.calibrator, &layer, &err),
@@ -121,11 +129,10 @@ static void check_pass(struct calib_fixture *f, uint32_t needs, bool is_sequenti
         CHECK_OK(ucb_loader_layer(originals, f->none, i, &p.tally, NULL, &original, &err),
                  err);
         run_layer(run, f, is_sequential ? &layer : &original);
-        for (int input = 0; input < UCB_N_INPUTS; input++) {
-            const struct noted *n = fixture_noted(ucb_test_path(
-                "layers.%u.%s.%s", i, input < UCB_INPUT_GATE_UP ? "self_attn" : "mlp",
-                matrix_of[input]));
-            CHECK(calib_equals(&n->calib, &run->found[input], needs, n->n_in));
+        for (int k = 0; k < N_SHARED; k++) {
+            const struct noted *n = fixture_noted(
+                ucb_test_path("layers.%u.%s", i, shared[k].matrix));
+            CHECK(calib_equals(&n->calib, &run->found[shared[k].input], needs, n->n_in));
             CHECK_EQ(n->calib.n_tokens, ROWS);
             CHECK_EQ(n->calib.n_sequences, FIXTURE_WINDOWS);
         }
@@ -247,8 +254,9 @@ static long long stamp_of(const char *folder, const char *name)
     return (long long)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
 }
 
-static const char first_file[] = "layer-000-qkv.safetensors",
-                  last_file[] = "layer-001-down.safetensors";
+/* Of q and down, the first and the last of seven matrices. */
+static const char first_file[] = "layer-000-000.safetensors",
+                  last_file[] = "layer-001-006.safetensors";
 
 /* Out of what the next pass forgets; put it back to be freed. */
 static struct noted take_noted(const char *name)
@@ -395,12 +403,12 @@ static void check_damage(void (*damage)(const char *), const char *name, bool is
     const char *path = ucb_test_path("%s/%s", folder, name);
     CHECK_OK(ucb_sha256_file(path, whole[0], &err), err);
     damage(path);
-    long long written = stamp_of(folder, "layer-000-o.safetensors");
+    long long written = stamp_of(folder, "layer-000-003.safetensors");
     run_pass(&f, ALL, is_sequential, digest[1]);
     CHECK_TEXT(digest[1], digest[0]);
     CHECK_OK(ucb_sha256_file(path, whole[1], &err), err);
     CHECK_TEXT(whole[1], whole[0]);
-    CHECK(stamp_of(folder, "layer-000-o.safetensors") > written);
+    CHECK(stamp_of(folder, "layer-000-003.safetensors") > written);
     calib_fixture_close(&f);
 }
 

@@ -62,6 +62,21 @@ TEST(norms_have_the_same_bits_on_every_path_and_batch)
     same_everywhere("rmsnorm");
 }
 
+TEST(layer_norms_have_the_same_bits_on_every_path_and_batch)
+{
+    same_everywhere("layernorm");
+}
+
+TEST(gelus_caps_and_other_elements_have_the_same_bits_on_every_path_and_batch)
+{
+    same_everywhere("elements");
+}
+
+TEST(the_scan_of_a_state_space_has_the_same_bits_on_every_path)
+{
+    same_everywhere("scan");
+}
+
 TEST(rope_has_the_same_bits_on_every_path_and_batch)
 {
     same_everywhere("rope");

@@ -146,7 +146,7 @@ TEST(rope_turns_pairs_half_a_head_apart)
     float x[10] = {1, 2, 3, 4, 9, 5, 6, 7, 8, 9};
     const float table[8] = {1, 0, 1, 0, 0, 1, 0, -1}; /* position 1: +90 and -90 degrees */
     const uint32_t position[1] = {1};
-    ucb_rope(backend, x, 1, 2, 5, 4, table, position);
+    ucb_rope(backend, x, 1, &(struct ucb_rotary){2, 5, 0, 4, false}, table, position);
     const float expected[10] = {-3, 4, 1, -2, 9, -7, 8, 5, -6, 9};
     for (int i = 0; i < 10; i++) CHECK_NEAR(x[i], expected[i], 0);
     ucb_backend_close(backend);
@@ -159,7 +159,7 @@ TEST(silu_is_within_four_units_of_the_last_place)
     float *gate = named_values("gate", N, 80), *up = malloc(N * sizeof(*up)),
           *out = malloc(N * sizeof(*out));
     for (int i = 0; i < N; i++) up[i] = 1.0f;
-    ucb_silu_mul(backend, gate, up, N, out);
+    ucb_activate(backend, UCB_ACT_SILU, gate, up, N, out);
     for (int i = 0; i < N; i++) {
         double exact = gate[i] / (1.0 + exp(-(double)gate[i]));
         CHECK(fabs(out[i] - exact) <= 4 * 0x1p-24 * fabs(exact));
@@ -197,7 +197,7 @@ static void attend_exactly(const struct ucb_attention *s, const float *q, const 
 static double attention_error(enum ucb_arithmetic arithmetic, uint32_t sliding)
 {
     enum { T = 333, HEADS = 4, KV = 2, D = 40 };
-    const struct ucb_attention shape = {HEADS, KV, D, sliding, 0.15f};
+    const struct ucb_attention shape = {HEADS, KV, D, sliding, 0.15f, 0};
     const size_t start[2] = {0, T};
     float *q = named_values("q", T * HEADS * D, 1), *k = named_values("k", T * KV * D, 1),
           *v = named_values("v", T * KV * D, 1);
@@ -276,7 +276,8 @@ TEST(scores_of_positions_agree_with_double)
     struct ucb_backend *backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
     struct ucb_packed packed[2] = {packed_for_test(backend, w0, IDS, 1),
                                    packed_for_test(backend, w, IDS, 1)};
-    struct ucb_head models[2] = {{&packed[0], hidden}, {&packed[1], hidden}};
+    struct ucb_head models[2] = {{&packed[0], hidden, NULL, 0},
+                                 {&packed[1], hidden, NULL, 0}};
     struct ucb_position out[2 * ROWS];
     struct ucb_err err;
     CHECK_OK(ucb_head_score(backend, models, 2, target, ROWS, out, &err), err);
@@ -305,7 +306,8 @@ TEST(a_model_beside_itself_has_no_divergence_and_full_agreement)
         struct ucb_backend *backend = backend_for_test((enum ucb_arithmetic)a,
                                                        UCB_KERNEL_AUTO, NULL);
         struct ucb_packed packed = packed_for_test(backend, w, IDS, HIDDEN);
-        struct ucb_head models[2] = {{&packed, hidden}, {&packed, hidden}};
+        struct ucb_head models[2] = {{&packed, hidden, NULL, 0},
+                                     {&packed, hidden, NULL, 0}};
         struct ucb_position out[2 * ROWS];
         struct ucb_err err;
         CHECK_OK(ucb_head_score(backend, models, 2, target, ROWS, out, &err), err);
@@ -336,7 +338,8 @@ TEST(rounding_alone_makes_no_divergence_below_minus_a_millionth)
         float *w = named_values("noise", IDS * HIDDEN, ldexpf(1, 2 * step - 23));
         for (int i = 0; i < IDS * HIDDEN; i++) w[i] += w0[i];
         struct ucb_packed packed = packed_for_test(backend, w, IDS, HIDDEN);
-        struct ucb_head models[2] = {{&reference, hidden}, {&packed, hidden}};
+        struct ucb_head models[2] = {{&reference, hidden, NULL, 0},
+                                     {&packed, hidden, NULL, 0}};
         struct ucb_position out[2 * ROWS];
         struct ucb_err err;
         CHECK_OK(ucb_head_score(backend, models, 2, target, ROWS, out, &err), err);
@@ -360,7 +363,8 @@ TEST(equal_logits_rank_by_lower_id_and_ranks_count_strictly_larger)
     struct ucb_backend *backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
     struct ucb_packed packed[2] = {packed_for_test(backend, w0, N, 1),
                                    packed_for_test(backend, w, N, 1)};
-    struct ucb_head models[2] = {{&packed[0], hidden}, {&packed[1], hidden}};
+    struct ucb_head models[2] = {{&packed[0], hidden, NULL, 0},
+                                 {&packed[1], hidden, NULL, 0}};
     struct ucb_position out[2];
     struct ucb_err err;
     const uint32_t target[1] = {12};
@@ -379,7 +383,7 @@ TEST(equal_logits_rank_by_lower_id_and_ranks_count_strictly_larger)
 TEST(attention_over_8192_positions_needs_a_bounded_scratch)
 {
     enum { T = 8192, D = 16 };
-    const struct ucb_attention shape = {1, 1, D, 0, 0.25f};
+    const struct ucb_attention shape = {1, 1, D, 0, 0.25f, 0};
     const size_t start[2] = {0, T};
     float *q = named_values("q", T * D, 1), *v = named_values("v", T * D, 1),
           *out = malloc(sizeof(float) * T * D);
@@ -406,7 +410,7 @@ TEST(memory_that_runs_out_is_answered_and_the_backend_stays_usable)
     struct ucb_backend *backend = NULL;
     struct ucb_err err;
     float w[4] = {1, 2, 3, 4}, x[2] = {1, 1}, y[2], out[2];
-    const struct ucb_attention shape = {1, 1, 2, 0, 1.0f};
+    const struct ucb_attention shape = {1, 1, 2, 0, 1.0f, 0};
     const size_t start[2] = {0, 1};
     const uint32_t target[1] = {0};
     struct ucb_position position;
@@ -415,7 +419,7 @@ TEST(memory_that_runs_out_is_answered_and_the_backend_stays_usable)
                  UCB_NOMEM, err);
     backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
     struct ucb_packed packed = packed_for_test(backend, w, 2, 2);
-    struct ucb_head model = {&packed, x};
+    struct ucb_head model = {&packed, x, NULL, 0};
     ucb_mem_fail_after(1);
     CHECK_STATUS(ucb_linear(backend, &packed, NULL, x, 1, y, &err), UCB_NOMEM, err);
     ucb_mem_fail_after(1);

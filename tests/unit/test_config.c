@@ -36,8 +36,8 @@ TEST(absent_fields_have_the_defaults_of_llama)
     CHECK_EQ(a.head_dim, 8);
     CHECK_EQ(a.rotary_dim, 8);
     CHECK_EQ(a.max_positions, 0);
-    CHECK(a.norm_eps == 1e-6f && a.rope_theta == 10000.0 && a.rope_magnitude == 1.0f);
-    CHECK(!a.attention_bias && !a.mlp_bias && !a.tied_head);
+    CHECK(a.norm_eps == 1e-6f && a.rope_theta == 10000.0 && a.rope[0].magnitude == 1.0f);
+    CHECK(!a.qkv_bias && !a.mlp_bias && !a.tied_head);
     CHECK_NEAR(a.attention_scale, 0.35355339059, 1e-8); /* 1/sqrt(8), to fp32 */
 }
 
@@ -58,14 +58,14 @@ TEST(a_free_head_size_need_not_divide_the_hidden_size)
     CHECK_EQ(a.head_dim, 20);
     CHECK_EQ(ucb_extent_size(&a, UCB_EXTENT_Q), 160);
     CHECK_EQ(ucb_extent_size(&a, UCB_EXTENT_KV), 40);
-    CHECK(a.attention_bias && a.mlp_bias && a.tied_head);
+    CHECK(a.qkv_bias && a.mlp_bias && a.tied_head);
 }
 
 TEST(frequencies_are_powers_of_the_base)
 {
     struct ucb_arch a = parsed(",\"rope_theta\":10000");
     const float expected[] = {1.0f, 0.1f, 0.01f, 0.001f};
-    for (int i = 0; i < 4; i++) CHECK(a.rope_inv_freq[i] == expected[i]);
+    for (int i = 0; i < 4; i++) CHECK(a.rope[0].inv_freq[i] == expected[i]);
 }
 
 TEST(linear_scaling_divides_in_both_spellings)
@@ -77,7 +77,7 @@ TEST(linear_scaling_divides_in_both_spellings)
     };
     for (size_t i = 0; i < 3; i++) {
         struct ucb_arch a = parsed(spellings[i]);
-        CHECK(a.rope_inv_freq[0] == 0.25f && a.rope_inv_freq[1] == 0.025f);
+        CHECK(a.rope[0].inv_freq[0] == 0.25f && a.rope[0].inv_freq[1] == 0.025f);
     }
 }
 
@@ -85,8 +85,8 @@ TEST(the_base_in_rope_parameters_wins)
 {
     struct ucb_arch a = parsed(
         ",\"rope_theta\":10000,\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":16}");
-    CHECK(a.rope_theta == 16.0 && a.rope_inv_freq[1] == 0.5f &&
-          a.rope_inv_freq[2] == 0.25f);
+    CHECK(a.rope_theta == 16.0 && a.rope[0].inv_freq[1] == 0.5f &&
+          a.rope[0].inv_freq[2] == 0.25f);
 }
 
 TEST(llama3_scaling_keeps_high_divides_low_and_blends_between)
@@ -98,10 +98,10 @@ TEST(llama3_scaling_keeps_high_divides_low_and_blends_between)
         "\"low_freq_factor\":1,\"high_freq_factor\":100,\"original_max_position_embeddings\":1000}");
     const double tau = 6.283185307179586;
     double s1 = (1000 / (tau / 0.1) - 1) / 99, s2 = (1000 / (tau / 0.01) - 1) / 99;
-    CHECK(a.rope_inv_freq[0] == 1.0f && a.rope_inv_freq[3] == 0.000125f);
-    CHECK_NEAR(a.rope_inv_freq[1], (1 - s1) * 0.1 / 8 + s1 * 0.1,
+    CHECK(a.rope[0].inv_freq[0] == 1.0f && a.rope[0].inv_freq[3] == 0.000125f);
+    CHECK_NEAR(a.rope[0].inv_freq[1], (1 - s1) * 0.1 / 8 + s1 * 0.1,
                1e-9); /* half an fp32 step at 0.02 */
-    CHECK_NEAR(a.rope_inv_freq[2], (1 - s2) * 0.01 / 8 + s2 * 0.01,
+    CHECK_NEAR(a.rope[0].inv_freq[2], (1 - s2) * 0.01 / 8 + s2 * 0.01,
                1e-10); /* the same at 0.001 */
 }
 
@@ -119,15 +119,15 @@ TEST(the_original_length_at_top_level_comes_first)
     struct ucb_arch top = parsed(text);
     snprintf(text, sizeof(text), ",\"max_position_embeddings\":1000,%s", without);
     struct ucb_arch last = parsed(text);
-    CHECK(memcmp(top.rope_inv_freq, last.rope_inv_freq, 16) == 0);
-    CHECK(top.rope_inv_freq[3] == 0.000125f && top.rope_inv_freq[0] == 1.0f);
+    CHECK(memcmp(top.rope[0].inv_freq, last.rope[0].inv_freq, 16) == 0);
+    CHECK(top.rope[0].inv_freq[3] == 0.000125f && top.rope[0].inv_freq[0] == 1.0f);
 }
 
 TEST(a_partial_rotary_factor_shortens_the_rotary_size)
 {
     struct ucb_arch a = parsed(",\"partial_rotary_factor\":0.5");
     CHECK_EQ(a.rotary_dim, 4);
-    CHECK(a.rope_inv_freq[1] ==
+    CHECK(a.rope[0].inv_freq[1] ==
           0.01f); /* theta^(-2/4): by the rotary size, not the head size */
 }
 
@@ -160,8 +160,8 @@ TEST(what_cannot_be_honoured_is_refused_by_name)
         {"{" SIZES ",\"max_position_embeddings\":\"many\"}", UCB_CORRUPT,
          "max_position_embeddings is \"many\""},
         {"{" SIZES ",\"rms_norm_eps\":-1e-5}", UCB_CORRUPT, "rms_norm_eps"},
-        {"{" SIZES ",\"hidden_act\":\"gelu\"}", UCB_UNSUPPORTED,
-         "hidden_act gelu is not supported"},
+        {"{" SIZES ",\"hidden_act\":\"relu2\"}", UCB_UNSUPPORTED,
+         "hidden_act relu2 is not supported"},
         {"{" SIZES ",\"attention_bias\":1}", UCB_CORRUPT,
          "attention_bias is 1, expected true or false"},
         {"{" SIZES ",\"tie_word_embeddings\":\"no\"}", UCB_CORRUPT, "tie_word_embeddings"},

@@ -7,7 +7,16 @@
 
 #include "calib_fixture.h"
 
-enum { ROWS = FIXTURE_WINDOWS * FIXTURE_CTX, MOST_IN = 128, HIDDEN = 64 };
+enum {
+    ROWS = FIXTURE_WINDOWS * FIXTURE_CTX,
+    MOST_IN = 128,
+    HIDDEN = 64,
+    MOST_MATRICES = 7
+};
+
+/* What a layer of this model multiplies. */
+static const enum ucb_input inputs[] = {UCB_INPUT_QKV, UCB_INPUT_O, UCB_INPUT_GATE_UP,
+                                        UCB_INPUT_DOWN};
 
 /* Every row shown, by input. */
 struct seen {
@@ -16,11 +25,12 @@ struct seen {
     uint32_t n_in[UCB_N_INPUTS];
 };
 
-static ucb_status see(void *context, enum ucb_input input, const float *x, size_t n_rows,
-                      uint32_t n_in, struct ucb_err *err)
+static ucb_status see(void *context, enum ucb_input input, uint32_t expert, const float *x,
+                      size_t n_rows, uint32_t n_in, struct ucb_err *err)
 {
     struct seen *seen = context;
     (void)err;
+    CHECK_EQ(expert, 0);
     CHECK(seen->n_rows[input] + n_rows <= ROWS && n_in <= MOST_IN);
     for (size_t i = 0; i < n_rows; i++)
         memcpy(seen->x[input][seen->n_rows[input]++], x + i * n_in, n_in * sizeof(*x));
@@ -28,10 +38,11 @@ static ucb_status see(void *context, enum ucb_input input, const float *x, size_
     return UCB_OK;
 }
 
-static ucb_status refuse(void *context, enum ucb_input input, const float *x, size_t n_rows,
-                         uint32_t n_in, struct ucb_err *err)
+static ucb_status refuse(void *context, enum ucb_input input, uint32_t expert,
+                         const float *x, size_t n_rows, uint32_t n_in, struct ucb_err *err)
 {
     (void)context;
+    (void)expert;
     (void)x;
     (void)n_rows;
     (void)n_in;
@@ -59,9 +70,9 @@ static void open_layer(struct bench_layer *b, size_t batch)
     CHECK_OK(ucb_forward_open(b->f.backend, ucb_model_arch(b->f.model), batch, FIXTURE_CTX,
                               &b->forward, &err),
              err);
-    CHECK_OK(
-        ucb_loader_embed(b->loader, b->f.none, &b->tally, b->f.text.ids, ROWS, b->x, &err),
-        err);
+    CHECK_OK(ucb_loader_embed(b->loader, b->f.none, &b->tally, b->f.text.ids,
+                              FIXTURE_WINDOWS, b->f.start, b->x, &err),
+             err);
     CHECK_OK(ucb_loader_layer(b->loader, b->f.none, 0, &b->tally, NULL, &b->layer, &err),
              err);
 }
@@ -75,15 +86,20 @@ static void close_layer(struct bench_layer *b)
     calib_fixture_close(&b->f);
 }
 
-/* The roles that read `input` or a later one get no weights at all. */
-static struct ucb_layer beginning(const struct ucb_layer *layer, enum ucb_input input)
+/* The matrices that read `input` or a later one get no weights at all. */
+static struct ucb_layer beginning(const struct bench_layer *b, enum ucb_input input,
+                                  struct ucb_packed weight[])
 {
-    struct ucb_layer part = *layer;
-    for (int role = 0; role < UCB_N_LAYER_ROLES; role++)
-        if (ucb_role_input((enum ucb_role)role) >= input) {
-            part.weight[role] = (struct ucb_packed){NULL, 0, 0};
-            part.bias[role] = NULL;
-        }
+    size_t n;
+    struct ucb_layer part = b->layer;
+    const struct ucb_matrix *const *list = ucb_model_layer_matrices(b->f.model, 0, &n);
+    CHECK(n == part.n_matrices && n <= MOST_MATRICES);
+    part.weight = weight;
+    for (size_t i = 0; i < n; i++) {
+        bool is_there = ucb_role_input(list[i]->role) < input;
+        weight[i] = is_there ? b->layer.weight[i] : (struct ucb_packed){NULL, 0, 0};
+        if (!is_there) part.vector[ucb_bias_of(list[i]->role)] = NULL;
+    }
     return part;
 }
 
@@ -93,7 +109,7 @@ static void check_batch(size_t batch)
     struct ucb_err err;
     static float x[ROWS * HIDDEN], plain[ROWS * HIDDEN];
     struct seen *all = calloc(1, sizeof(*all)), *one = malloc(sizeof(*one));
-    struct ucb_tap tap = {see, all}, peek = {see, one};
+    struct ucb_tap tap = {.see = see, .context = all}, peek = {.see = see, .context = one};
     CHECK(all != NULL && one != NULL);
     open_layer(&b, batch);
     memcpy(x, b.x, sizeof(x));
@@ -105,16 +121,18 @@ static void check_batch(size_t batch)
                                       &tap, &err),
              err);
     CHECK(memcmp(x, plain, sizeof(x)) == 0);
-    for (int i = 0; i < UCB_N_INPUTS; i++) {
-        struct ucb_layer part = beginning(&b.layer, (enum ucb_input)i);
+    for (size_t k = 0; k < sizeof(inputs) / sizeof(inputs[0]); k++) {
+        struct ucb_packed weight[MOST_MATRICES];
+        enum ucb_input i = inputs[k];
+        struct ucb_layer part = beginning(&b, i, weight);
         memset(one, 0, sizeof(*one));
         memcpy(x, b.x, sizeof(x));
-        CHECK_OK(ucb_forward_peek(b.forward, &part, FIXTURE_WINDOWS, b.f.start, x,
-                                  (enum ucb_input)i, &peek, &err),
+        CHECK_OK(ucb_forward_peek(b.forward, &part, FIXTURE_WINDOWS, b.f.start, x, i, &peek,
+                                  &err),
                  err);
         CHECK(memcmp(x, b.x, sizeof(x)) == 0);
         for (int other = 0; other < UCB_N_INPUTS; other++)
-            CHECK_EQ(one->n_rows[other], other == i ? ROWS : 0);
+            CHECK_EQ(one->n_rows[other], other == (int)i ? ROWS : 0);
         CHECK_EQ(all->n_rows[i], ROWS);
         CHECK_EQ(all->n_in[i], i == UCB_INPUT_DOWN ? 128 : 64);
         CHECK(memcmp(one->x[i], all->x[i], sizeof(all->x[i])) == 0);
@@ -135,7 +153,7 @@ TEST(a_tap_that_fails_ends_the_layer_with_its_error)
 {
     struct bench_layer b;
     struct ucb_err err;
-    struct ucb_tap tap = {refuse, NULL};
+    struct ucb_tap tap = {.see = refuse};
     open_layer(&b, 16);
     CHECK_STATUS(ucb_forward_layer_tapped(b.forward, &b.layer, FIXTURE_WINDOWS, b.f.start,
                                           b.x, &tap, &err),

@@ -41,27 +41,94 @@ static void known_rope(struct ucb_backend *backend, struct ucb_sha256 *digest)
     const uint32_t position[ROWS] = {0, 1, 2, 1};
     float *x = named_values("x", ROWS * HEADS * HEAD_DIM, 2),
           *table = named_values("table", POSITIONS * R, 1);
-    ucb_rope(backend, x, ROWS, HEADS, HEAD_DIM, R, table, position);
+    ucb_rope(backend, x, ROWS, &(struct ucb_rotary){HEADS, HEAD_DIM, 0, R, false}, table,
+             position);
     ucb_sha256_update(digest, x, ROWS * HEADS * HEAD_DIM * sizeof(*x));
     free(x);
     free(table);
+}
+
+static void known_layernorm(struct ucb_backend *backend, struct ucb_sha256 *digest)
+{
+    enum { ROWS = 3, N = 100 };
+    float *x = named_values("x", ROWS * N, 3), *weight = named_values("weight", N, 1),
+          *bias = named_values("bias", N, 2);
+    ucb_layernorm(backend, x, ROWS, N, weight, bias, 1e-5f, x);
+    ucb_sha256_update(digest, x, ROWS * N * sizeof(*x));
+    free(x);
+    free(weight);
+    free(bias);
+}
+
+static void known_adjacent_rope(struct ucb_backend *backend, struct ucb_sha256 *digest)
+{
+    enum { ROWS = 4, POSITIONS = 3 };
+    const struct ucb_rotary shape = {2, 20, 4, 12, true};
+    const uint32_t position[ROWS] = {0, 1, 2, 1};
+    float *x = named_values("x", ROWS * 40, 2),
+          *table = named_values("table", POSITIONS * 12, 1);
+    ucb_rope(backend, x, ROWS, &shape, table, position);
+    ucb_sha256_update(digest, x, ROWS * 40 * sizeof(*x));
+    free(x);
+    free(table);
+}
+
+static void known_gelus(struct ucb_backend *backend, struct ucb_sha256 *digest)
+{
+    enum { N = 1000 };
+    static const enum ucb_activation gelus[] = {UCB_ACT_GELU, UCB_ACT_GELU_TANH};
+    float *gate = named_values("gate", N, 8), *up = named_values("up", N, 2), out[N];
+    for (int i = 0; i < 2; i++) {
+        ucb_activate(backend, gelus[i], gate, up, N, out);
+        ucb_sha256_update(digest, out, sizeof(out));
+    }
+    free(gate);
+    free(up);
+}
+
+static void known_softcap(struct ucb_backend *backend, struct ucb_sha256 *digest)
+{
+    enum { N = 1000 };
+    float *x = named_values("x", N, 20);
+    ucb_softcap(backend, x, N, 5);
+    ucb_sha256_update(digest, x, N * sizeof(*x));
+    free(x);
+}
+
+static void known_state_space(struct ucb_backend *backend, struct ucb_sha256 *digest)
+{
+    enum { T = 12, WIDTH = 20, STATES = 3, TAPS = 4 };
+    float *in = named_values("in", T * WIDTH, 2),
+          *conv = named_values("conv", TAPS * WIDTH, 1),
+          *bias = named_values("bias", WIDTH, 1), *dt = named_values("dt", T * WIDTH, 1),
+          *bc = named_values("bc", T * 2 * STATES, 1),
+          *a = named_values("a", STATES * WIDTH, 2), *skip = named_values("skip", WIDTH, 1);
+    float u[T * WIDTH], y[T * WIDTH];
+    const struct ucb_scan scan = {T, WIDTH, STATES, TAPS,       in, WIDTH, conv, bias,
+                                  u, dt,    bc,     2 * STATES, a,  skip,  y};
+    ucb_convolve(backend, &scan);
+    ucb_scan(backend, &scan);
+    ucb_sha256_update(digest, u, sizeof(u));
+    ucb_sha256_update(digest, y, sizeof(y));
+    float *const all[] = {in, conv, bias, dt, bc, a, skip};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) free(all[i]);
 }
 
 static void known_silu(struct ucb_backend *backend, struct ucb_sha256 *digest)
 {
     enum { N = 1000 };
     float *gate = named_values("gate", N, 100), *up = named_values("up", N, 2);
-    ucb_silu_mul(backend, gate, up, N, gate);
+    ucb_activate(backend, UCB_ACT_SILU, gate, up, N, gate);
     ucb_sha256_update(digest, gate, N * sizeof(*gate));
     free(gate);
     free(up);
 }
 
 static void attention_of(struct ucb_backend *backend, struct ucb_sha256 *digest,
-                         uint32_t sliding)
+                         uint32_t sliding, float softcap)
 {
     enum { T = 300, HEADS = 4, KV = 2, D = 20 };
-    const struct ucb_attention shape = {HEADS, KV, D, sliding, 0.25f};
+    const struct ucb_attention shape = {HEADS, KV, D, sliding, 0.25f, softcap};
     const size_t start[2] = {0, T};
     float *q = named_values("q", T * HEADS * D, 2), *k = named_values("k", T * KV * D, 2);
     float *v = named_values("v", T * KV * D, 1),
@@ -77,12 +144,17 @@ static void attention_of(struct ucb_backend *backend, struct ucb_sha256 *digest,
 
 static void known_attention(struct ucb_backend *backend, struct ucb_sha256 *digest)
 {
-    attention_of(backend, digest, 0);
+    attention_of(backend, digest, 0, 0);
 }
 
 static void known_sliding_attention(struct ucb_backend *backend, struct ucb_sha256 *digest)
 {
-    attention_of(backend, digest, 40);
+    attention_of(backend, digest, 40, 0);
+}
+
+static void known_capped_attention(struct ucb_backend *backend, struct ucb_sha256 *digest)
+{
+    attention_of(backend, digest, 40, 2);
 }
 
 enum { IDS = 1500, HIDDEN = 40, ROWS = 4, MODELS = 2 };
@@ -95,7 +167,8 @@ static void score_known(struct ucb_backend *backend, struct ucb_position out[MOD
     for (int i = 0; i < IDS * HIDDEN; i++) noise[i] += w[i];
     struct ucb_packed packed[MODELS] = {packed_for_test(backend, w, IDS, HIDDEN),
                                         packed_for_test(backend, noise, IDS, HIDDEN)};
-    struct ucb_head models[MODELS] = {{&packed[0], hidden}, {&packed[1], hidden}};
+    struct ucb_head models[MODELS] = {{&packed[0], hidden, NULL, 0},
+                                      {&packed[1], hidden, NULL, 0}};
     const uint32_t target[ROWS] = {0, 100, 200, 300};
     struct ucb_err err;
     CHECK_OK(ucb_head_score(backend, models, MODELS, target, ROWS, out, &err), err);
@@ -137,6 +210,21 @@ static const struct known known[] = {
     {"rope",
      known_rope,
      {"23042b1ed2c96a4944f6619bd78bb2a8522fd1db3314ebb78230a2395089474a", NULL}},
+    {"layernorm",
+     known_layernorm,
+     {"b54a2fb3b5ff92ea8fbd348956c673ccbeb32bf2ac87400883136b63ca43cd0f", NULL}},
+    {"rope, adjacent",
+     known_adjacent_rope,
+     {"b2a7a35c49ffc4b83f93255b4b10dff54093b3983a873befb8b993dac55f0faf", NULL}},
+    {"gelus",
+     known_gelus,
+     {"25fb625892cff370572674ae0278cbf88b35eafe6b4875b183c38ca976a8c0b6", NULL}},
+    {"softcap",
+     known_softcap,
+     {"5e3ac1f2ec43c918b2eb40ad981e2356dd0ddd1e564b33ec5a42814767dd4a61", NULL}},
+    {"state space",
+     known_state_space,
+     {"5371439c1c03a90cddcdd268cf896e4e158ee13e89f01c7725127b69470877fe", NULL}},
     {"silu_mul",
      known_silu,
      {"f527883e72cfb09e09f8407c00964a367b70767967877d030da16fea94baf1e6", NULL}},
@@ -148,6 +236,9 @@ static const struct known known[] = {
      known_sliding_attention,
      {"8742ab5d6a4f71309f9c5553b37f3bbf7b7c1e2ddc4b932554856fb5c8e6fd74",
       "55d8dd3aab8d9ddc3c2b5915ec2511a022ae6809aff61a38f3fd5cf4de729c29"}},
+    {"attention, sliding 40, softcap 2",
+     known_capped_attention,
+     {"320cdd2dcf87e5ca093fef4c6ef4eafcf7aff1cdac9baa32c3de9640b3eaab12", "e810e0584e53c7c8c984fc8b7d2ef7915496577b5000fa06bc9cce59cd859dcb"}},
     {"head",
      known_head,
      {"48904b4b8dfc661482e4daef23f027fac8d586b795eaec73e4a5b98d6e090bd5",

@@ -147,12 +147,12 @@ TEST(biases_are_asked_for_by_the_configuration)
     }
     CHECK_OK(open_made(&made, fields, &m, &err), err);
     for (int i = 0; i < 7; i++)
-        CHECK_EQ(ucb_model_vector_size(m, 0, (enum ucb_vector)(UCB_VECTOR_Q_BIAS + i)),
+        CHECK_EQ(ucb_model_vector_size(m, 0, (enum ucb_vector)(UCB_VECTOR_BIAS + i)),
                  sizes[i]);
     ucb_model_close(m);
     CHECK_OK(open_made(&made, ",\"tie_word_embeddings\":true", &m, &err),
              err); /* there, not asked for: not used */
-    CHECK_EQ(ucb_model_vector_size(m, 0, UCB_VECTOR_Q_BIAS), 0);
+    CHECK_EQ(ucb_model_vector_size(m, 0, ucb_bias_of(UCB_ROLE_Q)), 0);
     ucb_model_close(m);
 }
 
@@ -192,7 +192,7 @@ TEST(more_layers_than_tensors_is_a_missing_tensor_and_not_much_memory)
     CHECK_STATUS(open_made(&made, ",\"tie_word_embeddings\":false", &m, &err), UCB_MISSING,
                  err);
     const char text[] =
-        "{\"model_type\":\"llama\",\"hidden_size\":32,\"intermediate_size\":64,\"num_hidden_layers\":2147483647,"
+        "{\"model_type\":\"llama\",\"hidden_size\":32,\"intermediate_size\":64,\"num_hidden_layers\":65536,"
         "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"vocab_size\":6}";
     CHECK_OK(
         ucb_file_write(ucb_test_path("%s/config.json", folder), text, strlen(text), &err),
@@ -314,13 +314,13 @@ TEST(the_row_order_of_q_k_and_their_biases_is_undone)
     CHECK(picked[0] == 9.0f && picked[32] == 0.0f);
     CHECK_OK(ucb_model_read_rows(m, v, 0, 16, NULL, rows, &err), err);
     for (int i = 0; i < 16; i++) CHECK(rows[i * 32] == (float)i);
-    CHECK(ucb_model_arch(m)->attention_bias &&
-          ucb_model_vector_size(m, 0, UCB_VECTOR_K_BIAS) == 0);
-    CHECK_OK(ucb_model_read_vector(m, 0, UCB_VECTOR_Q_BIAS, rows, &err), err);
+    CHECK(ucb_model_arch(m)->qkv_bias &&
+          ucb_model_vector_size(m, 0, ucb_bias_of(UCB_ROLE_K)) == 0);
+    CHECK_OK(ucb_model_read_vector(m, 0, ucb_bias_of(UCB_ROLE_Q), rows, &err), err);
     for (int i = 0; i < 32; i++) CHECK(rows[i] == order[i % 8] + (float)(i / 8 * 8));
-    CHECK_OK(ucb_model_read_vector(m, 0, UCB_VECTOR_V_BIAS, rows, &err), err);
+    CHECK_OK(ucb_model_read_vector(m, 0, ucb_bias_of(UCB_ROLE_V), rows, &err), err);
     for (int i = 0; i < 16; i++) CHECK(rows[i] == (float)i);
-    CHECK_STATUS(ucb_model_read_vector(m, 0, UCB_VECTOR_K_BIAS, rows, &err), UCB_USAGE,
+    CHECK_STATUS(ucb_model_read_vector(m, 0, ucb_bias_of(UCB_ROLE_K), rows, &err), UCB_USAGE,
                  err);
     ucb_model_close(m);
 }
@@ -352,15 +352,15 @@ TEST(gguf_metadata_become_the_numbers_of_the_architecture)
           a->norm_eps == 1e-5f && a->tied_head);
     const float expected[4] = {0.5f, 0.25f / 2, 0.125f / 4,
                                0.0625f / 8}; /* 16^(-i/4) = 2^-i, halved, divided */
-    for (int i = 0; i < 4; i++) CHECK(a->rope_inv_freq[i] == expected[i]);
+    for (int i = 0; i < 4; i++) CHECK(a->rope[0].inv_freq[i] == expected[i]);
     ucb_model_close(m);
 }
 
 TEST(gguf_metadata_that_cannot_be_honoured_are_refused_by_name)
 {
     static const char *const parts[] = {
-        "rope scaling type yarn is not supported",
-        "llama.expert_count is 8",
+        "rope scaling type spiral is not supported",
+        "llama.expert_used_count is missing",
         "llama.vocab_size",
         "llama.attention.value_length is 4",
         "rope.dimension_count is 4",
@@ -373,7 +373,7 @@ TEST(gguf_metadata_that_cannot_be_honoured_are_refused_by_name)
         struct ucb_model *m;
         struct ucb_err err = {0};
         put_metadata(&b);
-        if (way == 0) gguf_text(&b, "llama.rope.scaling.type", "yarn");
+        if (way == 0) gguf_text(&b, "llama.rope.scaling.type", "spiral");
         if (way == 1) gguf_u32(&b, "llama.expert_count", 8);
         if (way == 2) gguf_text(&b, "llama.vocab_size", "6");
         if (way == 3) gguf_u32(&b, "llama.attention.value_length", 4);

@@ -150,11 +150,113 @@ def rope(_):
     return x
 
 
+def sqrt(x):
+    return f32(math.sqrt(x))
+
+
+def layernorm(_):
+    weight, bias, out, n = values("weight", 100, 1.0), values("bias", 100, 2.0), [], 100
+    for x in rows("x", 3, n, 3.0):
+        mean = f32(lane_sum(x) / n)
+        d = [f32(a - mean) for a in x]
+        s = f32(1.0 / sqrt(f32(f32(lane_sum([f32(a * a) for a in d]) / n) + f32(1e-5))))
+        out += [f32(f32(w * f32(a * s)) + b) for w, a, b in zip(weight, d, bias)]
+    return out
+
+
+def rope_adjacent(_):
+    heads, head_dim, first, r = 2, 20, 4, 12
+    x, table = values("x", 4 * heads * head_dim, 2.0), values("table", 3 * r, 1.0)
+    for row, position in enumerate((0, 1, 2, 1)):
+        for h in range(heads):
+            for i in range(r // 2):
+                at = (row * heads + h) * head_dim + first + 2 * i
+                cos, sin = table[position * r + 2 * i:position * r + 2 * i + 2]
+                a, b = x[at:at + 2]
+                x[at], x[at + 1] = f32(f32(a * cos) - f32(b * sin)), f32(f32(b * cos) + f32(a * sin))
+    return x
+
+
+def hexes(text):
+    return [float.fromhex(c) for c in text.split()]
+
+
+def polynomial(coefficients, x):
+    total = coefficients[0]
+    for c in coefficients[1:]:
+        total = f32(f32(total * x) + c)
+    return total
+
+
+def gate(x, v):
+    return f32(x / f32(1.0 + exp(-v)))
+
+
+GELU = hexes("0x1.232f0cp-3 -0x1.54fc62p-1 0x1.1f4acep+0 -0x1.4d554ep-1 -0x1.df050ap-4 "
+             "0x1.4c3466p-6 0x1.d02e9ep-6 0x1.8d36eap-2 0x1.ff3a56p-1 -0x1.43f3f8p+0")
+TANH = hexes("0x1.c936e4p-10 -0x1.f69c46p-8 0x1.5f976ep-6 -0x1.b9819ap-5 0x1.110ddap-3 -0x1.55554ap-2")
+
+
+def gelu(x):
+    z = f32(abs(x) * float.fromhex("0x1.6a09e6p-1"))
+    t = f32(1.0 / f32(1.0 + f32(0.5 * z)))
+    tail = f32(0.5 * f32(t * exp(f32(polynomial(GELU, t) - f32(z * z)))))
+    return f32(x * (tail if x < 0 else f32(1.0 - tail)))
+
+
+def gelu_tanh(x):
+    v = f32(x + f32(f32(0.044715) * f32(f32(x * x) * x)))
+    return gate(x, f32(float.fromhex("0x1.988454p+0") * v))
+
+
+def tanh(x):
+    u = abs(x)
+    s = f32(u * u)
+    if u < 0.75:
+        y = f32(u + f32(u * f32(s * polynomial(TANH, s))))
+    else:
+        y = f32(1.0 - f32(2.0 / f32(exp(f32(2.0 * u)) + 1.0)))
+    return -y if x < 0 else y
+
+
+def softcap(x, scale, limit):
+    return f32(limit * tanh(f32(f32(x * scale) / limit)))
+
+
+def activations(_):
+    gates, up = values("gate", 1000, 8.0), values("up", 1000, 2.0)
+    return [f32(f(g) * u) for f in (gelu, gelu_tanh) for g, u in zip(gates, up)]
+
+
+def caps(_):
+    return [softcap(x, 1.0, 5.0) for x in values("x", 1000, 20.0)]
+
+
+def state_space(_):
+    n, width, states, taps = 12, 20, 3, 4
+    x, conv, bias = rows("in", n, width, 2.0), rows("conv", taps, width, 1.0), values("bias", width, 1.0)
+    dt, bc, a = rows("dt", n, width, 1.0), rows("bc", n, 2 * states, 1.0), rows("a", states, width, 2.0)
+    skip, h, us, ys = values("skip", width, 1.0), [[0.0] * width for _ in range(states)], [], []
+    for t in range(n):
+        for c in range(width):
+            total = bias[c]
+            for k in range(max(0, taps - 1 - t), taps):
+                total = f32(total + f32(conv[k][c] * x[t + k + 1 - taps][c]))
+            u, y = gate(total, total), 0.0
+            inflow = f32(dt[t][c] * u)
+            for s in range(states):
+                h[s][c] = f32(f32(exp(f32(dt[t][c] * a[s][c])) * h[s][c]) + f32(inflow * bc[t][s]))
+                y = f32(y + f32(h[s][c] * bc[t][states + s]))
+            us.append(u)
+            ys.append(f32(y + f32(skip[c] * u)))
+    return us + ys
+
+
 def silu_mul(_):
     return [f32(f32(g / f32(1.0 + exp(-g))) * u) for g, u in zip(values("gate", 1000, 100.0), values("up", 1000, 2.0))]
 
 
-def attention(arithmetic, sliding=0):
+def attention(arithmetic, sliding=0, cap=0):
     n, heads, kv_heads, d = 300, 4, 2, 20
     operand, dot = OPERAND[arithmetic], DOT[arithmetic]
     q, k, v = rows("q", n, heads * d, 2.0), rows("k", n, kv_heads * d, 2.0), rows("v", n, kv_heads * d, 1.0)
@@ -166,7 +268,8 @@ def attention(arithmetic, sliding=0):
         begin, end = group_first // 256 * 256, i // 32 * 32 + 32
         for h in range(heads):
             kv = h // (heads // kv_heads) * d
-            seen = {j: f32(dot(q[i][h * d:h * d + d], k[j][kv:kv + d]) * 0.25) for j in range(first, i + 1)}
+            seen = {j: dot(q[i][h * d:h * d + d], k[j][kv:kv + d]) for j in range(first, i + 1)}
+            seen = {j: softcap(s, 0.25, cap) if cap else f32(s * 0.25) for j, s in seen.items()}
             peak = max(seen.values())
             e = [exp(f32(seen[j] - peak)) if j in seen else 0.0 for j in range(begin, end)]
             total, weights = lane_sum(e), operand(e)
@@ -239,11 +342,13 @@ def digest(result):
 
 
 def main():
-    for name, run in (("rmsnorm", rmsnorm), ("rope", rope), ("silu_mul", silu_mul)):
+    for name, run in (("rmsnorm", rmsnorm), ("layernorm", layernorm), ("rope", rope), ("rope, adjacent", rope_adjacent),
+                      ("silu_mul", silu_mul), ("gelus", activations), ("softcap", caps), ("state space", state_space)):
         print("| %s | both | `%s` |" % (name, digest(run(None))), flush=True)
     for arithmetic in ("fp32", "bf16"):
         for name, run in (("product", product), ("head", head), ("attention", attention),
-                          ("attention, sliding 40", lambda a: attention(a, 40))):
+                          ("attention, sliding 40", lambda a: attention(a, 40)),
+                          ("attention, sliding 40, softcap 2", lambda a: attention(a, 40, 2.0))):
             print("| %s | %s | `%s` |" % (name, arithmetic, digest(run(arithmetic))), flush=True)
 
 
