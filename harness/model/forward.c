@@ -65,8 +65,8 @@ static bool make_attention(struct ucb_forward *f)
         heads = keys = a->n_heads * widest;
         f->latent = new_rows(f, rank);
         f->latent_kv = new_rows(f, (size_t)a->n_heads * (l->nope + l->value));
-        f->values = new_rows(f, heads);
-        if (f->latent == NULL || f->latent_kv == NULL || f->values == NULL) return false;
+        f->kv_normed = new_rows(f, l->kv_rank);
+        if (f->latent == NULL || f->latent_kv == NULL || f->kv_normed == NULL) return false;
     }
     f->q = new_rows(f, heads);
     f->k = new_rows(f, keys);

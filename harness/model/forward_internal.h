@@ -17,8 +17,8 @@ struct ucb_forward {
     uint32_t *position;                /* [capacity] */
     float *normed, *mixed, *out;       /* [capacity] rows of hidden, of O's input, hidden */
     float *q, *k, *v;                  /* attention; of a state space: see forward_ssm.c */
-    float *latent, *latent_kv, *values; /* latent attention */
-    float *gate, *up;                   /* [capacity][widest MLP] */
+    float *latent, *latent_kv, *kv_normed; /* latent attention */
+    float *gate, *up;                      /* [capacity][widest MLP] */
     float *ssm_in, *ssm_u, *ssm_x, *ssm_dt, *ssm_y, *ssm_weights;
     struct ucb_packed router; /* of the layer at work */
     uint32_t *expert;         /* [capacity][used] */

@@ -102,8 +102,8 @@ static ucb_status project_latent_q(struct ucb_forward *f, const struct ucb_layer
     return ucb_forward_linear(f, run, UCB_ROLE_Q_B, 0, rows, f->latent, f->q, err);
 }
 
-/* [latent | rotary key] rows apart: the latent, normed, becomes dense rows in `values`; the
- * rotary key goes behind the first part of every head's key. */
+/* [latent | rotary key] rows apart: the latent, normed, becomes dense rows in `kv_normed`;
+ * the rotary key goes behind the first part of every head's key. */
 static ucb_status project_latent_kv(struct ucb_forward *f, const struct ucb_layer_run *run,
                                     bool *done, struct ucb_err *err)
 {
@@ -112,18 +112,20 @@ static ucb_status project_latent_kv(struct ucb_forward *f, const struct ucb_laye
     size_t n = ucb_n_rows(rows), width = l->kv_rank + l->rope;
     UCB_TRY(ucb_forward_linear(f, run, UCB_ROLE_KV_A, 0, rows, f->normed, f->latent, err));
     for (size_t i = 0; i < n; i++)
-        memcpy(f->values + i * l->kv_rank, f->latent + i * width,
+        memcpy(f->kv_normed + i * l->kv_rank, f->latent + i * width,
                l->kv_rank * sizeof(float));
     for (size_t i = 0; i < n; i++) /* of one head: turned in place, then copied to all */
         memmove(f->latent + i * l->rope, f->latent + i * width + l->kv_rank,
                 l->rope * sizeof(float));
     turn(f, run, f->latent, 1, l->rope, 0);
     norm_rows(f, run->layer->vector[UCB_VECTOR_KV_A_NORM], n, l->kv_rank, latent_eps,
-              f->values);
-    UCB_TRY(ucb_forward_show(run, UCB_INPUT_LATENT_KV, 0, f->values, n, l->kv_rank, err));
+              f->kv_normed);
+    UCB_TRY(
+        ucb_forward_show(run, UCB_INPUT_LATENT_KV, 0, f->kv_normed, n, l->kv_rank, err));
     *done = ucb_run_ends(run, UCB_INPUT_LATENT_KV);
     if (*done) return UCB_OK;
-    return ucb_forward_linear(f, run, UCB_ROLE_KV_B, 0, rows, f->values, f->latent_kv, err);
+    return ucb_forward_linear(f, run, UCB_ROLE_KV_B, 0, rows, f->kv_normed, f->latent_kv,
+                              err);
 }
 
 static uint32_t latent_width(const struct ucb_arch *a)
