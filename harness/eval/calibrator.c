@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "core/arena.h"
+#include "core/resource.h"
 #include "core/text.h"
 #include "eval/calib_store.h"
 #include "eval/loader.h"
@@ -80,7 +81,9 @@ static void text_key(const struct ucb_calibrator *c, struct ucb_text *text)
     char ids[UCB_SHA256_HEX];
     enum ucb_arithmetic arithmetic = ucb_backend_arithmetic(c->options.backend);
     ucb_sha256_hex(t->ids, c->n_rows * sizeof(*t->ids), ids);
-    ucb_text_add(text, "calibration %d, sample %d\n", REVISION, SAMPLE);
+    /* The build: hidden states are the work of code that no revision here covers. */
+    ucb_text_add(text, "calibration %d, sample %d, build %s\n", REVISION, SAMPLE,
+                 ucb_build_id());
     ucb_text_add(text, "model %s\n", c->options.model_digest);
     ucb_text_add(text, "text %s %s:n=%u,ctx=%u,seed=%llu\n", t->digest, t->spec.dataset,
                  t->spec.n, t->spec.ctx, (unsigned long long)t->spec.seed);
@@ -215,7 +218,7 @@ static ucb_status lay_windows(struct ucb_calibrator *c, struct ucb_err *err)
     if (t->n_windows == 0 || t->spec.ctx == 0)
         return UCB_FAIL(err, UCB_USAGE, "calibration %s: the text has no windows",
                         t->spec.spec);
-    if (c->arch->max_positions > 0 && t->spec.ctx > c->arch->max_positions)
+    if (c->arch->positions == UCB_POSITIONS_LEARNED && t->spec.ctx > c->arch->max_positions)
         return UCB_FAIL(
             err, UCB_USAGE,
             "calibration %s: the model was made for %u positions; try a smaller ctx",

@@ -68,11 +68,16 @@ static ucb_status count_rows(struct ucb_eval *e, struct ucb_err *err)
     }
     if (e->n_items == 0)
         return UCB_FAIL(err, UCB_USAGE, "there is nothing to score: every task is empty");
-    if (e->arch->max_positions > 0 && e->longest > e->arch->max_positions)
+    if (e->arch->max_positions == 0 || e->longest <= e->arch->max_positions) return UCB_OK;
+    if (e->arch->positions == UCB_POSITIONS_LEARNED)
         return UCB_FAIL(
             err, UCB_USAGE,
-            "a window has %zu tokens, the model was made for %u positions; try a smaller ctx",
+            "a window has %zu tokens, the model has %u positions; try a smaller ctx",
             e->longest, e->arch->max_positions);
+    fprintf(
+        stderr,
+        "a window has %zu tokens, the model was made for %u positions: scored as asked\n",
+        e->longest, e->arch->max_positions);
     return UCB_OK;
 }
 
