@@ -485,12 +485,15 @@ TEST(a_text_that_a_model_cannot_run_is_refused)
     struct ucb_chain chain = fixture_chain(UCB_NEEDS_DIAG, false);
     struct ucb_err err;
     struct pass p;
-    calib_fixture_open(&f, 1, 16);
-    f.text.spec.ctx = 5000;
+    const char *learned = ucb_test_path("%s/tests/golden/arch/gpt2-bare-fp32",
+                                        ucb_test_root());
+    calib_fixture_open_model(&f, learned, 1, 16);
+    f.text.spec.ctx = 65; /* it has 64 */
     CHECK_STATUS(begin_pass(&p, &f, &chain, &err), UCB_USAGE, err);
-    CHECK_HAS(err.text, "4096 positions");
+    CHECK_HAS(err.text, "64 positions");
     end_pass(&p);
-    f.text.spec.ctx = FIXTURE_CTX;
+    calib_fixture_close(&f);
+    calib_fixture_open(&f, 1, 16);
     f.text.n_windows = 0;
     CHECK_STATUS(begin_pass(&p, &f, &chain, &err), UCB_USAGE, err);
     end_pass(&p);
