@@ -197,7 +197,8 @@ static ucb_status encode_group(struct ucb_loader *l, const struct ucb_chain *cha
         UCB_TRY(reserve_floats(&l->w[i], &l->w_floats[i], (size_t)m->n_out * m->n_in,
                                m->name, err));
         UCB_TRY(ucb_model_read_rows(l->model, m, 0, m->n_out, l->pool, l->w[i], err));
-        source[i] = (struct ucb_source){.matrix = m, .w = l->w[i], .calib = calib};
+        source[i] = (struct ucb_source){
+            .matrix = m, .w = l->w[i], .finite = true, .calib = calib};
         out[i] = &l->payload[i];
     }
     ucb_arena_reset(&l->arena);

@@ -103,6 +103,7 @@ static ucb_status check_source(const struct ucb_chain_context *context,
             err, UCB_USAGE,
             "%s: %u x %u weights; a matrix needs one row and one column at least",
             matrix->name, matrix->n_out, matrix->n_in);
+    if (src->finite) return UCB_OK;
     struct finite_run run = {matrix, src->w, new_marks(matrix, context->scratch, err)};
     if (run.bad == NULL) return UCB_NOMEM;
     ucb_parallel_for(context->pool, count_chunks(matrix), check_chunk, &run);

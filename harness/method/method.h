@@ -56,6 +56,8 @@ struct ucb_calib {
 struct ucb_source {
     const struct ucb_matrix *matrix;
     const float *w;                /* [n_out][n_in], widened exactly */
+    bool finite;                   /* the caller knows that every weight is, because the
+                                      reader of models has looked; false: they are looked at */
     const void *bits;              /* as stored, for EXACT stages; NULL otherwise */
     const float *before;           /* decode of the stages before, NULL for the first */
     const struct ucb_calib *calib; /* NULL when the method needs none, and always for an

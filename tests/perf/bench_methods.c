@@ -71,7 +71,8 @@ static void encode_layer(struct coding *c, struct ucb_writer *payload)
     struct ucb_err err;
     for (int i = 0; i < N_MATRICES; i++) {
         struct ucb_matrix m = matrix_of(c, i);
-        struct ucb_source source = {.matrix = &m, .w = w, .calib = &c->calib};
+        struct ucb_source source = {
+            .matrix = &m, .w = w, .finite = true, .calib = &c->calib};
         struct ucb_writer *out = &payload[i];
         bench_require(ucb_chain_encode(c->chain, &c->context, &source, 1, &out, &err),
                       &err);

@@ -13,6 +13,7 @@
  */
 #include "bench.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,7 +62,12 @@ static ucb_status add_matrix(struct serve *s, const struct ucb_tensor *t,
                           .w = UCB_NEW(&s->loaded, float, t->n_elements)};
     if (item->w == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %s", t->name);
     s->n_items++;
-    return ucb_tensor_widen(t, 0, t->n_elements, item->w, err);
+    UCB_TRY(ucb_tensor_widen(t, 0, t->n_elements, item->w, err));
+    for (uint64_t i = 0; i < t->n_elements; i++) /* as the reader of models does, once */
+        if (!isfinite(item->w[i]))
+            return UCB_FAIL(err, UCB_CORRUPT, "%s: weight %llu is not finite", t->name,
+                            (unsigned long long)i);
+    return UCB_OK;
 }
 
 static ucb_status add_importance(struct serve *s, const struct ucb_tensor *t,
@@ -132,7 +138,7 @@ static ucb_status encode(struct serve *s, const char *spec, struct ucb_err *err)
     for (size_t i = 0; i < s->n_items; i++) {
         struct item *item = &s->items[i];
         struct ucb_writer *out = &item->payload;
-        struct ucb_source source = {.matrix = &item->matrix, .w = item->w};
+        struct ucb_source source = {.matrix = &item->matrix, .w = item->w, .finite = true};
         if (needs && item->importance == NULL)
             return UCB_FAIL(err, UCB_USAGE, "%s: %s wants the importance of its columns",
                             item->matrix.name, spec);
