@@ -247,7 +247,7 @@ static void print_json(const struct pack_run *run)
 static void print_for_people(const struct pack_run *run)
 {
     const struct ucb_pack_result *r = &run->result;
-    printf("%s: %s, %llu bytes, %.4f bits per weight\n", run->args.out,
+    printf("%s: %s, %llu bytes, its tensors %.4f bits per weight\n", run->args.out,
            ucb_chain_spec(run->chain), (unsigned long long)r->file_bytes,
            bits(r->tensor_bytes, r->n_elements));
     if (r->n_weights > 0)
@@ -263,6 +263,11 @@ static void print_for_people(const struct pack_run *run)
                "bytes in all\n",
                ucb_chain_name(run->chain), ucb_dtype_name(r->dtype),
                (unsigned long long)(r->n_weights * ucb_dtype_block_bytes(r->dtype)));
+    if (ucb_chain_has_product(run->chain))
+        printf(
+            "  %s multiplies in an arithmetic of its own, which no GGUF carries: this file "
+            "does not score as that cell does\n",
+            ucb_chain_spec(run->chain));
     for (unsigned d = 0; d < UCB_N_DTYPES; d++)
         if (r->type_tensors[d] > 0)
             printf("  %-10s  %llu tensors, %llu elements, %llu bytes\n",

@@ -10,7 +10,6 @@
 
 #include "core/arena.h"
 #include "core/progress.h"
-#include "core/text.h"
 #include "eval/calib.h"
 
 enum { SLAB_BYTES = 64 << 20 };
@@ -37,31 +36,6 @@ struct ucb_loader {
     ucb_loader_wrote *wrote; /* NULL, or told of every matrix that was written */
     void *wrote_context;
 };
-
-static const char *const scope_names[UCB_N_SCOPES] = {"body", "linear", "all"};
-
-const char *ucb_scope_name(enum ucb_scope scope)
-{
-    return scope_names[scope];
-}
-
-ucb_status ucb_scope_find(const char *name, enum ucb_scope *out, struct ucb_err *err)
-{
-    char near[128];
-    for (unsigned i = 0; i < UCB_N_SCOPES; i++)
-        if (strcmp(name, scope_names[i]) == 0) {
-            *out = (enum ucb_scope)i;
-            return UCB_OK;
-        }
-    ucb_text_near(name, scope_names, UCB_N_SCOPES, near, sizeof(near));
-    return UCB_FAIL(err, UCB_USAGE, "--scope %s: %s", name, near);
-}
-
-bool ucb_scope_holds(enum ucb_scope scope, enum ucb_role role)
-{
-    if (role < UCB_N_LAYER_ROLES) return true;
-    return role == UCB_ROLE_HEAD ? scope != UCB_SCOPE_BODY : scope == UCB_SCOPE_ALL;
-}
 
 void ucb_tally_begin(struct ucb_tally *tally)
 {
@@ -283,7 +257,7 @@ static ucb_status check_products(const struct ucb_loader *l, const struct ucb_ch
     return UCB_FAIL(err, UCB_UNSUPPORTED,
                     "--scope %s: %s multiplies in its own arithmetic, in which neither the "
                     "head nor the embedding is run; try --scope body",
-                    scope_names[l->scope], ucb_chain_spec(chain));
+                    ucb_scope_name(l->scope), ucb_chain_spec(chain));
 }
 
 /* Every matrix in scope is counted. The original's bytes are the file's own. */

@@ -10,18 +10,12 @@
 
 #include "backend/backend.h"
 #include "core/sha256.h"
+#include "eval/scope.h"
 #include "method/chain.h"
 #include "model/forward.h"
 #include "model/model.h"
 
 struct ucb_calibrator;
-
-enum ucb_scope { UCB_SCOPE_BODY, UCB_SCOPE_LINEAR, UCB_SCOPE_ALL, UCB_N_SCOPES };
-const char *ucb_scope_name(enum ucb_scope scope);
-ucb_status ucb_scope_find(const char *name, enum ucb_scope *out, struct ucb_err *err);
-/* Whether a method touches a matrix. A tied head belongs to the embedding: it is in scope
- * with `linear` as the head. */
-bool ucb_scope_holds(enum ucb_scope scope, enum ucb_role role);
 
 /* What a method did to the matrices in scope; sums over all of them. */
 struct ucb_tally {

@@ -58,6 +58,9 @@ struct layout {
 
 /* ---- text ---- */
 
+/* Of the title in units of the font, as reports/pareto.gp draws it. */
+static const double TITLE_SIZE = 1.2;
+
 /* Width of a text in a sans-serif font at size 1, on the wide side (DejaVu Sans), so that
  * narrower fonts fit too. */
 static double text_width(const char *text)
@@ -472,6 +475,9 @@ ucb_status ucb_chart_script(const struct ucb_chart *chart,
                        .line = 1.15 * page->font_size,
                        .label_size = 0.82 * page->font_size};
     snprintf(l.title, sizeof(l.title), "%s, task %s", chart->title, chart->task);
+    if (text_width(l.title) * TITLE_SIZE * page->font_size > page->width - 2 * RIGHT)
+        snprintf(l.title, sizeof(l.title), "%s",
+                 chart->title); /* the caption has the task */
     write_caption(&l);
     place_legend(&l);
     place_boxes(&l);
