@@ -350,6 +350,9 @@ TEST(the_summary_counts_the_file_and_says_what_is_decoded)
     struct stat info;
     RUN(0, "pack --format gguf --model %s --method nf4 --out %s", model, gguf);
     CHECK_HAS(out, "GGUF has no type for nf4: its matrices stand here decoded, as BF16");
+    CHECK(strstr(out, "arithmetic of its own") == NULL);
+    RUN(0, "pack --format gguf --model %s --method int8:threshold=6 --out %s", model, gguf);
+    CHECK_HAS(out, "int8:threshold=6 multiplies in an arithmetic of its own");
     RUN(0, "pack --format gguf --model %s --method nf4 --out %s --json", model, gguf);
     CHECK_OK(ucb_json_parse("the summary", out, strlen(out), &o, &err), err);
     CHECK_EQ(stat(gguf, &info), 0);

@@ -369,6 +369,28 @@ TEST(the_chart_marks_the_frontier_by_bits_and_divergence)
     CHECK(strstr(rows, "smooth") == NULL);
 }
 
+TEST(a_title_that_does_not_fit_the_narrow_page_leaves_the_task_to_the_caption)
+{
+    struct ucb_err err;
+    sqlite3 *open;
+    skip_without_gnuplot();
+    const char *db = make_database();
+    CHECK_EQ(sqlite3_open(db, &open), SQLITE_OK);
+    CHECK_EQ(sqlite3_exec(open,
+                          "UPDATE cells SET task = 'wikitext:ctx=512,half=1,n=12,spread=1'",
+                          NULL, NULL, NULL),
+             SQLITE_OK);
+    sqlite3_close(open);
+    CHECK_OK(verb(&ucb_command_report, &err,
+                  ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+             err);
+    CHECK_HAS(content("pareto.gp"),
+              "figure_title = 'What a bit per weight costs, task wikitext:ctx=512,half=1,");
+    const char *narrow = content("pareto-1col.gp");
+    CHECK_HAS(narrow, "figure_title = 'What a bit per weight costs'\n");
+    CHECK_HAS(narrow, "task wikitext:ctx=512,half=1,n=12,spread=1");
+}
+
 TEST(only_points_of_one_setting_share_a_frontier)
 {
     struct ucb_err err;
