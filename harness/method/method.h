@@ -80,6 +80,27 @@ typedef ucb_status ucb_inspect_emit(void *context, const char *role, enum ucb_dt
                                     uint32_t n_dims, const uint64_t *shape,
                                     const void *data, struct ucb_err *err);
 
+/*
+ * All matrices that a chain takes, in the model's order, one at a time: what fit_shared()
+ * looks at. The source's arrays live until the next call of next().
+ */
+struct ucb_stream {
+    uint32_t n_matrices;
+    uint64_t n_weights;
+    /* *out is NULL after the last one. */
+    ucb_status (*next)(void *context, const struct ucb_source **out, struct ucb_err *err);
+    void (*rewind)(void *context); /* to the first one again, for another pass */
+    void *context;
+};
+
+/* A continuous parameter that a TUNE stage may move; fp32 while it is moved. */
+struct ucb_param {
+    const char *name; /* "scales", "factor U" ...; unique in its stage */
+    float *value;     /* [n] */
+    size_t n;
+};
+enum { UCB_MAX_PARAMS = 4 };
+
 /* What a payload looks like to a reader of GGUF files. */
 struct ucb_layout {
     enum ucb_dtype dtype; /* the payload is this type's rows, byte for byte */
@@ -94,6 +115,10 @@ struct ucb_job {
     struct ucb_arena *arena;     /* lives as long as the cell */
     struct ucb_arena *scratch;   /* emptied after each call */
     struct ucb_pool *pool;       /* may be NULL; results never depend on it */
+    /* What this stage's fit_shared() wrote, for encode() and open(); 0 bytes where the
+     * method has no side data. Outlives every state. */
+    const uint8_t *shared;
+    size_t n_shared;
     struct ucb_pcg random; /* encode: seeded from (run seed, model, matrix, method, stage);
                               elsewhere all zero */
     /* NULL, or takes what encode() computed and no byte holds (HQQ's fp32 zeros); never
@@ -136,6 +161,13 @@ struct ucb_method {
     ucb_status (*encode)(struct ucb_job *job, const struct ucb_source *src, uint32_t n_src,
                          struct ucb_writer *const *out, struct ucb_err *err);
     /*
+     * Side data that all matrices share (a bank of codebooks for each role): fitted before
+     * the first encode() from the stream, as many passes as it takes; counted once. Any
+     * thread count, the same bytes. NULL: none.
+     */
+    ucb_status (*fit_shared)(struct ucb_job *job, struct ucb_stream *stream,
+                             struct ucb_writer *out, struct ucb_err *err);
+    /*
      * Parses one payload into `state`, checking every length; no encoder state exists. The
      * payload outlives the state. CORRUPT on any truncation, trailing byte or impossible
      * value.
@@ -145,6 +177,33 @@ struct ucb_method {
     /* BASE writes, ADD adds to, rows [row, row + n) of acc (n_in floats a row). Pure, any
      * thread. */
     void (*decode)(const void *state, uint32_t row, uint32_t n, float *acc);
+    /*
+     * EXACT only: the source's own bits of rows [row, row + n), in the source's dtype.
+     * `before` is the decode of the stages before (n_in floats a row), NULL for the first
+     * stage. No bit passes through a float. CORRUPT where the stream does not fit. Any
+     * thread.
+     */
+    ucb_status (*decode_bits)(const void *state, uint32_t row, uint32_t n,
+                              const float *before, void *bits, struct ucb_err *err);
+    /*
+     * What a TUNE stage may move; all four or none. unfreeze() lists the continuous
+     * parameters of an opened state with their values, in memory from job->arena;
+     * decode_with() is decode() with those values in the place of the stored ones;
+     * pull_back() makes d_param[k][list[k].n] of d_weight[n_out][n_in] = dL/dW (job->pool
+     * may help, sums run in a fixed order); freeze() writes the payload that holds the
+     * values, rounded as they are stored.
+     */
+    ucb_status (*unfreeze)(struct ucb_job *job, const void *state,
+                           struct ucb_param list[UCB_MAX_PARAMS], uint32_t *n,
+                           struct ucb_err *err);
+    void (*decode_with)(const void *state, const struct ucb_param *list, uint32_t row,
+                        uint32_t n, float *acc);
+    ucb_status (*pull_back)(struct ucb_job *job, const void *state,
+                            const struct ucb_param *list, const float *d_weight,
+                            float *const *d_param, struct ucb_err *err);
+    ucb_status (*freeze)(struct ucb_job *job, const void *state,
+                         const struct ucb_param *list, struct ucb_writer *out,
+                         struct ucb_err *err);
     /*
      * Where the peer's deployed arithmetic rounds more than once (HQQ subtracts and
      * multiplies in half precision): writes those values, exact in decoded_dtype. Used when

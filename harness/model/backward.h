@@ -1,0 +1,47 @@
+/*
+ * backward.h - gradients of one transformer layer with respect to its matrices and vectors:
+ * the forward pass of forward.h that keeps what it computed, and its reverse.
+ *
+ * Everything is fp32 with sums in a fixed order: the same bits for any thread count. The
+ * products run on the backend's matrix kernels, forward and backward.
+ */
+#ifndef UCB_MODEL_BACKWARD_H
+#define UCB_MODEL_BACKWARD_H
+
+#include "backend/backend.h"
+#include "model/model.h"
+
+/* A layer by plain arrays, all the caller's. Matrices stand in the order of
+ * ucb_model_layer_matrices(), vectors by enum ucb_vector; the same shapes hold gradients.
+ */
+struct ucb_layer_arrays {
+    float *const *weight; /* [slot]: [n_out][n_in] */
+    float *vector[UCB_N_VECTORS];
+};
+
+struct ucb_backward;
+/*
+ * For at most max_rows rows in windows of at most `longest`. UNSUPPORTED names what has no
+ * gradient here (an SSM, latent attention). NOMEM. The model and backend are borrowed.
+ */
+ucb_status ucb_backward_open(struct ucb_backend *backend, struct ucb_pool *pool,
+                             const struct ucb_model *model, size_t max_rows, size_t longest,
+                             struct ucb_backward **out, struct ucb_err *err);
+void ucb_backward_close(struct ucb_backward *b); /* NULL is fine */
+
+/* y[n_rows][hidden] = layer(x), activations kept for the next ucb_backward_run(). x and the
+ * arrays stay as they are until then. Rows of window w are [start[w], start[w + 1]). */
+ucb_status ucb_backward_forward(struct ucb_backward *b, uint32_t layer,
+                                const struct ucb_layer_arrays *arrays, size_t n_windows,
+                                const size_t *start, const float *x, float *y,
+                                struct ucb_err *err);
+/*
+ * From dy = dL/dy[n_rows][hidden]: dL/dW into gradient->weight[slot] (NULL entries are not
+ * computed), dL/dv into gradient->vector[v] (likewise), dL/dx into dx (may be NULL).
+ * Written, not added.
+ */
+ucb_status ucb_backward_run(struct ucb_backward *b, const float *dy,
+                            const struct ucb_layer_arrays *gradient, float *dx,
+                            struct ucb_err *err);
+
+#endif
