@@ -16,6 +16,7 @@ struct ucb_stage {
 
 struct ucb_chain {
     uint32_t n_stages;
+    uint32_t n_coded; /* those that write bytes: all but a TUNE stage, which is the last */
     struct ucb_stage stages[UCB_MAX_STAGES];
     const char *spec, *identity;
 };
@@ -29,5 +30,20 @@ struct ucb_job ucb_stage_job(const struct ucb_stage *stage);
  */
 ucb_status ucb_chain_check_order(const struct ucb_chain *chain, const char *spec,
                                  struct ucb_err *err);
+
+/* Opens the bytes of one stage; the state lives in context->arena. CORRUPT, NOMEM. */
+ucb_status ucb_stage_open(const struct ucb_chain *chain, uint32_t index,
+                          const struct ucb_chain_context *context,
+                          const struct ucb_matrix *matrix, const uint8_t *bytes,
+                          size_t n_bytes, void **state, struct ucb_job *job,
+                          struct ucb_err *err);
+/* A payload of n stages: room for its lengths, the length of a stage that began at `start`,
+ * and the cut into stages. */
+void ucb_chain_begin_payload(uint32_t n_coded, struct ucb_writer *out);
+void ucb_chain_note_length(uint32_t n_coded, uint32_t index, struct ucb_writer *out,
+                           size_t start);
+ucb_status ucb_chain_split(const struct ucb_chain *chain, const struct ucb_matrix *matrix,
+                           const uint8_t *payload, size_t n_bytes, const uint8_t **bytes,
+                           size_t *lengths, struct ucb_err *err);
 
 #endif

@@ -101,6 +101,34 @@ struct ucb_param {
 };
 enum { UCB_MAX_PARAMS = 4 };
 
+/* What a TUNE stage minimises, and what it may move, under its knobs. */
+struct ucb_tune_plan {
+    enum ucb_objective {
+        UCB_OBJECTIVE_MSE, /* mean squared error of the layer's output */
+        UCB_OBJECTIVE_KL   /* of the logits that the model's head makes of it */
+    } objective;
+    uint32_t batch;   /* windows of one evaluation, at most */
+    bool base, gains; /* parameters of the base stage, norm gains; those of the stages
+                         added to it are always moved */
+    bool online;      /* inputs come from the layers already tuned, not from the original */
+};
+/*
+ * One layer on the bench of a TUNE stage: the parameters of all its matrices, and a loss.
+ * Parameters of the base stage and norm gains come as factors of what they are, 1 at the
+ * start, so that one learning rate suits all.
+ */
+struct ucb_tuning {
+    uint32_t n_params;
+    struct ucb_param *params; /* moved in place */
+    float *const *gradients;  /* [n_params][n], written by evaluate() */
+    uint32_t n_windows;       /* of the calibration text */
+    /* The loss at the parameters' values, the mean over windows given by index (repeats
+     * count twice), and its gradients. */
+    ucb_status (*evaluate)(void *context, const uint32_t *windows, uint32_t n, double *loss,
+                           struct ucb_err *err);
+    void *context;
+};
+
 /* What a payload looks like to a reader of GGUF files. */
 struct ucb_layout {
     enum ucb_dtype dtype; /* the payload is this type's rows, byte for byte */
@@ -204,6 +232,10 @@ struct ucb_method {
     ucb_status (*freeze)(struct ucb_job *job, const void *state,
                          const struct ucb_param *list, struct ucb_writer *out,
                          struct ucb_err *err);
+    /* TUNE only: what it wants, and its work on one layer; a step at which the loss is not
+     * finite is CORRUPT. Draws from job->random only. */
+    void (*tune_plan)(const struct ucb_job *job, struct ucb_tune_plan *out);
+    ucb_status (*tune)(struct ucb_job *job, struct ucb_tuning *tuning, struct ucb_err *err);
     /*
      * Where the peer's deployed arithmetic rounds more than once (HQQ subtracts and
      * multiplies in half precision): writes those values, exact in decoded_dtype. Used when

@@ -367,6 +367,15 @@ uint32_t ucb_model_vector_size(const struct ucb_model *model, uint32_t layer,
     return vector_of(model, layer, which)->n;
 }
 
+uint64_t ucb_model_vector_bytes(const struct ucb_model *model, uint32_t layer,
+                                enum ucb_vector which)
+{
+    const struct ucb_bound_vector *v = vector_of(model, layer, which);
+    if (v->view.tensor == NULL) return 0;
+    enum ucb_dtype dtype = v->view.tensor->dtype;
+    return (uint64_t)v->n * ucb_dtype_block_bytes(dtype) / ucb_dtype_block_size(dtype);
+}
+
 ucb_status ucb_model_read_vector(const struct ucb_model *model, uint32_t layer,
                                  enum ucb_vector which, float *out, struct ucb_err *err)
 {

@@ -260,6 +260,9 @@ void ucb_model_forget_layer(const struct ucb_model *model, uint32_t layer);
  * of the model. */
 uint32_t ucb_model_vector_size(const struct ucb_model *model, uint32_t layer,
                                enum ucb_vector which);
+/* Its bytes in the file. */
+uint64_t ucb_model_vector_bytes(const struct ucb_model *model, uint32_t layer,
+                                enum ucb_vector which);
 ucb_status ucb_model_read_vector(const struct ucb_model *model, uint32_t layer,
                                  enum ucb_vector which, float *out, struct ucb_err *err);
 
