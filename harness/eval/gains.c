@@ -56,8 +56,9 @@ ucb_status ucb_gains_apply(const struct ucb_model *model, uint32_t layer,
     for (int v = 0; v < UCB_N_VECTORS; v++) {
         uint32_t n = size_of(model, layer, v), which, found;
         if (n == 0) continue;
-        if (!ucb_get_u32(&in, &which) || !ucb_get_u32(&in, &found) || which != (uint32_t)v ||
-            found != n || !ucb_get_bytes(&in, n * sizeof(float), &values))
+        if (!ucb_get_u32(&in, &which) || !ucb_get_u32(&in, &found) ||
+            which != (uint32_t)v || found != n ||
+            !ucb_get_bytes(&in, n * sizeof(float), &values))
             return UCB_FAIL(err, UCB_CORRUPT,
                             "layer %u: its stored norm gains do not fit the model (vector "
                             "%d of %u values expected); are they of another model?",

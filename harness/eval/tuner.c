@@ -142,7 +142,8 @@ void ucb_tuner_close(struct ucb_tuner *t)
 static ucb_status run_original(struct ucb_tuner *t, uint32_t layer, struct ucb_err *err)
 {
     struct ucb_layer weights;
-    UCB_TRY(ucb_loader_layer(t->loader, t->none, layer, &t->uncounted, NULL, &weights, err));
+    UCB_TRY(
+        ucb_loader_layer(t->loader, t->none, layer, &t->uncounted, NULL, &weights, err));
     memcpy(t->after.x, t->before.x, t->before.n_bytes);
     return ucb_forward_layer(t->forward, &weights, t->options.text->n_windows, t->start,
                              t->after.x, err);
@@ -187,10 +188,9 @@ static ucb_status tune_layer(struct ucb_tuner *t, uint32_t layer,
                              struct ucb_arena *scratch, struct ucb_err *err)
 {
     uint32_t probe[N_PROBE], n_probe = pick_probe(t, probe);
-    struct ucb_bench_states states = {
-        .input = t->plan.online ? t->student.x : t->before.x,
-        .target = t->after.x,
-        .n_windows = (uint32_t)t->options.text->n_windows};
+    struct ucb_bench_states states = {.input = t->plan.online ? t->student.x : t->before.x,
+                                      .target = t->after.x,
+                                      .n_windows = (uint32_t)t->options.text->n_windows};
     struct ucb_tuning *tuning;
     UCB_TRY(ucb_bench_layer(t->bench, layer, payload, &states, &tuning, err));
     UCB_TRY(ucb_bench_loss(t->bench, probe, n_probe, &out->loss_before, err));

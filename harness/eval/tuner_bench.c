@@ -104,7 +104,7 @@ static ucb_status open_matrix(struct ucb_bench *b, size_t slot,
     const struct ucb_matrix *m = b->list[slot];
     struct ucb_chain_context context = {
         .pool = b->options.pool, .arena = &b->arena, .scratch = &b->scratch};
-    b->weight[slot] = UCB_NEW(&b->arena, float, (size_t)m->n_out *m->n_in);
+    b->weight[slot] = UCB_NEW(&b->arena, float, (size_t)m->n_out * m->n_in);
     if (b->weight[slot] == NULL) return no_memory(b, err);
     if (payload->n_bytes == 0)
         return ucb_model_read_rows(b->options.model, m, 0, m->n_out, b->options.pool,
@@ -212,7 +212,7 @@ static ucb_status alloc_gradients(struct ucb_bench *b, struct ucb_err *err)
             wanted |= is_moved(b, &b->tunable[slot], k);
         b->d_weight[slot] = NULL;
         if (!wanted) continue;
-        b->d_weight[slot] = UCB_NEW(&b->arena, float, (size_t)m->n_out *m->n_in);
+        b->d_weight[slot] = UCB_NEW(&b->arena, float, (size_t)m->n_out * m->n_in);
         if (b->d_weight[slot] == NULL) return no_memory(b, err);
     }
     return UCB_OK;

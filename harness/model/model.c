@@ -373,7 +373,7 @@ uint64_t ucb_model_vector_bytes(const struct ucb_model *model, uint32_t layer,
     const struct ucb_bound_vector *v = vector_of(model, layer, which);
     if (v->view.tensor == NULL) return 0;
     enum ucb_dtype dtype = v->view.tensor->dtype;
-    return (uint64_t)v->n * ucb_dtype_block_bytes(dtype) / ucb_dtype_block_size(dtype);
+    return (uint64_t)v->n * ucb_dtype_block_bytes(dtype) / ucb_dtype_block_elements(dtype);
 }
 
 ucb_status ucb_model_read_vector(const struct ucb_model *model, uint32_t layer,
