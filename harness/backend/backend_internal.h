@@ -127,6 +127,24 @@ struct ucb_kernel_table {
     /* Sum of |a[i] a_factor - b[i] b_factor|. */
     float (*distance)(const float *a, float a_factor, const float *b, float b_factor,
                       uint32_t n);
+
+    /* The reverse of the above, see gradient.h. dweight and dbias (may be NULL) are added
+       to; dx may be dy. */
+    float (*dot)(const float *x, const float *y, size_t n);
+    void (*rmsnorm_gradient_row)(const float *x, const float *dy, uint32_t n,
+                                 const float *weight, float eps, float *dx, float *dweight);
+    void (*layernorm_gradient_row)(const float *x, const float *dy, uint32_t n,
+                                   const float *weight, float eps, float *dx,
+                                   float *dweight, float *dbias);
+    void (*activate_gradient)(enum ucb_activation activation, const float *gate,
+                              const float *up, const float *dy, size_t n, float *dgate,
+                              float *dup);
+    void (*clamp_gradient)(const float *y, size_t n, float limit, float *dx);
+    /* After softmax_row: e becomes e / sum, dp (of the weights) the gradient of the scores
+       before their scale and soft cap. `capped` (NULL: no cap): the scores after it. */
+    void (*softmax_gradient_row)(float *e, float *dp, const float *capped,
+                                 size_t chunk_stride, uint32_t n, uint32_t first, float sum,
+                                 float scale, float limit);
 };
 
 extern const struct ucb_kernel_table ucb_kernel_table_scalar, ucb_kernel_table_avx2,

@@ -8,7 +8,7 @@
  * past the last are multiplied too (a slab has room for them) and not stored.
  */
 #include "backend/lanes_avx512.h"
-#include "backend/shape_template.h"
+#include "backend/gradient_template.h"
 
 #include "backend/amx_tile.h"
 
@@ -129,4 +129,5 @@ const struct ucb_kernel_table TABLE_NAME = {
     .products = {[UCB_ARITH_BF16] = &products_bf16},
     UCB_VECTOR_FUNCTIONS,
     UCB_SHAPE_FUNCTIONS,
+    UCB_GRADIENT_FUNCTIONS,
 };

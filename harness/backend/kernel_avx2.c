@@ -6,7 +6,7 @@
  * sum for each of 6 rows, the widened even and odd weights, two broadcasts: all 16.
  */
 #include "backend/lanes_avx2.h"
-#include "backend/shape_template.h"
+#include "backend/gradient_template.h"
 
 typedef __m256 vec;
 enum {
@@ -65,4 +65,5 @@ const struct ucb_kernel_table ucb_kernel_table_avx2 = {
     .products = {[UCB_ARITH_FP32] = &products_fp32, [UCB_ARITH_BF16] = &products_bf16},
     UCB_VECTOR_FUNCTIONS,
     UCB_SHAPE_FUNCTIONS,
+    UCB_GRADIENT_FUNCTIONS,
 };

@@ -8,7 +8,7 @@
  * the rate of exact products by fma.
  */
 #include "backend/lanes_avx512.h"
-#include "backend/shape_template.h"
+#include "backend/gradient_template.h"
 
 typedef __m512 vec;
 enum {
@@ -66,4 +66,5 @@ const struct ucb_kernel_table ucb_kernel_table_avx512 = {
     .products = {[UCB_ARITH_FP32] = &products_fp32, [UCB_ARITH_BF16] = &products_bf16},
     UCB_VECTOR_FUNCTIONS,
     UCB_SHAPE_FUNCTIONS,
+    UCB_GRADIENT_FUNCTIONS,
 };

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "backend/lanes_scalar.h"
-#include "backend/shape_template.h"
+#include "backend/gradient_template.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -126,4 +126,5 @@ const struct ucb_kernel_table ucb_kernel_table_scalar = {
     .products = {[UCB_ARITH_FP32] = &products_fp32, [UCB_ARITH_BF16] = &products_bf16},
     UCB_VECTOR_FUNCTIONS,
     UCB_SHAPE_FUNCTIONS,
+    UCB_GRADIENT_FUNCTIONS,
 };

@@ -17,7 +17,7 @@
 
 /* The angle is one fp32 product, as in the reference implementation; its cosine and sine
  * are rounded to fp32 once. */
-static void fill_rope(const float *inv_freq, float magnitude, size_t half,
+void ucb_forward_rope(const float *inv_freq, float magnitude, size_t half,
                       size_t n_positions, float *table)
 {
     for (size_t t = 0; t < n_positions; t++)
@@ -40,8 +40,8 @@ static bool make_rope(struct ucb_forward *f, size_t longest)
             if (inv_freq == NULL) continue;
             float *table = UCB_NEW(&f->arena, float, longest * a->rotary_dim);
             if (table == NULL) return false;
-            fill_rope(inv_freq, is_long ? rope->long_magnitude : rope->magnitude,
-                      a->rotary_dim / 2, longest, table);
+            ucb_forward_rope(inv_freq, is_long ? rope->long_magnitude : rope->magnitude,
+                             a->rotary_dim / 2, longest, table);
             f->rope[set][is_long] = table;
         }
     return true;

@@ -68,6 +68,12 @@ void ucb_forward_norm(struct ucb_forward *f, const struct ucb_layer_run *run,
                       enum ucb_vector weight, enum ucb_vector bias, const float *x,
                       size_t n_rows, float *y);
 
+/* {cosine, sine} of positions [0, n_positions): table[n_positions][half][2]. */
+void ucb_forward_rope(const float *inv_freq, float magnitude, size_t half,
+                      size_t n_positions, float *table);
+/* What a layer's attention looks like to the backend. */
+struct ucb_attention ucb_forward_attention(const struct ucb_arch *a, uint32_t layer);
+
 /* out = mixer(normed), out = mlp(normed): the parts between the norms and the residual.
  * *done: the run ended at the input it was made for. */
 ucb_status ucb_forward_mix(struct ucb_forward *f, const struct ucb_layer_run *run,

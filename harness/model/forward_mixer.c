@@ -185,7 +185,7 @@ static void narrow_heads(float *x, size_t n_parts, uint32_t from, uint32_t to)
 
 /* ---- both ---- */
 
-static struct ucb_attention shape_of(const struct ucb_arch *a, uint32_t layer)
+struct ucb_attention ucb_forward_attention(const struct ucb_arch *a, uint32_t layer)
 {
     bool latent = a->mixer == UCB_MIXER_LATENT;
     float scale = a->layers[layer].score_scale;
@@ -203,7 +203,7 @@ ucb_status ucb_forward_mix(struct ucb_forward *f, const struct ucb_layer_run *ru
     const struct ucb_arch *a = f->arch;
     bool latent = a->mixer == UCB_MIXER_LATENT;
     size_t n = ucb_n_rows(&run->rows);
-    struct ucb_attention shape = shape_of(a, run->layer->index);
+    struct ucb_attention shape = ucb_forward_attention(a, run->layer->index);
     uint32_t width = a->n_heads * (latent ? a->latent.value : a->head_dim);
     UCB_TRY(ucb_forward_show(run, UCB_INPUT_QKV, 0, f->normed, n, a->hidden, err));
     *done = ucb_run_ends(run, UCB_INPUT_QKV);

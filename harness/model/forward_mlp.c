@@ -6,14 +6,10 @@
  * weights, expert after expert: a row's sum runs over its experts in index order, whatever
  * else is in the batch.
  */
-#include <assert.h>
-#include <float.h>
-#include <math.h>
 #include <string.h>
 
-#include "core/fmath.h"
 #include "model/forward_internal.h"
-#include "model/model_internal.h"
+#include "model/routing.h"
 
 /* The three roles of a gated MLP. */
 struct mlp {
@@ -44,91 +40,6 @@ static ucb_status run_mlp(struct ucb_forward *f, const struct ucb_layer_run *run
 
 /* ---- routing ---- */
 
-/* The largest of n that is not yet taken (-inf), by lower index among equals. */
-static uint32_t best_of(const double *p, uint32_t n)
-{
-    uint32_t best = 0;
-    for (uint32_t e = 1; e < n; e++)
-        if (p[e] > p[best]) best = e;
-    return best;
-}
-
-/* Groups of experts compete by their best member; those of the losers get probability 0. */
-static void limit_groups(const struct ucb_experts *x, double *p)
-{
-    uint32_t size = x->n / x->n_groups;
-    bool kept[UCB_EXPERTS_MAX] = {false};
-    for (uint32_t round = 0; round < x->groups_used; round++) {
-        int best = -1;
-        double most = -1;
-        for (uint32_t g = 0; g < x->n_groups; g++) {
-            double peak = p[g * size + best_of(p + g * size, size)];
-            if (!kept[g] && peak > most) most = peak, best = (int)g;
-        }
-        kept[best < 0 ? 0 : best] = true;
-    }
-    for (uint32_t e = 0; e < x->n; e++)
-        if (!kept[e / size]) p[e] = 0;
-}
-
-static void route_softmax(const struct ucb_experts *x, const float *scores, double *p,
-                          uint32_t *experts, float *weights)
-{
-    double peak = -INFINITY, sum = 0, chosen = 0;
-    for (uint32_t e = 0; e < x->n; e++) peak = fmax(peak, (double)scores[e]);
-    for (uint32_t e = 0; e < x->n; e++) sum += p[e] = ucb_exp((double)scores[e] - peak);
-    for (uint32_t e = 0; e < x->n; e++) p[e] /= sum;
-    if (x->groups_used < x->n_groups) limit_groups(x, p);
-    for (uint32_t i = 0; i < x->used; i++) {
-        experts[i] = best_of(p, x->n);
-        weights[i] = (float)p[experts[i]];
-        chosen += p[experts[i]];
-        p[experts[i]] = -1;
-    }
-    for (uint32_t i = 0; i < x->used; i++)
-        weights[i] = x->normalise ? (float)((double)weights[i] / chosen)
-                                  : weights[i] * x->scale;
-}
-
-/* One round of the sparse mixer: the best expert, weighed among those near it. */
-static uint32_t mix_round(const struct ucb_experts *x, const float *scores,
-                          const double *left, float *weight)
-{
-    uint32_t best = best_of(left, x->n);
-    double most = left[best], sum = 0;
-    for (uint32_t e = 0; e < x->n; e++) {
-        double size = fmax(fabs((double)scores[e]), most);
-        /* 0 / 0, of scores that are all 0, is near. */
-        bool far = (most - (double)scores[e]) / size > 2.0 * (double)x->jitter;
-        if (!far && !isinf(left[e])) sum += ucb_exp(left[e] - most);
-    }
-    *weight = (float)(1 / sum);
-    return best;
-}
-
-static void route_sparsemixer(const struct ucb_experts *x, const float *scores,
-                              double *left, uint32_t *experts, float *weights)
-{
-    for (uint32_t e = 0; e < x->n; e++) left[e] = (double)scores[e];
-    for (uint32_t i = 0; i < x->used; i++) {
-        experts[i] = mix_round(x, scores, left, &weights[i]);
-        left[experts[i]] = -INFINITY;
-    }
-}
-
-static void route_row(struct ucb_forward *f, size_t row)
-{
-    const struct ucb_experts *x = &f->arch->experts;
-    double p[UCB_EXPERTS_MAX];
-    const float *scores = f->scores + row * x->n;
-    uint32_t *experts = f->expert + row * x->used;
-    float *weights = f->expert_weight + row * x->used;
-    if (x->routing == UCB_ROUTING_SPARSEMIXER)
-        route_sparsemixer(x, scores, p, experts, weights);
-    else
-        route_softmax(x, scores, p, experts, weights);
-}
-
 static ucb_status route(struct ucb_forward *f, const struct ucb_layer_run *run,
                         struct ucb_err *err)
 {
@@ -139,7 +50,10 @@ static ucb_status route(struct ucb_forward *f, const struct ucb_layer_run *run,
         UCB_TRY(ucb_linear(f->backend, &f->router, NULL, x + row * f->arch->hidden, m,
                            f->scores + row * f->arch->experts.n, err));
     }
-    for (size_t row = 0; row < n; row++) route_row(f, row);
+    const struct ucb_experts *e = &f->arch->experts;
+    for (size_t row = 0; row < n; row++)
+        ucb_route(e, f->scores + row * e->n, f->expert + row * e->used,
+                  f->expert_weight + row * e->used);
     if (run->tap == NULL || run->tap->route == NULL) return UCB_OK;
     return run->tap->route(run->tap->context, f->expert, f->expert_weight, n, err);
 }
