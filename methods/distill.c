@@ -7,6 +7,8 @@
  * what it does is a mean squared error of hidden states (specification of the seed's
  * systems, 3.3, D-13), which is the default here.
  */
+#include <math.h>
+
 #include "core/adam.h"
 #include "method/method.h"
 
@@ -47,19 +49,44 @@ static void tune_plan(const struct ucb_job *job, struct ucb_tune_plan *out)
         .online = job->value[ONLINE] != 0};
 }
 
+static ucb_status list_arrays(const struct ucb_job *job, const struct ucb_tuning *t,
+                              struct ucb_adam_array **out, struct ucb_err *err)
+{
+    struct ucb_adam_array *arrays = UCB_NEW(job->arena, struct ucb_adam_array, t->n_params);
+    bool fits = arrays != NULL;
+    for (uint32_t i = 0; i < t->n_params && fits; i++) {
+        const struct ucb_param *param = &t->params[i];
+        arrays[i] = (struct ucb_adam_array){.value = param->value,
+                                            .first = UCB_NEW(job->arena, float, param->n),
+                                            .second = UCB_NEW(job->arena, float, param->n),
+                                            .gradient = t->gradients[i],
+                                            .n = param->n};
+        fits = arrays[i].first != NULL && arrays[i].second != NULL;
+    }
+    *out = arrays;
+    return fits ? UCB_OK : UCB_FAIL(err, UCB_NOMEM, "no memory for the optimizer");
+}
+
 static ucb_status tune(struct ucb_job *job, struct ucb_tuning *t, struct ucb_err *err)
 {
     uint32_t n_steps = (uint32_t)job->value[STEPS], batch = (uint32_t)job->value[BATCH];
     uint32_t *window = UCB_NEW(job->arena, uint32_t, batch);
-    struct ucb_adam adam;
+    struct ucb_adam adam = ucb_adam_defaults;
+    struct ucb_adam_array *arrays;
     if (window == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a step's windows");
-    UCB_TRY(open_adam(job, t, &adam, err));
+    UCB_TRY(list_arrays(job, t, &arrays, err));
+    adam.clip = 1;
     for (uint32_t step = 0; step < n_steps; step++) {
-        double loss;
+        double loss, norm;
         for (uint32_t i = 0; i < batch; i++)
             window[i] = ucb_pcg_below(&job->random, t->n_windows);
         UCB_TRY(t->evaluate(t->context, window, batch, &loss, err));
-        ucb_adam_step(&adam, ucb_cosine(step, n_steps, job->value[LR]));
+        norm = ucb_adam_step(&adam, step + 1, ucb_cosine(step, n_steps, job->value[LR]),
+                             arrays, t->n_params, job->pool);
+        if (!isfinite(norm))
+            return UCB_FAIL(err, UCB_CORRUPT,
+                            "step %u: the gradients are not finite; try a smaller lr",
+                            step + 1);
     }
     return UCB_OK;
 }

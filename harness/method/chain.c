@@ -191,11 +191,18 @@ ucb_status ucb_chain_check_order(const struct ucb_chain *chain, const char *spec
 {
     for (uint32_t i = 0; i < chain->n_stages; i++) {
         const struct ucb_method *method = chain->stages[i].method;
+        if (method->kind == UCB_TUNE && i > 0 && i + 1 == chain->n_stages) continue;
+        if (method->kind == UCB_TUNE)
+            return UCB_FAIL(err, UCB_USAGE,
+                            "method spec \"%s\": %s changes the parameters of the stages "
+                            "before it, so it can only be the last; try "
+                            "gsq:bits=5+lowrank+%s",
+                            spec, method->name, method->name);
         if (method->kind != UCB_BASE && method->kind != UCB_ADD)
             return UCB_FAIL(err, UCB_UNSUPPORTED,
                             "method spec \"%s\": %s is a stage of kind %s, which this "
                             "version cannot run yet; "
-                            "base and add stages run",
+                            "base, add and tune stages run",
                             spec, method->name, kind_name(method->kind));
         if (i == 0 && method->kind != UCB_BASE)
             return UCB_FAIL(err, UCB_USAGE,
@@ -296,7 +303,10 @@ static ucb_status parse_stages(char *text, struct ucb_chain *chain, const char *
         UCB_TRY(parse_stage(stage, &chain->stages[chain->n_stages], spec, err));
         chain->n_stages++;
     }
-    return ucb_chain_check_order(chain, spec, err);
+    UCB_TRY(ucb_chain_check_order(chain, spec, err));
+    const struct ucb_stage *last = &chain->stages[chain->n_stages - 1];
+    chain->n_coded = chain->n_stages - (last->method->kind == UCB_TUNE);
+    return UCB_OK;
 }
 
 ucb_status ucb_chain_parse(const char *spec, struct ucb_arena *arena,

@@ -148,12 +148,13 @@ static ucb_status start_encoder(const struct ucb_chain *chain, uint32_t index,
 
 /* The job of a decoder has no stream (it yields zeros only): seed and model are in no
  * payload. */
-static ucb_status open_stage(const struct ucb_stage *stage,
-                             const struct ucb_chain_context *context,
-                             const struct ucb_matrix *matrix, const uint8_t *bytes,
-                             size_t n_bytes, void **state, struct ucb_job *job,
-                             struct ucb_err *err)
+ucb_status ucb_stage_open(const struct ucb_chain *chain, uint32_t index,
+                          const struct ucb_chain_context *context,
+                          const struct ucb_matrix *matrix, const uint8_t *bytes,
+                          size_t n_bytes, void **state, struct ucb_job *job,
+                          struct ucb_err *err)
 {
+    const struct ucb_stage *stage = &chain->stages[index];
     struct ucb_reader in = {bytes, n_bytes, 0};
     *job = stage_job(stage, context);
     *state = ucb_arena_alloc(context->arena, stage->method->state_bytes(job, matrix));
@@ -234,7 +235,7 @@ static ucb_status extend_before(const struct ucb_chain *chain, uint32_t index,
     struct ucb_method plain = *chain->stages[index].method;
     struct ucb_job job;
     void *state;
-    UCB_TRY(open_stage(&chain->stages[index], context, matrix, bytes, n_bytes, &state, &job,
+    UCB_TRY(ucb_stage_open(chain, index, context, matrix, bytes, n_bytes, &state, &job,
                        err));
     plain.decode_deployed = NULL; /* stages are summed in fp32 */
     run.method[0] = &plain;
@@ -253,17 +254,30 @@ struct encode_run {
     struct ucb_writer *const *out;
 };
 
+/* Lengths are filled in as they are known. */
+void ucb_chain_begin_payload(uint32_t n_coded, struct ucb_writer *out)
+{
+    ucb_writer_reset(out);
+    ucb_part(out, UCB_PART_HEADER);
+    for (uint32_t stage = 1; stage < n_coded; stage++) ucb_put_u64(out, 0);
+}
+
+void ucb_chain_note_length(uint32_t n_coded, uint32_t index, struct ucb_writer *out,
+                           size_t start)
+{
+    uint64_t length = out->n_bytes - start;
+    if (index + 1 < n_coded && !out->failed)
+        memcpy(out->data + index * sizeof(length), &length, sizeof(length));
+}
+
 static ucb_status begin_encode(struct encode_run *run, const struct ucb_source *src,
                                struct ucb_err *err)
 {
-    uint32_t n_stages = run->chain->n_stages;
+    uint32_t n_stages = run->chain->n_coded;
     for (uint32_t i = 0; i < run->n_src; i++) {
         UCB_TRY(check_source(run->context, &src[i], err));
         run->view[i] = src[i];
-        ucb_writer_reset(run->out[i]);
-        ucb_part(run->out[i], UCB_PART_HEADER);
-        for (uint32_t stage = 1; stage < n_stages; stage++)
-            ucb_put_u64(run->out[i], 0); /* lengths, filled in as they are known */
+        ucb_chain_begin_payload(n_stages, run->out[i]);
         if (n_stages == 1) continue;
         run->before[i] = UCB_NEW(run->context->arena, float,
                                  ucb_matrix_weights(src[i].matrix));
@@ -299,8 +313,8 @@ static ucb_status close_stage(struct encode_run *run, uint32_t index, const size
 {
     for (uint32_t i = 0; i < run->n_src; i++) {
         struct ucb_writer *out = run->out[i];
-        uint64_t length = out->n_bytes - start[i];
-        memcpy(out->data + index * sizeof(length), &length, sizeof(length));
+        size_t length = out->n_bytes - start[i];
+        ucb_chain_note_length(run->chain->n_coded, index, out, start[i]);
         UCB_TRY(extend_before(run->chain, index, run->context, run->view[i].matrix,
                               out->data + start[i], length, run->before[i], err));
     }
@@ -316,27 +330,26 @@ ucb_status ucb_chain_encode(const struct ucb_chain *chain,
         .chain = chain, .context = context, .n_src = n_src, .out = out};
     assert(n_src > 0 && n_src <= UCB_MAX_GROUPED);
     UCB_TRY(begin_encode(&run, src, err));
-    for (uint32_t stage = 0; stage < chain->n_stages; stage++) {
+    for (uint32_t stage = 0; stage < chain->n_coded; stage++) {
         size_t start[UCB_MAX_GROUPED];
         for (uint32_t i = 0; i < n_src; i++) start[i] = out[i]->n_bytes;
         UCB_TRY(encode_stage(&run, stage, err));
-        if (stage + 1 < chain->n_stages) UCB_TRY(close_stage(&run, stage, start, err));
+        if (stage + 1 < chain->n_coded) UCB_TRY(close_stage(&run, stage, start, err));
     }
     return UCB_OK;
 }
 
 /* Cuts a payload into its stages. */
-static ucb_status split_payload(const struct ucb_chain *chain,
-                                const struct ucb_matrix *matrix, const uint8_t *payload,
-                                size_t n_bytes, const uint8_t **bytes, size_t *lengths,
-                                struct ucb_err *err)
+ucb_status ucb_chain_split(const struct ucb_chain *chain, const struct ucb_matrix *matrix,
+                           const uint8_t *payload, size_t n_bytes, const uint8_t **bytes,
+                           size_t *lengths, struct ucb_err *err)
 {
     struct ucb_reader in = {payload, n_bytes, 0};
     const uint8_t *header;
     UCB_TRY(ucb_payload_take(&in, matrix, "stage lengths",
-                             (chain->n_stages - 1) * sizeof(uint64_t), &header, err));
-    for (uint32_t i = 0; i < chain->n_stages; i++) {
-        lengths[i] = i + 1 < chain->n_stages ? ucb_load_u64(header + i * sizeof(uint64_t))
+                             (chain->n_coded - 1) * sizeof(uint64_t), &header, err));
+    for (uint32_t i = 0; i < chain->n_coded; i++) {
+        lengths[i] = i + 1 < chain->n_coded ? ucb_load_u64(header + i * sizeof(uint64_t))
                                              : ucb_reader_left(&in);
         UCB_TRY(ucb_payload_take(&in, matrix, chain->stages[i].method->name, lengths[i],
                                  &bytes[i], err));
@@ -353,13 +366,13 @@ ucb_status ucb_chain_decode(const struct ucb_chain *chain,
     const uint8_t *bytes[UCB_MAX_STAGES];
     size_t lengths[UCB_MAX_STAGES];
     struct decode_run run = {
-        .matrix = matrix, .n_stages = chain->n_stages, .w = w, .exact = decoded_f32};
-    UCB_TRY(split_payload(chain, matrix, payload, n_bytes, bytes, lengths, err));
+        .matrix = matrix, .n_stages = chain->n_coded, .w = w, .exact = decoded_f32};
+    UCB_TRY(ucb_chain_split(chain, matrix, payload, n_bytes, bytes, lengths, err));
     run.dtype = ucb_chain_decoded_dtype(chain, matrix->dtype);
-    for (uint32_t i = 0; i < chain->n_stages; i++) {
+    for (uint32_t i = 0; i < chain->n_coded; i++) {
         struct ucb_job job;
         void *state;
-        UCB_TRY(open_stage(&chain->stages[i], context, matrix, bytes[i], lengths[i], &state,
+        UCB_TRY(ucb_stage_open(chain, i, context, matrix, bytes[i], lengths[i], &state,
                            &job, err));
         run.method[i] = chain->stages[i].method;
         run.state[i] = state;
@@ -378,8 +391,8 @@ ucb_status ucb_chain_inspect(const struct ucb_chain *chain,
     struct ucb_job job;
     void *state;
     if (chain->stages[0].method->inspect == NULL) return UCB_OK;
-    UCB_TRY(split_payload(chain, matrix, payload, n_bytes, bytes, lengths, err));
-    UCB_TRY(open_stage(&chain->stages[0], context, matrix, bytes[0], lengths[0], &state,
+    UCB_TRY(ucb_chain_split(chain, matrix, payload, n_bytes, bytes, lengths, err));
+    UCB_TRY(ucb_stage_open(chain, 0, context, matrix, bytes[0], lengths[0], &state,
                        &job, err));
     ucb_status status = chain->stages[0].method->inspect(&job, state, emit, emit_context,
                                                          err);
@@ -400,11 +413,11 @@ ucb_status ucb_product_open(const struct ucb_chain *chain,
     const struct ucb_stage *stage = &chain->stages[0];
     void *state;
     *out = NULL;
-    if (chain->n_stages != 1 || stage->method->product == NULL) return UCB_OK;
+    if (chain->n_coded != 1 || stage->method->product == NULL) return UCB_OK;
     struct ucb_product *p = UCB_NEW(context->arena, struct ucb_product, 1);
     if (p == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its product", matrix->name);
-    UCB_TRY(open_stage(stage, context, matrix, payload, n_bytes, &state, &p->job, err));
+    UCB_TRY(ucb_stage_open(chain, 0, context, matrix, payload, n_bytes, &state, &p->job, err));
     p->state = state;
     *out = p;
     return UCB_OK;
