@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "core/peak.h"
 #include "core/progress.h"
 #include "core/resource.h"
 #include "core/text.h"
@@ -47,7 +48,9 @@ static const char help[] =
     "  --db FILE            the database; made when absent\n"
     "  --kernel auto|scalar|avx2|avx512|amx    (default auto: the fastest this CPU has)\n"
     "  --threads N          default: all cores      --batch N    tokens per product (default 1024)\n"
-    "  --memory BYTES       for hidden states, e.g. 4G (default: half of the machine's); the rest goes to files\n"
+    "  --memory BYTES       for hidden states and calibration statistics, e.g. 4G (default: half of the machine's);\n"
+    "                       states beyond it go to files. On top come about two layers in fp32 and 300 MB, and\n"
+    "                       the whole embedding or head, twice, where a method takes them (--scope)\n"
     "  --cache DIR          models and spilled states (default $UCBENCH_CACHE or ~/.cache/ucbench)\n"
     "  --resident decoded   keep a layer's weights decoded while it runs\n"
     "  --dry-run            only list the cells and whether they are finished (a derived model is built into the cache)\n"
@@ -179,9 +182,10 @@ static void print_json(const struct sweep_args *a, const struct ucb_sweep_option
                        const struct ucb_sweep_counts *c)
 {
     json_t *root = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I}", "cells", (json_int_t)c->n_cells, "new",
+        "{s:I, s:I, s:I, s:I, s:I, s:I}", "cells", (json_int_t)c->n_cells, "new",
         (json_int_t)c->n_new, "finished_before", (json_int_t)c->n_finished_before, "failed",
-        (json_int_t)c->n_failed, "checks_failed", (json_int_t)c->n_checks_failed);
+        (json_int_t)c->n_failed, "checks_failed", (json_int_t)c->n_checks_failed,
+        "peak_rss_bytes", (json_int_t)ucb_peak_rss_ever());
     if (a->dry_run)
         json_object_set(root, "plan", o->listing);
     else
@@ -259,6 +263,8 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
             UCB_OK &&
         status == UCB_OK)
         status = err->status;
+    if (!a.dry_run)
+        fprintf(stderr, "peak memory %.2f GB\n", (double)ucb_peak_rss_ever() * 1e-9);
     UCB_TRY_OUT(status);
     print_summary(&a, &options, &counts);
     status = verdict(&counts, err);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/peak.h"
 #include "core/resource.h"
 #include "core/text.h"
 #include "model/catalog.h"
@@ -173,6 +174,7 @@ static ucb_status run_methods(struct ucb_sweep_group *g, struct ucb_eval *eval,
         struct ucb_eval_result results[16];
         assert(n <= 16);
         for (size_t j = 0; j < n; j++) chains[j] = todo[i + j]->chain;
+        ucb_peak_restart();
         UCB_TRY(ucb_eval_group(eval, chains, n, &g->progress, results, err));
         for (size_t j = 0; j < n; j++) {
             if (status == UCB_OK)
@@ -244,6 +246,7 @@ static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_
                                        .memory_bytes = g->options->memory_bytes,
                                        .cache = g->options->cache};
     struct ucb_eval *eval;
+    ucb_peak_restart();
     UCB_TRY(ucb_eval_open(g->model, &options, sets, n_sets, &eval, err));
     char label[96];
     snprintf(label, sizeof(label), "%s, %zu tokens, %zu methods", g->model_name,

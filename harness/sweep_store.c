@@ -5,19 +5,12 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
+#include "core/peak.h"
 #include "core/resource.h"
 #include "eval/metrics.h"
 #include "model/catalog.h"
 #include "sweep_internal.h"
-
-static uint64_t peak_rss_bytes(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (uint64_t)usage.ru_maxrss * 1024;
-}
 
 static struct ucb_sizes sizes_of(const struct ucb_sweep_group *g,
                                  const struct ucb_tally *tally)
@@ -124,7 +117,7 @@ static ucb_status store_cell(struct ucb_sweep_group *g, const struct ucb_sweep_m
                                      .encode_seconds = r->tally.encode_seconds,
                                      .decode_seconds = r->tally.decode_seconds,
                                      .tokens_per_second = r->tokens_per_second,
-                                     .peak_rss_bytes = peak_rss_bytes(),
+                                     .peak_rss_bytes = ucb_peak_rss(),
                                      .task = t->run.task,
                                      .items = &t->items,
                                      .metrics = metrics};

@@ -159,13 +159,22 @@ ucb_status ucb_attention(struct ucb_backend *backend, const struct ucb_attention
  * Scores of positions, from final hidden states to statistics; the full logits of a window
  * never exist. Model 0 is the reference (the original); the others are compared with it.
  * For model m and row i: out[m * n_rows + i]. Of model 0 kld = 0, ear = 1, overlap10 = 10,
- * teacher_rank = 0.
+ * teacher_rank = 0. A weight that is not in memory is packed 32 rows at a time by each
+ * worker, for every block of rows anew: the same bits, in less memory. NOMEM, and what
+ * `rows` answers.
  */
+/* Gives rows [row, row + n_rows) of a weight; any thread, several at a time. */
+struct ucb_weight_rows {
+    ucb_status (*read)(void *context, uint32_t row, uint32_t n_rows, float *out,
+                       struct ucb_err *err);
+    void *context;
+};
 struct ucb_head {
-    const struct ucb_packed *weight; /* [vocabulary][hidden] */
+    const struct ucb_packed *weight; /* [vocabulary][hidden]; data may be NULL, see rows */
     const float *hidden;             /* [n_rows][hidden], after the last norm */
     const float *bias;               /* [vocabulary], or NULL */
     float softcap;                   /* of the logits; 0: none */
+    const struct ucb_weight_rows *rows; /* where the weight's data is NULL; else not used */
 };
 struct ucb_position {
     double logp;           /* log softmax(z)[target], natural */

@@ -4,8 +4,10 @@
  *
  * For a block of rows: logits of the reference, its statistics, then the same for each
  * model beside it. Logits are made 1024 ids at a time by all workers, with all rows of the
- * block per panel, so the head's weight passes through the caches once per block and model;
- * statistics go row by row, while the row is in the second cache.
+ * block per panel, so the head's weight passes through the caches once per block and model
+ * (once for the reference and the first model, where they share it); statistics go row by
+ * row, while the row is in the second cache. A weight that is not in memory is read and
+ * packed panel by panel, which is why its blocks have more rows.
  *
  * With M = max z, e_v = exp(z_v - M), S = sum e_v (reference: index 0):
  *     logp = z_t - M - ln S
@@ -25,7 +27,8 @@
 
 enum {
     TILE_IDS = 1024, /* ids of one item, and of one fp32 sum: part of the arithmetic */
-    LOGIT_BYTES = 16 << 20, /* of one model's logits in a block; three such buffers */
+    LOGIT_BYTES = 16 << 20,      /* of one model's logits in a block; three such buffers */
+    LOGIT_BYTES_READ = 24 << 20, /* the same where the weight is read for every block */
     MIN_ROWS = 32,
     MAX_ROWS = 128
 };
@@ -37,51 +40,90 @@ struct reference_row {
     struct ucb_top top;
 };
 
+/* A model whose logits are made. */
+struct side {
+    const struct ucb_head *model;
+    struct ucb_slab slab;
+    float *logits;
+};
+
+/* Of one worker: where it packs a panel, and the first thing that went wrong. */
+struct reader {
+    float *rows; /* [UCB_PANEL][n_in] */
+    void *panel;
+    ucb_status status;
+    struct ucb_err err;
+};
+
 struct head_run {
     const struct ucb_backend *backend;
-    const struct ucb_head *model; /* the one at work */
-    const uint32_t *target;       /* of the block's first row, like the two below */
+    struct side side[2]; /* at work; all read the weight of the first */
+    uint32_t n_sides;
+    struct reader *reader;  /* [threads], NULL where all weights are in memory */
+    const uint32_t *target; /* of the block's first row, like the two below */
     struct ucb_position *out;
     size_t row, n_rows;
     uint32_t n_ids;
     bool is_reference;
     size_t stride; /* of a row of logits, in floats */
-    struct ucb_slab slab;
+    struct ucb_slab slab[2];
     float *logits0, *exp0, *logits; /* of the reference, its exponentials, of the model */
     struct reference_row *rows;
 };
 
 /* Bias, then cap, on the ids [first, end) of every row: where a model has them. */
-static void finish_logits(const struct head_run *run, float *logits, size_t first,
+static void finish_logits(const struct head_run *run, const struct side *side, size_t first,
                           size_t end)
 {
     const struct ucb_kernel_table *table = run->backend->table;
-    const struct ucb_head *model = run->model;
+    const struct ucb_head *model = side->model;
+    if (model->bias == NULL && model->softcap == 0) return;
     for (size_t row = 0; row < run->n_rows; row++) {
-        float *z = logits + row * run->stride + first;
+        float *z = side->logits + row * run->stride + first;
         if (model->bias != NULL) table->add(z, model->bias + first, end - first);
         if (model->softcap != 0) table->cap(z, end - first, 1.0f, model->softcap);
     }
 }
 
-static void logits_item(void *context, size_t index)
+/* The panel of 32 ids from `id` on; NULL after an error, which the reader keeps. */
+static const void *panel_at(const struct head_run *run, size_t id, unsigned worker)
+{
+    const struct ucb_head *model = run->side[0].model;
+    const struct ucb_packed *weight = model->weight;
+    enum ucb_arithmetic arithmetic = run->backend->arithmetic;
+    if (weight->data != NULL)
+        return (const unsigned char *)weight->data +
+               id / UCB_PANEL * ucb_panel_bytes(arithmetic, weight->n_in);
+    struct reader *reader = &run->reader[worker];
+    uint32_t n = run->n_ids - (uint32_t)id < UCB_PANEL ? run->n_ids - (uint32_t)id
+                                                       : (uint32_t)UCB_PANEL;
+    if (reader->status == UCB_OK)
+        reader->status = model->rows->read(model->rows->context, (uint32_t)id, n,
+                                           reader->rows, &reader->err);
+    if (reader->status != UCB_OK) return NULL;
+    struct ucb_source source = {reader->rows, weight->n_in, 1};
+    ucb_panel_pack(arithmetic, &source, n, weight->n_in, reader->panel);
+    return reader->panel;
+}
+
+static void logits_item(void *context, size_t index, unsigned worker)
 {
     const struct head_run *run = context;
-    const struct ucb_packed *weight = run->model->weight;
     const struct ucb_products *products = run->backend->products;
-    size_t panel_bytes = ucb_panel_bytes(run->backend->arithmetic, weight->n_in),
-           first = index * TILE_IDS;
-    size_t end = first + TILE_IDS < run->n_ids ? first + TILE_IDS : run->n_ids;
-    float *logits = run->is_reference ? run->logits0 : run->logits;
-    uint32_t state = products->begin();
-    for (size_t id = first; id < end; id += UCB_PANEL)
-        products->multiply(&run->slab, (uint32_t)run->n_rows, weight->n_in,
-                           (const unsigned char *)weight->data +
-                               id / UCB_PANEL * panel_bytes,
-                           logits + id, run->stride);
-    products->end(state);
-    if (run->model->bias != NULL || run->model->softcap != 0)
-        finish_logits(run, logits, first, end);
+    uint32_t n_in = run->side[0].model->weight->n_in;
+    size_t first = index * TILE_IDS,
+           end = first + TILE_IDS < run->n_ids ? first + TILE_IDS : run->n_ids;
+    for (size_t id = first; id < end; id += UCB_PANEL) {
+        const void *panel = panel_at(run, id, worker);
+        if (panel == NULL) return;
+        uint32_t state = products->begin();
+        for (uint32_t s = 0; s < run->n_sides; s++)
+            products->multiply(&run->side[s].slab, (uint32_t)run->n_rows, n_in, panel,
+                               run->side[s].logits + id, run->stride);
+        products->end(state);
+    }
+    for (uint32_t s = 0; s < run->n_sides; s++)
+        finish_logits(run, &run->side[s], first, end);
 }
 
 static uint32_t tile_size(const struct head_run *run, uint32_t first)
@@ -188,14 +230,50 @@ static void score_row(void *context, size_t index)
     }
 }
 
-static void score_block(struct head_run *run)
+/* The logits of `n` models that share a weight: the reference's first, where it is one. */
+static ucb_status make_logits(struct head_run *run, const struct ucb_head *models,
+                              uint32_t n, struct ucb_err *err)
 {
-    struct ucb_pool *pool = run->backend->pool;
-    uint32_t n_in = run->model->weight->n_in;
-    ucb_slab_pack(run->backend->products, run->model->hidden + run->row * n_in, n_in,
-                  run->n_rows, n_in, &run->slab);
-    ucb_parallel_for(pool, ucb_n_units(run->n_ids, TILE_IDS), logits_item, run);
-    ucb_parallel_for(pool, run->n_rows, score_row, run);
+    uint32_t n_in = models[0].weight->n_in;
+    run->n_sides = n;
+    for (uint32_t s = 0; s < n; s++) {
+        run->side[s] = (struct side){&models[s], run->slab[s],
+                                     run->is_reference && s == 0 ? run->logits0
+                                                                 : run->logits};
+        ucb_slab_pack(run->backend->products, models[s].hidden + run->row * n_in, n_in,
+                      run->n_rows, n_in, &run->slab[s]);
+    }
+    ucb_parallel_workers(run->backend->pool, ucb_n_units(run->n_ids, TILE_IDS), logits_item,
+                         run);
+    for (unsigned i = 0; run->reader != NULL && i < ucb_pool_threads(run->backend->pool);
+         i++) {
+        if (run->reader[i].status == UCB_OK) continue;
+        if (err != NULL) *err = run->reader[i].err;
+        return run->reader[i].status;
+    }
+    return UCB_OK;
+}
+
+static bool share_weight(const struct ucb_head *a, const struct ucb_head *b)
+{
+    return a->weight == b->weight && a->rows == b->rows;
+}
+
+static ucb_status score_block(struct head_run *run, const struct ucb_head *models,
+                              uint32_t n_models, size_t n_all, struct ucb_position *out,
+                              struct ucb_err *err)
+{
+    for (uint32_t m = 0, n = 0; m < n_models; m += n) {
+        n = m == 0 && n_models > 1 && share_weight(&models[0], &models[1]) ? 2 : 1;
+        run->is_reference = m == 0;
+        UCB_TRY(make_logits(run, models + m, n, err));
+        for (uint32_t s = 0; s < n; s++) {
+            run->is_reference = m + s == 0;
+            run->out = out + (m + s) * n_all;
+            ucb_parallel_for(run->backend->pool, run->n_rows, score_row, run);
+        }
+    }
+    return UCB_OK;
 }
 
 /* Rows of logits are one cache line longer than whole panels: a power of two between rows
@@ -206,29 +284,57 @@ static size_t row_stride(uint32_t n_ids)
 }
 
 static size_t choose_block_rows(const struct ucb_backend *backend, uint32_t n_ids,
-                                size_t n_rows)
+                                bool reads, size_t n_rows)
 {
-    size_t fit = LOGIT_BYTES / (row_stride(n_ids) * sizeof(float)),
+    size_t fit = (reads ? LOGIT_BYTES_READ : LOGIT_BYTES) /
+                 (row_stride(n_ids) * sizeof(float)),
            tile = backend->products->tile_rows;
     size_t rows = fit < MIN_ROWS ? MIN_ROWS : fit > MAX_ROWS ? MAX_ROWS : fit;
     rows = rows / tile * tile;
     return rows < n_rows ? rows : n_rows;
 }
 
-static ucb_status place(struct head_run *run, size_t block_rows, uint32_t n_in,
+/* Whether a weight is not in memory; *n_in: the widest input. */
+static bool any_read(const struct ucb_head *models, uint32_t n_models, uint32_t *n_in)
+{
+    bool reads = false;
+    *n_in = 0;
+    for (uint32_t m = 0; m < n_models; m++) {
+        assert(models[m].weight->n_out == models[0].weight->n_out);
+        assert(models[m].weight->data != NULL || models[m].rows != NULL);
+        reads = reads || models[m].weight->data == NULL;
+        if (models[m].weight->n_in > *n_in) *n_in = models[m].weight->n_in;
+    }
+    return reads;
+}
+
+static ucb_status place(struct head_run *run, size_t block_rows, uint32_t n_in, bool reads,
                         struct ucb_err *err)
 {
+    unsigned n_readers = reads ? ucb_pool_threads(run->backend->pool) : 0;
     size_t logits = block_rows * run->stride * sizeof(float),
-           slab = ucb_slab_bytes(block_rows, n_in);
+           slab = ucb_slab_bytes(block_rows, n_in),
+           rows = ucb_round_up(block_rows * sizeof(*run->rows), 64),
+           readers = ucb_round_up(n_readers * sizeof(*run->reader), 64),
+           read = ucb_round_up((size_t)UCB_PANEL * n_in * sizeof(float), 64),
+           panel = ucb_panel_bytes(run->backend->arithmetic, n_in);
     unsigned char *at;
     UCB_TRY(ucb_backend_scratch((struct ucb_backend *)run->backend,
-                                3 * logits + slab + block_rows * sizeof(*run->rows), "head",
-                                &at, err));
+                                3 * logits + 2 * slab + rows + readers +
+                                    n_readers * (read + panel),
+                                "head", &at, err));
     run->logits0 = (float *)at;
     run->exp0 = (float *)(at + logits);
     run->logits = (float *)(at + 2 * logits);
-    run->slab = ucb_slab_place(at + 3 * logits, block_rows);
-    run->rows = (struct reference_row *)(at + 3 * logits + slab);
+    at += 3 * logits;
+    run->slab[0] = ucb_slab_place(at, block_rows);
+    run->slab[1] = ucb_slab_place(at + slab, block_rows);
+    run->rows = (struct reference_row *)(at + 2 * slab);
+    run->reader = reads ? (struct reader *)(at + 2 * slab + rows) : NULL;
+    at += 2 * slab + rows + readers;
+    for (unsigned i = 0; i < n_readers; i++, at += read + panel)
+        run->reader[i] = (struct reader){
+            .rows = (float *)at, .panel = at + read, .status = UCB_OK};
     return UCB_OK;
 }
 
@@ -239,23 +345,15 @@ ucb_status ucb_head_score(struct ucb_backend *backend, const struct ucb_head *mo
     assert(n_models > 0);
     struct head_run run = {
         .backend = backend, .target = target, .n_ids = models[0].weight->n_out};
-    uint32_t n_in = 0;
-    for (uint32_t m = 0; m < n_models; m++) {
-        assert(models[m].weight->n_out == run.n_ids);
-        if (models[m].weight->n_in > n_in) n_in = models[m].weight->n_in;
-    }
+    uint32_t n_in;
+    bool reads = any_read(models, n_models, &n_in);
     if (n_rows == 0) return UCB_OK;
     run.stride = row_stride(run.n_ids);
-    size_t block_rows = choose_block_rows(backend, run.n_ids, n_rows);
-    UCB_TRY(place(&run, block_rows, n_in, err));
+    size_t block_rows = choose_block_rows(backend, run.n_ids, reads, n_rows);
+    UCB_TRY(place(&run, block_rows, n_in, reads, err));
     for (run.row = 0; run.row < n_rows; run.row += block_rows) {
         run.n_rows = n_rows - run.row < block_rows ? n_rows - run.row : block_rows;
-        for (uint32_t m = 0; m < n_models; m++) {
-            run.model = &models[m];
-            run.is_reference = m == 0;
-            run.out = out + m * n_rows;
-            score_block(&run);
-        }
+        UCB_TRY(score_block(&run, models, n_models, n_rows, out, err));
     }
     return UCB_OK;
 }

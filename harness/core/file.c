@@ -55,6 +55,14 @@ void ucb_file_forget(const void *data, size_t n_bytes)
     if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
+/* A fault maps the pages around it too: by Linux's default, 64 KB. */
+void ucb_file_forget_behind(const void *stretch, size_t from, size_t n_bytes)
+{
+    enum { FAULT_AROUND = 64 << 10 };
+    size_t back = from < FAULT_AROUND ? from : FAULT_AROUND;
+    ucb_file_forget((const uint8_t *)stretch + (from - back), n_bytes + back);
+}
+
 /*
  * A new file beside `path` that nobody else has: process and count make its name, O_EXCL
  * passes over what a killed process left. Not mkstemp, whose 0600 would stay: this way the

@@ -23,6 +23,12 @@ ucb_status ucb_file_map(const char *path, struct ucb_file *out, struct ucb_err *
 void ucb_file_unmap(struct ucb_file *file);
 /* Tells the system that these bytes of a mapping will not be needed soon. */
 void ucb_file_forget(const void *data, size_t n_bytes);
+/*
+ * The same for bytes [from, from + n_bytes) of a stretch that is read from its start on:
+ * also what the system mapped again before `from` when the pages behind it were touched.
+ * Memory that follows a stretch read in pieces then stays at a piece.
+ */
+void ucb_file_forget_behind(const void *stretch, size_t from, size_t n_bytes);
 
 /*
  * Atomic writing: open gives a stream on a temporary file beside `path`, with the

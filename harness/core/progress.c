@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/peak.h"
+
 static bool is_quiet;
 
 uint64_t ucb_clock_ns(void)
@@ -50,9 +52,10 @@ void ucb_progress_add(struct ucb_progress *p, double work, const char *note)
     char eta[32] = "?", spent[32];
     if (share > 0.005) format_seconds(elapsed * (1 - share) / share, eta, sizeof(eta));
     format_seconds(elapsed, spent, sizeof(spent));
-    fprintf(stderr, "%s%s: %3.0f%%, %s gone, %s to go%s%s%s", terminal ? "\r\033[K" : "",
-            p->label, 100 * (share > 1 ? 1 : share), spent, eta, note ? " (" : "",
-            note ? note : "", note ? ")" : "");
+    fprintf(stderr, "%s%s: %3.0f%%, %s gone, %s to go, peak %.2f GB%s%s%s",
+            terminal ? "\r\033[K" : "", p->label, 100 * (share > 1 ? 1 : share), spent, eta,
+            (double)ucb_peak_rss() * 1e-9, note ? " (" : "", note ? note : "",
+            note ? ")" : "");
     fputs(terminal ? "" : "\n", stderr);
     fflush(stderr);
     p->drawn = terminal;

@@ -9,6 +9,8 @@
 
 #include "core/file.h"
 
+enum { SLAB_BYTES = 8 << 20 }; /* of a file that is read; pages are released behind */
+
 static void must(int ok)
 {
     if (ok == 1) return;
@@ -71,8 +73,15 @@ void ucb_sha256_hex(const void *data, size_t n_bytes, char hex[UCB_SHA256_HEX])
 ucb_status ucb_sha256_file(const char *path, char hex[UCB_SHA256_HEX], struct ucb_err *err)
 {
     struct ucb_file file;
+    struct ucb_sha256 h;
     UCB_TRY(ucb_file_map(path, &file, err));
-    ucb_sha256_hex(file.data, file.n_bytes, hex);
+    ucb_sha256_init(&h);
+    for (size_t at = 0; at < file.n_bytes; at += SLAB_BYTES) {
+        size_t n = file.n_bytes - at < SLAB_BYTES ? file.n_bytes - at : SLAB_BYTES;
+        ucb_sha256_update(&h, file.data + at, n);
+        ucb_file_forget_behind(file.data, at, n);
+    }
+    ucb_sha256_final_hex(&h, hex);
     ucb_file_unmap(&file);
     return UCB_OK;
 }

@@ -3,46 +3,13 @@
  * states. Only scored rows are kept after the last norm, in item order, so an item's
  * positions are neighbours and sums run in one fixed order.
  */
-#include "eval/eval.h"
+#include "eval/eval_internal.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "eval/score.h"
-#include "eval/states.h"
-
-enum { MAX_GROUP = 4, HEAD_ROWS = 2048 };
-
-struct ucb_eval {
-    struct ucb_model *model;
-    const struct ucb_arch *arch;
-    struct ucb_eval_options options;
-    const struct ucb_items *const *sets;
-    size_t n_sets, n_windows, n_rows, n_items, n_scored;
-    struct ucb_arena arena;
-    size_t *start;      /* [n_windows + 1] first row of each window */
-    uint32_t *ids;      /* [n_rows] input of each row */
-    size_t *scored_row; /* [n_scored] row of each scored position */
-    uint32_t *target;   /* [n_scored] */
-    size_t *item_end;   /* [n_items] scored positions up to and including the item */
-    size_t longest, longest_item;
-    /* [n_scored][hidden], the original's, after the last norm */
-    struct ucb_states reference;
-    struct ucb_loader *loader;
-    struct ucb_forward *forward;
-    const float *head_bias; /* NULL: none */
-};
-
-/* One method on its way through the layers. */
-struct variant {
-    const struct ucb_chain *chain;
-    struct ucb_eval_result *result;
-    struct ucb_states x;
-    double seconds;
-    struct ucb_layer layer;
-    struct ucb_calibrator *calibrator; /* NULL: the chain needs none */
-};
+#include "eval/pass.h"
 
 void ucb_eval_result_free(struct ucb_eval_result *result)
 {
@@ -182,7 +149,7 @@ void ucb_eval_set_calib(struct ucb_eval *e, const struct ucb_calib_text *calib)
     e->options.calib = calib;
 }
 
-static uint64_t state_bytes(const struct ucb_eval *e, size_t n_rows)
+uint64_t ucb_eval_state_bytes(const struct ucb_eval *e, size_t n_rows)
 {
     return (uint64_t)n_rows * e->arch->hidden * sizeof(float);
 }
@@ -191,39 +158,37 @@ static uint64_t state_bytes(const struct ucb_eval *e, size_t n_rows)
 static uint64_t calib_bytes(const struct ucb_eval *e)
 {
     const struct ucb_calib_text *t = e->options.calib;
-    return t == NULL ? 0 : state_bytes(e, t->n_windows * t->spec.ctx);
+    return t == NULL ? 0 : ucb_eval_state_bytes(e, t->n_windows * t->spec.ctx);
 }
 
 size_t ucb_eval_group_limit(const struct ucb_eval *e)
 {
-    uint64_t kept = state_bytes(e, e->n_scored),
-             each = state_bytes(e, e->n_rows + e->n_scored) + calib_bytes(e);
+    uint64_t kept = ucb_eval_state_bytes(e, e->n_scored),
+             each = ucb_eval_state_bytes(e, e->n_rows + e->n_scored) + calib_bytes(e);
     uint64_t room = e->options.memory_bytes > kept ? e->options.memory_bytes - kept : 0;
-    uint64_t n = each == 0 ? MAX_GROUP : room / each;
-    return n < 1 ? 1 : n > MAX_GROUP ? MAX_GROUP : (size_t)n;
+    uint64_t n = each == 0 ? UCB_EVAL_MAX_GROUP : room / each;
+    return n < 1 ? 1 : n > UCB_EVAL_MAX_GROUP ? UCB_EVAL_MAX_GROUP : (size_t)n;
 }
 
 static ucb_status alloc_states(const struct ucb_eval *e, size_t n_rows,
                                struct ucb_states *out, struct ucb_err *err)
 {
-    bool spill = state_bytes(e, n_rows) + state_bytes(e, e->n_scored) >
+    bool spill = ucb_eval_state_bytes(e, n_rows) + ucb_eval_state_bytes(e, e->n_scored) >
                  e->options.memory_bytes;
     return ucb_states_alloc(n_rows * e->arch->hidden, spill, e->options.cache, out, err);
 }
 
-/* A method that failed keeps its error and takes no further part; its states stay until
-   finish_variant, because a head pass in progress still reads them. */
-static void fail_variant(struct variant *v, ucb_status status, const char *where)
+void ucb_variant_fail(struct ucb_variant *v, ucb_status status, const char *where)
 {
     v->result->status = status;
     ucb_err_prefix(&v->result->err, "%s", where);
 }
 
-static ucb_status open_calibrator(struct ucb_eval *e, struct variant *v,
+static ucb_status open_calibrator(struct ucb_eval *e, struct ucb_variant *v,
                                   struct ucb_progress *progress, struct ucb_err *err)
 {
     const struct ucb_eval_options *o = &e->options;
-    uint64_t used = state_bytes(e, e->n_rows + 2 * e->n_scored);
+    uint64_t used = ucb_eval_state_bytes(e, e->n_rows + 2 * e->n_scored);
     struct ucb_calibrator_options options = {
         .model = e->model,
         .backend = o->backend,
@@ -243,50 +208,85 @@ static ucb_status open_calibrator(struct ucb_eval *e, struct variant *v,
     return ucb_calibrator_open(&options, v->chain, progress, &v->calibrator, err);
 }
 
-static void begin_variant(struct ucb_eval *e, struct variant *v,
+static struct ucb_pass pass_of(const struct ucb_eval *e, const struct ucb_variant *v)
+{
+    return (struct ucb_pass){e->n_windows, e->start, e->arch->hidden, &v->x};
+}
+
+/* Before a calibration runs the original through a loader of its own, this one's memory is
+ * given back: there is one layer at a time. */
+static void begin_variant(struct ucb_eval *e, struct ucb_variant *v,
                           struct ucb_progress *progress)
 {
     struct ucb_eval_result *r = v->result;
     *r = (struct ucb_eval_result){0};
     ucb_arena_init(&r->arena);
     ucb_tally_begin(&r->tally);
+    ucb_loader_rest(e->loader);
     r->status = open_calibrator(e, v, progress, &r->err);
     if (r->status != UCB_OK) {
-        fail_variant(v, r->status, "calibration");
+        ucb_variant_fail(v, r->status, "calibration");
         return;
     }
     r->status = alloc_states(e, e->n_rows, &v->x, &r->err);
-    if (r->status == UCB_OK)
-        r->status = ucb_loader_embed(e->loader, v->chain, &r->tally, e->ids, e->n_windows,
-                                     e->start, v->x.x, &r->err);
-    if (r->status != UCB_OK) fail_variant(v, r->status, "embedding");
+    if (r->status == UCB_OK) {
+        struct ucb_pass pass = pass_of(e, v);
+        r->status = ucb_pass_embed(&pass, e->loader, v->chain, &r->tally, e->ids, &r->err);
+    }
+    if (r->status != UCB_OK) ucb_variant_fail(v, r->status, "embedding");
 }
 
-static void step_layer(struct ucb_eval *e, struct variant *v, uint32_t layer)
+static void step_layer(struct ucb_eval *e, struct ucb_variant *v, uint32_t layer)
 {
     struct ucb_eval_result *r = v->result;
     char where[32];
     snprintf(where, sizeof(where), "layer %u", layer);
     ucb_status status = ucb_loader_layer(e->loader, v->chain, layer, &r->tally,
                                          v->calibrator, &v->layer, &r->err);
+    struct ucb_pass pass = pass_of(e, v);
     uint64_t start = ucb_clock_ns();
     if (status == UCB_OK)
-        status = ucb_forward_layer(e->forward, &v->layer, e->n_windows, e->start, v->x.x,
-                                   &r->err);
+        status = ucb_pass_layer(&pass, e->forward, &v->layer, NULL, &r->err);
     v->seconds += (double)(ucb_clock_ns() - start) * 1e-9;
-    if (status != UCB_OK) fail_variant(v, status, where);
+    if (status != UCB_OK) ucb_variant_fail(v, status, where);
 }
 
 /* x[n_rows] becomes the normed rows that are scored, in place: a scored row never lies
  * before its slot. */
-static ucb_status keep_scored(struct ucb_eval *e, float *x, struct ucb_err *err)
+static ucb_status keep_scored(struct ucb_eval *e, const struct ucb_states *states,
+                              struct ucb_err *err)
 {
-    size_t hidden = e->arch->hidden;
-    for (size_t i = 0; i < e->n_scored; i++) {
-        assert(e->scored_row[i] >= i);
-        memmove(x + i * hidden, x + e->scored_row[i] * hidden, hidden * sizeof(*x));
+    size_t hidden = e->arch->hidden, stretch = ucb_states_stretch(states, hidden);
+    for (size_t first = 0, n; first < e->n_scored; first += n) {
+        n = e->n_scored - first < stretch ? e->n_scored - first : stretch;
+        const size_t *row = e->scored_row + first;
+        float *x = states->x + first * hidden;
+        for (size_t i = 0; i < n; i++) {
+            assert(row[i] >= first + i);
+            memmove(x + i * hidden, states->x + row[i] * hidden, hidden * sizeof(*x));
+        }
+        UCB_TRY(ucb_loader_final_norm(e->loader, x, n, x, err));
+        ucb_states_release(states, first * hidden, n * hidden);
+        ucb_states_release(states, row[0] * hidden, (row[n - 1] - row[0] + 1) * hidden);
     }
-    return ucb_loader_final_norm(e->loader, x, e->n_scored, x, err);
+    return UCB_OK;
+}
+
+/* The scored rows of the original are what every variant is compared with. */
+static ucb_status keep_reference(struct ucb_eval *e, const struct ucb_states *x,
+                                 struct ucb_err *err)
+{
+    size_t hidden = e->arch->hidden, stretch = ucb_states_stretch(x, hidden);
+    UCB_TRY(keep_scored(e, x, err));
+    UCB_TRY(alloc_states(e, e->n_scored, &e->reference, err));
+    for (size_t first = 0, n; first < e->n_scored; first += n) {
+        n = e->n_scored - first < stretch ? e->n_scored - first : stretch;
+        memcpy(e->reference.x + first * hidden, x->x + first * hidden,
+               n * hidden * sizeof(float));
+        ucb_states_release(x, first * hidden, n * hidden);
+        ucb_states_release(&e->reference, first * hidden, n * hidden);
+    }
+    return UCB_OK;
 }
 
 static ucb_status alloc_samples(const struct ucb_eval *e, struct ucb_eval_result *r)
@@ -301,102 +301,7 @@ static ucb_status alloc_samples(const struct ucb_eval *e, struct ucb_eval_result
                : UCB_FAIL(&r->err, UCB_NOMEM, "no memory for %zu samples", e->n_items);
 }
 
-/* The models of one head pass: 0 is the reference, the others belong to the variants. */
-struct head_pass {
-    struct ucb_head models[MAX_GROUP + 1];
-    struct variant *variant[MAX_GROUP + 1]; /* [0] is NULL unless the reference's own
-                                               samples are wanted */
-    uint32_t n_models;
-    struct ucb_position *positions; /* [n_models][rows] */
-};
-
-/* Turns the positions [first, first + n_rows) of model m into samples of the items [item,
- * item_to). */
-static void store_samples(struct ucb_eval *e, struct head_pass *pass, uint32_t m,
-                          size_t item, size_t item_to, size_t first, size_t n_rows)
-{
-    struct variant *v = pass->variant[m];
-    if (v == NULL || v->result->status != UCB_OK) return;
-    size_t set = 0, before = 0;
-    for (size_t i = item; i < item_to; i++) {
-        while (i - before >= e->sets[set]->n_items) before += e->sets[set++]->n_items;
-        size_t from = i == 0 ? 0 : e->item_end[i - 1], n = e->item_end[i] - from;
-        const struct ucb_position *own = pass->positions + m * n_rows + (from - first);
-        const struct ucb_position *reference = pass->positions + (from - first);
-        ucb_status status = ucb_score_item(
-            own, reference, e->target + from, (uint32_t)n, &v->result->arena,
-            &v->result->samples[set][i - before], &v->result->err);
-        if (status == UCB_OK) continue;
-        char where[96];
-        uint32_t document = e->sets[set]->items[i - before].document;
-        snprintf(where, sizeof(where), "%s, item %zu (%s)", e->sets[set]->dataset,
-                 i - before, e->sets[set]->documents[document].name);
-        fail_variant(v, status, where);
-        return;
-    }
-}
-
-/* Scores all items, some thousand rows at a time; a chunk ends where an item ends. */
-static ucb_status run_head(struct ucb_eval *e, struct head_pass *pass, struct ucb_err *err)
-{
-    size_t capacity = HEAD_ROWS + e->longest_item, hidden = e->arch->hidden;
-    struct ucb_head models[MAX_GROUP + 1];
-    pass->positions = ucb_mem_alloc(pass->n_models * capacity * sizeof(*pass->positions));
-    if (pass->positions == NULL)
-        return UCB_FAIL(err, UCB_NOMEM, "no memory for the scores of %zu positions",
-                        capacity);
-    ucb_status status = UCB_OK;
-    for (size_t item = 0, first = 0; item < e->n_items && status == UCB_OK;) {
-        size_t item_to = item + 1;
-        while (item_to < e->n_items && e->item_end[item_to - 1] - first < HEAD_ROWS)
-            item_to++;
-        size_t n_rows = e->item_end[item_to - 1] - first;
-        for (uint32_t m = 0; m < pass->n_models; m++) {
-            models[m] = pass->models[m];
-            models[m].hidden += first * hidden;
-        }
-        status = ucb_head_score(e->options.backend, models, pass->n_models,
-                                e->target + first, n_rows, pass->positions, err);
-        for (uint32_t m = 0; m < pass->n_models && status == UCB_OK; m++)
-            store_samples(e, pass, m, item, item_to, first, n_rows);
-        first += n_rows;
-        item = item_to;
-    }
-    ucb_mem_free(pass->positions);
-    pass->positions = NULL;
-    return status;
-}
-
-static struct ucb_head head_of(const struct ucb_eval *e, const struct ucb_packed *weight,
-                               const float *hidden)
-{
-    return (struct ucb_head){.weight = weight,
-                             .hidden = hidden,
-                             .bias = e->head_bias,
-                             .softcap = e->arch->final_softcap};
-}
-
-static ucb_status alloc_head(const struct ucb_eval *e, struct ucb_packed *out,
-                             struct ucb_err *err)
-{
-    const struct ucb_matrix *m = ucb_model_matrix(e->model, 0, UCB_ROLE_HEAD);
-    size_t n_bytes = ucb_pack_bytes(e->options.backend, m->n_out, m->n_in);
-    *out = (struct ucb_packed){ucb_mem_alloc(n_bytes), m->n_out, m->n_in};
-    if (out->data == NULL)
-        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %zu bytes", m->name, n_bytes);
-    return UCB_OK;
-}
-
-/* The original's head, whatever the scope: no method has touched it. */
-static ucb_status original_head(struct ucb_eval *e, const struct ucb_chain *none,
-                                struct ucb_packed *head, struct ucb_tally *tally,
-                                struct ucb_err *err)
-{
-    UCB_TRY(alloc_head(e, head, err));
-    return ucb_loader_head(e->loader, none, tally, head, err);
-}
-
-static void finish_variant(const struct ucb_eval *e, struct variant *v)
+static void finish_variant(const struct ucb_eval *e, struct ucb_variant *v)
 {
     ucb_sha256_final_hex(&v->result->tally.digest, v->result->weights_digest);
     v->result->tokens_per_second = v->seconds > 0 ? (double)e->n_rows / v->seconds : 0;
@@ -410,8 +315,7 @@ ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
                              struct ucb_err *err)
 {
     assert(ucb_chain_is_none(none) && e->reference.x == NULL);
-    struct variant v = {.chain = none, .result = result};
-    struct ucb_packed head = {0};
+    struct ucb_variant v = {.chain = none, .result = result};
     double work = (double)e->n_rows / (e->arch->n_layers + 1);
     begin_variant(e, &v, progress);
     for (uint32_t layer = 0; layer < e->arch->n_layers && result->status == UCB_OK;
@@ -420,113 +324,43 @@ ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
         ucb_progress_add(progress, work, "original");
     }
     ucb_status status = result->status;
-    if (status == UCB_OK)
-        status = alloc_states(e, e->n_scored, &e->reference, &result->err);
-    if (status == UCB_OK) status = keep_scored(e, v.x.x, &result->err);
-    if (status == UCB_OK)
-        status = original_head(e, none, &head, &result->tally, &result->err);
+    if (status == UCB_OK) status = keep_reference(e, &v.x, &result->err);
+    ucb_states_free(&v.x);
     if (status == UCB_OK) status = alloc_samples(e, result);
-    if (status == UCB_OK) {
-        memcpy(e->reference.x, v.x.x, state_bytes(e, e->n_scored));
-        struct head_pass pass = {
-            .models = {head_of(e, &head, e->reference.x)}, .variant = {&v}, .n_models = 1};
-        uint64_t start = ucb_clock_ns();
-        status = run_head(e, &pass, &result->err);
-        v.seconds += (double)(ucb_clock_ns() - start) * 1e-9;
-    }
+    if (status == UCB_OK) status = ucb_eval_score_original(e, none, &v, &result->err);
     ucb_progress_add(progress, work, "original");
     if (status == UCB_OK) status = result->status;
     result->status = status;
     finish_variant(e, &v);
-    ucb_mem_free(head.data);
     if (status != UCB_OK && err != NULL) *err = result->err;
-    return status;
-}
-
-/* Variants that leave the head alone share the original's, and its logits are made once for
- * all of them. */
-static ucb_status heads_shared(struct ucb_eval *e, const struct ucb_packed *head,
-                               struct variant *variants, size_t n, struct ucb_err *err)
-{
-    struct head_pass pass = {.models = {head_of(e, head, e->reference.x)}, .n_models = 1};
-    for (size_t i = 0; i < n; i++) {
-        if (variants[i].result->status != UCB_OK ||
-            ucb_loader_has_own_head(e->loader, variants[i].chain))
-            continue;
-        pass.models[pass.n_models] = head_of(e, head, variants[i].x.x);
-        pass.variant[pass.n_models++] = &variants[i];
-    }
-    if (pass.n_models == 1) return UCB_OK;
-    uint64_t start = ucb_clock_ns();
-    UCB_TRY(run_head(e, &pass, err));
-    double seconds = (double)(ucb_clock_ns() - start) * 1e-9 / (pass.n_models - 1);
-    for (uint32_t m = 1; m < pass.n_models; m++) pass.variant[m]->seconds += seconds;
-    return UCB_OK;
-}
-
-/* The others have a head of their own. */
-static ucb_status heads_apart(struct ucb_eval *e, const struct ucb_packed *head,
-                              struct variant *variants, size_t n, struct ucb_err *err)
-{
-    struct ucb_packed own = {0};
-    ucb_status status = UCB_OK;
-    for (size_t i = 0; i < n && status == UCB_OK; i++) {
-        struct variant *v = &variants[i];
-        if (v->result->status != UCB_OK || !ucb_loader_has_own_head(e->loader, v->chain))
-            continue;
-        if (own.data == NULL) UCB_TRY(alloc_head(e, &own, err));
-        ucb_status loaded = ucb_loader_head(e->loader, v->chain, &v->result->tally, &own,
-                                            &v->result->err);
-        if (loaded != UCB_OK) {
-            fail_variant(v, loaded, "head");
-            continue;
-        }
-        struct head_pass pass = {
-            .models = {head_of(e, head, e->reference.x), head_of(e, &own, v->x.x)},
-            .variant = {NULL, v},
-            .n_models = 2};
-        uint64_t start = ucb_clock_ns();
-        status = run_head(e, &pass, err);
-        v->seconds += (double)(ucb_clock_ns() - start) * 1e-9;
-    }
-    ucb_mem_free(own.data);
     return status;
 }
 
 /* From the last layer's states to samples. */
 static ucb_status score_group(struct ucb_eval *e, const struct ucb_chain *none,
-                              struct variant *variants, size_t n, struct ucb_err *err)
+                              struct ucb_variant *variants, size_t n, struct ucb_err *err)
 {
-    struct ucb_packed head = {0};
-    struct ucb_tally uncounted = {0};
     for (size_t i = 0; i < n; i++) {
         struct ucb_eval_result *r = variants[i].result;
         if (r->status != UCB_OK) continue;
-        ucb_status status = keep_scored(e, variants[i].x.x, &r->err);
+        ucb_status status = keep_scored(e, &variants[i].x, &r->err);
         if (status == UCB_OK) status = alloc_samples(e, r);
-        if (status != UCB_OK) fail_variant(&variants[i], status, "last norm");
+        if (status != UCB_OK) ucb_variant_fail(&variants[i], status, "last norm");
     }
-    ucb_sha256_init(&uncounted.digest);
-    ucb_status status = original_head(e, none, &head, &uncounted, err);
-    if (status == UCB_OK) status = heads_shared(e, &head, variants, n, err);
-    if (status == UCB_OK) status = heads_apart(e, &head, variants, n, err);
-    uint8_t unused[UCB_SHA256_BYTES];
-    ucb_sha256_final(&uncounted.digest, unused);
-    ucb_mem_free(head.data);
-    return status;
+    return ucb_eval_score_variants(e, none, variants, n, err);
 }
 
 ucb_status ucb_eval_group(struct ucb_eval *e, const struct ucb_chain *const *chains,
                           size_t n_chains, struct ucb_progress *progress,
                           struct ucb_eval_result *results, struct ucb_err *err)
 {
-    assert(e->reference.x != NULL && n_chains <= MAX_GROUP);
-    struct variant variants[MAX_GROUP] = {0};
+    assert(e->reference.x != NULL && n_chains <= UCB_EVAL_MAX_GROUP);
+    struct ucb_variant variants[UCB_EVAL_MAX_GROUP] = {0};
     struct ucb_chain *none;
     double work = (double)e->n_rows / (e->arch->n_layers + 1);
     UCB_TRY(ucb_chain_parse("none", &e->arena, &none, err));
     for (size_t i = 0; i < n_chains; i++) {
-        variants[i] = (struct variant){.chain = chains[i], .result = &results[i]};
+        variants[i] = (struct ucb_variant){.chain = chains[i], .result = &results[i]};
         begin_variant(e, &variants[i], progress);
     }
     for (uint32_t layer = 0; layer < e->arch->n_layers; layer++)

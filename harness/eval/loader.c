@@ -3,7 +3,7 @@
  * writes a payload, decode sees nothing else. Matrices that the chain does not take, and
  * all of them for `none`, go straight from the file into the packed layout, in slabs.
  */
-#include "eval/loader.h"
+#include "eval/loader_internal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,29 +13,6 @@
 #include "eval/calib.h"
 
 enum { SLAB_BYTES = 64 << 20 };
-
-struct ucb_loader {
-    const struct ucb_model *model;
-    const struct ucb_arch *arch;
-    struct ucb_backend *backend;
-    struct ucb_pool *pool;
-    enum ucb_scope scope;
-    struct ucb_arena arena, scratch; /* of the method's job; emptied between matrices */
-    struct ucb_arena products;       /* the layer's, with their payloads */
-    struct ucb_chain_context context;
-    struct ucb_writer payload[UCB_MAX_GROUPED];
-    float *w[UCB_MAX_GROUPED],
-        *decoded; /* one matrix each, as large as the largest so far */
-    size_t w_floats[UCB_MAX_GROUPED], decoded_floats;
-    /* Of the layer at work, by slot; as many as the fullest layer so far has. */
-    struct ucb_packed *weight;
-    struct ucb_own_product *product;
-    size_t *packed_bytes, n_slots;
-    float *vector[UCB_N_VECTORS];
-    uint32_t vector_size[UCB_N_VECTORS];
-    ucb_loader_wrote *wrote; /* NULL, or told of every matrix that was written */
-    void *wrote_context;
-};
 
 void ucb_tally_begin(struct ucb_tally *tally)
 {
@@ -73,21 +50,47 @@ void ucb_loader_watch(struct ucb_loader *l, ucb_loader_wrote *wrote, void *conte
     l->wrote_context = context;
 }
 
-void ucb_loader_close(struct ucb_loader *l)
+void ucb_load_drop_sources(struct ucb_loader *l)
 {
-    if (l == NULL) return;
-    ucb_arena_free(&l->arena);
-    ucb_arena_free(&l->scratch);
-    ucb_arena_free(&l->products);
     for (int i = 0; i < UCB_MAX_GROUPED; i++) {
         ucb_writer_free(&l->payload[i]);
         ucb_mem_free(l->w[i]);
+        l->w[i] = NULL;
+        l->w_floats[i] = 0;
     }
-    ucb_mem_free(l->decoded);
+}
+
+static void drop_layer(struct ucb_loader *l)
+{
     for (size_t i = 0; i < l->n_slots; i++) ucb_mem_free(l->weight[i].data);
     ucb_mem_free(l->weight);
     ucb_mem_free(l->product);
     ucb_mem_free(l->packed_bytes);
+    l->weight = NULL;
+    l->product = NULL;
+    l->packed_bytes = NULL;
+    l->n_slots = 0;
+}
+
+void ucb_loader_rest(struct ucb_loader *l)
+{
+    ucb_arena_reset(&l->arena);
+    ucb_arena_reset(&l->scratch);
+    ucb_arena_reset(&l->products);
+    ucb_load_drop_sources(l);
+    drop_layer(l);
+    ucb_mem_free(l->decoded);
+    l->decoded = NULL;
+    l->decoded_floats = 0;
+}
+
+void ucb_loader_close(struct ucb_loader *l)
+{
+    if (l == NULL) return;
+    ucb_loader_rest(l);
+    ucb_arena_free(&l->arena);
+    ucb_arena_free(&l->scratch);
+    ucb_arena_free(&l->products);
     for (int i = 0; i < UCB_N_VECTORS; i++) ucb_mem_free(l->vector[i]);
     ucb_mem_free(l);
 }
@@ -120,9 +123,9 @@ static ucb_status reserve_floats(float **buffer, size_t *capacity, size_t n,
 
 /* From the file, a slab of rows at a time, into the packed layout and into the digest;
  * either may be NULL. */
-static ucb_status read_slabs(struct ucb_loader *l, const struct ucb_matrix *m,
-                             const struct ucb_packed *packed, struct ucb_sha256 *digest,
-                             struct ucb_err *err)
+ucb_status ucb_load_slabs(struct ucb_loader *l, const struct ucb_matrix *m,
+                          const struct ucb_packed *packed, struct ucb_sha256 *digest,
+                          struct ucb_err *err)
 {
     size_t slab = SLAB_BYTES / sizeof(float) / m->n_in / 32 * 32;
     if (slab < 32) slab = 32;
@@ -143,26 +146,17 @@ static double seconds_since(uint64_t start_ns)
     return (double)(ucb_clock_ns() - start_ns) * 1e-9;
 }
 
-/* What a chain is run on: matrices that are encoded together, and what they are used as (a
- * tied head is stored under the embedding's name and role). */
-struct group {
-    const struct ucb_matrix *matrix[UCB_MAX_GROUPED];
-    enum ucb_role role[UCB_MAX_GROUPED];
-    size_t slot[UCB_MAX_GROUPED]; /* in the layer */
-    uint32_t n;
-};
-
-static bool takes(const struct ucb_loader *l, const struct ucb_chain *chain,
-                  enum ucb_role role)
+bool ucb_load_takes(const struct ucb_loader *l, const struct ucb_chain *chain,
+                    enum ucb_role role)
 {
     return !ucb_chain_is_none(chain) &&
            ucb_chain_takes(chain, role, ucb_scope_holds(l->scope, role));
 }
 
 /* Reads and encodes a group: l->payload[i] holds the bytes of matrix i. */
-static ucb_status encode_group(struct ucb_loader *l, const struct ucb_chain *chain,
-                               const struct group *g, const struct ucb_calib *calib,
-                               struct ucb_tally *tally, struct ucb_err *err)
+ucb_status ucb_load_encode(struct ucb_loader *l, const struct ucb_chain *chain,
+                           const struct ucb_load_group *g, const struct ucb_calib *calib,
+                           struct ucb_tally *tally, struct ucb_err *err)
 {
     struct ucb_source source[UCB_MAX_GROUPED];
     struct ucb_writer *out[UCB_MAX_GROUPED];
@@ -200,9 +194,9 @@ static ucb_status decode_again(struct ucb_loader *l, const struct ucb_chain *cha
 }
 
 /* l->decoded becomes matrix i of the group as the method leaves it. */
-static ucb_status decode_matrix(struct ucb_loader *l, const struct ucb_chain *chain,
-                                const struct group *g, uint32_t i, struct ucb_tally *tally,
-                                struct ucb_err *err)
+ucb_status ucb_load_decode(struct ucb_loader *l, const struct ucb_chain *chain,
+                           const struct ucb_load_group *g, uint32_t i,
+                           struct ucb_tally *tally, struct ucb_err *err)
 {
     const struct ucb_matrix *m = g->matrix[i];
     UCB_TRY(reserve_floats(&l->decoded, &l->decoded_floats, (size_t)m->n_out * m->n_in,
@@ -226,7 +220,7 @@ static ucb_status run_product(void *context, const float *bias, const float *x,
 /* Where the method multiplies in its own arithmetic, opens the payloads of a group once
  * more, for as long as the layer lives. */
 static ucb_status open_products(struct ucb_loader *l, const struct ucb_chain *chain,
-                                const struct group *g, struct ucb_layer *out,
+                                const struct ucb_load_group *g, struct ucb_layer *out,
                                 struct ucb_err *err)
 {
     struct ucb_chain_context kept = l->context;
@@ -245,19 +239,6 @@ static ucb_status open_products(struct ucb_loader *l, const struct ucb_chain *ch
         out->product[g->slot[i]] = (struct ucb_own_product){run_product, product};
     }
     return UCB_OK;
-}
-
-/* Logits are made in the backend's arithmetic only (and LLM.int8 in transformers leaves the
- * head alone). Said before a layer is run. */
-static ucb_status check_products(const struct ucb_loader *l, const struct ucb_chain *chain,
-                                 struct ucb_err *err)
-{
-    if (!ucb_chain_has_product(chain)) return UCB_OK;
-    if (!takes(l, chain, UCB_ROLE_HEAD) && !takes(l, chain, UCB_ROLE_EMBED)) return UCB_OK;
-    return UCB_FAIL(err, UCB_UNSUPPORTED,
-                    "--scope %s: %s multiplies in its own arithmetic, in which neither the "
-                    "head nor the embedding is run; try --scope body",
-                    ucb_scope_name(l->scope), ucb_chain_spec(chain));
 }
 
 /* Every matrix in scope is counted. The original's bytes are the file's own. */
@@ -280,7 +261,8 @@ static bool counts(const struct ucb_loader *l, enum ucb_role role)
 /* What the chain wrote. A tied head that a method rewrites stands beside the embedding,
    which look-ups still need: it replaces nothing of the file. */
 static void count_compressed(const struct ucb_loader *l, const struct ucb_chain *chain,
-                             const struct group *g, uint32_t i, struct ucb_tally *tally)
+                             const struct ucb_load_group *g, uint32_t i,
+                             struct ucb_tally *tally)
 {
     const struct ucb_matrix *m = g->matrix[i];
     uint64_t stored = g->role[i] == m->role ? m->stored_bytes : 0;
@@ -298,15 +280,15 @@ static void count_compressed(const struct ucb_loader *l, const struct ucb_chain 
 
 /* Encodes a group, then decodes, counts and packs matrix after matrix; packed may be NULL
  * where l->decoded is what is wanted (of a group of one). */
-static ucb_status load_group(struct ucb_loader *l, const struct ucb_chain *chain,
-                             const struct group *g, const struct ucb_calib *calib,
-                             struct ucb_tally *tally,
-                             const struct ucb_packed *const *packed, struct ucb_err *err)
+ucb_status ucb_load_all(struct ucb_loader *l, const struct ucb_chain *chain,
+                        const struct ucb_load_group *g, const struct ucb_calib *calib,
+                        struct ucb_tally *tally, const struct ucb_packed *const *packed,
+                        struct ucb_err *err)
 {
-    UCB_TRY(encode_group(l, chain, g, calib, tally, err));
+    UCB_TRY(ucb_load_encode(l, chain, g, calib, tally, err));
     for (uint32_t i = 0; i < g->n; i++) {
         const struct ucb_matrix *m = g->matrix[i];
-        UCB_TRY(decode_matrix(l, chain, g, i, tally, err));
+        UCB_TRY(ucb_load_decode(l, chain, g, i, tally, err));
         count_compressed(l, chain, g, i, tally);
         ucb_sha256_update(&tally->digest, l->decoded,
                           (size_t)m->n_out * m->n_in * sizeof(float));
@@ -320,18 +302,18 @@ static ucb_status load_group(struct ucb_loader *l, const struct ucb_chain *chain
 }
 
 /* A matrix that the chain does not take. */
-static ucb_status load_original(struct ucb_loader *l, const struct ucb_matrix *m,
-                                enum ucb_role role, struct ucb_tally *tally,
-                                const struct ucb_packed *packed, struct ucb_err *err)
+ucb_status ucb_load_original(struct ucb_loader *l, const struct ucb_matrix *m,
+                             enum ucb_role role, struct ucb_tally *tally,
+                             const struct ucb_packed *packed, struct ucb_err *err)
 {
     bool in_scope = ucb_scope_holds(l->scope, role);
     if (in_scope) count_original(m, tally);
     if (!in_scope && packed == NULL) return UCB_OK;
-    return read_slabs(l, m, packed, in_scope ? &tally->digest : NULL, err);
+    return ucb_load_slabs(l, m, packed, in_scope ? &tally->digest : NULL, err);
 }
 
-static ucb_status load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector which,
-                              const float **out, struct ucb_err *err)
+ucb_status ucb_load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector which,
+                           const float **out, struct ucb_err *err)
 {
     *out = NULL;
     uint32_t n = ucb_model_vector_size(l->model, layer, which);
@@ -351,11 +333,7 @@ static ucb_status load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vec
 static ucb_status reserve_slots(struct ucb_loader *l, size_t n, struct ucb_err *err)
 {
     if (l->n_slots >= n) return UCB_OK;
-    for (size_t i = 0; i < l->n_slots; i++) ucb_mem_free(l->weight[i].data);
-    ucb_mem_free(l->weight);
-    ucb_mem_free(l->product);
-    ucb_mem_free(l->packed_bytes);
-    l->n_slots = 0;
+    drop_layer(l);
     l->weight = ucb_mem_alloc(n * sizeof(*l->weight));
     l->product = ucb_mem_alloc(n * sizeof(*l->product));
     l->packed_bytes = ucb_mem_alloc(n * sizeof(*l->packed_bytes));
@@ -394,7 +372,7 @@ static ucb_status begin_layer(struct ucb_loader *l, uint32_t layer, struct ucb_l
     }
     for (int v = 0; v < UCB_N_VECTORS; v++)
         if (is_of_layer(v))
-            UCB_TRY(load_vector(l, layer, (enum ucb_vector)v, &out->vector[v], err));
+            UCB_TRY(ucb_load_vector(l, layer, (enum ucb_vector)v, &out->vector[v], err));
     return UCB_OK;
 }
 
@@ -402,15 +380,15 @@ static ucb_status begin_layer(struct ucb_loader *l, uint32_t layer, struct ucb_l
  * encode call with it. */
 static void make_group(const struct ucb_loader *l, const struct ucb_chain *chain,
                        const struct ucb_matrix *const *list, size_t n, size_t slot,
-                       bool *done, struct group *g)
+                       bool *done, struct ucb_load_group *g)
 {
-    *g = (struct group){.n = 0};
+    *g = (struct ucb_load_group){.n = 0};
     for (size_t i = slot; i < n && g->n < UCB_MAX_GROUPED; i++) {
         const struct ucb_matrix *m = list[i];
         if (!ucb_reads_same(list[slot], m)) break;
         if (done[i]) continue;
         if (i != slot &&
-            (!takes(l, chain, m->role) || !ucb_chain_groups(chain, list[slot], m)))
+            (!ucb_load_takes(l, chain, m->role) || !ucb_chain_groups(chain, list[slot], m)))
             continue;
         done[i] = true;
         g->matrix[g->n] = m;
@@ -447,17 +425,18 @@ static ucb_status load_matrices(struct ucb_loader *l, const struct ucb_chain *ch
     struct seen seen = {NULL, {0}};
     for (size_t i = 0; i < n; i++) {
         const struct ucb_packed *packed[UCB_MAX_GROUPED];
-        struct group g;
+        struct ucb_load_group g;
         if (done[i]) continue;
-        if (!takes(l, chain, list[i]->role)) {
-            UCB_TRY(load_original(l, list[i], list[i]->role, tally, &out->weight[i], err));
+        if (!ucb_load_takes(l, chain, list[i]->role)) {
+            UCB_TRY(
+                ucb_load_original(l, list[i], list[i]->role, tally, &out->weight[i], err));
             continue;
         }
         if (calibrator != NULL) UCB_TRY(look(calibrator, list, i, out, &seen, err));
         make_group(l, chain, list, n, i, done, &g);
         for (uint32_t k = 0; k < g.n; k++) packed[k] = &out->weight[g.slot[k]];
-        UCB_TRY(load_group(l, chain, &g, calibrator == NULL ? NULL : &seen.calib, tally,
-                           packed, err));
+        UCB_TRY(ucb_load_all(l, chain, &g, calibrator == NULL ? NULL : &seen.calib, tally,
+                             packed, err));
         UCB_TRY(open_products(l, chain, &g, out, err));
     }
     return UCB_OK;
@@ -476,117 +455,7 @@ ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain,
         return UCB_FAIL(err, UCB_NOMEM, "no memory for a layer of %zu matrices", n);
     ucb_status status = load_matrices(l, chain, list, n, done, tally, calibrator, out, err);
     ucb_mem_free(done);
-    ucb_model_forget_layer(l->model, layer);
     return status != UCB_OK || calibrator == NULL
                ? status
                : ucb_calibrator_layer_done(calibrator, layer, out, err);
-}
-
-/* A tied head that is also written, or counted, as the embedding: the file has one matrix
- * for both. */
-static bool head_is_embedding(const struct ucb_loader *l, const struct ucb_chain *chain)
-{
-    return l->arch->tied_head &&
-           (takes(l, chain, UCB_ROLE_EMBED) ||
-            (ucb_scope_holds(l->scope, UCB_ROLE_EMBED) && !takes(l, chain, UCB_ROLE_HEAD)));
-}
-
-bool ucb_loader_has_own_head(const struct ucb_loader *l, const struct ucb_chain *chain)
-{
-    return takes(l, chain, UCB_ROLE_HEAD) || ucb_scope_holds(l->scope, UCB_ROLE_HEAD) ||
-           head_is_embedding(l, chain);
-}
-
-/* A tied head that was already written as the embedding is decoded again for its product
- * but counted once. */
-ucb_status ucb_loader_head(struct ucb_loader *l, const struct ucb_chain *chain,
-                           struct ucb_tally *tally, const struct ucb_packed *head,
-                           struct ucb_err *err)
-{
-    const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_HEAD);
-    struct group g = {.matrix = {m}, .role = {UCB_ROLE_HEAD}, .n = 1};
-    struct ucb_tally uncounted = {0};
-    UCB_TRY(check_products(l, chain, err));
-    if (head_is_embedding(l, chain)) {
-        if (!takes(l, chain, UCB_ROLE_EMBED)) return read_slabs(l, m, head, NULL, err);
-        UCB_TRY(encode_group(l, chain, &g, NULL, &uncounted, err));
-        UCB_TRY(decode_matrix(l, chain, &g, 0, &uncounted, err));
-        ucb_pack(l->backend, l->decoded, head);
-        return UCB_OK;
-    }
-    if (!takes(l, chain, UCB_ROLE_HEAD))
-        return load_original(l, m, UCB_ROLE_HEAD, tally, head, err);
-    return load_group(l, chain, &g, NULL, tally, &head, err);
-}
-
-/* What comes between a row of the table and the first layer. */
-static ucb_status place_rows(struct ucb_loader *l, size_t n_windows, const size_t *start,
-                             float *x, struct ucb_err *err)
-{
-    size_t hidden = l->arch->hidden;
-    const float *positions;
-    if (l->arch->embed_scale != 1.0f)
-        ucb_scale(l->backend, x, start[n_windows] * hidden, l->arch->embed_scale);
-    if (l->arch->positions != UCB_POSITIONS_LEARNED) return UCB_OK;
-    UCB_TRY(load_vector(l, 0, UCB_VECTOR_POSITIONS, &positions, err));
-    for (size_t w = 0; w < n_windows; w++) {
-        size_t n = start[w + 1] - start[w];
-        if (n > l->arch->max_positions)
-            return UCB_FAIL(err, UCB_USAGE,
-                            "a window of %zu tokens: the model has %u positions; try a "
-                            "smaller ctx",
-                            n, l->arch->max_positions);
-        ucb_add(l->backend, x + start[w] * hidden, positions, n * hidden);
-    }
-    return UCB_OK;
-}
-
-static ucb_status embed_rows(struct ucb_loader *l, const struct ucb_chain *chain,
-                             struct ucb_tally *tally, const uint32_t *ids, size_t n,
-                             float *out, struct ucb_err *err)
-{
-    const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_EMBED);
-    struct group g = {.matrix = {m}, .role = {UCB_ROLE_EMBED}, .n = 1};
-    UCB_TRY(check_products(l, chain, err));
-    if (!takes(l, chain, UCB_ROLE_EMBED)) {
-        UCB_TRY(load_original(l, m, UCB_ROLE_EMBED, tally, NULL, err));
-        return ucb_model_gather(l->model, m, ids, n, l->pool, out, err);
-    }
-    UCB_TRY(load_group(l, chain, &g, NULL, tally, NULL, err));
-    for (size_t i = 0; i < n; i++) {
-        if (ids[i] >= m->n_out)
-            return UCB_FAIL(err, UCB_USAGE, "id %u: the vocabulary has %u entries", ids[i],
-                            m->n_out);
-        memcpy(out + i * m->n_in, l->decoded + (size_t)ids[i] * m->n_in,
-               m->n_in * sizeof(float));
-    }
-    return UCB_OK;
-}
-
-ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
-                            struct ucb_tally *tally, const uint32_t *ids, size_t n_windows,
-                            const size_t *start, float *out, struct ucb_err *err)
-{
-    UCB_TRY(embed_rows(l, chain, tally, ids, start[n_windows], out, err));
-    return place_rows(l, n_windows, start, out, err);
-}
-
-ucb_status ucb_loader_head_bias(struct ucb_loader *l, const float **bias,
-                                struct ucb_err *err)
-{
-    return load_vector(l, 0, UCB_VECTOR_HEAD_BIAS, bias, err);
-}
-
-ucb_status ucb_loader_final_norm(struct ucb_loader *l, const float *x, size_t n, float *out,
-                                 struct ucb_err *err)
-{
-    const struct ucb_arch *a = l->arch;
-    const float *weight, *bias;
-    UCB_TRY(load_vector(l, 0, UCB_VECTOR_FINAL_NORM, &weight, err));
-    UCB_TRY(load_vector(l, 0, UCB_VECTOR_FINAL_NORM_BIAS, &bias, err));
-    if (a->norm == UCB_NORM_LAYER)
-        ucb_layernorm(l->backend, x, n, a->hidden, weight, bias, a->norm_eps, out);
-    else
-        ucb_rmsnorm(l->backend, x, n, a->hidden, weight, a->norm_eps, out);
-    return UCB_OK;
 }

@@ -2,8 +2,10 @@
  * loader.h - the weights of a model, one layer at a time, as a method leaves them: read,
  * encode, decode, pack.
  *
- * One layer is in memory, whatever the depth. What a method wrote is tallied: bytes by
- * part, seconds, and a digest of the decoded values.
+ * One layer is in memory, packed, whatever the depth, and of the matrices that are encoded
+ * together the source and one decoded; the file's pages are released behind. Embedding and
+ * head are read in slabs of rows; a method that takes one of them sees it whole. What a
+ * method wrote is tallied: bytes by part, seconds, and a digest of the decoded values.
  */
 #ifndef UCB_EVAL_LOADER_H
 #define UCB_EVAL_LOADER_H
@@ -40,6 +42,8 @@ ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *ba
                            const char *model_digest, struct ucb_loader **out,
                            struct ucb_err *err);
 void ucb_loader_close(struct ucb_loader *loader); /* NULL is fine */
+/* Gives back the memory of the layer that was loaded last; vectors stay. */
+void ucb_loader_rest(struct ucb_loader *loader);
 
 /*
  * Told of each matrix that a chain wrote, right after: its bytes, and the values they
@@ -68,10 +72,15 @@ ucb_status ucb_loader_layer(struct ucb_loader *loader, const struct ucb_chain *c
 bool ucb_loader_has_own_head(const struct ucb_loader *loader,
                              const struct ucb_chain *chain);
 /* The head through the chain (the original's when not taken), packed into `head`, whose
- * memory is the caller's; NULL where only the watcher wants it. */
+ * memory is the caller's; NULL where its rows are asked for, or only the watcher wants it.
+ */
 ucb_status ucb_loader_head(struct ucb_loader *loader, const struct ucb_chain *chain,
                            struct ucb_tally *tally, const struct ucb_packed *head,
                            struct ucb_err *err);
+/* The rows of the head that ucb_loader_head was last called for, with this chain: from the
+ * model's file, or as the chain left them. They last until the next call. */
+struct ucb_weight_rows ucb_loader_head_rows(struct ucb_loader *loader,
+                                            const struct ucb_chain *chain);
 /* The input of the first layer, rows of all windows: rows of the embedding through the
  * chain (the original's when it does not take them), scaled, and with learned positions
  * where the architecture has such. USAGE for an id past the vocabulary or a window past the
@@ -79,6 +88,13 @@ ucb_status ucb_loader_head(struct ucb_loader *loader, const struct ucb_chain *ch
 ucb_status ucb_loader_embed(struct ucb_loader *loader, const struct ucb_chain *chain,
                             struct ucb_tally *tally, const uint32_t *ids, size_t n_windows,
                             const size_t *start, float *out, struct ucb_err *err);
+/* The same in two steps: what is done once, then rows [start[0], start[n_windows]) of `ids`
+ * to the same rows of `out`, as often as needed before anything else is loaded. */
+ucb_status ucb_loader_embed_begin(struct ucb_loader *loader, const struct ucb_chain *chain,
+                                  struct ucb_tally *tally, struct ucb_err *err);
+ucb_status ucb_loader_embed_rows(struct ucb_loader *loader, const struct ucb_chain *chain,
+                                 const uint32_t *ids, size_t n_windows, const size_t *start,
+                                 float *out, struct ucb_err *err);
 /* The bias of the logits, NULL where there is none; lives as long as the loader. */
 ucb_status ucb_loader_head_bias(struct ucb_loader *loader, const float **bias,
                                 struct ucb_err *err);

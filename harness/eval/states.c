@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,6 +13,8 @@
 
 #include "core/arena.h"
 #include "core/file.h"
+
+enum { STRETCH_BYTES = 16 << 20 };
 
 static ucb_status map_spill(size_t n_bytes, const char *folder, void **out,
                             struct ucb_err *err)
@@ -58,8 +61,20 @@ ucb_status ucb_states_alloc(size_t n_floats, bool spill, const char *folder,
                 "no memory for %zu bytes of hidden states; try a smaller --memory",
                 n_bytes);
     }
-    *out = (struct ucb_states){p, n_bytes};
+    *out = (struct ucb_states){p, n_bytes, spill};
     return UCB_OK;
+}
+
+void ucb_states_release(const struct ucb_states *states, size_t first, size_t n)
+{
+    if (states->spilled)
+        ucb_file_forget_behind(states->x, first * sizeof(float), n * sizeof(float));
+}
+
+size_t ucb_states_stretch(const struct ucb_states *states, size_t width)
+{
+    size_t n = STRETCH_BYTES / (width * sizeof(float));
+    return !states->spilled ? SIZE_MAX : n > 0 ? n : 1;
 }
 
 void ucb_states_free(struct ucb_states *states)

@@ -13,6 +13,7 @@
 struct ucb_states {
     float *x; /* zeroed */
     size_t n_bytes;
+    bool spilled;
 };
 /*
  * n_floats floats; with `spill` they live in an unlinked file in `folder` (made when
@@ -22,5 +23,11 @@ struct ucb_states {
 ucb_status ucb_states_alloc(size_t n_floats, bool spill, const char *folder,
                             struct ucb_states *out, struct ucb_err *err);
 void ucb_states_free(struct ucb_states *states);
+/* Floats [first, first + n) are not needed soon: where they were spilled, their pages leave
+ * this process; the values stay. */
+void ucb_states_release(const struct ucb_states *states, size_t first, size_t n);
+/* How many rows of `width` floats to work on before they are released: of spilled states
+ * some ten megabytes, of others all. */
+size_t ucb_states_stretch(const struct ucb_states *states, size_t width);
 
 #endif

@@ -14,7 +14,8 @@
 
 enum {
     POOL_FROM_BYTES = 64 << 20, /* a smaller model is scanned before threads have started */
-    ELEMENTS_PER_TASK = 1 << 16 /* of a read: 256 KB of fp32, about a second-level cache */
+    ELEMENTS_PER_TASK = 1 << 16, /* of a read: 256 KB of fp32, about a second-level cache */
+    GATHERED_ROWS = 1024         /* whose pages stay mapped: 64 KB a row at most */
 };
 
 /* ---- open ---- */
@@ -299,6 +300,24 @@ static void read_rows(struct row_read *r, struct ucb_pool *pool)
                      r);
 }
 
+/* Pages are released behind what was read; rows that lie scattered over their tensor, with
+ * the last of them. */
+static void release(const struct row_read *r, uint32_t n_all)
+{
+    const struct ucb_view *view = r->view;
+    const struct ucb_tensor *t = view->tensor;
+    bool straight = !view->transposed && !view->interleaved && view->block == view->stride;
+    if (straight) {
+        uint64_t first = (uint64_t)(view->base + r->first) * view->columns,
+                 end = first + r->n_rows * view->columns;
+        size_t from = (size_t)(element_bytes(view, r->dtype, first) - t->data),
+               to = (size_t)(element_bytes(view, r->dtype, end) - t->data);
+        ucb_file_forget_behind(t->data, from, to - from);
+    } else if (r->first + r->n_rows == n_all) {
+        ucb_file_forget(t->data, t->n_bytes);
+    }
+}
+
 ucb_status ucb_model_read_rows(const struct ucb_model *model,
                                const struct ucb_matrix *matrix, uint32_t row,
                                uint32_t n_rows, struct ucb_pool *pool, float *out,
@@ -315,6 +334,7 @@ ucb_status ucb_model_read_rows(const struct ucb_model *model,
                          .n_rows = n_rows,
                          .out = out};
     read_rows(&r, pool);
+    release(&r, matrix->n_out);
     return ucb_checkpoint_intact(model->checkpoint, err);
 }
 
@@ -329,25 +349,18 @@ ucb_status ucb_model_gather(const struct ucb_model *model, const struct ucb_matr
             return UCB_FAIL(err, UCB_USAGE,
                             "%s: id %u at position %zu, it has rows 0 to %u", matrix->name,
                             ids[i], i, matrix->n_out - 1);
-    struct row_read r = {.view = &bound->view,
-                         .dtype = matrix->dtype,
-                         .n_in = matrix->n_in,
-                         .ids = ids,
-                         .head_dim = model->arch.head_dim,
-                         .n_rows = n,
-                         .out = out};
-    read_rows(&r, pool);
-    return ucb_checkpoint_intact(model->checkpoint, err);
-}
-
-void ucb_model_forget_layer(const struct ucb_model *model, uint32_t layer)
-{
-    assert(layer < model->arch.n_layers);
-    const struct ucb_bound_layer *l = &model->layers[layer];
-    for (size_t i = 0; i < l->n_matrices; i++) {
-        const struct ucb_tensor *t = l->matrices[i].view.tensor;
-        if (l->matrices[i].first_of_tensor) ucb_file_forget(t->data, t->n_bytes);
+    for (size_t i = 0; i < n; i += GATHERED_ROWS) {
+        struct row_read r = {.view = &bound->view,
+                             .dtype = matrix->dtype,
+                             .n_in = matrix->n_in,
+                             .ids = ids + i,
+                             .head_dim = model->arch.head_dim,
+                             .n_rows = n - i < GATHERED_ROWS ? n - i : GATHERED_ROWS,
+                             .out = out + i * matrix->n_in};
+        read_rows(&r, pool);
+        ucb_file_forget(bound->view.tensor->data, bound->view.tensor->n_bytes);
     }
+    return ucb_checkpoint_intact(model->checkpoint, err);
 }
 
 /* ---- vectors ---- */

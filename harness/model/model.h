@@ -241,8 +241,9 @@ const struct ucb_matrix *const *ucb_model_layer_matrices(const struct ucb_model 
 const uint32_t *ucb_model_layer_slots(const struct ucb_model *model, uint32_t layer);
 /*
  * Widens rows [row, row + n_rows) of a matrix exactly to out[n_rows][n_in], all finite:
- * opening has looked at every weight. USAGE for rows past the last; IO when the file was
- * cut short meanwhile. Uses the pool (may be NULL).
+ * opening has looked at every weight. The file's pages are released behind. USAGE for rows
+ * past the last; IO when the file was cut short meanwhile. Uses the pool (may be NULL);
+ * without one, any number of threads may read at a time.
  */
 ucb_status ucb_model_read_rows(const struct ucb_model *model,
                                const struct ucb_matrix *matrix, uint32_t row,
@@ -253,8 +254,6 @@ ucb_status ucb_model_read_rows(const struct ucb_model *model,
 ucb_status ucb_model_gather(const struct ucb_model *model, const struct ucb_matrix *matrix,
                             const uint32_t *ids, size_t n, struct ucb_pool *pool,
                             float *out, struct ucb_err *err);
-/* Tells the system that the file pages of a layer are not needed soon. */
-void ucb_model_forget_layer(const struct ucb_model *model, uint32_t layer);
 
 /* Number of elements of a vector, 0 where the model has none. `layer` is ignored for those
  * of the model. */

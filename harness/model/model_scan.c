@@ -9,6 +9,8 @@
 #include "model/blocks.h"
 #include "model/model_internal.h"
 
+enum { SLAB_BYTES = 8 << 20 };
+
 struct scan_slot {
     const struct ucb_tensor *tensor;
     const char *name; /* of the model's matrix, where the tensor holds one */
@@ -59,13 +61,23 @@ static size_t count_slots(const struct ucb_model *model)
     return n;
 }
 
+/* Slab by slab, pages released behind: the embedding of a large model is a gigabyte. */
 static void scan_one(void *context, size_t index)
 {
     struct scan_slot *slot = &((struct scan *)context)->slots[index];
     const struct ucb_tensor *t = slot->tensor;
-    slot->first_bad = ucb_find_nonfinite(t->dtype, t->data, t->n_elements);
-    ucb_file_forget(t->data,
-                    t->n_bytes); /* or a model larger than memory would stay mapped whole */
+    uint64_t block = ucb_dtype_block_elements(t->dtype),
+             block_bytes = ucb_dtype_block_bytes(t->dtype),
+             step = SLAB_BYTES / block_bytes * block;
+    slot->first_bad = t->n_elements;
+    for (uint64_t at = 0; at < t->n_elements && slot->first_bad == t->n_elements;
+         at += step) {
+        uint64_t n = t->n_elements - at < step ? t->n_elements - at : step,
+                 from = at / block * block_bytes,
+                 bad = ucb_find_nonfinite(t->dtype, t->data + from, n);
+        if (bad < n) slot->first_bad = at + bad;
+        ucb_file_forget_behind(t->data, from, n / block * block_bytes);
+    }
 }
 
 static ucb_status report(const struct scan_slot *slot, uint32_t head_dim,

@@ -167,8 +167,8 @@ static void score_known(struct ucb_backend *backend, struct ucb_position out[MOD
     for (int i = 0; i < IDS * HIDDEN; i++) noise[i] += w[i];
     struct ucb_packed packed[MODELS] = {packed_for_test(backend, w, IDS, HIDDEN),
                                         packed_for_test(backend, noise, IDS, HIDDEN)};
-    struct ucb_head models[MODELS] = {{&packed[0], hidden, NULL, 0},
-                                      {&packed[1], hidden, NULL, 0}};
+    struct ucb_head models[MODELS] = {{&packed[0], hidden, NULL, 0, NULL},
+                                      {&packed[1], hidden, NULL, 0, NULL}};
     const uint32_t target[ROWS] = {0, 100, 200, 300};
     struct ucb_err err;
     CHECK_OK(ucb_head_score(backend, models, MODELS, target, ROWS, out, &err), err);
@@ -238,7 +238,8 @@ static const struct known known[] = {
       "55d8dd3aab8d9ddc3c2b5915ec2511a022ae6809aff61a38f3fd5cf4de729c29"}},
     {"attention, sliding 40, softcap 2",
      known_capped_attention,
-     {"320cdd2dcf87e5ca093fef4c6ef4eafcf7aff1cdac9baa32c3de9640b3eaab12", "e810e0584e53c7c8c984fc8b7d2ef7915496577b5000fa06bc9cce59cd859dcb"}},
+     {"320cdd2dcf87e5ca093fef4c6ef4eafcf7aff1cdac9baa32c3de9640b3eaab12",
+      "e810e0584e53c7c8c984fc8b7d2ef7915496577b5000fa06bc9cce59cd859dcb"}},
     {"head",
      known_head,
      {"48904b4b8dfc661482e4daef23f027fac8d586b795eaec73e4a5b98d6e090bd5",

@@ -1,0 +1,77 @@
+/*
+ * loader_internal.h - what the files of the loader share: its buffers, and the way of a few
+ * matrices through a chain.
+ */
+#ifndef UCB_EVAL_LOADER_INTERNAL_H
+#define UCB_EVAL_LOADER_INTERNAL_H
+
+#include "core/arena.h"
+#include "eval/loader.h"
+
+struct ucb_loader {
+    const struct ucb_model *model;
+    const struct ucb_arch *arch;
+    struct ucb_backend *backend;
+    struct ucb_pool *pool;
+    enum ucb_scope scope;
+    struct ucb_arena arena, scratch; /* of the method's job; emptied between matrices */
+    struct ucb_arena products;       /* the layer's, with their payloads */
+    struct ucb_chain_context context;
+    struct ucb_writer payload[UCB_MAX_GROUPED];
+    float *w[UCB_MAX_GROUPED],
+        *decoded; /* one matrix each, as large as the largest so far */
+    size_t w_floats[UCB_MAX_GROUPED], decoded_floats;
+    /* Of the layer at work, by slot; as many as the fullest layer so far has. */
+    struct ucb_packed *weight;
+    struct ucb_own_product *product;
+    size_t *packed_bytes, n_slots;
+    float *vector[UCB_N_VECTORS];
+    uint32_t vector_size[UCB_N_VECTORS];
+    ucb_loader_wrote *wrote; /* NULL, or told of every matrix that was written */
+    void *wrote_context;
+};
+
+/* What a chain is run on: matrices that are encoded together, and what they are used as (a
+ * tied head is stored under the embedding's name and role). */
+struct ucb_load_group {
+    const struct ucb_matrix *matrix[UCB_MAX_GROUPED];
+    enum ucb_role role[UCB_MAX_GROUPED];
+    size_t slot[UCB_MAX_GROUPED]; /* in the layer */
+    uint32_t n;
+};
+
+/* Whether the chain rewrites matrices of a role. */
+bool ucb_load_takes(const struct ucb_loader *l, const struct ucb_chain *chain,
+                    enum ucb_role role);
+/* Reads and encodes a group: l->payload[i] holds the bytes of matrix i. */
+ucb_status ucb_load_encode(struct ucb_loader *l, const struct ucb_chain *chain,
+                           const struct ucb_load_group *g, const struct ucb_calib *calib,
+                           struct ucb_tally *tally, struct ucb_err *err);
+/* l->decoded becomes matrix i of the group as the method leaves it. */
+ucb_status ucb_load_decode(struct ucb_loader *l, const struct ucb_chain *chain,
+                           const struct ucb_load_group *g, uint32_t i,
+                           struct ucb_tally *tally, struct ucb_err *err);
+/* Encodes a group, then decodes, counts and packs matrix after matrix; packed may be NULL
+ * where l->decoded is what is wanted (of a group of one). */
+ucb_status ucb_load_all(struct ucb_loader *l, const struct ucb_chain *chain,
+                        const struct ucb_load_group *g, const struct ucb_calib *calib,
+                        struct ucb_tally *tally, const struct ucb_packed *const *packed,
+                        struct ucb_err *err);
+/* From the file, a slab of rows at a time, into the packed layout and into the digest;
+ * either may be NULL. */
+ucb_status ucb_load_slabs(struct ucb_loader *l, const struct ucb_matrix *m,
+                          const struct ucb_packed *packed, struct ucb_sha256 *digest,
+                          struct ucb_err *err);
+/* A matrix that the chain does not take: counted where it is in scope, and packed where
+ * `packed` is not NULL. */
+ucb_status ucb_load_original(struct ucb_loader *l, const struct ucb_matrix *m,
+                             enum ucb_role role, struct ucb_tally *tally,
+                             const struct ucb_packed *packed, struct ucb_err *err);
+/* A vector, widened; *out lives until the next one of its kind, NULL where there is none.
+ */
+ucb_status ucb_load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector which,
+                           const float **out, struct ucb_err *err);
+/* Frees what encoding needed: the sources and the payloads. */
+void ucb_load_drop_sources(struct ucb_loader *l);
+
+#endif
