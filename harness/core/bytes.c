@@ -106,6 +106,15 @@ void ucb_writer_reset(struct ucb_writer *out)
     *out = kept;
 }
 
+ucb_status ucb_writer_copy(struct ucb_writer *out, const struct ucb_writer *from,
+                           struct ucb_err *err)
+{
+    ucb_writer_reset(out);
+    ucb_put_bytes(out, from->data, from->n_bytes);
+    memcpy(out->part_bytes, from->part_bytes, sizeof(out->part_bytes));
+    return ucb_writer_status(out, err);
+}
+
 void ucb_writer_free(struct ucb_writer *out)
 {
     free(out->data);

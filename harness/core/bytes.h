@@ -61,6 +61,9 @@ void ucb_put_f32s(struct ucb_writer *out, const float *values, size_t n);
  * memory ran out. */
 uint8_t *ucb_put_room(struct ucb_writer *out, size_t n_bytes);
 ucb_status ucb_writer_status(const struct ucb_writer *out, struct ucb_err *err);
+/* `out` becomes what `from` holds, parts included. NOMEM. */
+ucb_status ucb_writer_copy(struct ucb_writer *out, const struct ucb_writer *from,
+                           struct ucb_err *err);
 /* Empties it and keeps the memory. */
 void ucb_writer_reset(struct ucb_writer *out);
 void ucb_writer_free(struct ucb_writer *out);

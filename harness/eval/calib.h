@@ -105,6 +105,8 @@ ucb_status ucb_calibrator_input(struct ucb_calibrator *c, uint32_t layer, size_t
 /* The layer is complete: sequential calibration moves on through it. */
 ucb_status ucb_calibrator_layer_done(struct ucb_calibrator *c, uint32_t layer,
                                      const struct ucb_layer *built, struct ucb_err *err);
+/* Some inputs are not asked for in this run: what is collected is not saved. */
+void ucb_calibrator_incomplete(struct ucb_calibrator *c);
 void ucb_calibrator_close(struct ucb_calibrator *c); /* NULL is fine */
 
 #endif

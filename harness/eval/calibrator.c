@@ -480,6 +480,11 @@ ucb_status ucb_calibrator_input(struct ucb_calibrator *c, uint32_t layer, size_t
     return UCB_OK;
 }
 
+void ucb_calibrator_incomplete(struct ucb_calibrator *c)
+{
+    c->is_saving = false;
+}
+
 ucb_status ucb_calibrator_layer_done(struct ucb_calibrator *c, uint32_t layer,
                                      const struct ucb_layer *built, struct ucb_err *err)
 {

@@ -3,7 +3,10 @@
  * states. Only scored rows are kept after the last norm, in item order, so an item's
  * positions are neighbours and sums run in one fixed order.
  */
+#include "core/peak.h"
 #include "eval/eval_internal.h"
+#include "eval/layer_work.h"
+#include "method/tunable.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -184,9 +187,10 @@ void ucb_variant_fail(struct ucb_variant *v, ucb_status status, const char *wher
     ucb_err_prefix(&v->result->err, "%s", where);
 }
 
-static ucb_status open_calibrator(struct ucb_eval *e, struct ucb_variant *v,
-                                  struct ucb_progress *progress, struct ucb_err *err)
+static ucb_status open_calibration(struct ucb_eval *e, struct ucb_variant *v,
+                                   struct ucb_progress *progress, struct ucb_err *err)
 {
+    bool is_tuned = ucb_chain_tuner(v->chain, NULL) != NULL;
     const struct ucb_eval_options *o = &e->options;
     uint64_t used = ucb_eval_state_bytes(e, e->n_rows + 2 * e->n_scored);
     struct ucb_calibrator_options options = {
@@ -200,11 +204,13 @@ static ucb_status open_calibrator(struct ucb_eval *e, struct ucb_variant *v,
         .batch = o->batch,
         .memory_bytes = o->memory_bytes > used ? o->memory_bytes - used : 0,
         .cache = o->cache};
-    if (ucb_chain_needs(v->chain) == UCB_NEEDS_NONE) return UCB_OK;
+    if (ucb_chain_needs(v->chain) == UCB_NEEDS_NONE && !is_tuned) return UCB_OK;
     if (o->calib == NULL)
         return UCB_FAIL(err, UCB_USAGE,
                         "%s needs a calibration text; name one with --calib",
                         ucb_chain_spec(v->chain));
+    UCB_TRY(ucb_layer_work_open(&options, v->chain, &v->work, err));
+    if (ucb_chain_needs(v->chain) == UCB_NEEDS_NONE) return UCB_OK;
     return ucb_calibrator_open(&options, v->chain, progress, &v->calibrator, err);
 }
 
@@ -223,7 +229,13 @@ static void begin_variant(struct ucb_eval *e, struct ucb_variant *v,
     ucb_arena_init(&r->arena);
     ucb_tally_begin(&r->tally);
     ucb_loader_rest(e->loader);
-    r->status = open_calibrator(e, v, progress, &r->err);
+    r->layers = UCB_NEW(&r->arena, struct ucb_layer_record, e->arch->n_layers);
+    if (r->layers == NULL) {
+        r->status = UCB_FAIL(&r->err, UCB_NOMEM, "no memory for the notes of %u layers",
+                             e->arch->n_layers);
+        return;
+    }
+    r->status = open_calibration(e, v, progress, &r->err);
     if (r->status != UCB_OK) {
         ucb_variant_fail(v, r->status, "calibration");
         return;
@@ -236,18 +248,32 @@ static void begin_variant(struct ucb_eval *e, struct ucb_variant *v,
     if (r->status != UCB_OK) ucb_variant_fail(v, r->status, "embedding");
 }
 
+static ucb_status load_layer(struct ucb_eval *e, struct ucb_variant *v, uint32_t layer)
+{
+    struct ucb_eval_result *r = v->result;
+    double before = r->tally.encode_seconds;
+    ucb_status status = v->work != NULL
+                            ? ucb_layer_work_run(v->work, e->loader, layer, &r->tally,
+                                                 v->calibrator, &v->layer,
+                                                 &r->layers[layer], &r->err)
+                            : ucb_loader_layer(e->loader, v->chain, layer, &r->tally,
+                                               v->calibrator, &v->layer, &r->err);
+    r->layers[layer].seconds = r->tally.encode_seconds - before;
+    return status;
+}
+
 static void step_layer(struct ucb_eval *e, struct ucb_variant *v, uint32_t layer)
 {
     struct ucb_eval_result *r = v->result;
     char where[32];
     snprintf(where, sizeof(where), "layer %u", layer);
-    ucb_status status = ucb_loader_layer(e->loader, v->chain, layer, &r->tally,
-                                         v->calibrator, &v->layer, &r->err);
+    ucb_status status = load_layer(e, v, layer);
     struct ucb_pass pass = pass_of(e, v);
     uint64_t start = ucb_clock_ns();
     if (status == UCB_OK)
         status = ucb_pass_layer(&pass, e->forward, &v->layer, NULL, &r->err);
     v->seconds += (double)(ucb_clock_ns() - start) * 1e-9;
+    r->layers[layer].peak_rss_bytes = ucb_peak_rss();
     if (status != UCB_OK) ucb_variant_fail(v, status, where);
 }
 
@@ -306,6 +332,9 @@ static void finish_variant(const struct ucb_eval *e, struct ucb_variant *v)
     ucb_sha256_final_hex(&v->result->tally.digest, v->result->weights_digest);
     v->result->tokens_per_second = v->seconds > 0 ? (double)e->n_rows / v->seconds : 0;
     ucb_states_free(&v->x);
+    if (v->work != NULL && v->result->status == UCB_OK) ucb_layer_work_finish(v->work);
+    ucb_layer_work_close(v->work);
+    v->work = NULL;
     ucb_calibrator_close(v->calibrator);
     v->calibrator = NULL;
 }

@@ -32,8 +32,9 @@ struct ucb_eval_result {
     struct ucb_tally tally;
     char weights_digest[UCB_SHA256_HEX];
     double tokens_per_second;
-    struct ucb_sample **samples; /* [set][item]; from `arena` */
-    struct ucb_arena arena;      /* owned by the result */
+    struct ucb_layer_record *layers; /* [n_layers]; from `arena` */
+    struct ucb_sample **samples;     /* [set][item]; from `arena` */
+    struct ucb_arena arena;          /* owned by the result */
 };
 void ucb_eval_result_free(struct ucb_eval_result *result);
 

@@ -38,6 +38,7 @@ struct ucb_variant {
     double seconds;
     struct ucb_layer layer;
     struct ucb_calibrator *calibrator; /* NULL: the chain needs none */
+    struct ucb_layer_work *work;       /* NULL: the chain tunes nothing */
 };
 
 uint64_t ucb_eval_state_bytes(const struct ucb_eval *e, size_t n_rows);

@@ -11,6 +11,7 @@
 #include "core/arena.h"
 #include "core/progress.h"
 #include "eval/calib.h"
+#include "eval/gains.h"
 
 enum { SLAB_BYTES = 64 << 20 };
 
@@ -278,6 +279,20 @@ static void count_compressed(const struct ucb_loader *l, const struct ucb_chain 
         tally->part_bytes[part] += l->payload[i].part_bytes[part];
 }
 
+/* The payloads of a group as they were kept; nothing is encoded. */
+static ucb_status take_kept(struct ucb_loader *l, const struct ucb_load_group *g,
+                            struct ucb_err *err)
+{
+    for (uint32_t i = 0; i < g->n; i++) {
+        const struct ucb_matrix *m = g->matrix[i];
+        if (m->layer == 0) /* where a matrix is decoded once more, see decode_again() */
+            UCB_TRY(reserve_floats(&l->w[i], &l->w_floats[i], (size_t)m->n_out * m->n_in,
+                                   m->name, err));
+        UCB_TRY(ucb_writer_copy(&l->payload[i], &l->kept->payload[g->slot[i]], err));
+    }
+    return UCB_OK;
+}
+
 /* Encodes a group, then decodes, counts and packs matrix after matrix; packed may be NULL
  * where l->decoded is what is wanted (of a group of one). */
 ucb_status ucb_load_all(struct ucb_loader *l, const struct ucb_chain *chain,
@@ -285,7 +300,8 @@ ucb_status ucb_load_all(struct ucb_loader *l, const struct ucb_chain *chain,
                         struct ucb_tally *tally, const struct ucb_packed *const *packed,
                         struct ucb_err *err)
 {
-    UCB_TRY(ucb_load_encode(l, chain, g, calib, tally, err));
+    UCB_TRY(l->kept != NULL ? take_kept(l, g, err)
+                            : ucb_load_encode(l, chain, g, calib, tally, err));
     for (uint32_t i = 0; i < g->n; i++) {
         const struct ucb_matrix *m = g->matrix[i];
         UCB_TRY(ucb_load_decode(l, chain, g, i, tally, err));
@@ -343,11 +359,6 @@ static ucb_status reserve_slots(struct ucb_loader *l, size_t n, struct ucb_err *
     return UCB_OK;
 }
 
-static bool is_of_layer(int which)
-{
-    return which < UCB_VECTOR_FINAL_NORM || which >= UCB_VECTOR_BIAS;
-}
-
 /* Makes room for a layer and reads its vectors: calibration needs them before any matrix
  * is there. */
 static ucb_status begin_layer(struct ucb_loader *l, uint32_t layer, struct ucb_layer *out,
@@ -371,7 +382,7 @@ static ucb_status begin_layer(struct ucb_loader *l, uint32_t layer, struct ucb_l
         w->n_in = list[i]->n_in;
     }
     for (int v = 0; v < UCB_N_VECTORS; v++)
-        if (is_of_layer(v))
+        if (ucb_vector_is_of_layer((enum ucb_vector)v))
             UCB_TRY(ucb_load_vector(l, layer, (enum ucb_vector)v, &out->vector[v], err));
     return UCB_OK;
 }
@@ -442,10 +453,22 @@ static ucb_status load_matrices(struct ucb_loader *l, const struct ucb_chain *ch
     return UCB_OK;
 }
 
-ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain,
-                            uint32_t layer, struct ucb_tally *tally,
-                            struct ucb_calibrator *calibrator, struct ucb_layer *out,
-                            struct ucb_err *err)
+/* Gains that were tuned, over those of the file. */
+static ucb_status apply_kept(struct ucb_loader *l, uint32_t layer, struct ucb_tally *tally,
+                             struct ucb_err *err)
+{
+    const struct ucb_writer *gains = &l->kept->gains;
+    tally->encode_seconds += l->kept->encode_seconds + l->kept->tune_seconds;
+    if (gains->n_bytes == 0) return UCB_OK;
+    tally->extra_bytes += gains->n_bytes;
+    tally->extra_stored_bytes += ucb_gains_file_bytes(l->model, layer);
+    return ucb_gains_apply(l->model, layer, gains->data, gains->n_bytes, l->vector, err);
+}
+
+ucb_status ucb_load_layer(struct ucb_loader *l, const struct ucb_chain *chain,
+                          uint32_t layer, const struct ucb_layer_bytes *kept,
+                          struct ucb_tally *tally, struct ucb_calibrator *calibrator,
+                          struct ucb_layer *out, struct ucb_err *err)
 {
     size_t n;
     const struct ucb_matrix *const *list = ucb_model_layer_matrices(l->model, layer, &n);
@@ -453,9 +476,21 @@ ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain,
     bool *done = ucb_mem_alloc(n * sizeof(*done));
     if (done == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for a layer of %zu matrices", n);
-    ucb_status status = load_matrices(l, chain, list, n, done, tally, calibrator, out, err);
+    l->kept = kept;
+    ucb_status status = kept == NULL ? UCB_OK : apply_kept(l, layer, tally, err);
+    if (status == UCB_OK)
+        status = load_matrices(l, chain, list, n, done, tally, calibrator, out, err);
+    l->kept = NULL;
     ucb_mem_free(done);
-    return status != UCB_OK || calibrator == NULL
-               ? status
-               : ucb_calibrator_layer_done(calibrator, layer, out, err);
+    return status;
+}
+
+ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain,
+                            uint32_t layer, struct ucb_tally *tally,
+                            struct ucb_calibrator *calibrator, struct ucb_layer *out,
+                            struct ucb_err *err)
+{
+    UCB_TRY(ucb_load_layer(l, chain, layer, NULL, tally, calibrator, out, err));
+    return calibrator == NULL ? UCB_OK
+                              : ucb_calibrator_layer_done(calibrator, layer, out, err);
 }

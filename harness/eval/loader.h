@@ -35,6 +35,15 @@ struct ucb_tally {
 };
 void ucb_tally_begin(struct ucb_tally *tally);
 
+/* How one layer came out. Losses are those of a TUNE stage, before it and after it, both of
+ * what is stored. */
+struct ucb_layer_record {
+    double seconds; /* to make its bytes */
+    bool is_tuned;
+    double loss_before, loss_after;
+    uint64_t peak_rss_bytes; /* of the process, once the layer had run */
+};
+
 struct ucb_loader;
 /* Everything is borrowed. NOMEM. */
 ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *backend,

@@ -6,6 +6,7 @@
 #define UCB_EVAL_LOADER_INTERNAL_H
 
 #include "core/arena.h"
+#include "eval/layer_store.h"
 #include "eval/loader.h"
 
 struct ucb_loader {
@@ -27,7 +28,8 @@ struct ucb_loader {
     size_t *packed_bytes, n_slots;
     float *vector[UCB_N_VECTORS];
     uint32_t vector_size[UCB_N_VECTORS];
-    ucb_loader_wrote *wrote; /* NULL, or told of every matrix that was written */
+    const struct ucb_layer_bytes *kept; /* NULL, or what stands in for the encoder */
+    ucb_loader_wrote *wrote;            /* NULL, or told of every matrix that was written */
     void *wrote_context;
 };
 
@@ -73,5 +75,15 @@ ucb_status ucb_load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector
                            const float **out, struct ucb_err *err);
 /* Frees what encoding needed: the sources and the payloads. */
 void ucb_load_drop_sources(struct ucb_loader *l);
+
+/*
+ * The layer's weights through the chain; calibration is not told that the layer is
+ * complete. Where `kept` is not NULL, its payloads and gains are decoded and counted, and
+ * nothing is encoded.
+ */
+ucb_status ucb_load_layer(struct ucb_loader *l, const struct ucb_chain *chain,
+                          uint32_t layer, const struct ucb_layer_bytes *kept,
+                          struct ucb_tally *tally, struct ucb_calibrator *calibrator,
+                          struct ucb_layer *out, struct ucb_err *err);
 
 #endif
