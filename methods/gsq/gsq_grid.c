@@ -14,7 +14,7 @@
  *
  * for the first j bins in k clusters. The best i never falls as j grows (the cost is
  * concave Monge: Wu, 1991; Wang and Song, 2011), so the i of a middle j bounds those of
- * both sides: O(K n log n), eight candidates at a time.
+ * both sides, and neither does it fall as k grows: O(K n log n) at most.
  */
 #include "gsq.h"
 
@@ -110,6 +110,7 @@ struct layer {
     size_t k;
     const double *before; /* of k - 1 */
     double *best;
+    const uint16_t *cut_before;
     uint16_t *cut;
 };
 
@@ -120,8 +121,30 @@ UCB_LANES_INLINE f64x8 load(const double *p)
     return x;
 }
 
+/* The error that a last cluster of the bins from i to j takes away, and the clusters before
+ * it. */
+static inline double value_of(const struct layer *l, size_t i, size_t j)
+{
+    double rise = l->bins->moment[j] - l->bins->moment[i];
+    return l->before[i] + rise * rise / (l->bins->weight[j] - l->bins->weight[i]);
+}
+
 /* The best beginning of the last cluster in [low, high], the first where some are equal. */
-UCB_LANES_INLINE void find_cut(const struct layer *l, size_t j, size_t low, size_t high)
+UCB_LANES_INLINE size_t best_of_few(const struct layer *l, size_t j, size_t low,
+                                    size_t high)
+{
+    size_t at = low;
+    double top = value_of(l, low, j);
+    for (size_t i = low + 1; i <= high; i++) {
+        double value = value_of(l, i, j);
+        at = value > top ? i : at;
+        top = value > top ? value : top;
+    }
+    return at;
+}
+
+UCB_LANES_INLINE size_t best_of_many(const struct layer *l, size_t j, size_t low,
+                                     size_t high)
 {
     const double *weight = l->bins->weight, *moment = l->bins->moment;
     i64x8 index = (i64x8){0, 1, 2, 3, 4, 5, 6, 7} + (int64_t)low, at = index;
@@ -136,8 +159,15 @@ UCB_LANES_INLINE void find_cut(const struct layer *l, size_t j, size_t low, size
     int lane = 0;
     for (int i = 1; i < LANES; i++)
         if (top[i] > top[lane] || (top[i] == top[lane] && at[i] < at[lane])) lane = i;
-    l->best[j] = top[lane];
-    l->cut[j] = (uint16_t)at[lane];
+    return (size_t)at[lane];
+}
+
+UCB_LANES_INLINE void find_cut(const struct layer *l, size_t j, size_t low, size_t high)
+{
+    size_t at = high - low < 2 * LANES ? best_of_few(l, j, low, high)
+                                       : best_of_many(l, j, low, high);
+    l->best[j] = value_of(l, at, j);
+    l->cut[j] = (uint16_t)at;
 }
 
 /* All j from k to n, halving the distance between those that are known. */
@@ -148,9 +178,10 @@ UCB_CLONES static void fill_layer(const struct layer *l)
     find_cut(l, l->k, l->k - 1, l->k - 1);
     for (; step > 0; step /= 2)
         for (size_t t = step; t < n; t += 2 * step) {
-            size_t j = l->k + t, high = j - 1;
+            size_t j = l->k + t, low = l->cut[j - step], high = j - 1;
             if (t + step < n && l->cut[j + step] < high) high = l->cut[j + step];
-            find_cut(l, j, l->cut[j - step], high);
+            if (low < l->cut_before[j] && l->cut_before[j] <= high) low = l->cut_before[j];
+            find_cut(l, j, low, high);
         }
 }
 
@@ -194,7 +225,7 @@ static bool solve(const struct bins *b, size_t n_clusters, uint16_t *cut,
     for (size_t j = 1; j < n; j++) best[j] = b->moment[j] * b->moment[j] / b->weight[j];
     for (size_t k = 2; k <= n_clusters; k++) {
         struct layer layer = {b, k, best + (k % 2) * (n + LANES),
-                              best + (1 - k % 2) * (n + LANES), cut + k * n};
+                              best + (1 - k % 2) * (n + LANES), cut + (k - 1) * n, cut + k * n};
         fill_layer(&layer);
     }
     return true;
