@@ -224,8 +224,12 @@ static bool solve(const struct bins *b, size_t n_clusters, uint16_t *cut,
     if (best == NULL) return false;
     for (size_t j = 1; j < n; j++) best[j] = b->moment[j] * b->moment[j] / b->weight[j];
     for (size_t k = 2; k <= n_clusters; k++) {
-        struct layer layer = {b, k, best + (k % 2) * (n + LANES),
-                              best + (1 - k % 2) * (n + LANES), cut + (k - 1) * n, cut + k * n};
+        struct layer layer = {b,
+                              k,
+                              best + (k % 2) * (n + LANES),
+                              best + (1 - k % 2) * (n + LANES),
+                              cut + (k - 1) * n,
+                              cut + k * n};
         fill_layer(&layer);
     }
     return true;
