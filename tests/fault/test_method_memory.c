@@ -71,6 +71,7 @@ TEST(every_method_reports_the_allocation_that_was_refused)
     refuse_each("nf4:double_quant=1");
     refuse_each("int8:threshold=1");
     refuse_each("gptq:group=16,act_order=1");
+    refuse_each("gsq:init=seed");
     refuse_each("hqq:axis=0,bits=3");
     refuse_each("rtn:sym=0");
 }
