@@ -22,26 +22,10 @@
 #include <string.h>
 
 #include "core/clones.h"
+#include "core/f64_lanes.h"
 
 enum { LANES = 8, TALL = 6, BLOCK = 128, DEEP = 256, ITEM_ROWS = 96, ITEM_COLUMNS = 256 };
 _Static_assert(ITEM_ROWS % TALL == 0 && ITEM_COLUMNS % LANES == 0, "items are whole tiles");
-
-typedef double f64x8 __attribute__((vector_size(64)));
-#define INLINE static inline __attribute__((always_inline))
-/* x in every lane; a macro for the reason given in method/lanes.h. */
-#define all(x) ((double)(x) - (f64x8){0})
-
-INLINE f64x8 load(const double *p)
-{
-    f64x8 x;
-    memcpy(&x, p, sizeof(x));
-    return x;
-}
-
-INLINE void store(double *p, f64x8 x)
-{
-    memcpy(p, &x, sizeof(x));
-}
 
 static size_t tiles(size_t n, size_t tile)
 {
@@ -106,24 +90,24 @@ struct product_run {
 };
 
 /* A whole tile of c. */
-INLINE void add_tile(const double *left, const double *right, size_t n_k, double *c,
-                     size_t step)
+UCB_F64_INLINE void add_tile(const double *left, const double *right, size_t n_k, double *c,
+                             size_t step)
 {
-    f64x8 sum[TALL];
+    ucb_f64x8 sum[TALL];
 #pragma GCC unroll 6
-    for (int i = 0; i < TALL; i++) sum[i] = load(c + i * step);
+    for (int i = 0; i < TALL; i++) sum[i] = ucb_f64_load(c + i * step);
     for (size_t k = 0; k < n_k; k++, left += TALL, right += LANES) {
-        f64x8 b = load(right);
+        ucb_f64x8 b = ucb_f64_load(right);
 #pragma GCC unroll 6
-        for (int i = 0; i < TALL; i++) sum[i] += all(left[i]) * b;
+        for (int i = 0; i < TALL; i++) sum[i] += ucb_f64_all(left[i]) * b;
     }
 #pragma GCC unroll 6
-    for (int i = 0; i < TALL; i++) store(c + i * step, sum[i]);
+    for (int i = 0; i < TALL; i++) ucb_f64_store(c + i * step, sum[i]);
 }
 
 /* The same where c ends inside the tile. */
-INLINE void add_edge(const double *left, const double *right, size_t n_k, double *c,
-                     size_t step, size_t n_rows, size_t n_columns)
+UCB_F64_INLINE void add_edge(const double *left, const double *right, size_t n_k, double *c,
+                             size_t step, size_t n_rows, size_t n_columns)
 {
     double tile[TALL * LANES] = {0};
     for (size_t i = 0; i < n_rows; i++)
@@ -259,7 +243,8 @@ UCB_CLONES static size_t factor_corner(double *corner, size_t width)
             double *other = corner + i * BLOCK;
             size_t k = i;
             for (; k + LANES <= width; k += LANES)
-                store(other + k, load(other + k) - load(row + k) * all(row[i]));
+                ucb_f64_store(other + k, ucb_f64_load(other + k) -
+                                             ucb_f64_load(row + k) * ucb_f64_all(row[i]));
             for (; k < width; k++) other[k] -= row[k] * row[i];
         }
     }
@@ -270,10 +255,11 @@ UCB_CLONES static size_t factor_corner(double *corner, size_t width)
 UCB_CLONES static void solve_tile(const double *corner, size_t width, double *tile)
 {
     for (size_t j = 0; j < width; j++, corner += BLOCK) {
-        f64x8 x = load(tile + j * LANES) / all(corner[j]);
-        store(tile + j * LANES, x);
+        ucb_f64x8 x = ucb_f64_load(tile + j * LANES) / ucb_f64_all(corner[j]);
+        ucb_f64_store(tile + j * LANES, x);
         for (size_t i = j + 1; i < width; i++)
-            store(tile + i * LANES, load(tile + i * LANES) - x * all(corner[i]));
+            ucb_f64_store(tile + i * LANES,
+                          ucb_f64_load(tile + i * LANES) - x * ucb_f64_all(corner[i]));
     }
 }
 

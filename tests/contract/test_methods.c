@@ -47,6 +47,10 @@ static const char *const variants[] = {"nf4:block=32",
                                        "gguf:type=Q5_K",
                                        "gguf:type=Q6_K",
                                        "gguf:type=IQ4_XS",
+                                       "nf4+lowrank:rank=1",
+                                       "nf4+lowrank:rank=5,metric=diag,store=int8",
+                                       "nf4+lowrank:rank=9,metric=exact,store=packed",
+                                       "rtn:bits=2,group=-1+lowrank:rank=40+lowrank:rank=3",
                                        NULL};
 static const uint32_t shapes[][2] = {{1, 64},    {64, 64}, {7, 33}, {3, 1},
                                      {130, 192}, {9, 576}, {5, 512}};
@@ -60,7 +64,8 @@ static void each_case(void (*run)(const char *spec, uint32_t n_out, uint32_t n_i
     for (size_t s = 0; s < N_SHAPES; s++) {
         fill_gaussian(weights, (size_t)shapes[s][0] * shapes[s][1], 0.5, "contract");
         for (const struct ucb_method *const *m = ucb_methods(); *m != NULL; m++)
-            run((*m)->name, shapes[s][0], shapes[s][1]);
+            run((*m)->kind == UCB_ADD ? ucb_test_path("nf4+%s", (*m)->name) : (*m)->name,
+                shapes[s][0], shapes[s][1]);
         for (size_t i = 0; variants[i] != NULL; i++)
             run(variants[i], shapes[s][0], shapes[s][1]);
     }
@@ -189,21 +194,43 @@ TEST(every_method_decodes_the_same_weights_under_another_seed_and_model)
     each_case(check_seeds);
 }
 
+/* Opens the stages of a payload, whose lengths stand before them. */
+static void open_stages(struct method_fixture *f, void **states)
+{
+    uint32_t n_stages = f->chain->n_stages;
+    size_t at = (n_stages - 1) * sizeof(uint64_t);
+    for (uint32_t i = 0; i < n_stages; i++) {
+        struct ucb_job job = ucb_stage_job(&f->chain->stages[i]);
+        size_t length = i + 1 < n_stages ? ucb_load_u64(f->out.data + i * sizeof(uint64_t))
+                                         : f->out.n_bytes - at;
+        struct ucb_reader in = {f->out.data + at, length, 0};
+        job.arena = &f->arena;
+        job.scratch = &f->scratch;
+        states[i] = ucb_arena_alloc(&f->arena, job.method->state_bytes(&job, &f->matrix));
+        CHECK_OK(job.method->open(&job, &f->matrix, &in, states[i], NULL),
+                 (struct ucb_err){0});
+        at += length;
+    }
+}
+
+static void decode_stages(const struct method_fixture *f, void *const *states, uint32_t row,
+                          uint32_t n, float *acc)
+{
+    for (uint32_t i = 0; i < f->chain->n_stages; i++)
+        f->chain->stages[i].method->decode(states[i], row, n, acc);
+}
+
 /* Row by row, from any row, is what all rows at once give. */
 static void check_rows(const char *spec, uint32_t n_out, uint32_t n_in)
 {
     static float all[MAX_WEIGHTS], row[MAX_WEIGHTS];
     struct method_fixture f;
+    void *states[UCB_MAX_STAGES];
     if (!encoded(&f, spec, n_out, n_in, 1)) return;
-    struct ucb_job job = ucb_stage_job(&f.chain->stages[0]);
-    struct ucb_reader in = {f.out.data, f.out.n_bytes, 0};
-    job.arena = &f.arena;
-    job.scratch = &f.scratch;
-    void *state = ucb_arena_alloc(&f.arena, job.method->state_bytes(&job, &f.matrix));
-    CHECK_OK(job.method->open(&job, &f.matrix, &in, state, NULL), (struct ucb_err){0});
-    job.method->decode(state, 0, n_out, all);
+    open_stages(&f, states);
+    decode_stages(&f, states, 0, n_out, all);
     for (uint32_t r = 0; r < n_out; r++) {
-        job.method->decode(state, r, 1, row);
+        decode_stages(&f, states, r, 1, row);
         CHECK(memcmp(row, all + (size_t)r * n_in, n_in * sizeof(float)) == 0);
     }
     fixture_close(&f);
@@ -242,7 +269,8 @@ static void check_noise(const char *spec, uint32_t n_out, uint32_t n_in)
     struct ucb_pcg r;
     if (!encoded(&f, spec, n_out, n_in, 1)) return;
     ucb_pcg_named(&r, 7, spec);
-    for (size_t i = 0; i < f.out.n_bytes; i++) f.out.data[i] = (uint8_t)ucb_pcg_next(&r);
+    for (size_t i = (f.chain->n_stages - 1) * sizeof(uint64_t); i < f.out.n_bytes; i++)
+        f.out.data[i] = (uint8_t)ucb_pcg_next(&r); /* a chain's lengths stay */
     ucb_status status = decode_bytes(&f, f.out.data, f.out.n_bytes, w, NULL);
     CHECK(status == UCB_OK || status == UCB_CORRUPT || status == UCB_UNSUPPORTED);
     for (size_t i = 0; status == UCB_OK && i < (size_t)n_out * n_in; i++)
