@@ -116,7 +116,7 @@ static ucb_status open_engine(struct dump *d, struct ucb_err *err)
     UCB_TRY(ucb_scope_find(a->scope == NULL ? "body" : a->scope, &scope, err));
     UCB_TRY(
         ucb_chain_parse(a->method == NULL ? "none" : a->method, &d->arena, &d->chain, err));
-    if (ucb_chain_needs(d->chain) != UCB_NEEDS_NONE)
+    if (ucb_chain_needs_text(d->chain))
         return UCB_FAIL(
             err, UCB_USAGE,
             "%s needs calibration, which `ucbench dump` does not give; pack the "

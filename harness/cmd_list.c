@@ -53,7 +53,7 @@ static const char *calibration_of(const struct ucb_method *method)
     const char *text = "";
     ucb_arena_init(&arena);
     if (ucb_chain_parse(method->name, &arena, &chain, NULL) == UCB_OK)
-        text = ucb_chain_needs(chain) == UCB_NEEDS_NONE
+        text = !ucb_chain_needs_text(chain)
                    ? method->needs == NULL ? "" : "needed with some knobs"
                : ucb_chain_is_sequential(chain) ? "needed; auto is sequential"
                                                 : "needed; auto is parallel";

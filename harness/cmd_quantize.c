@@ -19,6 +19,7 @@
 #include "core/half.h"
 #include "core/file.h"
 #include "method/chain.h"
+#include "method/tunable.h"
 #include "model/checkpoint.h"
 #include "quantize_input.h"
 
@@ -216,6 +217,11 @@ static ucb_status run_method(struct quantize *q, struct ucb_err *err)
 {
     const float *w = NULL;
     UCB_TRY(ucb_chain_parse(q->method, &q->kept, &q->chain, err));
+    if (ucb_chain_tuner(q->chain, NULL) != NULL)
+        return UCB_FAIL(err, UCB_USAGE,
+                        "%s tunes whole layers of a model, quantize sees one matrix; run "
+                        "it in a sweep",
+                        q->method);
     if (ucb_file_same(q->out, q->in) ||
         (q->calib != NULL && ucb_file_same(q->out, q->calib)))
         return UCB_FAIL(err, UCB_USAGE,

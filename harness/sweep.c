@@ -415,7 +415,7 @@ static ucb_status check_row(const struct ucb_plan_row *row, const char *data,
     UCB_TRY(ucb_task_dataset(&task, data, &dataset, digest, err));
     UCB_TRY(ucb_chain_parse(row->method, arena, &chain, err));
     UCB_TRY(ucb_sweep_calib_check(chain, row->calib, data, err));
-    *by_default |= row->calib[0] == '\0' && ucb_chain_needs(chain) != UCB_NEEDS_NONE;
+    *by_default |= row->calib[0] == '\0' && ucb_chain_needs_text(chain);
     return ucb_model_known(row->model, err);
 }
 

@@ -48,7 +48,7 @@ ucb_status ucb_sweep_calib_slot(struct ucb_sweep_group *g, const struct ucb_chai
 {
     struct ucb_calib_spec spec;
     *out = NULL;
-    if (ucb_chain_needs(chain) == UCB_NEEDS_NONE) return UCB_OK;
+    if (!ucb_chain_needs_text(chain)) return UCB_OK;
     UCB_TRY(ucb_calib_parse(wanted_spec(text, g->options->data), &spec, err));
     return find_slot(g, &spec, out, err);
 }
@@ -66,7 +66,7 @@ ucb_status ucb_sweep_calib_check(const struct ucb_chain *chain, const char *text
 {
     struct ucb_calib_spec spec;
     struct ucb_dataset dataset;
-    bool needed = ucb_chain_needs(chain) != UCB_NEEDS_NONE;
+    bool needed = ucb_chain_needs_text(chain);
     if (!needed && text[0] == '\0') return UCB_OK;
     UCB_TRY(ucb_calib_parse(wanted_spec(text, data), &spec, err));
     if (!needed) return UCB_OK;

@@ -6,7 +6,6 @@
 #include "core/peak.h"
 #include "eval/eval_internal.h"
 #include "eval/layer_work.h"
-#include "method/tunable.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -190,7 +189,6 @@ void ucb_variant_fail(struct ucb_variant *v, ucb_status status, const char *wher
 static ucb_status open_calibration(struct ucb_eval *e, struct ucb_variant *v,
                                    struct ucb_progress *progress, struct ucb_err *err)
 {
-    bool is_tuned = ucb_chain_tuner(v->chain, NULL) != NULL;
     const struct ucb_eval_options *o = &e->options;
     uint64_t used = ucb_eval_state_bytes(e, e->n_rows + 2 * e->n_scored);
     struct ucb_calibrator_options options = {
@@ -204,7 +202,7 @@ static ucb_status open_calibration(struct ucb_eval *e, struct ucb_variant *v,
         .batch = o->batch,
         .memory_bytes = o->memory_bytes > used ? o->memory_bytes - used : 0,
         .cache = o->cache};
-    if (ucb_chain_needs(v->chain) == UCB_NEEDS_NONE && !is_tuned) return UCB_OK;
+    if (!ucb_chain_needs_text(v->chain)) return UCB_OK;
     if (o->calib == NULL)
         return UCB_FAIL(err, UCB_USAGE,
                         "%s needs a calibration text; name one with --calib",

@@ -352,6 +352,11 @@ uint32_t ucb_chain_needs(const struct ucb_chain *chain)
     return needs;
 }
 
+bool ucb_chain_needs_text(const struct ucb_chain *chain)
+{
+    return ucb_chain_needs(chain) != UCB_NEEDS_NONE || chain->n_coded < chain->n_stages;
+}
+
 bool ucb_chain_is_sequential(const struct ucb_chain *chain)
 {
     for (uint32_t i = 0; i < chain->n_stages; i++)

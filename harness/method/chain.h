@@ -20,6 +20,8 @@ const char *ucb_chain_spec(const struct ucb_chain *chain);
 const char *ucb_chain_identity(const struct ucb_chain *chain);
 const char *ucb_chain_name(const struct ucb_chain *chain); /* of the first method */
 uint32_t ucb_chain_needs(const struct ucb_chain *chain);   /* UCB_NEEDS_* of all stages */
+/* Whether the chain wants a calibration text: for statistics, or to tune layers on. */
+bool ucb_chain_needs_text(const struct ucb_chain *chain);
 /* Whether a stage's original takes statistics from layers already compressed. */
 bool ucb_chain_is_sequential(const struct ucb_chain *chain);
 /* Whether the chain compresses a matrix used as `role`, where --scope answers `in_scope`.
