@@ -126,7 +126,7 @@ static void measure(enum ucb_arithmetic arithmetic)
     bench_require(ucb_backward_open(s->backend, bench_pool(), s->model, ROWS, LENGTH,
                                     &s->backward, &err),
                   &err);
-    struct bench_row row = {.what = "a SmolLM2 layer of 1024 tokens, forward",
+    struct bench_row row = {.what = "SmolLM2 layer, 1024 tokens",
                             .kernel = ucb_backend_kernel(s->backend),
                             .arithmetic = ucb_arithmetic_name(arithmetic),
                             .work = flops_of(a, false),
