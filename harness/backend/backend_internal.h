@@ -145,6 +145,10 @@ struct ucb_kernel_table {
     void (*softmax_gradient_row)(float *e, float *dp, const float *capped,
                                  size_t chunk_stride, uint32_t n, uint32_t first, float sum,
                                  float scale, float limit);
+    /* out = e factor - e0 factor0; where `capped` (may be NULL) holds values after a soft
+       cap, times the slope of the cap. out may be capped. */
+    void (*softmax_difference)(const float *e, float factor, const float *e0, float factor0,
+                               const float *capped, float limit, size_t n, float *out);
 };
 
 extern const struct ucb_kernel_table ucb_kernel_table_scalar, ucb_kernel_table_avx2,

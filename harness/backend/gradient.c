@@ -31,26 +31,37 @@ static size_t min_u(size_t a, size_t b)
 struct pack_run {
     enum ucb_arithmetic arithmetic;
     const struct ucb_packed *weight;
-    const float *w;
+    const float *w; /* of the first row */
+    uint32_t row, n_rows;
 };
 
 static void pack_item(void *context, size_t index)
 {
     const struct pack_run *run = context;
-    uint32_t n_out = run->weight->n_out, n_in = run->weight->n_in,
-             column = (uint32_t)index * UCB_PANEL;
+    uint32_t n_out = run->weight->n_out, column = (uint32_t)index * UCB_PANEL;
     struct ucb_source source = {run->w + column, 1, n_out};
     ucb_panel_pack(run->arithmetic, &source, (uint32_t)min_u(n_out - column, UCB_PANEL),
-                   n_in,
+                   run->n_rows,
                    (unsigned char *)run->weight->data +
-                       index * ucb_panel_bytes(run->arithmetic, n_in));
+                       index * ucb_panel_bytes(run->arithmetic, run->weight->n_in) +
+                       ucb_panel_bytes(run->arithmetic, run->row));
+}
+
+void ucb_pack_transposed_rows(const struct ucb_backend *backend, const float *w,
+                              uint32_t row, uint32_t n_rows,
+                              const struct ucb_packed *weight)
+{
+    assert(row % UCB_BLOCK == 0);
+    assert(row + n_rows <= weight->n_in);
+    assert(n_rows % UCB_BLOCK == 0 || row + n_rows == weight->n_in);
+    struct pack_run run = {backend->arithmetic, weight, w, row, n_rows};
+    ucb_parallel_for(backend->pool, ucb_n_units(weight->n_out, UCB_PANEL), pack_item, &run);
 }
 
 void ucb_pack_transposed(const struct ucb_backend *backend, const float *w,
                          const struct ucb_packed *weight)
 {
-    struct pack_run run = {backend->arithmetic, weight, w};
-    ucb_parallel_for(backend->pool, ucb_n_units(weight->n_out, UCB_PANEL), pack_item, &run);
+    ucb_pack_transposed_rows(backend, w, 0, weight->n_in, weight);
 }
 
 struct turn_run {

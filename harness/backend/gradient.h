@@ -16,6 +16,12 @@
  * ucb_linear() gives y = x w. */
 void ucb_pack_transposed(const struct ucb_backend *backend, const float *w,
                          const struct ucb_packed *weight);
+/* The same for rows [row, row + n_rows) of w only, so that a large matrix can be packed
+ * slab by slab: w holds these rows and no others. `row` is a multiple of 32, and so is
+ * n_rows unless it reaches the last row. */
+void ucb_pack_transposed_rows(const struct ucb_backend *backend, const float *w,
+                              uint32_t row, uint32_t n_rows,
+                              const struct ucb_packed *weight);
 /* y[n_columns][n_rows] of x[n_rows][n_columns]; they do not overlap. */
 void ucb_transpose(struct ucb_backend *backend, const float *x, size_t n_rows,
                    size_t n_columns, float *y);
@@ -53,5 +59,14 @@ ucb_status ucb_attention_gradient(struct ucb_backend *backend,
                                   const float *k, const float *v, const float *dout,
                                   size_t n_windows, const size_t *start, float *dq,
                                   float *dk, float *dv, struct ucb_err *err);
+
+/*
+ * Of the divergence KL(softmax(z0) || softmax(z)) of each row, in nats: divergence[n_rows],
+ * and z[n_rows][n_ids] becomes `factor` times its gradient. With a soft cap (0: none) z and
+ * z0 are logits after it, and the gradient is that of the logits before.
+ */
+void ucb_divergence_gradient(struct ucb_backend *backend, const float *z0, size_t n_rows,
+                             uint32_t n_ids, float softcap, float factor, float *z,
+                             double *divergence);
 
 #endif

@@ -177,11 +177,26 @@ static void softmax_gradient_row(float *e, float *dp, const float *capped,
     }
 }
 
+/* out = e factor - e0 factor0; with capped values times 1 - (capped / limit)^2. */
+static void softmax_difference(const float *e, float factor, const float *e0, float factor0,
+                               const float *capped, float limit, size_t n, float *out)
+{
+    for (size_t i = 0; i < n; i += UCB_LANES) {
+        v16 d = v16_sub(v16_mul(load_some(e + i, n - i), v16_set1(factor)),
+                        v16_mul(load_some(e0 + i, n - i), v16_set1(factor0)));
+        if (capped != NULL) {
+            v16 t = v16_div(load_some(capped + i, n - i), v16_set1(limit));
+            d = v16_mul(d, v16_sub(v16_set1(1.0f), v16_mul(t, t)));
+        }
+        store_some(out + i, d, n - i);
+    }
+}
+
 /* The members of struct ucb_kernel_table that this file fills. */
 #define UCB_GRADIENT_FUNCTIONS                                                \
     .dot = dot_row, .rmsnorm_gradient_row = rmsnorm_gradient_row,             \
     .layernorm_gradient_row = layernorm_gradient_row,                         \
     .activate_gradient = activate_gradient, .clamp_gradient = clamp_gradient, \
-    .softmax_gradient_row = softmax_gradient_row
+    .softmax_gradient_row = softmax_gradient_row, .softmax_difference = softmax_difference
 
 #endif

@@ -275,8 +275,9 @@ static void check_slope(struct fixture *f, const char *name, double *p, const fl
     double found = 0, expected = slope(f, p, n, direction);
     for (size_t i = 0; i < n; i++) found += (double)g[i] * (double)direction[i];
     double off = fabs(found - expected) / fmax(fabs(expected), scale);
-    /* Measured: 4e-6 at most. Sums of fp32 products of some hundred terms, twice over. */
-    if (!(off <= 2e-5))
+    /* Measured: 1.1e-6 at most, of sums of fp32 products of some hundred terms; other
+       kernels or inputs get a few times that. */
+    if (!(off <= 1e-5))
         ucb_test_fail(__FILE__, __LINE__, "%s: %g, central differences say %g (of %g)",
                       name, found, expected, scale);
 }

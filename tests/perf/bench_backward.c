@@ -3,8 +3,9 @@
  * it: 8 windows of 128 tokens, packing of the weights included.
  *
  * Work counts the multiply-adds (two each) of the products: of each matrix three, forward,
- * dx and dW; and of attention two forward and five backward under the causal mask. A second
- * row is the forward pass alone.
+ * dx and dW; and of attention two forward and five backward under the causal mask. A row
+ * before it is the forward pass alone; one after it the divergence from a teacher's logits
+ * and its gradient, with three products of the head.
  */
 #include "bench.h"
 
@@ -16,8 +17,16 @@
 #include "core/pcg.h"
 #include "model/backward.h"
 #include "model/catalog.h"
+#include "model/head_gradient.h"
 
-enum { WINDOWS = 8, LENGTH = 128, ROWS = WINDOWS * LENGTH, LAYER = 7, MOST_SLOTS = 16 };
+enum {
+    WINDOWS = 8,
+    LENGTH = 128,
+    ROWS = WINDOWS * LENGTH,
+    LAYER = 7,
+    MOST_SLOTS = 16,
+    HEAD_ROWS = 128
+};
 
 static struct layer_bench {
     struct ucb_model *model;
@@ -126,7 +135,7 @@ static void measure(enum ucb_arithmetic arithmetic)
     bench_require(ucb_backward_open(s->backend, bench_pool(), s->model, ROWS, LENGTH,
                                     &s->backward, &err),
                   &err);
-    struct bench_row row = {.what = "a SmolLM2 layer of 1024 tokens, forward",
+    struct bench_row row = {.what = "SmolLM2 layer, 1024 tokens",
                             .kernel = ucb_backend_kernel(s->backend),
                             .arithmetic = ucb_arithmetic_name(arithmetic),
                             .work = flops_of(a, false),
@@ -143,6 +152,64 @@ static void measure(enum ucb_arithmetic arithmetic)
     ucb_backend_close(s->backend);
 }
 
+/* ---- the head ---- */
+
+struct head_bench {
+    const struct layer_bench *layer;
+    struct ucb_packed weight, turned;
+    struct ucb_final final;
+    double loss;
+};
+
+static void run_head(void *context)
+{
+    struct head_bench *h = context;
+    const struct layer_bench *s = h->layer;
+    struct ucb_err err;
+    bench_require(ucb_head_gradient(s->backend, ucb_model_arch(s->model), &h->final, s->x,
+                                    s->dy, HEAD_ROWS, &h->loss, s->dx, &err),
+                  &err);
+}
+
+static void measure_head(enum ucb_arithmetic arithmetic)
+{
+    struct layer_bench *s = &bench_state;
+    const struct ucb_matrix *m = ucb_model_matrix(s->model, 0, UCB_ROLE_HEAD);
+    struct head_bench h = {.layer = s};
+    struct ucb_err err;
+    float *w = malloc((size_t)m->n_out * m->n_in * sizeof(*w));
+    if (w == NULL) abort();
+    bench_require(
+        ucb_backend_open(arithmetic, UCB_KERNEL_AUTO, bench_pool(), &s->backend, &err),
+        &err);
+    bench_require(ucb_model_read_rows(s->model, m, 0, m->n_out, bench_pool(), w, &err),
+                  &err);
+    h.weight = (struct ucb_packed){
+        ucb_mem_alloc(ucb_pack_bytes(s->backend, m->n_out, m->n_in)), m->n_out, m->n_in};
+    h.turned = (struct ucb_packed){
+        ucb_mem_alloc(ucb_pack_bytes(s->backend, m->n_in, m->n_out)), m->n_in, m->n_out};
+    if (h.weight.data == NULL || h.turned.data == NULL) abort();
+    ucb_pack(s->backend, w, &h.weight);
+    ucb_pack_transposed(s->backend, w, &h.turned);
+    h.final = (struct ucb_final){&h.weight, &h.turned, NULL,
+                                 s->arrays.vector[UCB_VECTOR_ATTN_NORM], NULL};
+    run_head(&h);
+    const struct bench_row row = {.what = "divergence of 128 rows, gradient",
+                                  .kernel = ucb_backend_kernel(s->backend),
+                                  .arithmetic = ucb_arithmetic_name(arithmetic),
+                                  .work = 2.0 * 3 * HEAD_ROWS * (double)m->n_out * m->n_in,
+                                  .unit = "GFLOP/s",
+                                  .run = run_head,
+                                  .context = &h,
+                                  .verified = h.loss > 0,
+                                  .slow = true};
+    bench_row(&row);
+    ucb_mem_free(h.weight.data);
+    ucb_mem_free(h.turned.data);
+    ucb_backend_close(s->backend);
+    free(w);
+}
+
 BENCH(backward)
 {
     struct layer_bench *s = &bench_state;
@@ -155,8 +222,10 @@ BENCH(backward)
     bench_require(ucb_model_open(path, &s->model, &err), &err);
     ucb_arena_init(&s->arena);
     load(s);
-    measure(UCB_ARITH_FP32);
-    measure(UCB_ARITH_BF16);
+    for (int a = 0; a < UCB_N_ARITHS; a++) {
+        measure((enum ucb_arithmetic)a);
+        measure_head((enum ucb_arithmetic)a);
+    }
     ucb_arena_free(&s->arena);
     ucb_model_close(s->model);
 }
