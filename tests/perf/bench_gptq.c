@@ -1,7 +1,8 @@
 /*
  * bench_gptq.c - seconds to encode and to decode all linear layers of SmolLM2-135M (106
  * million weights) with gptq, as a sweep calls it: matrices of one input together; one
- * matrix of 4096 x 4096; and the factor that both wait for.
+ * matrix of 4096 x 4096; and the factor that both wait for. The same for lowrank behind
+ * nf4, each matrix by itself, and one matrix of 14336 x 4096.
  *
  * Gaussian weights and inputs of the real shapes: one layer's four calls, thirty times. The
  * time does not depend on how many tokens the statistics were made from. Verified when one
@@ -18,7 +19,7 @@
 #include "core/pcg.h"
 #include "method/chain.h"
 
-enum { N_LAYERS = 30, N_TOKENS = 512, MAX_CALLS = 4, LARGE = 4096 };
+enum { N_LAYERS = 30, N_TOKENS = 512, MAX_CALLS = 7, LARGE = 4096 };
 
 /* Matrices that read one input. */
 struct call {
@@ -27,6 +28,10 @@ struct call {
 static const struct call small_layer[] = {
     {3, 576, {576, 192, 192}}, {1, 576, {576}}, {2, 576, {1536, 1536}}, {1, 1536, {576}}};
 static const struct call large_matrix[] = {{1, LARGE, {LARGE}}};
+static const struct call single_layer[] = {
+    {1, 576, {576}},  {1, 576, {192}},  {1, 576, {192}}, {1, 576, {576}},
+    {1, 576, {1536}}, {1, 576, {1536}}, {1, 1536, {576}}};
+static const struct call mlp_matrix[] = {{1, LARGE, {14336}}};
 
 static struct work {
     const struct call *calls;
@@ -206,6 +211,19 @@ BENCH(gptq)
     end(k);
     begin(k, large_matrix, 1, 1);
     bench_spec(k, "gptq:bits=4,group=128", "4096^2");
+    end(k);
+}
+
+BENCH(lowrank)
+{
+    struct work *k = &work;
+    begin(k, single_layer, sizeof(single_layer) / sizeof(*single_layer), N_LAYERS);
+    bench_spec(k, "nf4+lowrank:rank=32", "135M");
+    bench_spec(k, "nf4+lowrank:rank=32,metric=exact", "135M");
+    end(k);
+    begin(k, mlp_matrix, 1, 1);
+    bench_spec(k, "nf4+lowrank:rank=32", "14336 x 4096");
+    bench_spec(k, "nf4+lowrank:rank=32,metric=exact", "14336 x 4096");
     end(k);
 }
 
