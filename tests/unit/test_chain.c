@@ -232,7 +232,7 @@ static void make_two_stages(struct method_fixture *f, const char *first)
 {
     fixture_open(f, first, 40, 64, UCB_F32, 2);
     f->chain->stages[1] = f->chain->stages[2] = (struct ucb_stage){.method = &mean_method};
-    f->chain->n_stages = 3;
+    f->chain->n_stages = f->chain->n_coded = 3;
 }
 
 TEST(an_added_stage_sees_the_residual_and_its_decode_is_summed)
@@ -328,7 +328,7 @@ static void run_draws(struct method_fixture *f, uint64_t seed)
     static const float w[8] = {0};
     fixture_open(f, "none", 8, 1, UCB_F32, 1);
     f->chain->stages[1] = f->chain->stages[2] = (struct ucb_stage){.method = &draw_method};
-    f->chain->n_stages = 3;
+    f->chain->n_stages = f->chain->n_coded = 3;
     f->context.seed = seed;
     fixture_run(f, w);
 }
@@ -367,7 +367,7 @@ TEST(a_decoder_draws_nothing_from_the_seed_or_the_model)
 static ucb_status order_of(enum ucb_kind first, enum ucb_kind second, struct ucb_err *err)
 {
     struct ucb_method a = {.name = "a", .kind = first}, b = {.name = "b", .kind = second};
-    struct ucb_chain chain = {.n_stages = 2, .stages = {{.method = &a}, {.method = &b}}};
+    struct ucb_chain chain = {.n_stages = 2, .n_coded = 2, .stages = {{.method = &a}, {.method = &b}}};
     return ucb_chain_check_order(&chain, "a+b", err);
 }
 
@@ -393,12 +393,12 @@ TEST(a_method_that_multiplies_in_its_own_arithmetic_stands_alone)
     struct ucb_err err;
     struct ucb_method own = {.name = "own", .kind = UCB_BASE, .has_product = always},
                       more = {.name = "more", .kind = UCB_ADD};
-    struct ucb_chain chain = {.n_stages = 2,
+    struct ucb_chain chain = {.n_stages = 2, .n_coded = 2,
                               .stages = {{.method = &own}, {.method = &more}}};
     CHECK(!ucb_chain_has_product(&chain));
     CHECK_STATUS(ucb_chain_check_order(&chain, "own+more", &err), UCB_USAGE, err);
     CHECK_HAS(err.text, "leave it alone");
-    chain.n_stages = 1;
+    chain.n_stages = chain.n_coded = 1;
     CHECK(ucb_chain_has_product(&chain));
     CHECK_OK(ucb_chain_check_order(&chain, "own", &err), err);
     CHECK(!ucb_chain_has_product(parsed("int8")));
