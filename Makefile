@@ -48,7 +48,8 @@ METHODS := $(sort $(wildcard methods/*.c))
 METHOD_PARTS := $(sort $(wildcard methods/*/*.c))
 LIBRARY := $(filter-out harness/main.c,$(HARNESS)) $(METHODS) $(METHOD_PARTS)
 TASKS := $(sort $(wildcard harness/task/task_*.c))
-TESTS := $(sort $(shell find tests -name '*.c' -not -path 'tests/fuzz/*' -not -path 'tests/perf/*' 2>/dev/null)) \
+TESTS := $(sort $(shell find tests -name '*.c' -not -path 'tests/fuzz/*' -not -path 'tests/perf/*' \
+           -not -path 'tests/tools/*' 2>/dev/null)) \
          $(sort $(wildcard tests/fuzz/replay*.c))
 RESOURCES := $(sort $(shell find db reports datasets models -type f \( -name '*.sql' -o -name '*.gp' -o -name '*.html' \
                -o -name '*.css' -o -name '*.js' -o -name '*.ini' -o -name '*.jsonl' -o -name '*.txt' -o -name '*.csv' \) 2>/dev/null))
@@ -58,7 +59,7 @@ obj = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIBRARY)) $(B)/gen/resources.o
 GEN := $(B)/gen/methods.list $(B)/gen/tasks.list
 
-.PHONY: all help demo test test-fast asan tsan clang check bench bench-peers fuzz clean compdb model setup FORCE
+.PHONY: all help demo test test-fast asan tsan clang check bench bench-memory bench-peers fuzz clean compdb model setup FORCE
 .DEFAULT_GOAL := all
 
 all: ucbench ## build ./ucbench
@@ -157,6 +158,13 @@ $(B)/ucbench-bench: $(call obj,$(sort $(wildcard tests/perf/*.c))) $(LIB_OBJ)
 bench-peers: all ## encode speed beside other projects' (minutes; scripts/peers.sh installs them)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
 	@sh scripts/peers.sh run $(PEERS) --bench $(B)/ucbench-bench $(BENCH_PEERS)
+
+bench-memory: all ## peak memory on a synthetic 2B checkpoint beside its bound (minutes; MEMORY=8B: 16 GB of disk)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/synthetic_model
+	@sh scripts/bench_memory.sh $(B)/synthetic_model ./ucbench $(or $(MEMORY),2B)
+$(B)/synthetic_model: $(call obj,tests/synthetic.c tests/tools/synthetic_model.c)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ -lm
 
 fuzz: ## fuzz every reader for T seconds each (default 60)
 	@sh scripts/fuzz.sh $(T)

@@ -32,7 +32,10 @@ static const char help[] =
     "example\n"
     "  ucbench dump --model model.gguf --ids ids.safetensors --out logits.safetensors --hidden\n";
 
-enum { MAX_SEQUENCES = 4096 };
+enum {
+    MAX_SEQUENCES = 4096,
+    HEAD_IDS = 2048 /* of a slab of the head */
+};
 
 struct dump_args {
     const char *model, *ids, *out, *method, *scope, *seed, *arithmetic, *kernel, *threads,
@@ -323,28 +326,82 @@ static double log_probability(const float *z, uint32_t n, uint32_t target)
     return (double)z[target] - peak - ucb_log(ucb_sum_value(&sum));
 }
 
+/* A slab of the head: rows [row, row + weight.n_out), read and packed. */
+struct head_slab {
+    struct ucb_packed weight;
+    float *w, *y; /* [HEAD_IDS][hidden], [batch][HEAD_IDS] */
+};
+
+static ucb_status alloc_slab(struct dump *d, struct head_slab *slab, struct ucb_err *err)
+{
+    size_t hidden = d->arch->hidden;
+    slab->weight = (struct ucb_packed){
+        ucb_arena_alloc(&d->arena, ucb_pack_bytes(d->backend, HEAD_IDS, d->arch->hidden)),
+        HEAD_IDS, d->arch->hidden};
+    slab->w = UCB_NEW(&d->arena, float, HEAD_IDS *hidden);
+    slab->y = UCB_NEW(&d->arena, float, HEAD_IDS * d->batch);
+    if (slab->weight.data == NULL || slab->w == NULL || slab->y == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for a slab of the head");
+    return UCB_OK;
+}
+
+/* Columns [first, first + slab->weight.n_out) of the logits z of rows [row, end). */
+static ucb_status multiply_slab(struct dump *d, const struct head_slab *slab,
+                                const float *bias, uint32_t first, size_t row, size_t end,
+                                float *z, struct ucb_err *err)
+{
+    uint32_t vocabulary = d->arch->vocabulary, n = slab->weight.n_out;
+    for (size_t at = row; at < end; at += d->batch) {
+        size_t m = end - at < d->batch ? end - at : d->batch;
+        UCB_TRY(ucb_linear(d->backend, &slab->weight, bias == NULL ? NULL : bias + first,
+                           d->x + at * d->arch->hidden, m, slab->y, err));
+        for (size_t i = 0; i < m; i++)
+            memcpy(z + (at - row + i) * vocabulary + first, slab->y + i * n,
+                   n * sizeof(*z));
+    }
+    return UCB_OK;
+}
+
+/* The head passes by once, slab after slab. */
+static ucb_status make_logits(struct dump *d, float *const *logits, struct ucb_err *err)
+{
+    const float *bias;
+    struct head_slab slab;
+    struct ucb_weight_rows rows = ucb_loader_head_rows(d->loader, d->chain);
+    UCB_TRY(ucb_loader_head(d->loader, d->chain, &d->tally, NULL, err));
+    UCB_TRY(ucb_loader_head_bias(d->loader, &bias, err));
+    UCB_TRY(alloc_slab(d, &slab, err));
+    for (uint32_t id = 0; id < d->arch->vocabulary; id += HEAD_IDS) {
+        uint32_t left = d->arch->vocabulary - id;
+        slab.weight.n_out = left < HEAD_IDS ? left : HEAD_IDS;
+        UCB_TRY(rows.read(rows.context, id, slab.weight.n_out, slab.w, err));
+        ucb_pack(d->backend, slab.w, &slab.weight);
+        for (size_t s = 0; s < d->n_sequences; s++)
+            UCB_TRY(multiply_slab(d, &slab, bias, id, d->start[s], d->start[s + 1],
+                                  logits[s], err));
+    }
+    return UCB_OK;
+}
+
 static ucb_status run_head(struct dump *d, struct ucb_err *err)
 {
-    uint32_t vocabulary = d->arch->vocabulary, hidden = d->arch->hidden;
-    struct ucb_packed head = {NULL, vocabulary, hidden};
+    uint32_t vocabulary = d->arch->vocabulary;
     double *loglik = UCB_NEW(&d->arena, double, d->n_sequences);
-    head.data = ucb_arena_alloc(&d->arena, ucb_pack_bytes(d->backend, vocabulary, hidden));
-    if (head.data == NULL || loglik == NULL)
-        return UCB_FAIL(err, UCB_NOMEM, "no memory for the head");
-    const float *bias;
-    UCB_TRY(ucb_loader_head(d->loader, d->chain, &d->tally, &head, err));
-    UCB_TRY(ucb_loader_head_bias(d->loader, &bias, err));
+    float **logits = UCB_NEW(&d->arena, float *, d->n_sequences);
+    if (loglik == NULL || logits == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu sequences", d->n_sequences);
+    for (size_t s = 0; s < d->n_sequences; s++) {
+        size_t n = d->start[s + 1] - d->start[s];
+        logits[s] = UCB_NEW(&d->arena, float, n *vocabulary);
+        if (logits[s] == NULL)
+            return UCB_FAIL(err, UCB_NOMEM, "no memory for the logits of %zu tokens", n);
+    }
+    ucb_loader_rest(d->loader);
+    UCB_TRY(make_logits(d, logits, err));
     for (size_t s = 0; s < d->n_sequences; s++) {
         size_t n = d->start[s + 1] - d->start[s];
         const uint32_t *ids = d->ids + d->start[s];
-        float *z = UCB_NEW(&d->arena, float, n *vocabulary);
-        if (z == NULL)
-            return UCB_FAIL(err, UCB_NOMEM, "no memory for the logits of %zu tokens", n);
-        for (size_t row = 0; row < n; row += d->batch) {
-            size_t m = n - row < d->batch ? n - row : d->batch;
-            UCB_TRY(ucb_linear(d->backend, &head, bias, d->x + (d->start[s] + row) * hidden,
-                               m, z + row * vocabulary, err));
-        }
+        float *z = logits[s];
         if (d->arch->final_softcap != 0)
             ucb_softcap(d->backend, z, n * vocabulary, d->arch->final_softcap);
         struct ucb_sum sum = {0};

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct synthetic_shape synthetic_8b = {"8B", 32, 4096,  32,     8,
+const struct synthetic_shape synthetic_8b = {"8B", 32,    4096,   32,   8,
                                              128,  14336, 128256, false};
 const struct synthetic_shape synthetic_2b = {"2B", 28, 2048, 32, 8, 64, 8192, 128256, true};
 
@@ -121,9 +121,8 @@ static void *fill(void *context)
         h = (h ^ h >> 27) * 0x94d049bb133111ebu;
         h ^= h >> 31;
         for (uint64_t k = 0; k < 4 && i + k < b->n; k++)
-            b->out[i + k] = b->step == 0
-                                ? 0x3f80
-                                : bf16_of((float)(int16_t)(h >> 16 * k) * b->step);
+            b->out[i + k] = b->step == 0 ? 0x3f80
+                                         : bf16_of((float)(int16_t)(h >> 16 * k) * b->step);
     }
     return NULL;
 }

@@ -5,6 +5,7 @@
 #include "core/arena.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -35,19 +36,52 @@ static bool told_to_fail(void)
     return atomic_fetch_sub(&fail_countdown, 1) == 1;
 }
 
+static atomic_uint_least64_t held_bytes, peak_bytes;
+
+/* What the C library set aside, which freeing finds again. */
+static void *count_in(void *p)
+{
+    uint64_t n = p == NULL ? 0 : malloc_usable_size(p),
+             held = atomic_fetch_add(&held_bytes, n) + n, peak = atomic_load(&peak_bytes);
+    while (held > peak && !atomic_compare_exchange_weak(&peak_bytes, &peak, held)) {
+    }
+    return p;
+}
+
+static void count_out_and_free(void *p)
+{
+    if (p != NULL) atomic_fetch_sub(&held_bytes, malloc_usable_size(p));
+    free(p);
+}
+
+uint64_t ucb_mem_bytes(void)
+{
+    return atomic_load(&held_bytes);
+}
+
+uint64_t ucb_mem_peak_bytes(void)
+{
+    return atomic_load(&peak_bytes);
+}
+
+void ucb_mem_restart_peak(void)
+{
+    atomic_store(&peak_bytes, atomic_load(&held_bytes));
+}
+
 void *ucb_mem_alloc(size_t n_bytes)
 {
     size_t rounded;
     if (told_to_fail() || !ucb_size_add(n_bytes, ALIGN, &rounded)) return NULL;
     rounded -= rounded % ALIGN;
-    void *p = aligned_alloc(ALIGN, rounded);
+    void *p = count_in(aligned_alloc(ALIGN, rounded));
     if (p != NULL) memset(p, 0, rounded);
     return p;
 }
 
 void ucb_mem_free(void *p)
 {
-    free(p);
+    count_out_and_free(p);
 }
 
 void ucb_arena_init(struct ucb_arena *arena)
@@ -61,7 +95,7 @@ static struct ucb_arena_block *open_block(struct ucb_arena *arena, size_t n_byte
     if (!ucb_size_add(capacity, sizeof(struct ucb_arena_block) + ALIGN, &total))
         return NULL;
     total -= total % ALIGN;
-    struct ucb_arena_block *block = aligned_alloc(ALIGN, total);
+    struct ucb_arena_block *block = count_in(aligned_alloc(ALIGN, total));
     if (block == NULL) return NULL;
     block->next = arena->blocks;
     block->capacity = total - sizeof(*block);
@@ -122,7 +156,7 @@ void ucb_arena_reset(struct ucb_arena *arena)
         if (keep == NULL && block->capacity <= 4 * BLOCK_BYTES) {
             keep = block;
         } else {
-            free(block);
+            count_out_and_free(block);
         }
     }
     if (keep != NULL) {
@@ -138,7 +172,7 @@ void ucb_arena_free(struct ucb_arena *arena)
     struct ucb_arena_block *next;
     for (struct ucb_arena_block *block = arena->blocks; block != NULL; block = next) {
         next = block->next;
-        free(block);
+        count_out_and_free(block);
     }
     *arena = (struct ucb_arena){0};
 }

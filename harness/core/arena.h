@@ -53,6 +53,13 @@ static inline bool ucb_size_add(size_t a, size_t b, size_t *out)
 void *ucb_mem_alloc(size_t n_bytes);
 void ucb_mem_free(void *p);
 
+/* Bytes that arenas and ucb_mem_alloc hold now, and the most they held since the last
+ * ucb_mem_restart_peak: to the C library's rounding, the same whenever one thread does the
+ * same work. What the system counts is not. */
+uint64_t ucb_mem_bytes(void);
+uint64_t ucb_mem_peak_bytes(void);
+void ucb_mem_restart_peak(void);
+
 /* Tests: the n-th allocation from now (1 = the next) fails, 0 = never; applies to arenas
  * and ucb_mem_alloc. */
 void ucb_mem_fail_after(long n);

@@ -69,6 +69,8 @@ void ucb_collector_add(struct ucb_collector *c, const float *x, size_t n_rows);
  */
 void ucb_collector_finish(struct ucb_collector *c, struct ucb_calib *out);
 void ucb_collector_close(struct ucb_collector *c); /* NULL is fine */
+/* What one takes in memory. */
+uint64_t ucb_collector_bytes(uint32_t needs, uint32_t n_in, uint32_t n_sample);
 
 /* The calibration of one chain (or of the original, for all parallel ones) as it goes
  * through the layers beside the evaluation. */
@@ -81,6 +83,9 @@ struct ucb_calibrator_options {
     const char *model_digest, *scope; /* with text and chain they name saved statistics */
     uint64_t seed;
     size_t batch;
+    /* Of hidden states, which go to a file beyond it, and of statistics: where those of a
+     * layer's inputs do not fit together, they are collected in several runs of the layer,
+     * at least one input at a time. */
     uint64_t memory_bytes;
     const char *cache; /* folder; statistics are kept under it, by digest */
 };

@@ -18,8 +18,7 @@
 #include "core/resource.h"
 #include "core/text.h"
 #include "eval/calib_store.h"
-#include "eval/loader.h"
-#include "eval/states.h"
+#include "eval/pass.h"
 
 enum {
     REVISION = 1,     /* raise when the bits of a statistic change */
@@ -43,6 +42,8 @@ struct ucb_calibrator {
     bool is_stored, is_saving;
     struct ucb_arena kept, arena; /* as long as the calibrator; of what was read last */
     struct ucb_states x;
+    struct ucb_pass pass; /* over x */
+    uint64_t room;        /* memory that x leaves to statistics */
     struct ucb_forward *forward;
     struct ucb_collector **collector; /* [n_slots], NULL where none is open */
     size_t n_slots;                   /* of the fullest layer */
@@ -135,6 +136,7 @@ static ucb_status find_stored(struct ucb_calibrator *c, const struct ucb_chain *
 
 /* ---- collecting ---- */
 
+/* On disk, of one input: of the second moment, a triangle. */
 static uint64_t input_bytes(const struct ucb_calibrator *c, uint64_t n)
 {
     uint64_t n_bytes = 0;
@@ -252,8 +254,9 @@ static ucb_status begin_states(struct ucb_calibrator *c, struct ucb_loader *load
                              &c->forward, err));
     UCB_TRY(ucb_states_alloc(n_floats, n_floats * sizeof(float) > c->options.memory_bytes,
                              c->options.cache, &c->x, err));
-    return ucb_loader_embed(loader, chain, tally, t->ids, t->n_windows, c->start, c->x.x,
-                            err);
+    c->pass = (struct ucb_pass){t->n_windows, c->start, c->arch->hidden, &c->x};
+    c->room = c->options.memory_bytes - (c->x.spilled ? 0 : c->x.n_bytes);
+    return ucb_pass_embed(&c->pass, loader, chain, tally, t->ids, err);
 }
 
 static void close_collectors(struct ucb_calibrator *c)
@@ -272,6 +275,11 @@ static void end_states(struct ucb_calibrator *c)
     close_collectors(c);
 }
 
+static uint64_t bytes_at(const struct ucb_calibrator *c, const struct ucb_matrix *m)
+{
+    return ucb_collector_bytes(c->needs, m->n_in, SAMPLE);
+}
+
 /*
  * Collects what the matrix at `slot` reads, by running the layer up to it: and in the same
  * run what the next experts read at the same place, as many as the memory holds.
@@ -288,12 +296,11 @@ static ucb_status collect(struct ucb_calibrator *c, uint32_t layer, size_t slot,
     c->layer = layer;
     for (size_t i = slot; i < n && ucb_role_input(list[i]->role) == input; i++) {
         if (!is_first(list, i)) continue;
-        n_bytes += 2 * input_bytes(c, list[i]->n_in); /* a whole square, not a triangle */
-        if (i != slot && n_bytes > c->options.memory_bytes) break;
+        n_bytes += bytes_at(c, list[i]);
+        if (i != slot && n_bytes > c->room) break;
         UCB_TRY(open_collector(c, list[i], i, err));
     }
-    return ucb_forward_peek(c->forward, built, c->options.text->n_windows, c->start, c->x.x,
-                            input, &tap, err);
+    return ucb_pass_peek(&c->pass, c->forward, built, input, &tap, err);
 }
 
 static ucb_status put_finished(struct ucb_calibrator *c, uint32_t layer, size_t slot,
@@ -301,18 +308,34 @@ static ucb_status put_finished(struct ucb_calibrator *c, uint32_t layer, size_t 
 {
     struct ucb_calib calib;
     UCB_TRY(finish(c, layer, slot, &calib, err));
-    return ucb_calib_store_put(&c->store, layer, slot, width_of(c, layer, slot), &calib,
-                               err);
+    UCB_TRY(
+        ucb_calib_store_put(&c->store, layer, slot, width_of(c, layer, slot), &calib, err));
+    ucb_collector_close(c->collector[slot]);
+    c->collector[slot] = NULL;
+    return UCB_OK;
 }
 
-/* What experts read, some at a time, in runs of their own: all at once may not fit. */
-static ucb_status save_experts(struct ucb_calibrator *c, uint32_t layer,
-                               const struct ucb_layer *weights, struct ucb_err *err)
+/* Whether what all but experts read can be collected in one run. */
+static bool fit_together(const struct ucb_calibrator *c, uint32_t layer)
+{
+    size_t n;
+    uint64_t n_bytes = 0;
+    const struct ucb_matrix *const *list = list_of(c, layer, &n);
+    for (size_t slot = 0; slot < n; slot++)
+        if (is_first(list, slot) && !is_expert(c, list[slot]))
+            n_bytes += bytes_at(c, list[slot]);
+    return n_bytes <= c->room;
+}
+
+/* Inputs that are collected in runs of their own: those of experts always, some at a time;
+ * the others one after the other, where all at once would not fit. */
+static ucb_status save_apart(struct ucb_calibrator *c, uint32_t layer,
+                             const struct ucb_layer *weights, bool all, struct ucb_err *err)
 {
     size_t n;
     const struct ucb_matrix *const *list = list_of(c, layer, &n);
     for (size_t slot = 0; slot < n; slot++) {
-        if (!is_expert(c, list[slot]) || !is_first(list, slot)) continue;
+        if (!is_first(list, slot) || (!all && !is_expert(c, list[slot]))) continue;
         if (c->collector[slot] == NULL) UCB_TRY(collect(c, layer, slot, weights, err));
         UCB_TRY(put_finished(c, layer, slot, err));
     }
@@ -328,17 +351,16 @@ static ucb_status run_original_layer(struct ucb_calibrator *c, struct ucb_loader
     const struct ucb_matrix *const *list = list_of(c, layer, &n);
     struct ucb_layer weights;
     struct ucb_tap tap = {.see = see, .context = c};
+    bool together = fit_together(c, layer);
     UCB_TRY(ucb_loader_layer(loader, none, layer, tally, NULL, &weights, err));
-    UCB_TRY(save_experts(c, layer, &weights, err));
+    UCB_TRY(save_apart(c, layer, &weights, !together, err));
     c->layer = layer;
-    for (size_t slot = 0; slot < n; slot++)
+    for (size_t slot = 0; slot < n && together; slot++)
         if (is_first(list, slot) && !is_expert(c, list[slot]))
             UCB_TRY(open_collector(c, list[slot], slot, err));
-    UCB_TRY(ucb_forward_layer_tapped(c->forward, &weights, c->options.text->n_windows,
-                                     c->start, c->x.x, &tap, err));
+    UCB_TRY(ucb_pass_layer(&c->pass, c->forward, &weights, &tap, err));
     for (size_t slot = 0; slot < n; slot++)
         if (c->collector[slot] != NULL) UCB_TRY(put_finished(c, layer, slot, err));
-    close_collectors(c);
     return UCB_OK;
 }
 
@@ -492,8 +514,7 @@ ucb_status ucb_calibrator_layer_done(struct ucb_calibrator *c, uint32_t layer,
     if (c->is_stored) return UCB_OK;
     close_collectors(c);
     if (layer + 1 < c->arch->n_layers)
-        return ucb_forward_layer(c->forward, built, c->options.text->n_windows, c->start,
-                                 c->x.x, err);
+        return ucb_pass_layer(&c->pass, c->forward, built, NULL, err);
     if (c->is_saving && ucb_calib_store_commit(&c->store, &why) != UCB_OK)
         stop_saving(c, &why);
     return UCB_OK;

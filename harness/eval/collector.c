@@ -79,6 +79,16 @@ static bool alloc_sums(struct ucb_collector *c)
              (c->needs & UCB_NEEDS_SAMPLE && c->sample == NULL));
 }
 
+uint64_t ucb_collector_bytes(uint32_t needs, uint32_t n_in, uint32_t n_sample)
+{
+    uint64_t n = n_in, n_bytes = 0;
+    if (needs & UCB_NEEDS_DIAG) n_bytes += n * sizeof(double);
+    if (needs & UCB_NEEDS_ABS) n_bytes += 2 * n * sizeof(double);
+    if (needs & UCB_NEEDS_H) n_bytes += (n + CHUNK) * n * sizeof(double);
+    if (needs & UCB_NEEDS_SAMPLE) n_bytes += n * n_sample * sizeof(float);
+    return n_bytes;
+}
+
 ucb_status ucb_collector_open_path(enum ucb_kernel kernel, uint32_t needs, uint32_t n_in,
                                    uint64_t n_tokens, uint64_t n_sequences,
                                    uint32_t n_sample, struct ucb_pool *pool,

@@ -186,22 +186,29 @@ void ucb_variant_fail(struct ucb_variant *v, ucb_status status, const char *wher
     ucb_err_prefix(&v->result->err, "%s", where);
 }
 
+/* What the states of the group and the original's leave of the memory. */
+static uint64_t room_of_calibrator(const struct ucb_eval *e, size_t n_group)
+{
+    uint64_t used = n_group * ucb_eval_state_bytes(e, e->n_rows + e->n_scored) +
+                    ucb_eval_state_bytes(e, e->n_scored) + (n_group - 1) * calib_bytes(e);
+    return e->options.memory_bytes > used ? e->options.memory_bytes - used : 0;
+}
+
 static ucb_status open_calibration(struct ucb_eval *e, struct ucb_variant *v,
-                                   struct ucb_progress *progress, struct ucb_err *err)
+                                   size_t n_group, struct ucb_progress *progress,
+                                   struct ucb_err *err)
 {
     const struct ucb_eval_options *o = &e->options;
-    uint64_t used = ucb_eval_state_bytes(e, e->n_rows + 2 * e->n_scored);
-    struct ucb_calibrator_options options = {
-        .model = e->model,
-        .backend = o->backend,
-        .pool = o->pool,
-        .text = o->calib,
-        .model_digest = o->model_digest,
-        .scope = ucb_scope_name(o->scope),
-        .seed = o->seed,
-        .batch = o->batch,
-        .memory_bytes = o->memory_bytes > used ? o->memory_bytes - used : 0,
-        .cache = o->cache};
+    struct ucb_calibrator_options options = {.model = e->model,
+                                             .backend = o->backend,
+                                             .pool = o->pool,
+                                             .text = o->calib,
+                                             .model_digest = o->model_digest,
+                                             .scope = ucb_scope_name(o->scope),
+                                             .seed = o->seed,
+                                             .batch = o->batch,
+                                             .memory_bytes = room_of_calibrator(e, n_group),
+                                             .cache = o->cache};
     if (!ucb_chain_needs_text(v->chain)) return UCB_OK;
     if (o->calib == NULL)
         return UCB_FAIL(err, UCB_USAGE,
@@ -219,7 +226,7 @@ static struct ucb_pass pass_of(const struct ucb_eval *e, const struct ucb_varian
 
 /* Before a calibration runs the original through a loader of its own, this one's memory is
  * given back: there is one layer at a time. */
-static void begin_variant(struct ucb_eval *e, struct ucb_variant *v,
+static void begin_variant(struct ucb_eval *e, struct ucb_variant *v, size_t n_group,
                           struct ucb_progress *progress)
 {
     struct ucb_eval_result *r = v->result;
@@ -233,7 +240,7 @@ static void begin_variant(struct ucb_eval *e, struct ucb_variant *v,
                              e->arch->n_layers);
         return;
     }
-    r->status = open_calibration(e, v, progress, &r->err);
+    r->status = open_calibration(e, v, n_group, progress, &r->err);
     if (r->status != UCB_OK) {
         ucb_variant_fail(v, r->status, "calibration");
         return;
@@ -344,7 +351,7 @@ ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
     assert(ucb_chain_is_none(none) && e->reference.x == NULL);
     struct ucb_variant v = {.chain = none, .result = result};
     double work = (double)e->n_rows / (e->arch->n_layers + 1);
-    begin_variant(e, &v, progress);
+    begin_variant(e, &v, 1, progress);
     for (uint32_t layer = 0; layer < e->arch->n_layers && result->status == UCB_OK;
          layer++) {
         step_layer(e, &v, layer);
@@ -388,7 +395,7 @@ ucb_status ucb_eval_group(struct ucb_eval *e, const struct ucb_chain *const *cha
     UCB_TRY(ucb_chain_parse("none", &e->arena, &none, err));
     for (size_t i = 0; i < n_chains; i++) {
         variants[i] = (struct ucb_variant){.chain = chains[i], .result = &results[i]};
-        begin_variant(e, &variants[i], progress);
+        begin_variant(e, &variants[i], n_chains, progress);
     }
     for (uint32_t layer = 0; layer < e->arch->n_layers; layer++)
         for (size_t i = 0; i < n_chains; i++) {

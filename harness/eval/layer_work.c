@@ -105,8 +105,8 @@ static ucb_status encode(struct ucb_layer_work *w, struct ucb_loader *loader,
         ucb_writer_reset(&w->bytes.payload[slot]);
     ucb_tally_begin(&tally);
     ucb_loader_watch(loader, capture, w);
-    ucb_status status = ucb_load_layer(loader, w->chain, layer, NULL, &tally, calibrator,
-                                       &untuned, err);
+    ucb_status status = ucb_loader_build(loader, w->chain, layer, NULL, &tally, calibrator,
+                                         &untuned, err);
     ucb_loader_watch(loader, wrote, wrote_context);
     ucb_sha256_final(&tally.digest, unused);
     w->bytes.encode_seconds = tally.encode_seconds;
@@ -164,7 +164,7 @@ ucb_status ucb_layer_work_run(struct ucb_layer_work *w, struct ucb_loader *loade
     if (w->is_online) UCB_TRY(open_tuner(w, err)); /* its text sees every tuned layer */
     if (is_there && calibrator != NULL) ucb_calibrator_incomplete(calibrator);
     if (!is_there) UCB_TRY(make(w, loader, layer, calibrator, err));
-    UCB_TRY(ucb_load_layer(loader, w->chain, layer, &w->bytes, tally, NULL, out, err));
+    UCB_TRY(ucb_loader_build(loader, w->chain, layer, &w->bytes, tally, NULL, out, err));
     record->loss_before = w->bytes.loss_before;
     record->loss_after = w->bytes.loss_after;
     record->is_tuned = true;

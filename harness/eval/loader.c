@@ -51,7 +51,7 @@ void ucb_loader_watch(struct ucb_loader *l, ucb_loader_wrote *wrote, void *conte
     l->wrote_context = context;
 }
 
-void ucb_load_drop_sources(struct ucb_loader *l)
+void ucb_loader_drop_sources(struct ucb_loader *l)
 {
     for (int i = 0; i < UCB_MAX_GROUPED; i++) {
         ucb_writer_free(&l->payload[i]);
@@ -78,7 +78,7 @@ void ucb_loader_rest(struct ucb_loader *l)
     ucb_arena_reset(&l->arena);
     ucb_arena_reset(&l->scratch);
     ucb_arena_reset(&l->products);
-    ucb_load_drop_sources(l);
+    ucb_loader_drop_sources(l);
     drop_layer(l);
     ucb_mem_free(l->decoded);
     l->decoded = NULL;
@@ -124,9 +124,9 @@ static ucb_status reserve_floats(float **buffer, size_t *capacity, size_t n,
 
 /* From the file, a slab of rows at a time, into the packed layout and into the digest;
  * either may be NULL. */
-ucb_status ucb_load_slabs(struct ucb_loader *l, const struct ucb_matrix *m,
-                          const struct ucb_packed *packed, struct ucb_sha256 *digest,
-                          struct ucb_err *err)
+ucb_status ucb_loader_slabs(struct ucb_loader *l, const struct ucb_matrix *m,
+                            const struct ucb_packed *packed, struct ucb_sha256 *digest,
+                            struct ucb_err *err)
 {
     size_t slab = SLAB_BYTES / sizeof(float) / m->n_in / 32 * 32;
     if (slab < 32) slab = 32;
@@ -147,17 +147,18 @@ static double seconds_since(uint64_t start_ns)
     return (double)(ucb_clock_ns() - start_ns) * 1e-9;
 }
 
-bool ucb_load_takes(const struct ucb_loader *l, const struct ucb_chain *chain,
-                    enum ucb_role role)
+bool ucb_loader_takes(const struct ucb_loader *l, const struct ucb_chain *chain,
+                      enum ucb_role role)
 {
     return !ucb_chain_is_none(chain) &&
            ucb_chain_takes(chain, role, ucb_scope_holds(l->scope, role));
 }
 
 /* Reads and encodes a group: l->payload[i] holds the bytes of matrix i. */
-ucb_status ucb_load_encode(struct ucb_loader *l, const struct ucb_chain *chain,
-                           const struct ucb_load_group *g, const struct ucb_calib *calib,
-                           struct ucb_tally *tally, struct ucb_err *err)
+ucb_status ucb_loader_encode(struct ucb_loader *l, const struct ucb_chain *chain,
+                             const struct ucb_loader_group *g,
+                             const struct ucb_calib *calib, struct ucb_tally *tally,
+                             struct ucb_err *err)
 {
     struct ucb_source source[UCB_MAX_GROUPED];
     struct ucb_writer *out[UCB_MAX_GROUPED];
@@ -195,9 +196,9 @@ static ucb_status decode_again(struct ucb_loader *l, const struct ucb_chain *cha
 }
 
 /* l->decoded becomes matrix i of the group as the method leaves it. */
-ucb_status ucb_load_decode(struct ucb_loader *l, const struct ucb_chain *chain,
-                           const struct ucb_load_group *g, uint32_t i,
-                           struct ucb_tally *tally, struct ucb_err *err)
+ucb_status ucb_loader_decode(struct ucb_loader *l, const struct ucb_chain *chain,
+                             const struct ucb_loader_group *g, uint32_t i,
+                             struct ucb_tally *tally, struct ucb_err *err)
 {
     const struct ucb_matrix *m = g->matrix[i];
     UCB_TRY(reserve_floats(&l->decoded, &l->decoded_floats, (size_t)m->n_out * m->n_in,
@@ -221,7 +222,7 @@ static ucb_status run_product(void *context, const float *bias, const float *x,
 /* Where the method multiplies in its own arithmetic, opens the payloads of a group once
  * more, for as long as the layer lives. */
 static ucb_status open_products(struct ucb_loader *l, const struct ucb_chain *chain,
-                                const struct ucb_load_group *g, struct ucb_layer *out,
+                                const struct ucb_loader_group *g, struct ucb_layer *out,
                                 struct ucb_err *err)
 {
     struct ucb_chain_context kept = l->context;
@@ -262,7 +263,7 @@ static bool counts(const struct ucb_loader *l, enum ucb_role role)
 /* What the chain wrote. A tied head that a method rewrites stands beside the embedding,
    which look-ups still need: it replaces nothing of the file. */
 static void count_compressed(const struct ucb_loader *l, const struct ucb_chain *chain,
-                             const struct ucb_load_group *g, uint32_t i,
+                             const struct ucb_loader_group *g, uint32_t i,
                              struct ucb_tally *tally)
 {
     const struct ucb_matrix *m = g->matrix[i];
@@ -280,7 +281,7 @@ static void count_compressed(const struct ucb_loader *l, const struct ucb_chain 
 }
 
 /* The payloads of a group as they were kept; nothing is encoded. */
-static ucb_status take_kept(struct ucb_loader *l, const struct ucb_load_group *g,
+static ucb_status take_kept(struct ucb_loader *l, const struct ucb_loader_group *g,
                             struct ucb_err *err)
 {
     for (uint32_t i = 0; i < g->n; i++) {
@@ -295,16 +296,16 @@ static ucb_status take_kept(struct ucb_loader *l, const struct ucb_load_group *g
 
 /* Encodes a group, then decodes, counts and packs matrix after matrix; packed may be NULL
  * where l->decoded is what is wanted (of a group of one). */
-ucb_status ucb_load_all(struct ucb_loader *l, const struct ucb_chain *chain,
-                        const struct ucb_load_group *g, const struct ucb_calib *calib,
-                        struct ucb_tally *tally, const struct ucb_packed *const *packed,
-                        struct ucb_err *err)
+ucb_status ucb_loader_chain(struct ucb_loader *l, const struct ucb_chain *chain,
+                            const struct ucb_loader_group *g, const struct ucb_calib *calib,
+                            struct ucb_tally *tally, const struct ucb_packed *const *packed,
+                            struct ucb_err *err)
 {
     UCB_TRY(l->kept != NULL ? take_kept(l, g, err)
-                            : ucb_load_encode(l, chain, g, calib, tally, err));
+                            : ucb_loader_encode(l, chain, g, calib, tally, err));
     for (uint32_t i = 0; i < g->n; i++) {
         const struct ucb_matrix *m = g->matrix[i];
-        UCB_TRY(ucb_load_decode(l, chain, g, i, tally, err));
+        UCB_TRY(ucb_loader_decode(l, chain, g, i, tally, err));
         count_compressed(l, chain, g, i, tally);
         ucb_sha256_update(&tally->digest, l->decoded,
                           (size_t)m->n_out * m->n_in * sizeof(float));
@@ -318,18 +319,18 @@ ucb_status ucb_load_all(struct ucb_loader *l, const struct ucb_chain *chain,
 }
 
 /* A matrix that the chain does not take. */
-ucb_status ucb_load_original(struct ucb_loader *l, const struct ucb_matrix *m,
-                             enum ucb_role role, struct ucb_tally *tally,
-                             const struct ucb_packed *packed, struct ucb_err *err)
+ucb_status ucb_loader_original(struct ucb_loader *l, const struct ucb_matrix *m,
+                               enum ucb_role role, struct ucb_tally *tally,
+                               const struct ucb_packed *packed, struct ucb_err *err)
 {
     bool in_scope = ucb_scope_holds(l->scope, role);
     if (in_scope) count_original(m, tally);
     if (!in_scope && packed == NULL) return UCB_OK;
-    return ucb_load_slabs(l, m, packed, in_scope ? &tally->digest : NULL, err);
+    return ucb_loader_slabs(l, m, packed, in_scope ? &tally->digest : NULL, err);
 }
 
-ucb_status ucb_load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector which,
-                           const float **out, struct ucb_err *err)
+ucb_status ucb_loader_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector which,
+                             const float **out, struct ucb_err *err)
 {
     *out = NULL;
     uint32_t n = ucb_model_vector_size(l->model, layer, which);
@@ -383,7 +384,7 @@ static ucb_status begin_layer(struct ucb_loader *l, uint32_t layer, struct ucb_l
     }
     for (int v = 0; v < UCB_N_VECTORS; v++)
         if (ucb_vector_is_of_layer((enum ucb_vector)v))
-            UCB_TRY(ucb_load_vector(l, layer, (enum ucb_vector)v, &out->vector[v], err));
+            UCB_TRY(ucb_loader_vector(l, layer, (enum ucb_vector)v, &out->vector[v], err));
     return UCB_OK;
 }
 
@@ -391,15 +392,15 @@ static ucb_status begin_layer(struct ucb_loader *l, uint32_t layer, struct ucb_l
  * encode call with it. */
 static void make_group(const struct ucb_loader *l, const struct ucb_chain *chain,
                        const struct ucb_matrix *const *list, size_t n, size_t slot,
-                       bool *done, struct ucb_load_group *g)
+                       bool *done, struct ucb_loader_group *g)
 {
-    *g = (struct ucb_load_group){.n = 0};
+    *g = (struct ucb_loader_group){.n = 0};
     for (size_t i = slot; i < n && g->n < UCB_MAX_GROUPED; i++) {
         const struct ucb_matrix *m = list[i];
         if (!ucb_reads_same(list[slot], m)) break;
         if (done[i]) continue;
-        if (i != slot &&
-            (!ucb_load_takes(l, chain, m->role) || !ucb_chain_groups(chain, list[slot], m)))
+        if (i != slot && (!ucb_loader_takes(l, chain, m->role) ||
+                          !ucb_chain_groups(chain, list[slot], m)))
             continue;
         done[i] = true;
         g->matrix[g->n] = m;
@@ -436,18 +437,18 @@ static ucb_status load_matrices(struct ucb_loader *l, const struct ucb_chain *ch
     struct seen seen = {NULL, {0}};
     for (size_t i = 0; i < n; i++) {
         const struct ucb_packed *packed[UCB_MAX_GROUPED];
-        struct ucb_load_group g;
+        struct ucb_loader_group g;
         if (done[i]) continue;
-        if (!ucb_load_takes(l, chain, list[i]->role)) {
-            UCB_TRY(
-                ucb_load_original(l, list[i], list[i]->role, tally, &out->weight[i], err));
+        if (!ucb_loader_takes(l, chain, list[i]->role)) {
+            UCB_TRY(ucb_loader_original(l, list[i], list[i]->role, tally, &out->weight[i],
+                                        err));
             continue;
         }
         if (calibrator != NULL) UCB_TRY(look(calibrator, list, i, out, &seen, err));
         make_group(l, chain, list, n, i, done, &g);
         for (uint32_t k = 0; k < g.n; k++) packed[k] = &out->weight[g.slot[k]];
-        UCB_TRY(ucb_load_all(l, chain, &g, calibrator == NULL ? NULL : &seen.calib, tally,
-                             packed, err));
+        UCB_TRY(ucb_loader_chain(l, chain, &g, calibrator == NULL ? NULL : &seen.calib,
+                                 tally, packed, err));
         UCB_TRY(open_products(l, chain, &g, out, err));
     }
     return UCB_OK;
@@ -465,10 +466,10 @@ static ucb_status apply_kept(struct ucb_loader *l, uint32_t layer, struct ucb_ta
     return ucb_gains_apply(l->model, layer, gains->data, gains->n_bytes, l->vector, err);
 }
 
-ucb_status ucb_load_layer(struct ucb_loader *l, const struct ucb_chain *chain,
-                          uint32_t layer, const struct ucb_layer_bytes *kept,
-                          struct ucb_tally *tally, struct ucb_calibrator *calibrator,
-                          struct ucb_layer *out, struct ucb_err *err)
+ucb_status ucb_loader_build(struct ucb_loader *l, const struct ucb_chain *chain,
+                            uint32_t layer, const struct ucb_layer_bytes *kept,
+                            struct ucb_tally *tally, struct ucb_calibrator *calibrator,
+                            struct ucb_layer *out, struct ucb_err *err)
 {
     size_t n;
     const struct ucb_matrix *const *list = ucb_model_layer_matrices(l->model, layer, &n);
@@ -490,7 +491,7 @@ ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain,
                             struct ucb_calibrator *calibrator, struct ucb_layer *out,
                             struct ucb_err *err)
 {
-    UCB_TRY(ucb_load_layer(l, chain, layer, NULL, tally, calibrator, out, err));
+    UCB_TRY(ucb_loader_build(l, chain, layer, NULL, tally, calibrator, out, err));
     return calibrator == NULL ? UCB_OK
                               : ucb_calibrator_layer_done(calibrator, layer, out, err);
 }

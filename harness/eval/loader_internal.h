@@ -35,7 +35,7 @@ struct ucb_loader {
 
 /* What a chain is run on: matrices that are encoded together, and what they are used as (a
  * tied head is stored under the embedding's name and role). */
-struct ucb_load_group {
+struct ucb_loader_group {
     const struct ucb_matrix *matrix[UCB_MAX_GROUPED];
     enum ucb_role role[UCB_MAX_GROUPED];
     size_t slot[UCB_MAX_GROUPED]; /* in the layer */
@@ -43,47 +43,48 @@ struct ucb_load_group {
 };
 
 /* Whether the chain rewrites matrices of a role. */
-bool ucb_load_takes(const struct ucb_loader *l, const struct ucb_chain *chain,
-                    enum ucb_role role);
+bool ucb_loader_takes(const struct ucb_loader *l, const struct ucb_chain *chain,
+                      enum ucb_role role);
 /* Reads and encodes a group: l->payload[i] holds the bytes of matrix i. */
-ucb_status ucb_load_encode(struct ucb_loader *l, const struct ucb_chain *chain,
-                           const struct ucb_load_group *g, const struct ucb_calib *calib,
-                           struct ucb_tally *tally, struct ucb_err *err);
+ucb_status ucb_loader_encode(struct ucb_loader *l, const struct ucb_chain *chain,
+                             const struct ucb_loader_group *g,
+                             const struct ucb_calib *calib, struct ucb_tally *tally,
+                             struct ucb_err *err);
 /* l->decoded becomes matrix i of the group as the method leaves it. */
-ucb_status ucb_load_decode(struct ucb_loader *l, const struct ucb_chain *chain,
-                           const struct ucb_load_group *g, uint32_t i,
-                           struct ucb_tally *tally, struct ucb_err *err);
+ucb_status ucb_loader_decode(struct ucb_loader *l, const struct ucb_chain *chain,
+                             const struct ucb_loader_group *g, uint32_t i,
+                             struct ucb_tally *tally, struct ucb_err *err);
 /* Encodes a group, then decodes, counts and packs matrix after matrix; packed may be NULL
  * where l->decoded is what is wanted (of a group of one). */
-ucb_status ucb_load_all(struct ucb_loader *l, const struct ucb_chain *chain,
-                        const struct ucb_load_group *g, const struct ucb_calib *calib,
-                        struct ucb_tally *tally, const struct ucb_packed *const *packed,
-                        struct ucb_err *err);
+ucb_status ucb_loader_chain(struct ucb_loader *l, const struct ucb_chain *chain,
+                            const struct ucb_loader_group *g, const struct ucb_calib *calib,
+                            struct ucb_tally *tally, const struct ucb_packed *const *packed,
+                            struct ucb_err *err);
 /* From the file, a slab of rows at a time, into the packed layout and into the digest;
  * either may be NULL. */
-ucb_status ucb_load_slabs(struct ucb_loader *l, const struct ucb_matrix *m,
-                          const struct ucb_packed *packed, struct ucb_sha256 *digest,
-                          struct ucb_err *err);
+ucb_status ucb_loader_slabs(struct ucb_loader *l, const struct ucb_matrix *m,
+                            const struct ucb_packed *packed, struct ucb_sha256 *digest,
+                            struct ucb_err *err);
 /* A matrix that the chain does not take: counted where it is in scope, and packed where
  * `packed` is not NULL. */
-ucb_status ucb_load_original(struct ucb_loader *l, const struct ucb_matrix *m,
-                             enum ucb_role role, struct ucb_tally *tally,
-                             const struct ucb_packed *packed, struct ucb_err *err);
+ucb_status ucb_loader_original(struct ucb_loader *l, const struct ucb_matrix *m,
+                               enum ucb_role role, struct ucb_tally *tally,
+                               const struct ucb_packed *packed, struct ucb_err *err);
 /* A vector, widened; *out lives until the next one of its kind, NULL where there is none.
  */
-ucb_status ucb_load_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector which,
-                           const float **out, struct ucb_err *err);
+ucb_status ucb_loader_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector which,
+                             const float **out, struct ucb_err *err);
 /* Frees what encoding needed: the sources and the payloads. */
-void ucb_load_drop_sources(struct ucb_loader *l);
+void ucb_loader_drop_sources(struct ucb_loader *l);
 
 /*
  * The layer's weights through the chain; calibration is not told that the layer is
  * complete. Where `kept` is not NULL, its payloads and gains are decoded and counted, and
  * nothing is encoded.
  */
-ucb_status ucb_load_layer(struct ucb_loader *l, const struct ucb_chain *chain,
-                          uint32_t layer, const struct ucb_layer_bytes *kept,
-                          struct ucb_tally *tally, struct ucb_calibrator *calibrator,
-                          struct ucb_layer *out, struct ucb_err *err);
+ucb_status ucb_loader_build(struct ucb_loader *l, const struct ucb_chain *chain,
+                            uint32_t layer, const struct ucb_layer_bytes *kept,
+                            struct ucb_tally *tally, struct ucb_calibrator *calibrator,
+                            struct ucb_layer *out, struct ucb_err *err);
 
 #endif

@@ -13,8 +13,8 @@ static ucb_status check_products(const struct ucb_loader *l, const struct ucb_ch
                                  struct ucb_err *err)
 {
     if (!ucb_chain_has_product(chain)) return UCB_OK;
-    if (!ucb_load_takes(l, chain, UCB_ROLE_HEAD) &&
-        !ucb_load_takes(l, chain, UCB_ROLE_EMBED))
+    if (!ucb_loader_takes(l, chain, UCB_ROLE_HEAD) &&
+        !ucb_loader_takes(l, chain, UCB_ROLE_EMBED))
         return UCB_OK;
     return UCB_FAIL(err, UCB_UNSUPPORTED,
                     "--scope %s: %s multiplies in its own arithmetic, in which neither the "
@@ -26,14 +26,14 @@ static ucb_status check_products(const struct ucb_loader *l, const struct ucb_ch
  * for both. */
 static bool head_is_embedding(const struct ucb_loader *l, const struct ucb_chain *chain)
 {
-    return l->arch->tied_head && (ucb_load_takes(l, chain, UCB_ROLE_EMBED) ||
+    return l->arch->tied_head && (ucb_loader_takes(l, chain, UCB_ROLE_EMBED) ||
                                   (ucb_scope_holds(l->scope, UCB_ROLE_EMBED) &&
-                                   !ucb_load_takes(l, chain, UCB_ROLE_HEAD)));
+                                   !ucb_loader_takes(l, chain, UCB_ROLE_HEAD)));
 }
 
 bool ucb_loader_has_own_head(const struct ucb_loader *l, const struct ucb_chain *chain)
 {
-    return ucb_load_takes(l, chain, UCB_ROLE_HEAD) ||
+    return ucb_loader_takes(l, chain, UCB_ROLE_HEAD) ||
            ucb_scope_holds(l->scope, UCB_ROLE_HEAD) || head_is_embedding(l, chain);
 }
 
@@ -44,19 +44,19 @@ static ucb_status load_head(struct ucb_loader *l, const struct ucb_chain *chain,
                             struct ucb_err *err)
 {
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_HEAD);
-    struct ucb_load_group g = {.matrix = {m}, .role = {UCB_ROLE_HEAD}, .n = 1};
+    struct ucb_loader_group g = {.matrix = {m}, .role = {UCB_ROLE_HEAD}, .n = 1};
     struct ucb_tally uncounted = {0};
     if (head_is_embedding(l, chain)) {
-        if (!ucb_load_takes(l, chain, UCB_ROLE_EMBED))
-            return head == NULL ? UCB_OK : ucb_load_slabs(l, m, head, NULL, err);
-        UCB_TRY(ucb_load_encode(l, chain, &g, NULL, &uncounted, err));
-        UCB_TRY(ucb_load_decode(l, chain, &g, 0, &uncounted, err));
+        if (!ucb_loader_takes(l, chain, UCB_ROLE_EMBED))
+            return head == NULL ? UCB_OK : ucb_loader_slabs(l, m, head, NULL, err);
+        UCB_TRY(ucb_loader_encode(l, chain, &g, NULL, &uncounted, err));
+        UCB_TRY(ucb_loader_decode(l, chain, &g, 0, &uncounted, err));
         if (head != NULL) ucb_pack(l->backend, l->decoded, head);
         return UCB_OK;
     }
-    if (!ucb_load_takes(l, chain, UCB_ROLE_HEAD))
-        return ucb_load_original(l, m, UCB_ROLE_HEAD, tally, head, err);
-    return ucb_load_all(l, chain, &g, NULL, tally, &head, err);
+    if (!ucb_loader_takes(l, chain, UCB_ROLE_HEAD))
+        return ucb_loader_original(l, m, UCB_ROLE_HEAD, tally, head, err);
+    return ucb_loader_chain(l, chain, &g, NULL, tally, &head, err);
 }
 
 ucb_status ucb_loader_head(struct ucb_loader *l, const struct ucb_chain *chain,
@@ -65,7 +65,7 @@ ucb_status ucb_loader_head(struct ucb_loader *l, const struct ucb_chain *chain,
 {
     UCB_TRY(check_products(l, chain, err));
     ucb_status status = load_head(l, chain, tally, head, err);
-    ucb_load_drop_sources(l);
+    ucb_loader_drop_sources(l);
     return status;
 }
 
@@ -90,8 +90,8 @@ static ucb_status read_decoded(void *context, uint32_t row, uint32_t n_rows, flo
 struct ucb_weight_rows ucb_loader_head_rows(struct ucb_loader *l,
                                             const struct ucb_chain *chain)
 {
-    bool taken = ucb_load_takes(l, chain, UCB_ROLE_HEAD) ||
-                 (l->arch->tied_head && ucb_load_takes(l, chain, UCB_ROLE_EMBED));
+    bool taken = ucb_loader_takes(l, chain, UCB_ROLE_HEAD) ||
+                 (l->arch->tied_head && ucb_loader_takes(l, chain, UCB_ROLE_EMBED));
     return (struct ucb_weight_rows){taken ? read_decoded : read_stored, l};
 }
 
@@ -105,7 +105,7 @@ static ucb_status place_rows(struct ucb_loader *l, size_t n_windows, const size_
         ucb_scale(l->backend, x + start[0] * hidden, (start[n_windows] - start[0]) * hidden,
                   l->arch->embed_scale);
     if (l->arch->positions != UCB_POSITIONS_LEARNED) return UCB_OK;
-    UCB_TRY(ucb_load_vector(l, 0, UCB_VECTOR_POSITIONS, &positions, err));
+    UCB_TRY(ucb_loader_vector(l, 0, UCB_VECTOR_POSITIONS, &positions, err));
     for (size_t w = 0; w < n_windows; w++) {
         size_t n = start[w + 1] - start[w];
         if (n > l->arch->max_positions)
@@ -123,12 +123,12 @@ ucb_status ucb_loader_embed_begin(struct ucb_loader *l, const struct ucb_chain *
                                   struct ucb_tally *tally, struct ucb_err *err)
 {
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_EMBED);
-    struct ucb_load_group g = {.matrix = {m}, .role = {UCB_ROLE_EMBED}, .n = 1};
+    struct ucb_loader_group g = {.matrix = {m}, .role = {UCB_ROLE_EMBED}, .n = 1};
     UCB_TRY(check_products(l, chain, err));
-    if (!ucb_load_takes(l, chain, UCB_ROLE_EMBED))
-        return ucb_load_original(l, m, UCB_ROLE_EMBED, tally, NULL, err);
-    ucb_status status = ucb_load_all(l, chain, &g, NULL, tally, NULL, err);
-    ucb_load_drop_sources(l);
+    if (!ucb_loader_takes(l, chain, UCB_ROLE_EMBED))
+        return ucb_loader_original(l, m, UCB_ROLE_EMBED, tally, NULL, err);
+    ucb_status status = ucb_loader_chain(l, chain, &g, NULL, tally, NULL, err);
+    ucb_loader_drop_sources(l);
     return status;
 }
 
@@ -153,7 +153,7 @@ ucb_status ucb_loader_embed_rows(struct ucb_loader *l, const struct ucb_chain *c
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_EMBED);
     size_t first = start[0], n = start[n_windows] - first;
     float *x = out == NULL ? NULL : out + first * m->n_in;
-    UCB_TRY(ucb_load_takes(l, chain, UCB_ROLE_EMBED)
+    UCB_TRY(ucb_loader_takes(l, chain, UCB_ROLE_EMBED)
                 ? decoded_rows(l, m, ids + first, n, x, err)
                 : ucb_model_gather(l->model, m, ids + first, n, l->pool, x, err));
     return place_rows(l, n_windows, start, out, err);
@@ -170,7 +170,7 @@ ucb_status ucb_loader_embed(struct ucb_loader *l, const struct ucb_chain *chain,
 ucb_status ucb_loader_head_bias(struct ucb_loader *l, const float **bias,
                                 struct ucb_err *err)
 {
-    return ucb_load_vector(l, 0, UCB_VECTOR_HEAD_BIAS, bias, err);
+    return ucb_loader_vector(l, 0, UCB_VECTOR_HEAD_BIAS, bias, err);
 }
 
 ucb_status ucb_loader_final_norm(struct ucb_loader *l, const float *x, size_t n, float *out,
@@ -178,8 +178,8 @@ ucb_status ucb_loader_final_norm(struct ucb_loader *l, const float *x, size_t n,
 {
     const struct ucb_arch *a = l->arch;
     const float *weight, *bias;
-    UCB_TRY(ucb_load_vector(l, 0, UCB_VECTOR_FINAL_NORM, &weight, err));
-    UCB_TRY(ucb_load_vector(l, 0, UCB_VECTOR_FINAL_NORM_BIAS, &bias, err));
+    UCB_TRY(ucb_loader_vector(l, 0, UCB_VECTOR_FINAL_NORM, &weight, err));
+    UCB_TRY(ucb_loader_vector(l, 0, UCB_VECTOR_FINAL_NORM_BIAS, &bias, err));
     if (a->norm == UCB_NORM_LAYER)
         ucb_layernorm(l->backend, x, n, a->hidden, weight, bias, a->norm_eps, out);
     else

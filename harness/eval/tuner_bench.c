@@ -12,6 +12,9 @@
 #include "core/arena.h"
 #include "eval/gains.h"
 #include "model/backward.h"
+#include "model/head_gradient.h"
+
+enum { SLAB_ROWS = 4096 };
 
 /* A parameter that the method moves, and what it stands for. */
 struct moved {
@@ -27,6 +30,7 @@ struct ucb_bench {
     struct ucb_backward *backward;
     float *x, *y, *target, *dy; /* [batch * ctx][hidden] */
     size_t *start;              /* [batch + 1] */
+    struct ucb_final final;     /* of the KL objective */
     /* The layer. */
     uint32_t layer;
     size_t n_slots;
@@ -61,6 +65,68 @@ static ucb_status open_buffers(struct ucb_bench *b, struct ucb_err *err)
                              err);
 }
 
+static ucb_status new_packed(struct ucb_bench *b, uint32_t n_out, uint32_t n_in,
+                             const struct ucb_packed **out, struct ucb_err *err)
+{
+    struct ucb_packed *p = UCB_NEW(&b->kept, struct ucb_packed, 1);
+    size_t n_bytes = ucb_pack_bytes(b->options.backend, n_out, n_in);
+    void *data = ucb_arena_alloc(&b->kept, n_bytes);
+    if (p == NULL || data == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for a head of %zu bytes", n_bytes);
+    *p = (struct ucb_packed){data, n_out, n_in};
+    *out = p;
+    return UCB_OK;
+}
+
+static ucb_status read_final(struct ucb_bench *b, enum ucb_vector which, const float **out,
+                             struct ucb_err *err)
+{
+    uint32_t n = ucb_model_vector_size(b->options.model, 0, which);
+    *out = NULL;
+    if (n == 0) return UCB_OK;
+    float *values = UCB_NEW(&b->kept, float, n);
+    if (values == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a vector");
+    *out = values;
+    return ucb_model_read_vector(b->options.model, 0, which, values, err);
+}
+
+/* The head, packed both ways, slab by slab. */
+static ucb_status pack_head(struct ucb_bench *b, struct ucb_err *err)
+{
+    const struct ucb_matrix *m = ucb_model_matrix(b->options.model, 0, UCB_ROLE_HEAD);
+    float *rows = UCB_NEW(&b->scratch, float, (size_t)SLAB_ROWS * m->n_in);
+    if (rows == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory to read it", m->name);
+    for (uint32_t row = 0, n; row < m->n_out; row += n) {
+        n = m->n_out - row < SLAB_ROWS ? m->n_out - row : SLAB_ROWS;
+        UCB_TRY(
+            ucb_model_read_rows(b->options.model, m, row, n, b->options.pool, rows, err));
+        ucb_pack_rows(b->options.backend, rows, row, n, b->final.weight);
+        ucb_pack_transposed_rows(b->options.backend, rows, row, n, b->final.turned);
+    }
+    ucb_arena_reset(&b->scratch);
+    return UCB_OK;
+}
+
+/* The end of the original model, for the KL objective. */
+static ucb_status open_head(struct ucb_bench *b, struct ucb_err *err)
+{
+    const struct ucb_matrix *m = ucb_model_matrix(b->options.model, 0, UCB_ROLE_HEAD);
+    uint64_t n_bytes = 2 * (uint64_t)ucb_pack_bytes(b->options.backend, m->n_out, m->n_in);
+    if (b->options.plan.objective != UCB_OBJECTIVE_KL) return UCB_OK;
+    if (n_bytes > b->options.memory_bytes)
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "%s: objective=kl keeps the head in memory twice, %llu bytes of "
+                        "the %llu there are; give more --memory, or take objective=mse",
+                        ucb_chain_spec(b->options.chain), (unsigned long long)n_bytes,
+                        (unsigned long long)b->options.memory_bytes);
+    UCB_TRY(new_packed(b, m->n_out, m->n_in, &b->final.weight, err));
+    UCB_TRY(new_packed(b, m->n_in, m->n_out, &b->final.turned, err));
+    UCB_TRY(read_final(b, UCB_VECTOR_FINAL_NORM, &b->final.norm, err));
+    UCB_TRY(read_final(b, UCB_VECTOR_FINAL_NORM_BIAS, &b->final.norm_bias, err));
+    UCB_TRY(read_final(b, UCB_VECTOR_HEAD_BIAS, &b->final.bias, err));
+    return pack_head(b, err);
+}
+
 ucb_status ucb_bench_open(const struct ucb_bench_options *options, struct ucb_bench **out,
                           struct ucb_err *err)
 {
@@ -72,6 +138,7 @@ ucb_status ucb_bench_open(const struct ucb_bench_options *options, struct ucb_be
     ucb_arena_init(&b->arena);
     ucb_arena_init(&b->scratch);
     ucb_status status = open_buffers(b, err);
+    if (status == UCB_OK) status = open_head(b, err);
     if (status != UCB_OK)
         ucb_bench_close(b);
     else
@@ -276,16 +343,28 @@ static void gather(struct ucb_bench *b, const uint32_t *windows, uint32_t n)
     }
 }
 
-/* Mean squared error, and dL/dy where `dy` is not NULL. */
+/* Mean squared error, and dL/dy. */
 static double squared_error(const float *y, const float *target, size_t n, float *dy)
 {
     double sum = 0, scale = 2.0 / (double)n;
     for (size_t i = 0; i < n; i++) {
         double error = (double)y[i] - (double)target[i];
         sum += error * error;
-        if (dy != NULL) dy[i] = (float)(scale * error);
+        dy[i] = (float)(scale * error);
     }
     return sum / (double)n;
+}
+
+/* The loss of n windows, from b->y, and b->dy. */
+static ucb_status compare(struct ucb_bench *b, uint32_t n, double *loss,
+                          struct ucb_err *err)
+{
+    size_t n_rows = (size_t)n * b->options.ctx;
+    if (b->options.plan.objective == UCB_OBJECTIVE_KL)
+        return ucb_head_gradient(b->options.backend, b->arch, &b->final, b->target, b->y,
+                                 n_rows, loss, b->dy, err);
+    *loss = squared_error(b->y, b->target, n_rows * b->arch->hidden, b->dy);
+    return UCB_OK;
 }
 
 static ucb_status run_forward(struct ucb_bench *b, const uint32_t *windows, uint32_t n,
@@ -320,11 +399,10 @@ static ucb_status evaluate(void *context, const uint32_t *windows, uint32_t n, d
                            struct ucb_err *err)
 {
     struct ucb_bench *b = context;
-    size_t n_values = (size_t)n * b->options.ctx * b->arch->hidden;
     assert(n > 0 && n <= b->options.plan.batch);
     apply(b);
     UCB_TRY(run_forward(b, windows, n, err));
-    *loss = squared_error(b->y, b->target, n_values, b->dy);
+    UCB_TRY(compare(b, n, loss, err));
     if (!isfinite(*loss))
         return UCB_FAIL(err, UCB_CORRUPT,
                         "layer %u: the loss is %g; try a smaller learning rate", b->layer,
@@ -336,13 +414,13 @@ static ucb_status evaluate(void *context, const uint32_t *windows, uint32_t n, d
 ucb_status ucb_bench_loss(struct ucb_bench *b, const uint32_t *windows, uint32_t n,
                           double *loss, struct ucb_err *err)
 {
-    double sum = 0;
+    double sum = 0, part;
     apply(b);
     for (uint32_t i = 0, take; i < n; i += take) {
         take = n - i < b->options.plan.batch ? n - i : b->options.plan.batch;
         UCB_TRY(run_forward(b, windows + i, take, err));
-        sum += take * squared_error(b->y, b->target,
-                                    (size_t)take * b->options.ctx * b->arch->hidden, NULL);
+        UCB_TRY(compare(b, take, &part, err));
+        sum += take * part;
     }
     *loss = sum / n;
     return UCB_OK;

@@ -17,6 +17,8 @@
 #include "core/progress.h"
 #include "pack/pack_internal.h"
 
+enum { COPY_BYTES = 8 << 20 };
+
 struct pack {
     const struct ucb_pack_options *options;
     const struct ucb_arch *arch;
@@ -95,13 +97,22 @@ static ucb_status write_rope_factors(struct pack *p, const struct ucb_gguf_item 
     return UCB_OK;
 }
 
+/* Slab by slab, pages released behind: an embedding may be larger than memory. */
+static void copy_bytes(struct pack *p, const struct ucb_tensor *t)
+{
+    for (size_t at = 0; at < t->n_bytes; at += COPY_BYTES) {
+        size_t n = t->n_bytes - at < COPY_BYTES ? t->n_bytes - at : COPY_BYTES;
+        fwrite(t->data + at, 1, n, p->file.stream);
+        ucb_file_forget_behind(t->data, at, n);
+    }
+}
+
 static ucb_status write_copy(struct pack *p, struct ucb_gguf_item *item,
                              struct ucb_err *err)
 {
     if (item->content == UCB_CONTENT_WRITTEN) return UCB_OK;
     UCB_TRY(begin_item(p, item, err));
-    if (item->content == UCB_CONTENT_COPY)
-        fwrite(item->source->data, 1, item->source->n_bytes, p->file.stream);
+    if (item->content == UCB_CONTENT_COPY) copy_bytes(p, item->source);
     if (item->content == UCB_CONTENT_ROWS) write_rows(p, item, item->source->data);
     if (item->content == UCB_CONTENT_VECTOR) UCB_TRY(write_vector(p, item, err));
     if (item->content == UCB_CONTENT_ROPE) UCB_TRY(write_rope_factors(p, item, err));

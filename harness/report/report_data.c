@@ -18,12 +18,13 @@ const struct ucb_shown_info ucb_shown[UCB_N_SHOWN] = {
 /* The columns, and where to find them in a row. */
 #define COLUMN_LIST(X)                                                                     \
     X(model)                                                                               \
-    X(task) X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) \
-        X(seed) X(cell_id) X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model)         \
-            X(n_items) X(status) X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n)   \
-                X(interval) X(note) X(n_weights) X(codes_bytes) X(scales_bytes)            \
-                    X(zeros_bytes) X(codebook_bytes) X(factors_bytes) X(tables_bytes)      \
-                        X(header_bytes) X(padding_bytes)
+    X(task)                                                                                \
+    X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) X(seed) \
+        X(cell_id) X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model) X(n_items)      \
+            X(status) X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n) X(interval)  \
+                X(note) X(n_weights) X(codes_bytes) X(scales_bytes) X(zeros_bytes)         \
+                    X(codebook_bytes) X(factors_bytes) X(tables_bytes) X(header_bytes)     \
+                        X(padding_bytes)
 enum column {
 #define COLUMN_ENUM(name) COLUMN_##name,
     COLUMN_LIST(COLUMN_ENUM)
@@ -80,6 +81,7 @@ static bool read_cell(struct ucb_arena *arena, sqlite3_stmt *row, struct ucb_rep
         .bpw_nominal = real_at(row, COLUMN_bpw_nominal),
         .bpw_matrices = real_at(row, COLUMN_bpw_matrices),
         .bpw_model = real_at(row, COLUMN_bpw_model),
+        .peak_rss_bytes = NAN,
     };
     read_parts(row, c);
     if (c->model == NULL || c->task == NULL || c->dataset == NULL ||
@@ -127,6 +129,8 @@ static bool read_metric(struct ucb_arena *arena, sqlite3_stmt *row,
     for (int i = 0; metric != NULL && i < UCB_N_SHOWN; i++)
         if (strcmp(metric, ucb_shown[i].name) == 0)
             return read_value(arena, row, data, &c->values[i]);
+    if (metric != NULL && strcmp(metric, "peak_rss_bytes") == 0)
+        c->peak_rss_bytes = real_at(row, COLUMN_value);
     return true;
 }
 

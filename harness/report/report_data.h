@@ -52,8 +52,9 @@ struct ucb_report_cell {
     double bpw_nominal, bpw_matrices, bpw_model; /* NaN where unknown */
     double bpw_parts[UCB_N_PARTS];               /* they sum to bpw_matrices */
     int64_t n_items;
-    int64_t n_documents; /* n of its first metric; a metric that rests on another n shows
-                            that n */
+    int64_t n_documents;   /* n of its first metric; a metric that rests on another n shows
+                              that n */
+    double peak_rss_bytes; /* on the machine of the run; NaN where unknown */
     bool failed, original;
     struct ucb_value values[UCB_N_SHOWN];
 };

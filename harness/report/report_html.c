@@ -149,6 +149,15 @@ static void add_count(struct ucb_text *out, int64_t n)
     ucb_text_add(out, "<td data-v=\"%lld\">%lld</td>", (long long)n, (long long)n);
 }
 
+static void add_peak(struct ucb_text *out, double n_bytes)
+{
+    open_number(out, n_bytes);
+    if (isnan(n_bytes))
+        ucb_text_add(out, "-</td>");
+    else
+        ucb_text_add(out, "%.2f</td>", n_bytes * 1e-9);
+}
+
 static void add_value(struct ucb_text *out, const struct ucb_report_cell *c,
                       enum ucb_shown which)
 {
@@ -175,6 +184,7 @@ static void add_row(struct ucb_text *out, const struct ucb_report_group *g,
         if (g->has[k]) add_value(out, c, (enum ucb_shown)k);
     add_count(out, c->n_items);
     add_count(out, c->n_documents);
+    add_peak(out, c->peak_rss_bytes);
     ucb_text_add(out, "</tr>\n");
 }
 
@@ -203,6 +213,7 @@ static void add_table(struct ucb_text *out, const struct ucb_report_group *g)
         if (g->has[k]) add_heading(out, ucb_shown[k].heading);
     add_heading(out, "items");
     add_heading(out, "documents");
+    add_heading(out, "peak GB");
     ucb_text_add(out, "</tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < g->n_cells; i++)
         if (!g->cells[i].failed) add_row(out, g, &g->cells[i]);

@@ -15,8 +15,8 @@
 #include "report/report_data.h"
 #include "report/rows.h"
 
-/* spec, three sizes, value and interval of each metric, two counts */
-enum { MAX_COLUMNS = 4 + 2 * UCB_N_SHOWN + 2, GAP = 2 };
+/* spec, three sizes, value and interval of each metric, two counts, peak memory */
+enum { MAX_COLUMNS = 4 + 2 * UCB_N_SHOWN + 3, GAP = 2 };
 _Static_assert((int)MAX_COLUMNS >= 4 + (int)UCB_N_PARTS, "room for the table of parts");
 
 struct grid {
@@ -81,6 +81,7 @@ static void set_heading(struct grid *g, const struct ucb_report_group *group)
     }
     set(g, 0, column++, "items");
     set(g, 0, column++, "documents");
+    set(g, 0, column++, "peak GB");
     g->n_columns = column;
 }
 
@@ -96,7 +97,11 @@ static void set_cell(struct grid *g, size_t row, const struct ucb_report_group *
     for (int k = 0; k < UCB_N_SHOWN; k++)
         if (group->has[k]) set_value(g, row, &column, c, (enum ucb_shown)k);
     set(g, row, column++, ucb_arena_printf(g->arena, "%lld", (long long)c->n_items));
-    set(g, row, column, ucb_arena_printf(g->arena, "%lld", (long long)c->n_documents));
+    set(g, row, column++, ucb_arena_printf(g->arena, "%lld", (long long)c->n_documents));
+    set(g, row, column,
+        isnan(c->peak_rss_bytes)
+            ? "-"
+            : ucb_arena_printf(g->arena, "%.2f", c->peak_rss_bytes * 1e-9));
 }
 
 static void print_row(const struct grid *g, size_t row, struct ucb_text *out)
@@ -191,7 +196,9 @@ static void print_notes(struct ucb_report_job *job, const struct ucb_report_data
         "documents: the n that intervals rest on, n=... beside one that rests on another; items: the "
         "pieces of documents that were scored.\n"
         "bpw nominal: what the method is quoted at; bpw matrices: every byte written for the "
-        "matrices in scope; bpw model: the whole model.\n");
+        "matrices in scope; bpw model: the whole model.\n"
+        "peak GB: most resident memory while the cell and those of its group were made, on the "
+        "machine of the run.\n");
     for (size_t i = 0; i < data->n_notes; i++)
         ucb_text_add(out, "(%zu) %s\n", i + 1, data->notes[i]);
     for (size_t i = 0; i < n; i++) ucb_text_add(out, "Caveat: %s\n", caveats[i]);
@@ -240,6 +247,7 @@ static void csv_cell(FILE *stream, const struct ucb_report_cell *c,
     csv_real(stream, true, c->bpw_model);
     fprintf(stream, ",%lld", (long long)c->n_items);
     for (int k = 0; k < UCB_N_SHOWN; k++) csv_value(stream, &c->values[k], data);
+    csv_real(stream, true, c->peak_rss_bytes);
     fputc(',', stream);
     csv_text(stream, c->message);
     fputc('\n', stream);
@@ -257,7 +265,7 @@ static ucb_status write_csv(const char *path, const struct ucb_report_data *data
         fprintf(out.stream, ",%s,%s_low,%s_high,%s_n,%s_interval,%s_note", name, name, name,
                 name, name, name);
     }
-    fputs(",message\n", out.stream);
+    fputs(",peak_rss_bytes,message\n", out.stream);
     for (size_t i = 0; i < data->n_cells; i++) csv_cell(out.stream, &data->cells[i], data);
     return ucb_out_commit(&out, err);
 }

@@ -222,8 +222,8 @@ TEST(every_number_of_the_table_has_its_interval_its_n_and_its_note)
                   ucb_test_path("report table --db %s --out %s", db, ucb_test_folder())),
              err);
     const char *text = content("table.txt");
-    CHECK_HAS(text, "  items  documents\n");
-    CHECK_HAS(text, "0.0340 [0.0306, 0.0377]     36         12\n");
+    CHECK_HAS(text, "  items  documents  peak GB\n");
+    CHECK_HAS(text, "0.0340 [0.0306, 0.0377]     36         12     0.42\n");
     CHECK_HAS(text, "90.2 [89.2, 91.2]");       /* of t1_agree */
     CHECK_HAS(text, "37.9 [26.9, 49.9] n=36 "); /* an accuracy over items, beside
                                                    perplexities over documents */

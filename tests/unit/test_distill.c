@@ -68,7 +68,8 @@ TEST(distillation_brings_every_layer_nearer_to_the_original)
         "gsq:bits=3+lowrank:rank=4+distill:steps=30,batch=4",
         "gsq:bits=3+distill:steps=30,batch=4,train=all",
         "gsq:bits=3+lowrank:rank=4+distill:steps=30,batch=4,train=all,online=1",
-        "nf4+lowrank:rank=4+distill:steps=30,batch=4"};
+        "nf4+lowrank:rank=4+distill:steps=30,batch=4",
+        "gsq:bits=3+lowrank:rank=4+distill:steps=30,batch=4,objective=kl"};
     struct calib_fixture f;
     calib_fixture_open(&f, 2, 16);
     for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++) {
