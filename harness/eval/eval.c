@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "eval/score.h"
+#include "eval/shared.h"
 #include "eval/states.h"
 
 enum { MAX_GROUP = 4, HEAD_ROWS = 2048 };
@@ -42,6 +43,7 @@ struct variant {
     double seconds;
     struct ucb_layer layer;
     struct ucb_calibrator *calibrator; /* NULL: the chain needs none */
+    struct ucb_writer shared;          /* side data; empty: the chain has none */
 };
 
 void ucb_eval_result_free(struct ucb_eval_result *result)
@@ -243,6 +245,18 @@ static ucb_status open_calibrator(struct ucb_eval *e, struct variant *v,
     return ucb_calibrator_open(&options, v->chain, progress, &v->calibrator, err);
 }
 
+static ucb_status fit_shared(struct ucb_eval *e, struct variant *v, struct ucb_err *err)
+{
+    const struct ucb_eval_options *o = &e->options;
+    const struct ucb_shared_options options = {.model = e->model,
+                                               .pool = o->pool,
+                                               .scope = o->scope,
+                                               .seed = o->seed,
+                                               .model_digest = o->model_digest};
+    return ucb_shared_fit(&options, v->chain, v->calibrator, &v->result->tally, &v->shared,
+                          err);
+}
+
 static void begin_variant(struct ucb_eval *e, struct variant *v,
                           struct ucb_progress *progress)
 {
@@ -255,7 +269,13 @@ static void begin_variant(struct ucb_eval *e, struct variant *v,
         fail_variant(v, r->status, "calibration");
         return;
     }
+    r->status = fit_shared(e, v, &r->err);
+    if (r->status != UCB_OK) {
+        fail_variant(v, r->status, "side data");
+        return;
+    }
     r->status = alloc_states(e, e->n_rows, &v->x, &r->err);
+    ucb_loader_set_shared(e->loader, &v->shared);
     if (r->status == UCB_OK)
         r->status = ucb_loader_embed(e->loader, v->chain, &r->tally, e->ids, e->n_windows,
                                      e->start, v->x.x, &r->err);
@@ -267,6 +287,7 @@ static void step_layer(struct ucb_eval *e, struct variant *v, uint32_t layer)
     struct ucb_eval_result *r = v->result;
     char where[32];
     snprintf(where, sizeof(where), "layer %u", layer);
+    ucb_loader_set_shared(e->loader, &v->shared);
     ucb_status status = ucb_loader_layer(e->loader, v->chain, layer, &r->tally,
                                          v->calibrator, &v->layer, &r->err);
     uint64_t start = ucb_clock_ns();
@@ -401,6 +422,8 @@ static void finish_variant(const struct ucb_eval *e, struct variant *v)
     ucb_sha256_final_hex(&v->result->tally.digest, v->result->weights_digest);
     v->result->tokens_per_second = v->seconds > 0 ? (double)e->n_rows / v->seconds : 0;
     ucb_states_free(&v->x);
+    ucb_writer_free(&v->shared);
+    ucb_loader_set_shared(e->loader, NULL);
     ucb_calibrator_close(v->calibrator);
     v->calibrator = NULL;
 }
@@ -475,6 +498,7 @@ static ucb_status heads_apart(struct ucb_eval *e, const struct ucb_packed *head,
         if (v->result->status != UCB_OK || !ucb_loader_has_own_head(e->loader, v->chain))
             continue;
         if (own.data == NULL) UCB_TRY(alloc_head(e, &own, err));
+        ucb_loader_set_shared(e->loader, &v->shared);
         ucb_status loaded = ucb_loader_head(e->loader, v->chain, &v->result->tally, &own,
                                             &v->result->err);
         if (loaded != UCB_OK) {

@@ -41,6 +41,10 @@ ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *ba
                            struct ucb_err *err);
 void ucb_loader_close(struct ucb_loader *loader); /* NULL is fine */
 
+/* The side data (see shared.h) of the chain that the next calls are given; borrowed, NULL:
+ * it has none. */
+void ucb_loader_set_shared(struct ucb_loader *loader, const struct ucb_writer *shared);
+
 /*
  * Told of each matrix that a chain wrote, right after: its bytes, and the values they
  * decode to; both may be read during the call only. `role` is what the matrix is used as: a

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "eval/calib_spec.h"
+
 const struct ucb_shown_info ucb_shown[UCB_N_SHOWN] = {
 #define SHOWN_INFO(name, heading, decimals, factor) {#name, heading, decimals, factor},
     UCB_SHOWN_LIST(SHOWN_INFO)
@@ -18,12 +20,13 @@ const struct ucb_shown_info ucb_shown[UCB_N_SHOWN] = {
 /* The columns, and where to find them in a row. */
 #define COLUMN_LIST(X)                                                                     \
     X(model)                                                                               \
-    X(task) X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) \
-        X(seed) X(cell_id) X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model)         \
-            X(n_items) X(status) X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n)   \
-                X(interval) X(note) X(n_weights) X(codes_bytes) X(scales_bytes)            \
-                    X(zeros_bytes) X(codebook_bytes) X(factors_bytes) X(tables_bytes)      \
-                        X(header_bytes) X(padding_bytes)
+    X(task)                                                                                \
+    X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) X(seed) \
+        X(cell_id) X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model) X(n_items)      \
+            X(status) X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n) X(interval)  \
+                X(note) X(n_weights) X(codes_bytes) X(scales_bytes) X(zeros_bytes)         \
+                    X(codebook_bytes) X(factors_bytes) X(tables_bytes) X(header_bytes)     \
+                        X(padding_bytes)
 enum column {
 #define COLUMN_ENUM(name) COLUMN_##name,
     COLUMN_LIST(COLUMN_ENUM)
@@ -261,8 +264,11 @@ static bool label_cell(struct ucb_arena *arena, struct ucb_report_cell *c,
     if (setting == NULL) return false;
     c->setting = setting[0] == ' ' ? setting + 1 : setting;
     c->calib_shown = calib[0] == ' ' ? strchr(calib, '=') + 1 : "";
-    c->label = ucb_arena_printf(arena, "%s%s%s", c->spec, calib, setting);
-    c->name = d->calibs ? ucb_arena_printf(arena, "%s%s", c->spec, calib) : c->spec;
+    const char *mark = ucb_calib_is_contaminated(c->calib) ? " [contaminated]" : "";
+    c->label = ucb_arena_printf(arena, "%s%s%s%s", c->spec, calib, setting, mark);
+    c->name = d->calibs || mark[0] != '\0'
+                  ? ucb_arena_printf(arena, "%s%s%s", c->spec, d->calibs ? calib : "", mark)
+                  : c->spec;
     return c->label != NULL && c->name != NULL;
 }
 

@@ -269,7 +269,106 @@ TEST(encoding_without_side_data_says_what_comes_first)
     fixture_close(&f);
 }
 
+/* ---- nominal bits ---- */
+
+/* Body of a model with the usual seven roles, by its published widths. */
+static double effective_bpw(const char *spec, uint32_t hidden, uint32_t q, uint32_t kv,
+                            uint32_t ffn)
+{
+    const struct ucb_matrix roles[] = {
+        {.role = UCB_ROLE_Q, .n_out = q, .n_in = hidden},
+        {.role = UCB_ROLE_K, .n_out = kv, .n_in = hidden},
+        {.role = UCB_ROLE_V, .n_out = kv, .n_in = hidden},
+        {.role = UCB_ROLE_O, .n_out = hidden, .n_in = q},
+        {.role = UCB_ROLE_GATE, .n_out = ffn, .n_in = hidden},
+        {.role = UCB_ROLE_UP, .n_out = ffn, .n_in = hidden},
+        {.role = UCB_ROLE_DOWN, .n_out = hidden, .n_in = ffn}};
+    struct ucb_arena arena = {0};
+    struct ucb_chain *chain;
+    struct ucb_err err;
+    double bits = 0, n = 0;
+    CHECK_OK(ucb_chain_parse(spec, &arena, &chain, &err), err);
+    for (size_t i = 0; i < sizeof(roles) / sizeof(*roles); i++) {
+        double weights_here = (double)roles[i].n_out * roles[i].n_in;
+        bits += ucb_chain_nominal_bpw(chain, &roles[i]) * weights_here;
+        n += weights_here;
+    }
+    ucb_arena_free(&arena);
+    return bits / n;
+}
+
+/* The published values, to 1e-6. */
+TEST(nominal_bits_are_the_originals_effective_ones_for_qwen3_1p7b_and_olmo_2_1b)
+{
+    static const char *const base = "row_overlay:rows=none", *const mixed = "row_overlay";
+    CHECK(fabs(effective_bpw(base, 2048, 2048, 1024, 6144) - 2.7708333) < 1e-6);
+    CHECK(fabs(effective_bpw(mixed, 2048, 2048, 1024, 6144) - 2.7991422) < 1e-6);
+    CHECK(fabs(effective_bpw(base, 2048, 2048, 2048, 8192) - 2.765625) < 1e-6);
+    CHECK(fabs(effective_bpw(mixed, 2048, 2048, 2048, 8192) - 2.7942734) < 1e-6);
+}
+
+TEST(the_base_fit_keeps_no_rows_unless_a_share_is_given)
+{
+    struct ucb_arena arena = {0};
+    struct ucb_chain *chain;
+    struct ucb_err err;
+    CHECK_STATUS(ucb_chain_parse("row_overlay:bpw=2.40", &arena, &chain, &err), UCB_USAGE,
+                 err);
+    CHECK_HAS(err.text, "rows=none");
+    CHECK_OK(ucb_chain_parse("row_overlay:bpw=2.40,rows=none", &arena, &chain, &err), err);
+    CHECK_OK(ucb_chain_parse("row_overlay:bpw=2.40,rho=0.01", &arena, &chain, &err), err);
+    CHECK_STATUS(ucb_chain_parse("row_overlay:k1=48", &arena, &chain, &err), UCB_USAGE,
+                 err);
+    CHECK_HAS(err.text, "try 32");
+    ucb_arena_free(&arena);
+}
+
 /* ---- the fit ---- */
+
+TEST(each_round_of_the_fit_lowers_the_error_by_which_it_weighs_rows)
+{
+    double before = INFINITY;
+    for (int iters = 0; iters <= 4; iters++) {
+        struct method_fixture f;
+        char spec[96];
+        double sum = 0;
+        snprintf(spec, sizeof(spec), "row_overlay:rows=none,k1=32,k2=16,iters=%d", iters);
+        run(&f, spec);
+        /* In the frame a row's error counts by its scale squared: the column-scaled error
+         * of the decoded rows, which the rotation keeps. */
+        for (uint32_t row = 0; row < ROWS; row++) sum += weighted_error(&f, row);
+        CHECK(sum < before);
+        before = sum;
+        fixture_close(&f);
+    }
+}
+
+TEST(two_fits_of_one_seed_are_equal_and_one_of_another_seed_is_not)
+{
+    struct method_fixture one, two;
+    run(&one, "row_overlay:k1=32,k2=16,iters=2");
+    run(&two, "row_overlay:k1=32,k2=16,iters=2");
+    CHECK_EQ(one.shared.n_bytes, two.shared.n_bytes);
+    CHECK(memcmp(one.shared.data, two.shared.data, one.shared.n_bytes) == 0);
+    CHECK(memcmp(one.out.data, two.out.data, one.out.n_bytes) == 0);
+    two.context.seed = 2;
+    CHECK_OK(fixture_try_encode(&two, weights, NULL), (struct ucb_err){0});
+    CHECK(memcmp(one.shared.data, two.shared.data, one.shared.n_bytes) != 0);
+    fixture_close(&one);
+    fixture_close(&two);
+}
+
+TEST(a_codebook_has_no_more_entries_than_the_role_has_vectors)
+{
+    struct method_fixture f;
+    fill_gaussian(weights, 5 * 64, 0.05, "few vectors");
+    fixture_open(&f, "row_overlay:rows=none", 5, 64, UCB_F16, 1);
+    f.context.trace = NULL;
+    fixture_run(&f, weights);
+    CHECK_EQ(fixture_role(&f, "cb1")->shape[0], 32); /* of 40 vectors */
+    CHECK_EQ(fixture_role(&f, "cb2")->shape[0], 32);
+    fixture_close(&f);
+}
 
 enum { FIT_ROWS = 1024, FIT_COLUMNS = 2048 };
 static float big[FIT_ROWS * FIT_COLUMNS];
@@ -300,25 +399,20 @@ static double energy_of_error(const char *spec, double *entropy)
 }
 
 /*
- * Measured for the specification on another sample of 2 million Gaussian weights, to four
- * digits. Between samples and seeds of this size the error varies by less than 0.5 %.
+ * Measured for the specification on another 2 million Gaussian weights: 0.0569 and 2.3691
+ * after 6 rounds, 0.0665 after the start with the nearest entries (beam 1). Samples of this
+ * size differ by less than 0.5 %, and so do fits of one sample; 1 % holds both. The start
+ * depends on how k-means is seeded and may be better than the measured one, by 3 % at most
+ * between seeds. (K 4096 and 1024: `make bench BENCH=row_overlay`.)
  */
 TEST(on_gaussian_rows_the_fit_reaches_the_measured_error_and_entropy)
 {
-    static const struct {
-        const char *spec;
-        double error, entropy, bound;
-    } cases[] = {
-        {"row_overlay:rows=none,k1=2048,k2=256,iters=0,beam=1", 0.0665, 0, 0.0372},
-        {"row_overlay:rows=none,k1=2048,k2=256", 0.0569, 2.3691, 0.0372},
-        {"row_overlay:rows=none,k1=4096,k2=1024,iters=0,beam=1", 0.0402, 0, 0.0221},
-        {"row_overlay:rows=none,k1=4096,k2=1024", 0.0335, 2.7400, 0.0221},
-    };
-    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        double entropy, error = energy_of_error(cases[i].spec, &entropy);
-        if (getenv("SHOW")) printf("%s %.5f %.4f\n", cases[i].spec, error, entropy);
-        CHECK(fabs(error - cases[i].error) < 0.01 * cases[i].error);
-        CHECK(error > cases[i].bound);
-        if (cases[i].entropy > 0) CHECK(fabs(entropy - cases[i].entropy) < 0.002);
-    }
+    double entropy,
+        start = energy_of_error("row_overlay:rows=none,k1=2048,k2=256,iters=0,beam=1",
+                                &entropy),
+        error = energy_of_error("row_overlay:rows=none,k1=2048,k2=256", &entropy);
+    CHECK(start < 1.01 * 0.0665 && start > 0.97 * 0.0665);
+    CHECK(fabs(error - 0.0569) < 0.01 * 0.0569);
+    CHECK(error > 0.0372); /* 2^(-2 * 2.375): no code of that rate can do better */
+    CHECK(fabs(entropy - 2.3691) < 0.002);
 }
