@@ -245,14 +245,16 @@ static ucb_status open_calibrator(struct ucb_eval *e, struct variant *v,
     return ucb_calibrator_open(&options, v->chain, progress, &v->calibrator, err);
 }
 
-static ucb_status fit_shared(struct ucb_eval *e, struct variant *v, struct ucb_err *err)
+static ucb_status fit_shared(struct ucb_eval *e, struct variant *v,
+                             struct ucb_progress *progress, struct ucb_err *err)
 {
     const struct ucb_eval_options *o = &e->options;
     const struct ucb_shared_options options = {.model = e->model,
                                                .pool = o->pool,
                                                .scope = o->scope,
                                                .seed = o->seed,
-                                               .model_digest = o->model_digest};
+                                               .model_digest = o->model_digest,
+                                               .progress = progress};
     return ucb_shared_fit(&options, v->chain, v->calibrator, &v->result->tally, &v->shared,
                           err);
 }
@@ -269,7 +271,7 @@ static void begin_variant(struct ucb_eval *e, struct variant *v,
         fail_variant(v, r->status, "calibration");
         return;
     }
-    r->status = fit_shared(e, v, &r->err);
+    r->status = fit_shared(e, v, progress, &r->err);
     if (r->status != UCB_OK) {
         fail_variant(v, r->status, "side data");
         return;

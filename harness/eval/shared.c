@@ -4,8 +4,9 @@
  */
 #include "eval/shared.h"
 
+#include <stdio.h>
+
 #include "core/arena.h"
-#include "core/progress.h"
 #include "eval/calib.h"
 
 /* Where the stream stands: a layer and a slot of it, then the two of the model. */
@@ -19,6 +20,7 @@ struct walk {
     struct ucb_calib calib;
     float *w;
     size_t w_floats;
+    unsigned pass; /* over all matrices, from 1 */
 };
 
 static bool takes(const struct walk *s, enum ucb_role role)
@@ -79,6 +81,13 @@ static ucb_status read_weights(struct walk *s, const struct ucb_matrix *m,
                                err);
 }
 
+static void show(const struct walk *s)
+{
+    char note[32];
+    snprintf(note, sizeof(note), "side data, pass %u", s->pass);
+    if (s->options->progress != NULL) ucb_progress_add(s->options->progress, 0, note);
+}
+
 static ucb_status next(void *context, const struct ucb_source **out, struct ucb_err *err)
 {
     struct walk *s = context;
@@ -88,6 +97,7 @@ static ucb_status next(void *context, const struct ucb_source **out, struct ucb_
     while (m == NULL)
         if (!step(s, &m, &first)) return UCB_OK;
     UCB_TRY(read_weights(s, m, err));
+    show(s);
     s->source = (struct ucb_source){.matrix = m, .w = s->w, .finite = true};
     if (s->calibrator != NULL && m->role < UCB_N_LAYER_ROLES) {
         UCB_TRY(ucb_calibrator_input(s->calibrator, m->layer, first, NULL, &s->calib, err));
@@ -102,6 +112,7 @@ static void rewind_walk(void *context)
     struct walk *s = context;
     s->layer = 0;
     s->slot = 0;
+    s->pass++;
 }
 
 static ucb_status check_statistics(const struct ucb_chain *chain,

@@ -5,6 +5,7 @@
 #ifndef UCB_EVAL_SHARED_H
 #define UCB_EVAL_SHARED_H
 
+#include "core/progress.h"
 #include "eval/loader.h"
 
 struct ucb_shared_options {
@@ -13,6 +14,7 @@ struct ucb_shared_options {
     enum ucb_scope scope;
     uint64_t seed;
     const char *model_digest;
+    struct ucb_progress *progress; /* says which pass it is; NULL: nobody is told */
 };
 /*
  * Fits the side data of a chain before its first layer; `out` is empty afterwards where the

@@ -25,13 +25,17 @@ enum {
 /* Counts are known when this is compiled, and arrays of registers must become registers. */
 #define UNROLL _Pragma("GCC unroll 8")
 
-/* Scores of one register of entries. */
-OVERLAY_INLINE overlay_lanes score_of(const float *tile, const overlay_lanes x[OVERLAY_D])
+/* Scores of one register of entries for n vectors. */
+OVERLAY_INLINE void scores_of(const float *tile, overlay_lanes (*x)[OVERLAY_D],
+                              overlay_lanes *sum, int n)
 {
-    overlay_lanes sum = lanes_load(tile);
+    overlay_lanes norm = lanes_load(tile);
+    UNROLL for (int i = 0; i < n; i++) sum[i] = norm;
     UNROLL for (int d = 0; d < OVERLAY_D; d++)
-        sum = lanes_fma(lanes_load(tile + (d + 1) * OVERLAY_BLOCK), x[d], sum);
-    return sum;
+    {
+        overlay_lanes entry = lanes_load(tile + (d + 1) * OVERLAY_BLOCK);
+        UNROLL for (int i = 0; i < n; i++) sum[i] = lanes_fma(entry, x[i][d], sum[i]);
+    }
 }
 
 OVERLAY_INLINE void spread(const float *x, overlay_lanes out[OVERLAY_D])
@@ -57,11 +61,15 @@ OVERLAY_INLINE void nearest_of_tile(const float *tile, uint32_t first, uint32_t 
     }
     for (uint32_t b = 0; b < n_blocks; b++, tile += OVERLAY_TILE) {
         overlay_ints here = (int32_t)(first + b) - (overlay_ints){0};
-        UNROLL for (int p = 0; p < PARTS; p++) UNROLL for (int i = 0; i < n; i++)
+        UNROLL for (int p = 0; p < PARTS; p++)
         {
-            overlay_lanes s = score_of(tile + p * OVERLAY_LANES, value[i]);
-            block[i][p] = lanes_pick_below(s, score[i][p], here, block[i][p]);
-            score[i][p] = lanes_min(s, score[i][p]);
+            overlay_lanes s[PAIR];
+            scores_of(tile + p * OVERLAY_LANES, value, s, n);
+            UNROLL for (int i = 0; i < n; i++)
+            {
+                block[i][p] = lanes_pick_below(s[i], score[i][p], here, block[i][p]);
+                score[i][p] = lanes_min(s[i], score[i][p]);
+            }
         }
     }
     for (int i = 0; i < n; i++) {
@@ -123,11 +131,16 @@ OVERLAY_INLINE void scores_of_tile(const float *tile, uint32_t n_blocks, const f
         memcpy(least[i], low[i], sizeof(least[i]));
     }
     for (uint32_t b = 0; b < n_blocks; b++, tile += OVERLAY_TILE)
-        UNROLL for (int p = 0; p < PARTS; p++) UNROLL for (int i = 0; i < n; i++)
+        UNROLL for (int p = 0; p < PARTS; p++)
         {
-            overlay_lanes s = score_of(tile + p * OVERLAY_LANES, value[i]);
-            lanes_store(scores + i * MAX_SCORES + b * OVERLAY_BLOCK + p * OVERLAY_LANES, s);
-            least[i][p] = lanes_min(s, least[i][p]);
+            float *to = scores + b * OVERLAY_BLOCK + p * OVERLAY_LANES;
+            overlay_lanes s[PAIR];
+            scores_of(tile + p * OVERLAY_LANES, value, s, n);
+            UNROLL for (int i = 0; i < n; i++)
+            {
+                lanes_store(to + i * MAX_SCORES, s[i]);
+                least[i][p] = lanes_min(s[i], least[i][p]);
+            }
         }
     for (int i = 0; i < n; i++) memcpy(low[i], least[i], sizeof(least[i]));
 }
