@@ -19,7 +19,9 @@ SELECT run_cells.run_id, cells.build_id, cells.cell_id, cells.model, cells.metho
        CASE cells.spec WHEN 'none' THEN 8.0 * sizes.model_file_bytes / sizes.n_parameters END AS bpw_disk,
        sizes.n_weights, sizes.n_parameters, sizes.matrices_bytes, sizes.rest_bytes,
        sizes.codes_bytes, sizes.scales_bytes, sizes.zeros_bytes, sizes.codebook_bytes, sizes.factors_bytes,
-       sizes.tables_bytes, sizes.header_bytes, sizes.padding_bytes
+       sizes.tables_bytes, sizes.header_bytes, sizes.padding_bytes,
+       -- 1: the method was calibrated on a text that tasks are scored on (sweep --compat).
+       cells.calib LIKE 'wikitext-test:%' AS contaminated
 FROM cells
 JOIN run_cells USING (cell_key)
 LEFT JOIN sizes USING (cell_key)

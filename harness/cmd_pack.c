@@ -183,6 +183,11 @@ static ucb_status open_run(struct pack_run *run, struct ucb_err *err)
         return UCB_FAIL(err, UCB_USAGE, "--seed %s: a whole number from 0 on", a->seed);
     UCB_TRY(ucb_scope_find(a->scope == NULL ? "body" : a->scope, &run->scope, err));
     UCB_TRY(ucb_chain_parse(a->method, &run->arena, &run->chain, err));
+    if (ucb_chain_has_shared(run->chain))
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "%s has side data that all matrices share, and `ucbench pack "
+                        "--format gguf` writes matrix by matrix; `ucbench sweep` runs it",
+                        a->method);
     UCB_TRY(ucb_pool_open(threads, &run->pool, err));
     UCB_TRY(
         ucb_backend_open(UCB_ARITH_FP32, UCB_KERNEL_AUTO, run->pool, &run->backend, err));

@@ -55,7 +55,7 @@ struct quantize {
     struct ucb_matrix matrix;
     struct ucb_quantize_calib given; /* by --calib */
     struct ucb_chain_context context;
-    struct ucb_writer payload;
+    struct ucb_writer shared, payload;
     struct ucb_tensor arrays[MAX_ARRAYS];
     size_t n_arrays;
 };
@@ -176,12 +176,13 @@ static void print_breakdown(const struct quantize *q)
     /* The original costs what the file holds; its payload here is only the widened values.
      */
     uint64_t n_bytes = ucb_chain_is_none(q->chain) ? q->matrix.stored_bytes
-                                                   : q->payload.n_bytes;
+                                                   : q->payload.n_bytes + q->shared.n_bytes;
     json_t *parts = json_object();
     for (unsigned part = 0; part < UCB_N_PARTS; part++)
-        if (q->payload.part_bytes[part] > 0)
+        if (q->payload.part_bytes[part] + q->shared.part_bytes[part] > 0)
             json_object_set_new(parts, ucb_part_name((enum ucb_part)part),
-                                json_integer((json_int_t)q->payload.part_bytes[part]));
+                                json_integer((json_int_t)(q->payload.part_bytes[part] +
+                                                          q->shared.part_bytes[part])));
     json_t *o = json_pack(
         "{s:s, s:s, s:s, s:[I,I], s:s, s:s, s:I, s:I, s:f, s:f, s:o}", "tensor", q->tensor,
         "spec", ucb_chain_spec(q->chain), "identity", ucb_chain_identity(q->chain), "shape",
@@ -213,6 +214,46 @@ static ucb_status load_calib(struct quantize *q, struct ucb_err *err)
                                 : "activations [tokens, in]");
 }
 
+/* Side data is fitted to what the chain takes: here one matrix. */
+struct one_matrix {
+    const struct ucb_source *src;
+    bool given;
+};
+
+static ucb_status give_matrix(void *context, const struct ucb_source **out,
+                              struct ucb_err *err)
+{
+    struct one_matrix *one = context;
+    (void)err;
+    *out = one->given ? NULL : one->src;
+    one->given = true;
+    return UCB_OK;
+}
+
+static void give_again(void *context)
+{
+    struct one_matrix *one = context;
+    one->given = false;
+}
+
+static ucb_status fit_shared(struct quantize *q, const struct ucb_source *src,
+                             struct ucb_err *err)
+{
+    struct one_matrix one = {src, false};
+    struct ucb_stream stream = {.n_matrices = 1,
+                                .n_weights = (uint64_t)q->matrix.n_out * q->matrix.n_in,
+                                .next = give_matrix,
+                                .rewind = give_again,
+                                .context = &one};
+    uint64_t n_bytes;
+    UCB_TRY(ucb_chain_fit_shared(q->chain, &q->context, &stream, &q->shared, err));
+    n_bytes = q->shared.n_bytes;
+    if (n_bytes == 0) return UCB_OK;
+    q->context.shared = q->shared.data;
+    q->context.n_shared = q->shared.n_bytes;
+    return keep(q, "shared", UCB_U8, 1, &n_bytes, q->shared.data, err);
+}
+
 static ucb_status run_method(struct quantize *q, struct ucb_err *err)
 {
     const float *w = NULL;
@@ -239,6 +280,7 @@ static ucb_status run_method(struct quantize *q, struct ucb_err *err)
         .w = w,
         .calib = ucb_chain_needs(q->chain) == UCB_NEEDS_NONE ? NULL : &q->given.calib};
     struct ucb_writer *out = &q->payload;
+    UCB_TRY(fit_shared(q, &src, err));
     UCB_TRY(ucb_chain_encode(q->chain, &q->context, &src, 1, &out, err));
     UCB_TRY(lay_open(q, err));
     UCB_TRY(keep_product(q, err));
@@ -285,6 +327,7 @@ static ucb_status quantize_main(int n_args, char **args, struct ucb_err *err)
     UCB_TRY(read_options(&q, n_args, args, err));
     ucb_status status = run_method(&q, err);
     ucb_writer_free(&q.payload);
+    ucb_writer_free(&q.shared);
     ucb_quantize_calib_close(&q.given);
     ucb_pool_close(q.pool);
     ucb_checkpoint_close(q.checkpoint);

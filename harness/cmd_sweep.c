@@ -43,6 +43,8 @@ static const char help[] =
     "                       wikitext-valid:n=128,ctx=512,seed=0 (default with a data folder) or\n"
     "                       calib-mini:n=32,ctx=256,seed=0 (inside the program; default without one);\n"
     "                       mode=auto|sequential|parallel says whose inputs; may be repeated\n"
+    "  --compat             allow --calib wikitext-test:n=32,ctx=512,seed=123, the test text itself, as a published\n"
+    "                       protocol had it; its results are marked contaminated wherever they are shown\n"
     "\n"
     "how to run it (never changes a result)\n"
     "  --db FILE            the database; made when absent\n"
@@ -68,7 +70,7 @@ struct sweep_args {
     const char *model[MAX_LIST], *method[MAX_LIST], *task[MAX_LIST], *scope[4],
         *arithmetic[4], *calib[MAX_CALIBS], *seed[MAX_LIST];
     size_t n_model, n_method, n_task, n_scope, n_arithmetic, n_calib, n_seed;
-    bool dry_run, quiet, json;
+    bool compat, dry_run, quiet, json;
 };
 
 static ucb_status parse_args(int n_args, char **args, struct sweep_args *a,
@@ -98,6 +100,7 @@ static ucb_status parse_args(int n_args, char **args, struct sweep_args *a,
          .capacity = MAX_CALIBS},
         {"--seed", UCB_OPTION_LIST, .list = a->seed, .n_list = &a->n_seed,
          .capacity = MAX_LIST},
+        {"--compat", UCB_OPTION_SWITCH, .on = &a->compat},
         {"--dry-run", UCB_OPTION_SWITCH, .on = &a->dry_run},
         {"--quiet", UCB_OPTION_SWITCH, .on = &a->quiet},
         {"--json", UCB_OPTION_SWITCH, .on = &a->json},
@@ -254,7 +257,8 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
     options.data = ucb_data_folder(a.data);
     options.cache = cache;
     options.dry_run = a.dry_run;
-    UCB_TRY_OUT(ucb_sweep_check(&plan, options.data, err));
+    options.compat = a.compat;
+    UCB_TRY_OUT(ucb_sweep_check(&plan, options.data, options.compat, err));
     UCB_TRY_OUT(open_store(&a, &options, n_args, args, err));
     if (a.dry_run && a.json) options.listing = json_array();
     status = ucb_sweep_run(&plan, &options, &counts, err);

@@ -402,7 +402,7 @@ static ucb_status begin_group(struct ucb_sweep_group *g, const struct ucb_plan_r
 
 /* Everything of a row that can be wrong without a model: found before hours are spent on
  * other rows. *by_default is set where the row's method takes the default calibration. */
-static ucb_status check_row(const struct ucb_plan_row *row, const char *data,
+static ucb_status check_row(const struct ucb_plan_row *row, const char *data, bool compat,
                             struct ucb_arena *arena, bool *by_default, struct ucb_err *err)
 {
     struct ucb_sweep_group g;
@@ -414,12 +414,12 @@ static ucb_status check_row(const struct ucb_plan_row *row, const char *data,
     UCB_TRY(ucb_task_parse(row->task, &task, err));
     UCB_TRY(ucb_task_dataset(&task, data, &dataset, digest, err));
     UCB_TRY(ucb_chain_parse(row->method, arena, &chain, err));
-    UCB_TRY(ucb_sweep_calib_check(chain, row->calib, data, err));
+    UCB_TRY(ucb_sweep_calib_check(chain, row->calib, data, compat, err));
     *by_default |= row->calib[0] == '\0' && ucb_chain_needs_text(chain);
     return ucb_model_known(row->model, err);
 }
 
-ucb_status ucb_sweep_check(const struct ucb_plan *plan, const char *data,
+ucb_status ucb_sweep_check(const struct ucb_plan *plan, const char *data, bool compat,
                            struct ucb_err *err)
 {
     struct ucb_arena arena;
@@ -427,7 +427,7 @@ ucb_status ucb_sweep_check(const struct ucb_plan *plan, const char *data,
     bool by_default = false;
     ucb_arena_init(&arena);
     for (size_t i = 0; i < plan->n_rows && status == UCB_OK; i++) {
-        status = check_row(&plan->rows[i], data, &arena, &by_default, err);
+        status = check_row(&plan->rows[i], data, compat, &arena, &by_default, err);
         if (status != UCB_OK && plan->rows[i].line > 0)
             ucb_err_prefix(err, "plan, line %zu", plan->rows[i].line);
     }

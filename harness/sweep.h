@@ -23,6 +23,7 @@ struct ucb_sweep_options {
     size_t batch;
     uint64_t memory_bytes;
     bool dry_run;
+    bool compat;     /* the test text that a published protocol calibrated on is allowed */
     json_t *listing; /* a dry run's cells as JSON objects; NULL: as lines on stdout */
     struct ucb_store *store; /* NULL only with dry_run: nothing is finished yet */
     int64_t run_id;
@@ -39,7 +40,7 @@ struct ucb_sweep_counts {
  * made or an hour is spent on other rows. Where a method needs calibration and its row
  * names none, a line on stderr says which one is used.
  */
-ucb_status ucb_sweep_check(const struct ucb_plan *plan, const char *data,
+ucb_status ucb_sweep_check(const struct ucb_plan *plan, const char *data, bool compat,
                            struct ucb_err *err);
 
 /*

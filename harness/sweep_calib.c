@@ -18,6 +18,14 @@ static const char *wanted_spec(const char *text, const char *data)
     return text[0] != '\0' ? text : ucb_calib_default(data);
 }
 
+static ucb_status parse(const char *text, const char *data, bool compat,
+                        struct ucb_calib_spec *spec, struct ucb_err *err)
+{
+    const char *wanted = wanted_spec(text, data);
+    return compat ? ucb_calib_parse_compat(wanted, spec, err)
+                  : ucb_calib_parse(wanted, spec, err);
+}
+
 static ucb_status find_slot(struct ucb_sweep_group *g, const struct ucb_calib_spec *spec,
                             struct ucb_sweep_calib **out, struct ucb_err *err)
 {
@@ -49,7 +57,7 @@ ucb_status ucb_sweep_calib_slot(struct ucb_sweep_group *g, const struct ucb_chai
     struct ucb_calib_spec spec;
     *out = NULL;
     if (!ucb_chain_needs_text(chain)) return UCB_OK;
-    UCB_TRY(ucb_calib_parse(wanted_spec(text, g->options->data), &spec, err));
+    UCB_TRY(parse(text, g->options->data, g->options->compat, &spec, err));
     return find_slot(g, &spec, out, err);
 }
 
@@ -62,13 +70,13 @@ ucb_status ucb_sweep_calib_load(struct ucb_sweep_group *g, struct ucb_sweep_cali
 }
 
 ucb_status ucb_sweep_calib_check(const struct ucb_chain *chain, const char *text,
-                                 const char *data, struct ucb_err *err)
+                                 const char *data, bool compat, struct ucb_err *err)
 {
     struct ucb_calib_spec spec;
     struct ucb_dataset dataset;
     bool needed = ucb_chain_needs_text(chain);
     if (!needed && text[0] == '\0') return UCB_OK;
-    UCB_TRY(ucb_calib_parse(wanted_spec(text, data), &spec, err));
+    UCB_TRY(parse(text, data, compat, &spec, err));
     if (!needed) return UCB_OK;
     UCB_TRY(ucb_calib_open_text(&spec, data, &dataset, err));
     ucb_dataset_close(&dataset);

@@ -81,7 +81,7 @@ ucb_status ucb_sweep_calib_load(struct ucb_sweep_group *g, struct ucb_sweep_cali
                                 struct ucb_err *err);
 /* What of that can be checked without a model. */
 ucb_status ucb_sweep_calib_check(const struct ucb_chain *chain, const char *text,
-                                 const char *data, struct ucb_err *err);
+                                 const char *data, bool compat, struct ucb_err *err);
 
 /* What must be said with every result on the group's model, or NULL: the catalogue's caveat
    and the reader's warning. From the group's arena. */

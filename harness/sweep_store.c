@@ -55,6 +55,16 @@ const char *ucb_sweep_note(struct ucb_sweep_group *g)
     return ucb_arena_printf(&g->arena, "%s; %s", caveat, warning);
 }
 
+/* The group's note, and what must be said of a method that saw the test text. */
+static const char *message_of(struct ucb_sweep_group *g, const struct ucb_cell *cell)
+{
+    static const char contaminated[] = "contaminated: calibrated on the test text";
+    if (!ucb_calib_is_contaminated(cell->calib)) return g->note;
+    if (g->note == NULL) return contaminated;
+    const char *both = ucb_arena_printf(&g->arena, "%s; %s", contaminated, g->note);
+    return both == NULL ? contaminated : both;
+}
+
 static ucb_status samples_of(const struct ucb_sweep_task *t,
                              const struct ucb_sample *samples, struct ucb_arena *arena,
                              struct ucb_samples *out, struct ucb_err *err)
@@ -112,7 +122,7 @@ static ucb_status store_cell(struct ucb_sweep_group *g, const struct ucb_sweep_m
     struct ucb_metric metrics[UCB_MAX_METRICS];
     struct ucb_samples samples, reference;
     struct ucb_err why = {0};
-    struct ucb_cell_result result = {.message = g->note,
+    struct ucb_cell_result result = {.message = message_of(g, cell),
                                      .sizes = sizes_of(g, &r->tally),
                                      .encode_seconds = r->tally.encode_seconds,
                                      .decode_seconds = r->tally.decode_seconds,

@@ -48,10 +48,43 @@ void fixture_open(struct method_fixture *f, const char *spec, uint32_t n_out, ui
     if (ucb_chain_needs(f->chain) != UCB_NEEDS_NONE) f->calib = made_up_calib(n_in);
 }
 
+/* A stream of one matrix. */
+struct one_matrix {
+    const struct ucb_source *src;
+    bool given;
+};
+
+static ucb_status give_matrix(void *context, const struct ucb_source **out,
+                              struct ucb_err *err)
+{
+    struct one_matrix *one = context;
+    (void)err;
+    *out = one->given ? NULL : one->src;
+    one->given = true;
+    return UCB_OK;
+}
+
+static void give_again(void *context)
+{
+    struct one_matrix *one = context;
+    one->given = false;
+}
+
 ucb_status fixture_try_encode(struct method_fixture *f, const float *w, struct ucb_err *err)
 {
     struct ucb_source src = {.matrix = &f->matrix, .w = w, .calib = f->calib};
+    struct one_matrix one = {&src, false};
+    struct ucb_stream stream = {.n_matrices = 1,
+                                .n_weights = (uint64_t)f->matrix.n_out * f->matrix.n_in,
+                                .next = give_matrix,
+                                .rewind = give_again,
+                                .context = &one};
     struct ucb_writer *out = &f->out;
+    if (ucb_chain_has_shared(f->chain)) {
+        UCB_TRY(ucb_chain_fit_shared(f->chain, &f->context, &stream, &f->shared, err));
+        f->context.shared = f->shared.data;
+        f->context.n_shared = f->shared.n_bytes;
+    }
     return ucb_chain_encode(f->chain, &f->context, &src, 1, &out, err);
 }
 
@@ -59,10 +92,13 @@ void fixture_run(struct method_fixture *f, const float *w)
 {
     struct ucb_err err;
     struct ucb_arena arena = {0}, scratch = {0};
-    struct ucb_chain_context elsewhere = {
-        .pool = f->pool, .arena = &arena, .scratch = &scratch};
     size_t n = (size_t)f->matrix.n_out * f->matrix.n_in;
     CHECK_OK(fixture_try_encode(f, w, &err), err);
+    struct ucb_chain_context elsewhere = {.pool = f->pool,
+                                          .arena = &arena,
+                                          .scratch = &scratch,
+                                          .shared = f->shared.data,
+                                          .n_shared = f->shared.n_bytes};
     f->decoded = UCB_NEW(&f->kept, float, n);
     f->decoded_f32 = UCB_NEW(&f->kept, float, n);
     CHECK_OK(ucb_chain_decode(f->chain, &elsewhere, &f->matrix, f->out.data, f->out.n_bytes,
@@ -103,6 +139,7 @@ void fixture_close(struct method_fixture *f)
 {
     ucb_pool_close(f->pool);
     ucb_writer_free(&f->out);
+    ucb_writer_free(&f->shared);
     ucb_arena_free(&f->kept);
     ucb_arena_free(&f->arena);
     ucb_arena_free(&f->scratch);

@@ -26,6 +26,7 @@ struct method_fixture {
     struct ucb_matrix matrix;
     struct ucb_chain_context context;
     const struct ucb_calib *calib; /* statistics for the encoder; NULL: none */
+    struct ucb_writer shared;      /* side data, fitted to the one matrix by the encoding */
     struct ucb_writer out;
     float *decoded, *decoded_f32; /* [n_out][n_in], by fixture_decode */
     struct emitted emitted[24];
@@ -38,7 +39,7 @@ struct method_fixture {
  */
 void fixture_open(struct method_fixture *f, const char *spec, uint32_t n_out, uint32_t n_in,
                   enum ucb_dtype dtype, unsigned n_threads);
-/* What ucb_chain_encode says; what the encoder traces is kept. */
+/* What ucb_chain_fit_shared and ucb_chain_encode say; what the encoder traces is kept. */
 ucb_status fixture_try_encode(struct method_fixture *f, const float *w,
                               struct ucb_err *err);
 /* Encodes, decodes from the bytes in fresh arenas, lists the payload's arrays; all must

@@ -40,6 +40,10 @@ struct ucb_calib_spec {
  */
 ucb_status ucb_calib_parse(const char *text, struct ucb_calib_spec *out,
                            struct ucb_err *err);
+/* The same, and takes the test text that a published protocol calibrated on,
+ * "wikitext-test:n=32,ctx=512,seed=123": whatever comes of it must be marked. */
+ucb_status ucb_calib_parse_compat(const char *text, struct ucb_calib_spec *out,
+                                  struct ucb_err *err);
 /* The spec that a sweep uses when none is given, for `data` as in task.h. */
 const char *ucb_calib_default(const char *data);
 
@@ -107,6 +111,9 @@ ucb_status ucb_calibrator_open(const struct ucb_calibrator_options *options,
 ucb_status ucb_calibrator_input(struct ucb_calibrator *c, uint32_t layer, size_t slot,
                                 const struct ucb_layer *built, struct ucb_calib *out,
                                 struct ucb_err *err);
+/* Whether ucb_calibrator_input() may be asked about every layer, at any time and without
+ * weights: the statistics are on disk. */
+bool ucb_calibrator_has_all(const struct ucb_calibrator *c);
 /* The layer is complete: sequential calibration moves on through it. */
 ucb_status ucb_calibrator_layer_done(struct ucb_calibrator *c, uint32_t layer,
                                      const struct ucb_layer *built, struct ucb_err *err);

@@ -4,7 +4,8 @@
  *
  * Only texts of this file's table are calibrated on. What a task is scored on is refused by
  * every name it goes by: a method that saw the text has an advantage there that says
- * nothing about other texts.
+ * nothing about other texts. One such text is in the table, because a published protocol
+ * calibrated on it: only ucb_calib_parse_compat() knows it, and its cells are marked.
  */
 #include "eval/calib_spec.h"
 
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/mt19937.h"
 #include "core/pcg.h"
 #include "core/text.h"
 #include "model/tokenizer.h"
@@ -28,26 +30,30 @@ static const char *const modes[] = {[UCB_CALIB_AUTO] = "auto",
                                     [UCB_CALIB_PARALLEL] = "parallel",
                                     NULL};
 /* The knobs of a text; only how much of it is taken by default differs. */
-#define KNOBS(default_n, default_ctx)                                              \
-    {                                                                              \
-        [KNOB_N] = {"n", "windows", default_n, 1, 1 << 20, NULL},                  \
-        [KNOB_CTX] = {"ctx", "ids in a window", default_ctx, 8, 1 << 20, NULL},    \
-        [KNOB_SEED] = {"seed", "places the windows", "0", 0, INT64_MAX, NULL},     \
-        [KNOB_MODE] = {"mode", "whose inputs are seen", "auto", 1, 0, modes}, {0}, \
+#define KNOBS(default_n, default_ctx, default_seed)                                     \
+    {                                                                                   \
+        [KNOB_N] = {"n", "windows", default_n, 1, 1 << 20, NULL},                       \
+        [KNOB_CTX] = {"ctx", "ids in a window", default_ctx, 8, 1 << 20, NULL},         \
+        [KNOB_SEED] = {"seed", "places the windows", default_seed, 0, INT64_MAX, NULL}, \
+        [KNOB_MODE] = {"mode", "whose inputs are seen", "auto", 1, 0, modes}, {0},      \
     }
-static const struct ucb_task_knob full_knobs[] = KNOBS("128", "512"),
-                                  mini_knobs[] = KNOBS("32", "256");
+static const struct ucb_task_knob full_knobs[] = KNOBS("128", "512", "0"),
+                                  mini_knobs[] = KNOBS("32", "256", "0"),
+                                  test_knobs[] = KNOBS("32", "512", "123");
 
 static const struct text {
     const char *name, *file;
     bool inside; /* the file is part of the program */
     const struct ucb_task_knob *knobs;
     const char *fallback; /* the spec with its defaults written out */
+    bool is_test;         /* tasks are scored on it */
 } texts[] = {
     {"wikitext-valid", "wikitext-2-raw.valid.txt", false, full_knobs,
-     "wikitext-valid:n=128,ctx=512,seed=0"},
+     "wikitext-valid:n=128,ctx=512,seed=0", false},
     {"calib-mini", "datasets/calib_mini/calib_mini.txt", true, mini_knobs,
-     "calib-mini:n=32,ctx=256,seed=0"},
+     "calib-mini:n=32,ctx=256,seed=0", false},
+    {"wikitext-test", "wikitext-2-raw.test.txt", false, test_knobs,
+     "wikitext-test:n=32,ctx=512,seed=123", true},
 };
 enum { N_TEXTS = sizeof(texts) / sizeof(texts[0]) };
 
@@ -60,7 +66,18 @@ static const struct text *find_text(const char *name)
 
 bool ucb_calib_is_text(const char *dataset)
 {
-    return find_text(dataset) != NULL;
+    const struct text *text = find_text(dataset);
+    return text != NULL && !text->is_test;
+}
+
+bool ucb_calib_is_contaminated(const char *calib)
+{
+    for (size_t i = 0; i < N_TEXTS; i++) {
+        size_t n = strlen(texts[i].name);
+        if (texts[i].is_test && strncmp(calib, texts[i].name, n) == 0 && calib[n] == ':')
+            return true;
+    }
+    return false;
 }
 
 const char *ucb_calib_default(const char *data)
@@ -124,7 +141,9 @@ static ucb_status refuse(const char *name, struct ucb_err *err)
     bool scored = false;
     const char *names[N_TEXTS];
     char near[NAME_TEXT];
-    for (size_t i = 0; i < N_TEXTS; i++) names[i] = texts[i].name;
+    size_t n_names = 0;
+    for (size_t i = 0; i < N_TEXTS; i++)
+        if (!texts[i].is_test) names[n_names++] = texts[i].name;
     UCB_TRY(is_scored(name, &scored, err));
     if (scored)
         return UCB_FAIL(
@@ -132,20 +151,22 @@ static ucb_status refuse(const char *name, struct ucb_err *err)
             "`%s` is a text that tasks are scored on, and calibration must never see "
             "the test text: a method fitted to it would be scored on what it was "
             "fitted to; use wikitext-valid (--data DIR) or calib-mini (inside the "
-            "program)",
+            "program). To repeat a published protocol that did so, `ucbench sweep "
+            "--compat` takes wikitext-test and marks the results",
             name);
-    ucb_text_near(name, names, N_TEXTS, near, sizeof(near));
+    ucb_text_near(name, names, n_names, near, sizeof(near));
     return UCB_FAIL(err, UCB_USAGE, "no calibration text is named `%s`; %s", name, near);
 }
 
 /* ---- specs ---- */
 
-static ucb_status parse(char *copy, struct ucb_calib_spec *out, struct ucb_err *err)
+static ucb_status parse(char *copy, bool compat, struct ucb_calib_spec *out,
+                        struct ucb_err *err)
 {
     int64_t number[UCB_TASK_MAX_KNOBS];
     char *pairs = copy, *name = strsep(&pairs, ":");
     const struct text *text = find_text(name);
-    if (text == NULL) return refuse(name, err);
+    if (text == NULL || (text->is_test && !compat)) return refuse(name, err);
     UCB_TRY(ucb_knobs_parse(name, text->knobs, pairs, number, err));
     *out = (struct ucb_calib_spec){.dataset = text->name,
                                    .n = (uint32_t)number[KNOB_N],
@@ -157,8 +178,8 @@ static ucb_status parse(char *copy, struct ucb_calib_spec *out, struct ucb_err *
     return UCB_OK;
 }
 
-ucb_status ucb_calib_parse(const char *text, struct ucb_calib_spec *out,
-                           struct ucb_err *err)
+static ucb_status parse_text(const char *text, bool compat, struct ucb_calib_spec *out,
+                             struct ucb_err *err)
 {
     struct ucb_calib_spec spec;
     char copy[sizeof(spec.spec)];
@@ -167,12 +188,24 @@ ucb_status ucb_calib_parse(const char *text, struct ucb_calib_spec *out,
                         "calibration `%.40s...`: %zu characters, at most %zu are allowed",
                         text, strlen(text), sizeof(copy) - 1);
     strcpy(copy, text);
-    ucb_status status = parse(copy, &spec, err);
+    ucb_status status = parse(copy, compat, &spec, err);
     if (status == UCB_OK)
         *out = spec;
     else
         ucb_err_prefix(err, "calibration `%s`", text);
     return status;
+}
+
+ucb_status ucb_calib_parse(const char *text, struct ucb_calib_spec *out,
+                           struct ucb_err *err)
+{
+    return parse_text(text, false, out, err);
+}
+
+ucb_status ucb_calib_parse_compat(const char *text, struct ucb_calib_spec *out,
+                                  struct ucb_err *err)
+{
+    return parse_text(text, true, out, err);
 }
 
 void ucb_calib_identity(const struct ucb_calib_spec *spec,
@@ -203,14 +236,41 @@ ucb_status ucb_calib_open_text(const struct ucb_calib_spec *spec, const char *da
     return status;
 }
 
+/* The published protocol: starts are MT19937's modulo N - L - 1, as in
+ * lambada-windows, and no window begins with BOS. */
+static void cut_as_published(const struct ucb_calib_spec *spec, const uint32_t *ids,
+                             size_t n_ids, uint32_t *windows)
+{
+    struct ucb_mt19937 random;
+    size_t ctx = spec->ctx;
+    ucb_mt19937_seed(&random, (uint32_t)spec->seed);
+    for (size_t i = 0; i < spec->n; i++)
+        memcpy(windows + i * ctx, ids + ucb_mt19937_next(&random) % (n_ids - ctx - 1),
+               ctx * sizeof(*ids));
+}
+
+static void cut(const struct ucb_calib_spec *spec, const uint32_t *ids, size_t n_ids,
+                uint32_t bos, uint32_t *windows)
+{
+    struct ucb_pcg random;
+    char stream[NAME_TEXT];
+    size_t ctx = spec->ctx;
+    snprintf(stream, sizeof(stream), "calib/%s", spec->dataset);
+    ucb_pcg_named(&random, spec->seed, stream);
+    for (size_t i = 0; i < spec->n; i++) {
+        uint32_t start = ucb_pcg_below(&random, (uint32_t)(n_ids - ctx + 1));
+        memcpy(windows + i * ctx, ids + start, ctx * sizeof(*ids));
+        if (bos != UINT32_MAX) windows[i * ctx] = bos;
+    }
+}
+
 ucb_status ucb_calib_cut(const struct ucb_calib_spec *spec, const uint32_t *ids,
                          size_t n_ids, uint32_t bos, struct ucb_arena *arena,
                          struct ucb_calib_text *out, struct ucb_err *err)
 {
-    struct ucb_pcg random;
-    char stream[NAME_TEXT];
+    bool as_published = find_text(spec->dataset)->is_test;
     size_t n_all = 0, ctx = spec->ctx;
-    if (n_ids < ctx)
+    if (n_ids < ctx + (as_published ? 2 : 0))
         return UCB_FAIL(
             err, UCB_USAGE,
             "%s: %zu tokens in all, fewer than one window of ctx=%zu; try a smaller ctx",
@@ -221,13 +281,10 @@ ucb_status ucb_calib_cut(const struct ucb_calib_spec *spec, const uint32_t *ids,
     if (windows == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for %u windows of %zu tokens", spec->n,
                         ctx);
-    snprintf(stream, sizeof(stream), "calib/%s", spec->dataset);
-    ucb_pcg_named(&random, spec->seed, stream);
-    for (size_t i = 0; i < spec->n; i++) {
-        uint32_t start = ucb_pcg_below(&random, (uint32_t)(n_ids - ctx + 1));
-        memcpy(windows + i * ctx, ids + start, ctx * sizeof(*ids));
-        if (bos != UINT32_MAX) windows[i * ctx] = bos;
-    }
+    if (as_published)
+        cut_as_published(spec, ids, n_ids, windows);
+    else
+        cut(spec, ids, n_ids, bos, windows);
     out->ids = windows;
     out->n_windows = spec->n;
     return UCB_OK;

@@ -13,6 +13,8 @@
 /* Whether a spec may name this data set (by its manifest's name): no task is scored on it.
  */
 bool ucb_calib_is_text(const char *dataset);
+/* Whether a calibration's spec or identity names a text that tasks are scored on. */
+bool ucb_calib_is_contaminated(const char *calib);
 /*
  * Opens the text of a spec and checks its digest; `data` as in task.h. Release with
  * ucb_dataset_close. MISSING and CORRUPT as ucb_calib_load.

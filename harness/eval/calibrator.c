@@ -484,6 +484,11 @@ void ucb_calibrator_close(struct ucb_calibrator *c)
     ucb_mem_free(c);
 }
 
+bool ucb_calibrator_has_all(const struct ucb_calibrator *c)
+{
+    return c->is_stored;
+}
+
 ucb_status ucb_calibrator_input(struct ucb_calibrator *c, uint32_t layer, size_t slot,
                                 const struct ucb_layer *built, struct ucb_calib *out,
                                 struct ucb_err *err)

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "eval/pass.h"
+#include "eval/shared.h"
 
 void ucb_eval_result_free(struct ucb_eval_result *result)
 {
@@ -219,6 +220,20 @@ static ucb_status open_calibration(struct ucb_eval *e, struct ucb_variant *v,
     return ucb_calibrator_open(&options, v->chain, progress, &v->calibrator, err);
 }
 
+static ucb_status fit_shared(struct ucb_eval *e, struct ucb_variant *v,
+                             struct ucb_progress *progress, struct ucb_err *err)
+{
+    const struct ucb_eval_options *o = &e->options;
+    const struct ucb_shared_options options = {.model = e->model,
+                                               .pool = o->pool,
+                                               .scope = o->scope,
+                                               .seed = o->seed,
+                                               .model_digest = o->model_digest,
+                                               .progress = progress};
+    return ucb_shared_fit(&options, v->chain, v->calibrator, &v->result->tally, &v->shared,
+                          err);
+}
+
 static struct ucb_pass pass_of(const struct ucb_eval *e, const struct ucb_variant *v)
 {
     return (struct ucb_pass){e->n_windows, e->start, e->arch->hidden, &v->x};
@@ -245,7 +260,13 @@ static void begin_variant(struct ucb_eval *e, struct ucb_variant *v, size_t n_gr
         ucb_variant_fail(v, r->status, "calibration");
         return;
     }
+    r->status = fit_shared(e, v, progress, &r->err);
+    if (r->status != UCB_OK) {
+        ucb_variant_fail(v, r->status, "side data");
+        return;
+    }
     r->status = alloc_states(e, e->n_rows, &v->x, &r->err);
+    ucb_loader_set_shared(e->loader, &v->shared);
     if (r->status == UCB_OK) {
         struct ucb_pass pass = pass_of(e, v);
         r->status = ucb_pass_embed(&pass, e->loader, v->chain, &r->tally, e->ids, &r->err);
@@ -272,6 +293,7 @@ static void step_layer(struct ucb_eval *e, struct ucb_variant *v, uint32_t layer
     struct ucb_eval_result *r = v->result;
     char where[32];
     snprintf(where, sizeof(where), "layer %u", layer);
+    ucb_loader_set_shared(e->loader, &v->shared);
     ucb_status status = load_layer(e, v, layer);
     struct ucb_pass pass = pass_of(e, v);
     uint64_t start = ucb_clock_ns();
@@ -340,6 +362,8 @@ static void finish_variant(const struct ucb_eval *e, struct ucb_variant *v)
     if (v->work != NULL && v->result->status == UCB_OK) ucb_layer_work_finish(v->work);
     ucb_layer_work_close(v->work);
     v->work = NULL;
+    ucb_writer_free(&v->shared);
+    ucb_loader_set_shared(e->loader, NULL);
     ucb_calibrator_close(v->calibrator);
     v->calibrator = NULL;
 }

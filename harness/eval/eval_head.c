@@ -159,6 +159,7 @@ static ucb_status score_apart(struct ucb_eval *e, const struct loaded_head *head
 {
     struct loaded_head own = {0};
     struct head_pass pass = {.n_models = 0};
+    ucb_loader_set_shared(e->loader, &v->shared);
     ucb_status loaded = load_head(e, v->chain, &v->result->tally, &own, &v->result->err),
                status = UCB_OK;
     add_model(e, &pass, head, &e->reference, NULL);

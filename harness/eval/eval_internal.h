@@ -38,6 +38,7 @@ struct ucb_variant {
     double seconds;
     struct ucb_layer layer;
     struct ucb_calibrator *calibrator; /* NULL: the chain needs none */
+    struct ucb_writer shared;          /* side data; empty: the chain has none */
     struct ucb_layer_work *work;       /* NULL: the chain tunes nothing */
 };
 

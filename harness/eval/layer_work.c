@@ -144,8 +144,8 @@ static ucb_status make(struct ucb_layer_work *w, struct ucb_loader *loader, uint
     struct ucb_tuned tuned;
     UCB_TRY(encode(w, loader, layer, calibrator, err));
     UCB_TRY(reach(w, layer, err));
-    UCB_TRY(
-        ucb_tuner_layer(w->tuner, layer, w->bytes.payload, &w->bytes.gains, &tuned, err));
+    UCB_TRY(ucb_tuner_layer(w->tuner, layer, &loader->context, w->bytes.payload,
+                            &w->bytes.gains, &tuned, err));
     w->n_seen = layer + 1;
     w->bytes.loss_before = tuned.loss_before;
     w->bytes.loss_after = tuned.loss_after;

@@ -51,6 +51,12 @@ void ucb_loader_watch(struct ucb_loader *l, ucb_loader_wrote *wrote, void *conte
     l->wrote_context = context;
 }
 
+void ucb_loader_set_shared(struct ucb_loader *l, const struct ucb_writer *shared)
+{
+    l->context.shared = shared == NULL ? NULL : shared->data;
+    l->context.n_shared = shared == NULL ? 0 : shared->n_bytes;
+}
+
 void ucb_loader_drop_sources(struct ucb_loader *l)
 {
     for (int i = 0; i < UCB_MAX_GROUPED; i++) {

@@ -54,6 +54,10 @@ void ucb_loader_close(struct ucb_loader *loader); /* NULL is fine */
 /* Gives back the memory of the layer that was loaded last; vectors stay. */
 void ucb_loader_rest(struct ucb_loader *loader);
 
+/* The side data (see shared.h) of the chain that the next calls are given; borrowed, NULL:
+ * it has none. */
+void ucb_loader_set_shared(struct ucb_loader *loader, const struct ucb_writer *shared);
+
 /*
  * Told of each matrix that a chain wrote, right after: its bytes, and the values they
  * decode to; both may be read during the call only. `role` is what the matrix is used as: a

@@ -183,6 +183,7 @@ static ucb_status start_job(struct ucb_tuner *t, uint32_t layer, struct ucb_aren
 }
 
 static ucb_status tune_layer(struct ucb_tuner *t, uint32_t layer,
+                             const struct ucb_chain_context *context,
                              struct ucb_writer *payload, struct ucb_writer *gains,
                              struct ucb_tuned *out, struct ucb_arena *arena,
                              struct ucb_arena *scratch, struct ucb_err *err)
@@ -190,6 +191,8 @@ static ucb_status tune_layer(struct ucb_tuner *t, uint32_t layer,
     uint32_t probe[N_PROBE], n_probe = pick_probe(t, probe);
     struct ucb_bench_states states = {.input = t->plan.online ? t->student.x : t->before.x,
                                       .target = t->after.x,
+                                      .shared = context->shared,
+                                      .n_shared = context->n_shared,
                                       .n_windows = (uint32_t)t->options.text->n_windows};
     struct ucb_tuning *tuning;
     UCB_TRY(ucb_bench_layer(t->bench, layer, payload, &states, &tuning, err));
@@ -201,9 +204,10 @@ static ucb_status tune_layer(struct ucb_tuner *t, uint32_t layer,
     return UCB_OK;
 }
 
-ucb_status ucb_tuner_layer(struct ucb_tuner *t, uint32_t layer, struct ucb_writer *payload,
-                           struct ucb_writer *gains, struct ucb_tuned *out,
-                           struct ucb_err *err)
+ucb_status ucb_tuner_layer(struct ucb_tuner *t, uint32_t layer,
+                           const struct ucb_chain_context *context,
+                           struct ucb_writer *payload, struct ucb_writer *gains,
+                           struct ucb_tuned *out, struct ucb_err *err)
 {
     struct ucb_arena arena, scratch;
     uint64_t start = ucb_clock_ns();
@@ -211,7 +215,8 @@ ucb_status ucb_tuner_layer(struct ucb_tuner *t, uint32_t layer, struct ucb_write
     ucb_arena_init(&arena);
     ucb_arena_init(&scratch);
     ucb_writer_reset(gains);
-    ucb_status status = tune_layer(t, layer, payload, gains, out, &arena, &scratch, err);
+    ucb_status status = tune_layer(t, layer, context, payload, gains, out, &arena, &scratch,
+                                   err);
     ucb_arena_free(&arena);
     ucb_arena_free(&scratch);
     ucb_bench_clear(t->bench);

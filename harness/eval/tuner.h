@@ -29,10 +29,11 @@ ucb_status ucb_tuner_open(const struct ucb_calibrator_options *options,
 /*
  * Tunes one layer; layers ascend from 0. payload[slot] of ucb_model_layer_matrices() is
  * what the stages before wrote, empty where the chain does not take the matrix, and is
- * rewritten. `gains` is reset and gets the layer's tuned norm gains, nothing where they
- * stay.
+ * rewritten; `context` has the chain's side data. `gains` is reset and gets the layer's
+ * tuned norm gains, nothing where they stay.
  */
 ucb_status ucb_tuner_layer(struct ucb_tuner *tuner, uint32_t layer,
+                           const struct ucb_chain_context *context,
                            struct ucb_writer *payload, struct ucb_writer *gains,
                            struct ucb_tuned *out, struct ucb_err *err);
 /* The layer as it will run: where inputs come from tuned layers, the text goes on through

@@ -165,12 +165,20 @@ void ucb_bench_clear(struct ucb_bench *b)
 
 /* ---- a layer's parameters ---- */
 
+static struct ucb_chain_context context_of(struct ucb_bench *b)
+{
+    return (struct ucb_chain_context){.pool = b->options.pool,
+                                      .arena = &b->arena,
+                                      .scratch = &b->scratch,
+                                      .shared = b->states.shared,
+                                      .n_shared = b->states.n_shared};
+}
+
 static ucb_status open_matrix(struct ucb_bench *b, size_t slot,
                               const struct ucb_writer *payload, struct ucb_err *err)
 {
     const struct ucb_matrix *m = b->list[slot];
-    struct ucb_chain_context context = {
-        .pool = b->options.pool, .arena = &b->arena, .scratch = &b->scratch};
+    struct ucb_chain_context context = context_of(b);
     b->weight[slot] = UCB_NEW(&b->arena, float, (size_t)m->n_out * m->n_in);
     if (b->weight[slot] == NULL) return no_memory(b, err);
     if (payload->n_bytes == 0)
@@ -432,8 +440,7 @@ static ucb_status store_matrix(struct ucb_bench *b, size_t slot, struct ucb_writ
                                struct ucb_err *err)
 {
     struct ucb_writer fresh = {0};
-    struct ucb_chain_context context = {
-        .pool = b->options.pool, .arena = &b->arena, .scratch = &b->scratch};
+    struct ucb_chain_context context = context_of(b);
     ucb_status status = ucb_tunable_freeze(&b->tunable[slot], &fresh, err);
     if (status != UCB_OK) {
         ucb_writer_free(&fresh);

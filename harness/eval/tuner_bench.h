@@ -28,6 +28,8 @@ void ucb_bench_close(struct ucb_bench *bench); /* NULL is fine */
 
 /* What the layer reads and what it should answer: [n_windows][ctx][hidden]. Borrowed. */
 struct ucb_bench_states {
+    const uint8_t *shared; /* the chain's side data, see struct ucb_chain_context */
+    size_t n_shared;
     const float *input, *target;
     uint32_t n_windows;
 };

@@ -387,6 +387,13 @@ bool ucb_chain_groups(const struct ucb_chain *chain, const struct ucb_matrix *a,
            job.method->group(&job, a) == job.method->group(&job, b);
 }
 
+bool ucb_chain_has_shared(const struct ucb_chain *chain)
+{
+    for (uint32_t i = 0; i < chain->n_stages; i++)
+        if (chain->stages[i].method->fit_shared != NULL) return true;
+    return false;
+}
+
 bool ucb_chain_is_none(const struct ucb_chain *chain)
 {
     return chain->n_stages == 1 && strcmp(ucb_chain_name(chain), "none") == 0;

@@ -34,6 +34,8 @@ bool ucb_chain_layout(const struct ucb_chain *chain, const struct ucb_matrix *ma
 /* Whether two matrices of one layer, reading one input, go through one encode call. */
 bool ucb_chain_groups(const struct ucb_chain *chain, const struct ucb_matrix *a,
                       const struct ucb_matrix *b);
+/* Whether a stage has side data: ucb_chain_fit_shared() comes before the first encode. */
+bool ucb_chain_has_shared(const struct ucb_chain *chain);
 bool ucb_chain_is_none(const struct ucb_chain *chain); /* the original, untouched */
 /* Whether matrices are multiplied by ucb_product_run() in an evaluation, not by what they
  * decode to. Only of a chain of one stage. */
@@ -51,10 +53,22 @@ struct ucb_chain_context {
     uint64_t seed;
     const char *model_digest; /* with the seed names the random streams of encoders;
                                  decoding reads neither */
-    ucb_inspect_emit *trace;  /* NULL, or takes the intermediates of the first stage's
-                                 encoder (see struct ucb_job) */
+    const uint8_t *shared;    /* what ucb_chain_fit_shared() wrote; NULL: nothing was */
+    size_t n_shared;
+    ucb_inspect_emit *trace; /* NULL, or takes the intermediates of the first stage's
+                                encoder (see struct ucb_job) */
     void *trace_context;
 };
+
+/*
+ * Side data of all stages, from all matrices that the chain will take; `out` is reset
+ * first. Every stage sees the matrices as the model holds them. For n stages n - 1 lengths
+ * (u64, part HEADER), then what each stage wrote; nothing at all where no stage has any.
+ */
+ucb_status ucb_chain_fit_shared(const struct ucb_chain *chain,
+                                const struct ucb_chain_context *context,
+                                struct ucb_stream *stream, struct ucb_writer *out,
+                                struct ucb_err *err);
 
 enum { UCB_MAX_GROUPED = 4 };
 /*

@@ -117,30 +117,50 @@ static ucb_status check_source(const struct ucb_chain_context *context,
                     matrix->name, at / matrix->n_in, at % matrix->n_in, (double)src->w[at]);
 }
 
-static struct ucb_job stage_job(const struct ucb_stage *stage,
+/* A stage's part of the side data; nothing where that is cut short, which the method
+ * refuses by its length. */
+static void find_shared(const struct ucb_chain *chain, uint32_t index,
+                        const struct ucb_chain_context *context, struct ucb_job *job)
+{
+    struct ucb_reader in = {context->shared, context->n_shared, 0};
+    const uint8_t *lengths;
+    if (chain->stages[index].method->fit_shared == NULL ||
+        !ucb_get_bytes(&in, (chain->n_coded - 1) * sizeof(uint64_t), &lengths))
+        return;
+    for (uint32_t i = 0; i <= index; i++) {
+        job->n_shared = i + 1 < chain->n_coded
+                            ? ucb_load_u64(lengths + i * sizeof(uint64_t))
+                            : ucb_reader_left(&in);
+        if (ucb_get_bytes(&in, job->n_shared, &job->shared)) continue;
+        job->shared = NULL;
+        job->n_shared = 0;
+        return;
+    }
+}
+
+static struct ucb_job stage_job(const struct ucb_chain *chain, uint32_t index,
                                 const struct ucb_chain_context *context)
 {
-    struct ucb_job job = ucb_stage_job(stage);
+    struct ucb_job job = ucb_stage_job(&chain->stages[index]);
     job.arena = context->arena;
     job.scratch = context->scratch;
     job.pool = context->pool;
+    find_shared(chain, index, context, &job);
     return job;
 }
 
-/* An encoder's random stream is named after all that the job depends on; two stages of one
- * method must not draw the same numbers. */
-static ucb_status start_encoder(const struct ucb_chain *chain, uint32_t index,
-                                const struct ucb_chain_context *context,
-                                const struct ucb_matrix *matrix, struct ucb_job *job,
-                                struct ucb_err *err)
+/* A stream of random numbers is named after all that the job depends on; two stages of one
+ * method must not draw the same numbers. `what`: a matrix, or a word that none is named. */
+static ucb_status start_random(const struct ucb_chain *chain, uint32_t index,
+                               const struct ucb_chain_context *context, const char *what,
+                               struct ucb_job *job, struct ucb_err *err)
 {
-    const struct ucb_stage *stage = &chain->stages[index];
-    *job = stage_job(stage, context);
     const char *digest = context->model_digest == NULL ? "" : context->model_digest;
-    const char *name = ucb_arena_printf(context->scratch, "%s/%s/%s/%u", digest,
-                                        matrix->name, stage->method->name, index);
+    const char *name = ucb_arena_printf(context->scratch, "%s/%s/%s/%u", digest, what,
+                                        chain->stages[index].method->name, index);
+    *job = stage_job(chain, index, context);
     if (name == NULL)
-        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a stream's name", matrix->name);
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a stream's name", what);
     ucb_pcg_named(&job->random, context->seed, name);
     ucb_arena_reset(context->scratch);
     return UCB_OK;
@@ -156,7 +176,7 @@ ucb_status ucb_stage_open(const struct ucb_chain *chain, uint32_t index,
 {
     const struct ucb_stage *stage = &chain->stages[index];
     struct ucb_reader in = {bytes, n_bytes, 0};
-    *job = stage_job(stage, context);
+    *job = stage_job(chain, index, context);
     *state = ucb_arena_alloc(context->arena, stage->method->state_bytes(job, matrix));
     if (*state == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory to decode %s", matrix->name,
@@ -165,6 +185,77 @@ ucb_status ucb_stage_open(const struct ucb_chain *chain, uint32_t index,
     ucb_arena_reset(context->scratch);
     return status == UCB_OK ? ucb_payload_end(&in, matrix, err) : status;
 }
+
+/* ---- side data ---- */
+
+/* The caller's stream; its matrices are looked at as encode looks at them. */
+struct checked_stream {
+    struct ucb_stream *of;
+    const struct ucb_chain_context *context; /* with a scratch arena of its own */
+};
+
+static ucb_status next_checked(void *context, const struct ucb_source **out,
+                               struct ucb_err *err)
+{
+    struct checked_stream *s = context;
+    UCB_TRY(s->of->next(s->of->context, out, err));
+    return *out == NULL ? UCB_OK : check_source(s->context, *out, err);
+}
+
+static void rewind_checked(void *context)
+{
+    struct checked_stream *s = context;
+    s->of->rewind(s->of->context);
+}
+
+static ucb_status fit_stage(const struct ucb_chain *chain, uint32_t index,
+                            const struct ucb_chain_context *context,
+                            struct ucb_stream *stream, struct ucb_writer *out,
+                            struct ucb_err *err)
+{
+    struct ucb_arena marks;
+    struct ucb_job job;
+    ucb_arena_init(&marks);
+    struct ucb_chain_context looking = *context;
+    looking.scratch = &marks;
+    struct checked_stream checked = {stream, &looking};
+    struct ucb_stream seen = {.n_matrices = stream->n_matrices,
+                              .n_weights = stream->n_weights,
+                              .next = next_checked,
+                              .rewind = rewind_checked,
+                              .context = &checked};
+    ucb_status status = start_random(chain, index, context, "side data", &job, err);
+    if (status == UCB_OK)
+        status = chain->stages[index].method->fit_shared(&job, &seen, out, err);
+    stream->rewind(stream->context);
+    ucb_arena_reset(context->scratch);
+    ucb_arena_reset(context->arena);
+    ucb_arena_free(&marks);
+    return status;
+}
+
+ucb_status ucb_chain_fit_shared(const struct ucb_chain *chain,
+                                const struct ucb_chain_context *context,
+                                struct ucb_stream *stream, struct ucb_writer *out,
+                                struct ucb_err *err)
+{
+    ucb_writer_reset(out);
+    if (!ucb_chain_has_shared(chain)) return UCB_OK;
+    ucb_part(out, UCB_PART_HEADER);
+    for (uint32_t i = 1; i < chain->n_coded; i++) ucb_put_u64(out, 0);
+    for (uint32_t i = 0; i < chain->n_coded; i++) {
+        uint64_t start = out->n_bytes;
+        if (chain->stages[i].method->fit_shared != NULL)
+            UCB_TRY(fit_stage(chain, i, context, stream, out, err));
+        UCB_TRY(ucb_writer_status(out, err));
+        uint64_t length = out->n_bytes - start;
+        if (i + 1 < chain->n_coded)
+            memcpy(out->data + i * sizeof(length), &length, sizeof(length));
+    }
+    return UCB_OK;
+}
+
+/* ---- decoding and encoding ---- */
 
 /* One pass over the rows: decode the stages, keep the fp32 sum if asked, round, check. */
 struct decode_run {
@@ -235,8 +326,8 @@ static ucb_status extend_before(const struct ucb_chain *chain, uint32_t index,
     struct ucb_method plain = *chain->stages[index].method;
     struct ucb_job job;
     void *state;
-    UCB_TRY(ucb_stage_open(chain, index, context, matrix, bytes, n_bytes, &state, &job,
-                       err));
+    UCB_TRY(
+        ucb_stage_open(chain, index, context, matrix, bytes, n_bytes, &state, &job, err));
     plain.decode_deployed = NULL; /* stages are summed in fp32 */
     run.method[0] = &plain;
     run.state[0] = state;
@@ -292,7 +383,8 @@ static ucb_status encode_stage(struct encode_run *run, uint32_t index, struct uc
 {
     const struct ucb_stage *stage = &run->chain->stages[index];
     struct ucb_job job;
-    UCB_TRY(start_encoder(run->chain, index, run->context, run->view[0].matrix, &job, err));
+    UCB_TRY(start_random(run->chain, index, run->context, run->view[0].matrix->name, &job,
+                         err));
     if (index == 0) {
         job.trace = run->context->trace;
         job.trace_context = run->context->trace_context;
@@ -329,6 +421,11 @@ ucb_status ucb_chain_encode(const struct ucb_chain *chain,
     struct encode_run run = {
         .chain = chain, .context = context, .n_src = n_src, .out = out};
     assert(n_src > 0 && n_src <= UCB_MAX_GROUPED);
+    if (context->shared == NULL && ucb_chain_has_shared(chain))
+        return UCB_FAIL(err, UCB_USAGE,
+                        "%s: %s needs its side data before the first matrix is encoded; "
+                        "try ucb_chain_fit_shared()",
+                        src[0].matrix->name, ucb_chain_spec(chain));
     UCB_TRY(begin_encode(&run, src, err));
     for (uint32_t stage = 0; stage < chain->n_coded; stage++) {
         size_t start[UCB_MAX_GROUPED];
@@ -350,7 +447,7 @@ ucb_status ucb_chain_split(const struct ucb_chain *chain, const struct ucb_matri
                              (chain->n_coded - 1) * sizeof(uint64_t), &header, err));
     for (uint32_t i = 0; i < chain->n_coded; i++) {
         lengths[i] = i + 1 < chain->n_coded ? ucb_load_u64(header + i * sizeof(uint64_t))
-                                             : ucb_reader_left(&in);
+                                            : ucb_reader_left(&in);
         UCB_TRY(ucb_payload_take(&in, matrix, chain->stages[i].method->name, lengths[i],
                                  &bytes[i], err));
     }
@@ -373,7 +470,7 @@ ucb_status ucb_chain_decode(const struct ucb_chain *chain,
         struct ucb_job job;
         void *state;
         UCB_TRY(ucb_stage_open(chain, i, context, matrix, bytes[i], lengths[i], &state,
-                           &job, err));
+                               &job, err));
         run.method[i] = chain->stages[i].method;
         run.state[i] = state;
     }
@@ -392,8 +489,8 @@ ucb_status ucb_chain_inspect(const struct ucb_chain *chain,
     void *state;
     if (chain->stages[0].method->inspect == NULL) return UCB_OK;
     UCB_TRY(ucb_chain_split(chain, matrix, payload, n_bytes, bytes, lengths, err));
-    UCB_TRY(ucb_stage_open(chain, 0, context, matrix, bytes[0], lengths[0], &state,
-                       &job, err));
+    UCB_TRY(
+        ucb_stage_open(chain, 0, context, matrix, bytes[0], lengths[0], &state, &job, err));
     ucb_status status = chain->stages[0].method->inspect(&job, state, emit, emit_context,
                                                          err);
     ucb_arena_reset(context->scratch);
@@ -410,14 +507,14 @@ ucb_status ucb_product_open(const struct ucb_chain *chain,
                             const struct ucb_matrix *matrix, const uint8_t *payload,
                             size_t n_bytes, struct ucb_product **out, struct ucb_err *err)
 {
-    const struct ucb_stage *stage = &chain->stages[0];
     void *state;
     *out = NULL;
-    if (chain->n_coded != 1 || stage->method->product == NULL) return UCB_OK;
+    if (chain->n_coded != 1 || chain->stages[0].method->product == NULL) return UCB_OK;
     struct ucb_product *p = UCB_NEW(context->arena, struct ucb_product, 1);
     if (p == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its product", matrix->name);
-    UCB_TRY(ucb_stage_open(chain, 0, context, matrix, payload, n_bytes, &state, &p->job, err));
+    UCB_TRY(
+        ucb_stage_open(chain, 0, context, matrix, payload, n_bytes, &state, &p->job, err));
     p->state = state;
     *out = p;
     return UCB_OK;

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "eval/calib_spec.h"
+
 const struct ucb_shown_info ucb_shown[UCB_N_SHOWN] = {
 #define SHOWN_INFO(name, heading, decimals, factor) {#name, heading, decimals, factor},
     UCB_SHOWN_LIST(SHOWN_INFO)
@@ -265,8 +267,11 @@ static bool label_cell(struct ucb_arena *arena, struct ucb_report_cell *c,
     if (setting == NULL) return false;
     c->setting = setting[0] == ' ' ? setting + 1 : setting;
     c->calib_shown = calib[0] == ' ' ? strchr(calib, '=') + 1 : "";
-    c->label = ucb_arena_printf(arena, "%s%s%s", c->spec, calib, setting);
-    c->name = d->calibs ? ucb_arena_printf(arena, "%s%s", c->spec, calib) : c->spec;
+    const char *mark = ucb_calib_is_contaminated(c->calib) ? " [contaminated]" : "";
+    c->label = ucb_arena_printf(arena, "%s%s%s%s", c->spec, calib, setting, mark);
+    c->name = d->calibs || mark[0] != '\0'
+                  ? ucb_arena_printf(arena, "%s%s%s", c->spec, d->calibs ? calib : "", mark)
+                  : c->spec;
     return c->label != NULL && c->name != NULL;
 }
 

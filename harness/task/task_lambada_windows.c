@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "task/documents.h"
-#include "task/mt19937.h"
+#include "core/mt19937.h"
 #include "task/passages.h"
 
 enum { WINDOW_INPUTS = 128 };

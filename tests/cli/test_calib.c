@@ -228,3 +228,82 @@ TEST(quantize_needs_the_calibration_that_its_method_needs)
     CHECK_HAS(out, "\"bits_per_weight\"");
     CHECK_EQ(quantize("nf4", "gauss", "imatrix_256"), 0); /* read, and not needed */
 }
+
+#define OVERLAY "row_overlay:bpw=2.79,rows=mixed,rho=0.05,iters=1,k1=32,k2=16"
+
+TEST(side_data_is_counted_once_and_no_thread_changes_what_comes_of_it)
+{
+    setup();
+    check_sweep(0, "--method " OVERLAY NEXT " --threads 1");
+    /* seven roles: a count and seven heads; 32 + 16 entries of 8 halves each */
+    CHECK_TEXT(query("SELECT codebook_bytes, header_bytes FROM sizes JOIN cells USING "
+                     "(cell_key) WHERE method = 'row_overlay'"),
+               "5376|22\n");
+    CHECK_HAS(query("SELECT check_name, status FROM v_checks WHERE spec LIKE 'row%'"),
+              "decode_deterministic|PASS");
+    char first[80];
+    snprintf(first, sizeof(first), "%s",
+             query("SELECT weights_digest FROM cells WHERE method = 'row_overlay'"));
+    CHECK(unlink(db) == 0);
+    check_sweep(0, "--method nf4 --method " OVERLAY " --method rtn" NEXT " --threads 3");
+    CHECK_TEXT(query("SELECT weights_digest FROM cells WHERE method = 'row_overlay'"),
+               first);
+}
+
+TEST(side_data_covers_head_and_embedding_where_the_scope_does)
+{
+    setup();
+    check_sweep(0, "--scope all --method " OVERLAY NEXT);
+    CHECK_TEXT(query("SELECT status FROM cells WHERE method = 'row_overlay'"), "OK\n");
+    check_sweep(0, "--scope linear --method " OVERLAY NEXT);
+    CHECK_TEXT(query("SELECT count(*) FROM cells WHERE status = 'OK'"), "4\n");
+}
+
+TEST(side_data_refuses_a_calibration_that_follows_the_compressed_layers)
+{
+    setup();
+    check_sweep(1, "--method " OVERLAY NEXT ",mode=sequential");
+    CHECK_HAS(query("SELECT message FROM cells WHERE status = 'FAILED'"),
+              "try mode=parallel");
+}
+
+TEST(the_test_text_is_calibrated_on_only_with_compat)
+{
+    setup();
+    check_sweep(2, "--method " AWQ " --calib wikitext-test");
+    CHECK_HAS(out, "calibration must never see the test text");
+    CHECK_HAS(out, "--compat");
+    check_sweep(3, "--compat --method " AWQ " --calib wikitext-test");
+    CHECK_HAS(out, "wikitext-2-raw.test.txt");
+    check_sweep(2, "--compat --method " AWQ " --calib lambada");
+}
+
+TEST(a_method_that_saw_the_test_text_is_marked_wherever_it_is_shown)
+{
+    static const char *const reports[] = {"table", "html"};
+    sqlite3 *handle;
+    setup();
+    check_sweep(0, "--method " AWQ NEXT);
+    CHECK_TEXT(query("SELECT DISTINCT spec, contaminated FROM v_results ORDER BY spec"),
+               AWQ "|0\nnone|0\n");
+    CHECK(sqlite3_open(db, &handle) == SQLITE_OK);
+    CHECK(sqlite3_exec(handle,
+                       "UPDATE cells SET calib = 'wikitext-test:n=32,ctx=512,seed=123 "
+                       "0123456789ab' WHERE calib <> ''",
+                       NULL, NULL, NULL) == SQLITE_OK);
+    sqlite3_close(handle);
+    CHECK_TEXT(query("SELECT DISTINCT spec, contaminated FROM v_results ORDER BY spec"),
+               AWQ "|1\nnone|0\n");
+    for (size_t i = 0; i < sizeof(reports) / sizeof(*reports); i++) {
+        const char *folder = ucb_test_path("%s/%s", ucb_test_folder(), reports[i]);
+        RUN(0, "report %s --db %s --out %s", reports[i], db, folder);
+        const char *file = ucb_test_path("%s/%s", folder,
+                                         i == 0 ? "table.txt" : "report.html");
+        struct ucb_file shown;
+        CHECK(ucb_file_map(file, &shown, NULL) == UCB_OK);
+        CHECK(memmem(shown.data, shown.n_bytes, "[contaminated]", 14) != NULL);
+        ucb_file_unmap(&shown);
+    }
+    RUN(0, "export --db %s --format csv", db);
+    CHECK_HAS(out, ",contaminated");
+}

@@ -10,48 +10,53 @@
 
 /* Knobs beyond the defaults, by method; a method that is not here is run with its defaults.
  */
-static const char *const variants[] = {"nf4:block=32",
-                                       "nf4:double_quant=1",
-                                       "nf4:block=128,double_quant=1,nested=32,rule=cpu",
-                                       "fp4:double_quant=1",
-                                       "gptq:bits=2,group=8,block=24",
-                                       "gptq:bits=3,group=32,sym=1,act_order=1",
-                                       "gptq:bits=8,act_order=1,static_groups=1",
-                                       "gptq:bits=3,group=-1,block=1",
-                                       "hqq:bits=2,group=16",
-                                       "hqq:bits=3",
-                                       "hqq:bits=8",
-                                       "hqq:axis=0",
-                                       "hqq:bits=3,axis=0,group=24",
-                                       "hqq:optimize=0",
-                                       "hqq:meta=fp32",
-                                       "hqq:round_zero=1,bits=2",
-                                       "int8:threshold=6.0",
-                                       "awq:group=64",
-                                       "awq:bits=3,group=32,duo=0",
-                                       "awq:group=24,clip=0",
-                                       "awq:bits=8,group=11,grid=3",
-                                       "rtn:bits=2",
-                                       "rtn:bits=3,group=-1",
-                                       "rtn:bits=5,sym=0",
-                                       "rtn:bits=7,group=32,sym=0",
-                                       "rtn:bits=8,group=-1",
-                                       "gsq:bits=2,init=seed",
-                                       "gsq:bits=3,block=96,scale=fp16",
-                                       "gsq:bits=4,block=8,init=seed,scale=fp32",
-                                       "gsq:bits=6,block=11",
-                                       "gguf:type=Q4_1",
-                                       "gguf:type=Q5_1",
-                                       "gguf:type=Q2_K",
-                                       "gguf:type=Q3_K,imatrix=1",
-                                       "gguf:type=Q5_K",
-                                       "gguf:type=Q6_K",
-                                       "gguf:type=IQ4_XS",
-                                       "nf4+lowrank:rank=1",
-                                       "nf4+lowrank:rank=5,metric=diag,store=int8",
-                                       "nf4+lowrank:rank=9,metric=exact,store=packed",
-                                       "rtn:bits=2,group=-1+lowrank:rank=40+lowrank:rank=3",
-                                       NULL};
+static const char *const variants[] = {
+    "nf4:block=32",
+    "nf4:double_quant=1",
+    "nf4:block=128,double_quant=1,nested=32,rule=cpu",
+    "fp4:double_quant=1",
+    "gptq:bits=2,group=8,block=24",
+    "gptq:bits=3,group=32,sym=1,act_order=1",
+    "gptq:bits=8,act_order=1,static_groups=1",
+    "gptq:bits=3,group=-1,block=1",
+    "hqq:bits=2,group=16",
+    "hqq:bits=3",
+    "hqq:bits=8",
+    "hqq:axis=0",
+    "hqq:bits=3,axis=0,group=24",
+    "hqq:optimize=0",
+    "hqq:meta=fp32",
+    "hqq:round_zero=1,bits=2",
+    "int8:threshold=6.0",
+    "awq:group=64",
+    "awq:bits=3,group=32,duo=0",
+    "awq:group=24,clip=0",
+    "awq:bits=8,group=11,grid=3",
+    "rtn:bits=2",
+    "rtn:bits=3,group=-1",
+    "rtn:bits=5,sym=0",
+    "rtn:bits=7,group=32,sym=0",
+    "rtn:bits=8,group=-1",
+    "gsq:bits=2,init=seed",
+    "gsq:bits=3,block=96,scale=fp16",
+    "gsq:bits=4,block=8,init=seed,scale=fp32",
+    "gsq:bits=6,block=11",
+    "gguf:type=Q4_1",
+    "gguf:type=Q5_1",
+    "gguf:type=Q2_K",
+    "gguf:type=Q3_K,imatrix=1",
+    "gguf:type=Q5_K",
+    "gguf:type=Q6_K",
+    "gguf:type=IQ4_XS",
+    "row_overlay:rows=none,k1=64,k2=16,iters=2",
+    "row_overlay:bpw=2.83,rows=fp16,rho=0.3,k1=32,k2=8,iters=1",
+    "row_overlay:rows=fp8,k1=16,k2=1,beam=3,iters=1",
+    "row_overlay:rho=0.5,k1=8,k2=8,iters=0",
+    "nf4+lowrank:rank=1",
+    "nf4+lowrank:rank=5,metric=diag,store=int8",
+    "nf4+lowrank:rank=9,metric=exact,store=packed",
+    "rtn:bits=2,group=-1+lowrank:rank=40+lowrank:rank=3",
+    NULL};
 static const uint32_t shapes[][2] = {{1, 64},    {64, 64}, {7, 33}, {3, 1},
                                      {130, 192}, {9, 576}, {5, 512}};
 enum { N_SHAPES = sizeof(shapes) / sizeof(*shapes), MAX_WEIGHTS = 130 * 192 };
@@ -130,8 +135,11 @@ static ucb_status decode_bytes(struct method_fixture *f, const uint8_t *bytes,
                                size_t n_bytes, float *w, float *exact)
 {
     struct ucb_arena arena = {0}, scratch = {0};
-    struct ucb_chain_context elsewhere = {
-        .pool = f->pool, .arena = &arena, .scratch = &scratch};
+    struct ucb_chain_context elsewhere = {.pool = f->pool,
+                                          .arena = &arena,
+                                          .scratch = &scratch,
+                                          .shared = f->shared.data,
+                                          .n_shared = f->shared.n_bytes};
     struct ucb_err err;
     uint8_t *copy = malloc(
         n_bytes +
@@ -206,6 +214,8 @@ static void open_stages(struct method_fixture *f, void **states)
         struct ucb_reader in = {f->out.data + at, length, 0};
         job.arena = &f->arena;
         job.scratch = &f->scratch;
+        job.shared = f->shared.data; /* of a chain whose first stage alone has such */
+        job.n_shared = f->shared.n_bytes;
         states[i] = ucb_arena_alloc(&f->arena, job.method->state_bytes(&job, &f->matrix));
         CHECK_OK(job.method->open(&job, &f->matrix, &in, states[i], NULL),
                  (struct ucb_err){0});

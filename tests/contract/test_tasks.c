@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "core/file.h"
-#include "task/mt19937.h"
+#include "core/mt19937.h"
 #include "task/task.h"
 #include "byte_tokenizer.h"
 

@@ -317,3 +317,35 @@ TEST(every_refused_allocation_of_loading_is_reported)
     }
     ucb_tokenizer_close(tokenizer);
 }
+
+TEST(the_test_text_is_a_calibration_only_for_compat_and_then_counts_as_contaminated)
+{
+    struct ucb_calib_spec spec;
+    CHECK_HAS(refused("wikitext-test"), "--compat");
+    CHECK_OK(ucb_calib_parse_compat("wikitext-test", &spec, &err), err);
+    CHECK_TEXT(spec.spec, "wikitext-test:n=32,ctx=512,seed=123");
+    CHECK(ucb_calib_is_contaminated(spec.spec));
+    CHECK_OK(ucb_calib_parse_compat("calib-mini", &spec, &err), err);
+    CHECK(!ucb_calib_is_contaminated(spec.spec));
+    CHECK(!ucb_calib_is_contaminated("wikitext-valid:n=128,ctx=512,seed=0 0123"));
+    CHECK(!ucb_calib_is_contaminated("") && !ucb_calib_is_text("wikitext-test"));
+    CHECK_STATUS(ucb_calib_parse_compat("lambada", &spec, &err), UCB_USAGE, err);
+}
+
+TEST(windows_of_the_test_text_start_where_mt19937_says_and_keep_their_first_id)
+{
+    /* seed 42 draws 1608637542, then 3421126067; N - L - 1 = 1000 - 8 - 1 */
+    struct ucb_arena own = {0};
+    struct ucb_calib_spec spec;
+    struct ucb_calib_text text;
+    uint32_t ids[1000];
+    for (uint32_t i = 0; i < 1000; i++) ids[i] = i;
+    CHECK_OK(ucb_calib_parse_compat("wikitext-test:n=2,ctx=8,seed=42", &spec, &err), err);
+    CHECK_OK(ucb_calib_cut(&spec, ids, 1000, 7, &own, &text, &err), err);
+    CHECK_EQ(text.ids[0], 1608637542u % 991);
+    CHECK_EQ(text.ids[8], 3421126067u % 991);
+    CHECK_EQ(text.ids[15], 3421126067u % 991 + 7);
+    CHECK_STATUS(ucb_calib_cut(&spec, ids, 9, 7, &own, &text, &err), UCB_USAGE, err);
+    CHECK_OK(ucb_calib_cut(&spec, ids, 10, 7, &own, &text, &err), err);
+    ucb_arena_free(&own);
+}

@@ -1,7 +1,7 @@
 /* MT19937: values that its authors' program and torch give. */
 #include "test.h"
 
-#include "task/mt19937.h"
+#include "core/mt19937.h"
 
 TEST(mt19937_with_seed_42_yields_the_known_ten_values)
 {

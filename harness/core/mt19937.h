@@ -2,11 +2,11 @@
  * mt19937.h - the Mersenne Twister (Matsumoto and Nishimura, 1998), only where a protocol
  * names it.
  *
- * The starts of random windows are drawn from it, because the published numbers were.
+ * Starts of random windows and the signs of row_overlay's rotation are drawn from it, because the published numbers were.
  * Everything else draws from core/pcg.h.
  */
-#ifndef UCB_TASK_MT19937_H
-#define UCB_TASK_MT19937_H
+#ifndef UCB_CORE_MT19937_H
+#define UCB_CORE_MT19937_H
 
 #include <stdint.h>
 

@@ -5,7 +5,7 @@
  * tempered on its way out. All constants are those of the paper's MT19937 and of the
  * authors' 2002 initialisation.
  */
-#include "task/mt19937.h"
+#include "core/mt19937.h"
 
 enum { SHIFT = 397 };
 
