@@ -3,8 +3,10 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "core/half.h"
 #include "core/pcg.h"
 #include "test.h"
 
@@ -48,10 +50,27 @@ void fixture_open(struct method_fixture *f, const char *spec, uint32_t n_out, ui
     if (ucb_chain_needs(f->chain) != UCB_NEEDS_NONE) f->calib = made_up_calib(n_in);
 }
 
+/* Weights rounded to the matrix's dtype, for methods that restore them. */
+static const void *bits_of(struct method_fixture *f, const float *w)
+{
+    size_t n = (size_t)f->matrix.n_out * f->matrix.n_in;
+    uint16_t *half = malloc(n * sizeof(*half));
+    if (f->matrix.dtype == UCB_F32) {
+        free(half);
+        return w;
+    }
+    for (size_t i = 0; i < n; i++)
+        half[i] = f->matrix.dtype == UCB_F16 ? ucb_f16_from_f32(w[i])
+                                             : ucb_bf16_from_f32(w[i]);
+    free(f->bits);
+    return f->bits = half;
+}
+
 ucb_status fixture_try_encode(struct method_fixture *f, const float *w, struct ucb_err *err)
 {
     struct ucb_source src = {.matrix = &f->matrix, .w = w, .calib = f->calib};
     struct ucb_writer *out = &f->out;
+    if (ucb_chain_is_exact(f->chain)) src.bits = bits_of(f, w);
     return ucb_chain_encode(f->chain, &f->context, &src, 1, &out, err);
 }
 
@@ -102,6 +121,7 @@ const struct emitted *fixture_role(const struct method_fixture *f, const char *r
 void fixture_close(struct method_fixture *f)
 {
     ucb_pool_close(f->pool);
+    free(f->bits);
     ucb_writer_free(&f->out);
     ucb_arena_free(&f->kept);
     ucb_arena_free(&f->arena);

@@ -11,6 +11,7 @@
 #include "core/arena.h"
 #include "core/progress.h"
 #include "eval/calib.h"
+#include "method/payload.h"
 
 enum { SLAB_BYTES = 64 << 20 };
 
@@ -27,6 +28,8 @@ struct ucb_loader {
     float *w[UCB_MAX_GROUPED],
         *decoded; /* one matrix each, as large as the largest so far */
     size_t w_floats[UCB_MAX_GROUPED], decoded_floats;
+    void *bits[UCB_MAX_GROUPED]; /* for exact methods */
+    size_t bits_bytes[UCB_MAX_GROUPED];
     /* Of the layer at work, by slot; as many as the fullest layer so far has. */
     struct ucb_packed *weight;
     struct ucb_own_product *product;
@@ -82,6 +85,7 @@ void ucb_loader_close(struct ucb_loader *l)
     for (int i = 0; i < UCB_MAX_GROUPED; i++) {
         ucb_writer_free(&l->payload[i]);
         ucb_mem_free(l->w[i]);
+        ucb_mem_free(l->bits[i]);
     }
     ucb_mem_free(l->decoded);
     for (size_t i = 0; i < l->n_slots; i++) ucb_mem_free(l->weight[i].data);
@@ -159,6 +163,16 @@ static bool takes(const struct ucb_loader *l, const struct ucb_chain *chain,
            ucb_chain_takes(chain, role, ucb_scope_holds(l->scope, role));
 }
 
+/* Gives an exact method the bits that the file holds. */
+static ucb_status read_bits(struct ucb_loader *l, uint32_t i, struct ucb_source *source,
+                            struct ucb_err *err)
+{
+    const struct ucb_matrix *m = source->matrix;
+    UCB_TRY(reserve(&l->bits[i], &l->bits_bytes[i], ucb_matrix_bits_bytes(m), m->name, err));
+    source->bits = l->bits[i];
+    return ucb_model_read_bits(l->model, m, 0, m->n_out, l->bits[i], err);
+}
+
 /* Reads and encodes a group: l->payload[i] holds the bytes of matrix i. */
 static ucb_status encode_group(struct ucb_loader *l, const struct ucb_chain *chain,
                                const struct group *g, const struct ucb_calib *calib,
@@ -174,6 +188,7 @@ static ucb_status encode_group(struct ucb_loader *l, const struct ucb_chain *cha
         source[i] = (struct ucb_source){
             .matrix = m, .w = l->w[i], .finite = true, .calib = calib};
         out[i] = &l->payload[i];
+        if (ucb_chain_is_exact(chain)) UCB_TRY(read_bits(l, i, &source[i], err));
     }
     ucb_arena_reset(&l->arena);
     uint64_t start = ucb_clock_ns();

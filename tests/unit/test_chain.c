@@ -376,10 +376,36 @@ TEST(stages_that_are_not_built_yet_are_refused_with_a_sentence)
     struct ucb_err err;
     CHECK_OK(order_of(UCB_BASE, UCB_ADD, &err), err);
     CHECK_STATUS(order_of(UCB_ADD, UCB_ADD, &err), UCB_USAGE, err);
-    for (enum ucb_kind kind = UCB_EXACT; kind <= UCB_REPLACE; kind++) {
+    for (enum ucb_kind kind = UCB_RECODE; kind <= UCB_REPLACE; kind++) {
         CHECK_STATUS(order_of(UCB_BASE, kind, &err), UCB_UNSUPPORTED, err);
         CHECK_HAS(err.text, "cannot run yet");
     }
+}
+
+TEST(an_exact_stage_is_the_last_one_and_alone_where_it_needs_no_prediction)
+{
+    struct ucb_err err;
+    struct ucb_chain *chain;
+    struct ucb_arena arena = {0};
+    static const struct {
+        const char *spec, *says;
+    } refused[] = {{"residual", "nf4+residual"},
+                   {"lossless+residual", "last stage"},
+                   {"nf4+lossless", "leave it alone"},
+                   {"lossless+nf4", "last stage"},
+                   {"int8:threshold=6.0+residual", "leave it alone"}};
+    for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++) {
+        CHECK_STATUS(ucb_chain_parse(refused[i].spec, &arena, &chain, &err), UCB_USAGE, err);
+        CHECK_HAS(err.text, refused[i].says);
+    }
+    CHECK(ucb_chain_is_exact(parsed("lossless")));
+    CHECK(ucb_chain_is_exact(parsed("rtn:bits=4+residual")));
+    CHECK(!ucb_chain_is_exact(parsed("int5")));
+    CHECK_EQ(ucb_chain_decoded_dtype(parsed("rtn:bits=4+residual"), UCB_BF16), UCB_BF16);
+    CHECK_TEXT(ucb_chain_spec(parsed("lossless")), "lossless:mode=default");
+    CHECK_TEXT(ucb_chain_spec(parsed("int5:block=64+residual:coder=rans")),
+               "int5:block=64+residual");
+    ucb_arena_free(&arena);
 }
 
 static bool always(const struct ucb_job *job)
