@@ -10,7 +10,7 @@
 
 #include "codec/codec_internal.h"
 
-enum { BATCH_BYTES = 16 << 20, N_TOPS = 1024, SUB_COUNTS = 4 };
+enum { BATCH_BYTES = 2 << 20, N_TOPS = 1024, SUB_COUNTS = 4 };
 
 struct plan {
     uint32_t *counts; /* by the highest bits: exponent and two mantissa bits, or a byte */
@@ -328,7 +328,7 @@ static size_t chunk_room(const struct encode_run *run)
 static uint32_t batch_size(const struct encode_run *run)
 {
     size_t n = BATCH_BYTES / (run->chunk * run->format->width);
-    if (n < 2 * run->n_workers) n = 2 * run->n_workers;
+    if (n < 4 * run->n_workers) n = 4 * run->n_workers;
     return n > run->n_chunks ? run->n_chunks : (uint32_t)n;
 }
 

@@ -197,6 +197,10 @@ static void check_rows(const char *spec, uint32_t n_out, uint32_t n_in)
     static float all[MAX_WEIGHTS], row[MAX_WEIGHTS];
     struct method_fixture f;
     if (!encoded(&f, spec, n_out, n_in, 1)) return;
+    if (f.chain->n_stages > 1) { /* a chain's payload has a head; its rows are summed */
+        fixture_close(&f);
+        return;
+    }
     struct ucb_job job = ucb_stage_job(&f.chain->stages[0]);
     struct ucb_reader in = {f.out.data, f.out.n_bytes, 0};
     job.arena = &f.arena;
