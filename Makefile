@@ -105,6 +105,8 @@ $(B)/%.o: %.c $(B)/gen/flags | $(GEN)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS_ALL) $(call isa,$<) $(EXTRA) -c -o $@ $<
+# Loops over planes and symbols, which -O2 leaves scalar.
+$(B)/harness/codec/%.o: EXTRA := -O3
 $(B)/tests/%.o: EXTRA := -Itests -DUCB_TEST_ROOT='"$(CURDIR)"' -DUCB_TEST_PROGRAM='"$(CURDIR)/$(B)/ucbench"'
 
 $(B)/ucbench-test: $(call obj,$(TESTS)) $(LIB_OBJ)

@@ -4,7 +4,8 @@
  *
  * The file written holds `decoded` in the dtype that the method deploys, `decoded_f32`,
  * every array of the payload under the name that the golden vectors use, and `payload`,
- * each byte that was written. Where an encoder computes more than it stores (hqq stores its
+ * each byte that was written; of a method that restores the source's bits, those as `bits`.
+ * Where an encoder computes more than it stores (hqq stores its
  * fp32 scale and zero as fp16), those arrays are the computed ones: `scale`, `zero`, and
  * the `decoded_f32` they give; what is stored stands beside them as `scale_fp16`,
  * `zero_fp16`.
@@ -19,6 +20,7 @@
 #include "core/half.h"
 #include "core/file.h"
 #include "method/chain.h"
+#include "method/payload.h"
 #include "method/tunable.h"
 #include "model/checkpoint.h"
 #include "quantize_input.h"
@@ -125,6 +127,7 @@ static ucb_status load_matrix(struct quantize *q, const float **w, struct ucb_er
 static ucb_status keep_decoded(struct quantize *q, const float *w, struct ucb_err *err)
 {
     uint64_t shape[2] = {q->matrix.n_out, q->matrix.n_in}, n = shape[0] * shape[1];
+    if (has_array(q, "decoded")) return UCB_OK;
     enum ucb_dtype dtype = ucb_chain_decoded_dtype(q->chain, q->matrix.dtype);
     if (dtype == UCB_F32) return keep(q, "decoded", UCB_F32, 2, shape, w, err);
     uint16_t *half = UCB_NEW(&q->kept, uint16_t, n);
@@ -135,6 +138,25 @@ static ucb_status keep_decoded(struct quantize *q, const float *w, struct ucb_er
     return keep(q, "decoded", dtype, 2, shape, half, err);
 }
 
+/* Of an exact chain: the restored bits, as `bits` and (blocks: widened) as `decoded`. */
+static ucb_status keep_bits(struct quantize *q, struct ucb_err *err)
+{
+    const struct ucb_matrix *m = &q->matrix;
+    size_t n_bytes = ucb_matrix_bits_bytes(m);
+    bool blocks = ucb_dtype_block_elements(m->dtype) > 1;
+    uint64_t shape[2] = {m->n_out, blocks ? n_bytes / m->n_out : m->n_in};
+    uint8_t *bits = ucb_arena_alloc(&q->kept, n_bytes);
+    if (!ucb_chain_is_exact(q->chain)) return UCB_OK;
+    if (bits == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its bits", q->tensor);
+    ucb_arena_reset(&q->arena);
+    UCB_TRY(ucb_chain_decode_bits(q->chain, &q->context, m, q->payload.data,
+                                  q->payload.n_bytes, bits, err));
+    UCB_TRY(keep(q, "bits", blocks ? UCB_U8 : m->dtype, 2, shape, bits, err));
+    if (m->dtype != ucb_chain_decoded_dtype(q->chain, m->dtype)) return UCB_OK;
+    return keep(q, "decoded", m->dtype, 2, shape, bits, err);
+}
+
 /* Decodes from the payload alone and collects everything for the file. */
 static ucb_status lay_open(struct quantize *q, struct ucb_err *err)
 {
@@ -143,6 +165,7 @@ static ucb_status lay_open(struct quantize *q, struct ucb_err *err)
     float *decoded_f32 = UCB_NEW(&q->kept, float, shape[0] * shape[1]);
     if (decoded == NULL || decoded_f32 == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its decode", q->tensor);
+    UCB_TRY(keep_bits(q, err));
     ucb_arena_reset(&q->arena);
     UCB_TRY(ucb_chain_decode(q->chain, &q->context, &q->matrix, q->payload.data, n_bytes,
                              decoded, decoded_f32, err));
@@ -278,6 +301,9 @@ static ucb_status run_method(struct quantize *q, struct ucb_err *err)
     struct ucb_source src = {
         .matrix = &q->matrix,
         .w = w,
+        .bits = ucb_chain_is_exact(q->chain)
+                    ? ucb_checkpoint_find(q->checkpoint, q->tensor)->data
+                    : NULL,
         .calib = ucb_chain_needs(q->chain) == UCB_NEEDS_NONE ? NULL : &q->given.calib};
     struct ucb_writer *out = &q->payload;
     UCB_TRY(fit_shared(q, &src, err));

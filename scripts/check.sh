@@ -20,7 +20,7 @@ done
 # Rank of each folder; a file may include its own rank and below.
 rank() {
     case $1 in
-    core) echo 0 ;; backend) echo 1 ;; stats) echo 1 ;; model) echo 2 ;; method) echo 3 ;; task) echo 3 ;;
+    core) echo 0 ;; backend) echo 1 ;; stats) echo 1 ;; codec) echo 1 ;; model) echo 2 ;; method) echo 3 ;; task) echo 3 ;;
     eval) echo 4 ;; plan) echo 4 ;; store) echo 5 ;; pack) echo 5 ;; report) echo 6 ;; *) echo 9 ;;
     esac
 }
@@ -44,7 +44,7 @@ allowed='memcpy memmove memset memcmp memchr strcmp strlen __memcpy_chk __memset
     ucb_fail ucb_err_prefix ucb_job_value ucb_arena_alloc ucb_arena_array ucb_parallel_for ucb_pcg_below ucb_role_name
     ucb_exp ucb_log ucb_pow ucb_mt19937_seed ucb_mt19937_next ucb_role_input ucb_part ucb_part_moved ucb_writer_status ucb_widen ucb_find_nonfinite
     ucb_dtype_name ucb_dtype_block_bytes ucb_dtype_block_elements'
-allowed_families='ucb_put_[a-z0-9]*|ucb_dense_[a-z_]*|ucb_entropy_[a-z_]*|ucb_get_[a-z0-9]*|ucb_load_[a-z0-9]*|ucb_payload_[a-z0-9_]*'
+allowed_families='ucb_put_[a-z0-9]*|ucb_dense_[a-z_]*|ucb_entropy_[a-z_]*|ucb_get_[a-z0-9]*|ucb_load_[a-z0-9]*|ucb_payload_[a-z0-9_]*|ucb_codec_[a-z]*'
 
 ${MAKE:-make} -s VARIANT=release "$b/ucbench" || complain "the program does not build"
 objects=

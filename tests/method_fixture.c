@@ -3,8 +3,10 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "core/half.h"
 #include "core/pcg.h"
 #include "test.h"
 
@@ -70,6 +72,22 @@ static void give_again(void *context)
     one->given = false;
 }
 
+/* Weights rounded to the matrix's dtype, for methods that restore them. */
+static const void *bits_of(struct method_fixture *f, const float *w)
+{
+    size_t n = (size_t)f->matrix.n_out * f->matrix.n_in;
+    uint16_t *half = malloc(n * sizeof(*half));
+    if (f->matrix.dtype == UCB_F32) {
+        free(half);
+        return w;
+    }
+    for (size_t i = 0; i < n; i++)
+        half[i] = f->matrix.dtype == UCB_F16 ? ucb_f16_from_f32(w[i])
+                                             : ucb_bf16_from_f32(w[i]);
+    free(f->bits);
+    return f->bits = half;
+}
+
 ucb_status fixture_try_encode(struct method_fixture *f, const float *w, struct ucb_err *err)
 {
     struct ucb_source src = {.matrix = &f->matrix, .w = w, .calib = f->calib};
@@ -80,6 +98,7 @@ ucb_status fixture_try_encode(struct method_fixture *f, const float *w, struct u
                                 .rewind = give_again,
                                 .context = &one};
     struct ucb_writer *out = &f->out;
+    if (ucb_chain_is_exact(f->chain)) src.bits = bits_of(f, w);
     if (ucb_chain_has_shared(f->chain)) {
         UCB_TRY(ucb_chain_fit_shared(f->chain, &f->context, &stream, &f->shared, err));
         f->context.shared = f->shared.data;
@@ -138,6 +157,7 @@ const struct emitted *fixture_role(const struct method_fixture *f, const char *r
 void fixture_close(struct method_fixture *f)
 {
     ucb_pool_close(f->pool);
+    free(f->bits);
     ucb_writer_free(&f->out);
     ucb_writer_free(&f->shared);
     ucb_arena_free(&f->kept);

@@ -28,6 +28,7 @@ struct method_fixture {
     const struct ucb_calib *calib; /* statistics for the encoder; NULL: none */
     struct ucb_writer shared;      /* side data, fitted to the one matrix by the encoding */
     struct ucb_writer out;
+    void *bits; /* of the weights last encoded, for an exact chain */
     float *decoded, *decoded_f32; /* [n_out][n_in], by fixture_decode */
     struct emitted emitted[24];
     size_t n_emitted;

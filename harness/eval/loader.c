@@ -12,6 +12,7 @@
 #include "core/progress.h"
 #include "eval/calib.h"
 #include "eval/gains.h"
+#include "method/payload.h"
 
 enum { SLAB_BYTES = 64 << 20 };
 
@@ -64,6 +65,9 @@ void ucb_loader_drop_sources(struct ucb_loader *l)
         ucb_mem_free(l->w[i]);
         l->w[i] = NULL;
         l->w_floats[i] = 0;
+        ucb_mem_free(l->bits[i]);
+        l->bits[i] = NULL;
+        l->bits_bytes[i] = 0;
     }
 }
 
@@ -160,6 +164,17 @@ bool ucb_loader_takes(const struct ucb_loader *l, const struct ucb_chain *chain,
            ucb_chain_takes(chain, role, ucb_scope_holds(l->scope, role));
 }
 
+/* Gives an exact method the bits that the file holds. */
+static ucb_status read_bits(struct ucb_loader *l, uint32_t i, struct ucb_source *source,
+                            struct ucb_err *err)
+{
+    const struct ucb_matrix *m = source->matrix;
+    UCB_TRY(
+        reserve(&l->bits[i], &l->bits_bytes[i], ucb_matrix_bits_bytes(m), m->name, err));
+    source->bits = l->bits[i];
+    return ucb_model_read_bits(l->model, m, 0, m->n_out, l->bits[i], err);
+}
+
 /* Reads and encodes a group: l->payload[i] holds the bytes of matrix i. */
 ucb_status ucb_loader_encode(struct ucb_loader *l, const struct ucb_chain *chain,
                              const struct ucb_loader_group *g,
@@ -176,6 +191,7 @@ ucb_status ucb_loader_encode(struct ucb_loader *l, const struct ucb_chain *chain
         source[i] = (struct ucb_source){
             .matrix = m, .w = l->w[i], .finite = true, .calib = calib};
         out[i] = &l->payload[i];
+        if (ucb_chain_is_exact(chain)) UCB_TRY(read_bits(l, i, &source[i], err));
     }
     ucb_arena_reset(&l->arena);
     uint64_t start = ucb_clock_ns();

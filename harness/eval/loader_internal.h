@@ -22,6 +22,8 @@ struct ucb_loader {
     float *w[UCB_MAX_GROUPED],
         *decoded; /* one matrix each, as large as the largest so far */
     size_t w_floats[UCB_MAX_GROUPED], decoded_floats;
+    void *bits[UCB_MAX_GROUPED]; /* for exact methods */
+    size_t bits_bytes[UCB_MAX_GROUPED];
     /* Of the layer at work, by slot; as many as the fullest layer so far has. */
     struct ucb_packed *weight;
     struct ucb_own_product *product;

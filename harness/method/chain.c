@@ -186,27 +186,49 @@ static bool stage_has_product(const struct ucb_stage *stage)
     return job.method->has_product != NULL && job.method->has_product(&job);
 }
 
+/* An exact stage has nothing left to do behind it; one that predicts by itself has no use
+ * for stages before it. */
+static ucb_status check_exact(const struct ucb_chain *chain, uint32_t index,
+                              const char *spec, struct ucb_err *err)
+{
+    const struct ucb_method *method = chain->stages[index].method;
+    if (index + 1 < chain->n_stages)
+        return UCB_FAIL(err, UCB_USAGE,
+                        "method spec \"%s\": %s restores every bit, so it is the last "
+                        "stage; found it as stage %u of %u",
+                        spec, method->name, index + 1, chain->n_stages);
+    if (index > 0 && !method->needs_before)
+        return UCB_FAIL(err, UCB_USAGE,
+                        "method spec \"%s\": %s codes the weights themselves; leave it "
+                        "alone in its chain, or end the chain with residual",
+                        spec, method->name);
+    return UCB_OK;
+}
+
 ucb_status ucb_chain_check_order(const struct ucb_chain *chain, const char *spec,
                                  struct ucb_err *err)
 {
     for (uint32_t i = 0; i < chain->n_stages; i++) {
         const struct ucb_method *method = chain->stages[i].method;
-        if (method->kind == UCB_TUNE && i > 0 && i + 1 == chain->n_stages) continue;
+        if (method->kind == UCB_TUNE && i > 0 && i + 1 == chain->n_stages &&
+            chain->stages[i - 1].method->kind != UCB_EXACT)
+            continue;
         if (method->kind == UCB_TUNE)
-            return UCB_FAIL(err, UCB_USAGE,
-                            "method spec \"%s\": %s changes the parameters of the stages "
-                            "before it, so it can only be the last; try "
-                            "gsq:bits=5+lowrank+%s",
-                            spec, method->name, method->name);
-        if (method->kind != UCB_BASE && method->kind != UCB_ADD)
+            return UCB_FAIL(
+                err, UCB_USAGE,
+                "method spec \"%s\": %s changes the parameters of the stages "
+                "before it, so it can only be the last, behind stages that have "
+                "some; try gsq:bits=5+lowrank+%s",
+                spec, method->name, method->name);
+        if (method->kind > UCB_EXACT)
             return UCB_FAIL(err, UCB_UNSUPPORTED,
                             "method spec \"%s\": %s is a stage of kind %s, which this "
-                            "version cannot run yet; "
-                            "base, add and tune stages run",
+                            "version cannot run yet; base, add, exact and tune stages run",
                             spec, method->name, kind_name(method->kind));
-        if (i == 0 && method->kind != UCB_BASE)
+        if (method->kind == UCB_EXACT) UCB_TRY(check_exact(chain, i, spec, err));
+        if (i == 0 && (method->kind == UCB_ADD || method->needs_before))
             return UCB_FAIL(err, UCB_USAGE,
-                            "method spec \"%s\": %s adds to what a stage before it "
+                            "method spec \"%s\": %s needs what a stage before it "
                             "decodes; put one before it, "
                             "as in nf4+%s",
                             spec, method->name, method->name);
@@ -394,6 +416,11 @@ bool ucb_chain_has_shared(const struct ucb_chain *chain)
     return false;
 }
 
+bool ucb_chain_is_exact(const struct ucb_chain *chain)
+{
+    return chain->stages[chain->n_coded - 1].method->kind == UCB_EXACT;
+}
+
 bool ucb_chain_is_none(const struct ucb_chain *chain)
 {
     return chain->n_stages == 1 && strcmp(ucb_chain_name(chain), "none") == 0;
@@ -416,6 +443,7 @@ double ucb_chain_nominal_bpw(const struct ucb_chain *chain, const struct ucb_mat
 
 enum ucb_dtype ucb_chain_decoded_dtype(const struct ucb_chain *chain, enum ucb_dtype source)
 {
-    struct ucb_job job = ucb_stage_job(&chain->stages[0]);
+    uint32_t stage = ucb_chain_is_exact(chain) ? chain->n_coded - 1 : 0;
+    struct ucb_job job = ucb_stage_job(&chain->stages[stage]);
     return job.method->decoded_dtype(&job, source);
 }

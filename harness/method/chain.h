@@ -36,6 +36,8 @@ bool ucb_chain_groups(const struct ucb_chain *chain, const struct ucb_matrix *a,
                       const struct ucb_matrix *b);
 /* Whether a stage has side data: ucb_chain_fit_shared() comes before the first encode. */
 bool ucb_chain_has_shared(const struct ucb_chain *chain);
+/* Whether the chain restores the source's bits: its sources need their bits then. */
+bool ucb_chain_is_exact(const struct ucb_chain *chain);
 bool ucb_chain_is_none(const struct ucb_chain *chain); /* the original, untouched */
 /* Whether matrices are multiplied by ucb_product_run() in an evaluation, not by what they
  * decode to. Only of a chain of one stage. */
@@ -83,14 +85,22 @@ ucb_status ucb_chain_encode(const struct ucb_chain *chain,
                             struct ucb_writer *const *out, struct ucb_err *err);
 /*
  * Decodes a payload to w[n_out][n_in]: the sum of the stages in fp32, rounded once to the
- * deployed dtype and widened again. decoded_f32 (may be NULL) gets the values before that
- * rounding. Parallel over rows.
+ * deployed dtype and widened again; of an exact chain the source's bits, widened.
+ * decoded_f32 (may be NULL) gets the values before that rounding. Parallel over rows.
  */
 ucb_status ucb_chain_decode(const struct ucb_chain *chain,
                             const struct ucb_chain_context *context,
                             const struct ucb_matrix *matrix, const uint8_t *payload,
                             size_t n_bytes, float *w, float *decoded_f32,
                             struct ucb_err *err);
+/*
+ * Of an exact chain: the source's own bits, in the source's dtype; `bits` has room for
+ * ucb_matrix_bits_bytes(). Weights need not be finite. USAGE for another chain.
+ */
+ucb_status ucb_chain_decode_bits(const struct ucb_chain *chain,
+                                 const struct ucb_chain_context *context,
+                                 const struct ucb_matrix *matrix, const uint8_t *payload,
+                                 size_t n_bytes, void *bits, struct ucb_err *err);
 /* A payload opened for the method's own product (see method.h). */
 struct ucb_product;
 /*

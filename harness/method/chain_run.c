@@ -19,6 +19,7 @@
 #include "method/chain_internal.h"
 #include "method/lanes.h"
 #include "method/payload.h"
+#include "model/widen.h"
 
 enum { CHUNK_WEIGHTS = 1 << 16 };
 
@@ -94,6 +95,30 @@ static size_t first_bad(const struct ucb_matrix *matrix, const float *w, const b
     return n;
 }
 
+/*
+ * The weights as the stages before an exact one see them: zeros where they are not finite.
+ * Their bits come back whatever was predicted for them.
+ */
+static ucb_status clean_source(const struct ucb_chain_context *context,
+                               struct ucb_source *src, struct ucb_err *err)
+{
+    size_t n = ucb_matrix_weights(src->matrix), i = 0;
+    float *clean;
+    if (src->bits == NULL)
+        return UCB_FAIL(err, UCB_USAGE, "%s: an exact method needs the weights' own bits",
+                        src->matrix->name);
+    if (src->finite) return UCB_OK;
+    while (i < n && isfinite(src->w[i])) i++;
+    if (i == n) return UCB_OK;
+    clean = UCB_NEW(context->arena, float, n);
+    if (clean == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its finite weights",
+                        src->matrix->name);
+    for (i = 0; i < n; i++) clean[i] = isfinite(src->w[i]) ? src->w[i] : 0.0f;
+    src->w = clean;
+    return UCB_OK;
+}
+
 static ucb_status check_source(const struct ucb_chain_context *context,
                                const struct ucb_source *src, struct ucb_err *err)
 {
@@ -103,7 +128,7 @@ static ucb_status check_source(const struct ucb_chain_context *context,
             err, UCB_USAGE,
             "%s: %u x %u weights; a matrix needs one row and one column at least",
             matrix->name, matrix->n_out, matrix->n_in);
-    if (src->finite) return UCB_OK;
+    if (src->finite || src->bits != NULL) return UCB_OK;
     struct finite_run run = {matrix, src->w, new_marks(matrix, context->scratch, err)};
     if (run.bad == NULL) return UCB_NOMEM;
     ucb_parallel_for(context->pool, count_chunks(matrix), check_chunk, &run);
@@ -366,8 +391,12 @@ static ucb_status begin_encode(struct encode_run *run, const struct ucb_source *
 {
     uint32_t n_stages = run->chain->n_coded;
     for (uint32_t i = 0; i < run->n_src; i++) {
-        UCB_TRY(check_source(run->context, &src[i], err));
+        struct ucb_source seen = src[i];
+        if (!ucb_chain_is_exact(run->chain)) seen.bits = NULL;
+        UCB_TRY(check_source(run->context, &seen, err));
         run->view[i] = src[i];
+        if (ucb_chain_is_exact(run->chain))
+            UCB_TRY(clean_source(run->context, &run->view[i], err));
         ucb_chain_begin_payload(n_stages, run->out[i]);
         if (n_stages == 1) continue;
         run->before[i] = UCB_NEW(run->context->arena, float,
@@ -454,26 +483,99 @@ ucb_status ucb_chain_split(const struct ucb_chain *chain, const struct ucb_matri
     return UCB_OK;
 }
 
+/* Opens all stages of a payload; run->n_stages of them are set to be summed. */
+static ucb_status open_stages(const struct ucb_chain *chain,
+                              const struct ucb_chain_context *context,
+                              const uint8_t *payload, size_t n_bytes,
+                              struct decode_run *run, struct ucb_err *err)
+{
+    const uint8_t *bytes[UCB_MAX_STAGES];
+    size_t lengths[UCB_MAX_STAGES];
+    UCB_TRY(ucb_chain_split(chain, run->matrix, payload, n_bytes, bytes, lengths, err));
+    for (uint32_t i = 0; i < chain->n_coded; i++) {
+        struct ucb_job job;
+        void *state;
+        UCB_TRY(ucb_stage_open(chain, i, context, run->matrix, bytes[i], lengths[i], &state,
+                               &job, err));
+        run->method[i] = chain->stages[i].method;
+        run->state[i] = state;
+    }
+    return UCB_OK;
+}
+
+ucb_status ucb_chain_decode_bits(const struct ucb_chain *chain,
+                                 const struct ucb_chain_context *context,
+                                 const struct ucb_matrix *matrix, const uint8_t *payload,
+                                 size_t n_bytes, void *bits, struct ucb_err *err)
+{
+    uint32_t last = chain->n_coded - 1;
+    struct decode_run run = {.matrix = matrix, .n_stages = last, .dtype = UCB_F32};
+    if (!ucb_chain_is_exact(chain))
+        return UCB_FAIL(err, UCB_USAGE, "%s: %s does not restore bits", matrix->name,
+                        ucb_chain_spec(chain));
+    UCB_TRY(open_stages(chain, context, payload, n_bytes, &run, err));
+    if (last > 0) {
+        struct ucb_method plain = *run.method[0];
+        run.w = UCB_NEW(context->arena, float, ucb_matrix_weights(matrix));
+        if (run.w == NULL)
+            return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for the decode of a stage",
+                            matrix->name);
+        plain.decode_deployed = NULL; /* as the encoder of the last stage saw it */
+        run.method[0] = &plain;
+        UCB_TRY(run_decode(&run, context, err));
+    }
+    ucb_status status = run.method[last]->decode_bits(run.state[last], 0, matrix->n_out,
+                                                      run.w, bits, err);
+    ucb_arena_reset(context->scratch);
+    return status;
+}
+
+/* Rows of restored bits, widened; they need not be finite. */
+struct widen_run {
+    const struct ucb_matrix *matrix;
+    const uint8_t *bits;
+    float *w;
+};
+
+static void widen_chunk(void *context, size_t chunk)
+{
+    struct widen_run *run = context;
+    const struct ucb_matrix *m = run->matrix;
+    size_t row = chunk * chunk_rows(m), n_rows = m->n_out - row;
+    if (n_rows > chunk_rows(m)) n_rows = chunk_rows(m);
+    ucb_widen(m->dtype, run->bits + row * (ucb_matrix_bits_bytes(m) / m->n_out),
+              n_rows * m->n_in, run->w + row * m->n_in);
+}
+
+static ucb_status decode_exact(const struct ucb_chain *chain,
+                               const struct ucb_chain_context *context,
+                               const struct ucb_matrix *matrix, const uint8_t *payload,
+                               size_t n_bytes, float *w, float *decoded_f32,
+                               struct ucb_err *err)
+{
+    uint8_t *bits = ucb_arena_alloc(context->arena, ucb_matrix_bits_bytes(matrix));
+    struct widen_run run = {matrix, bits, w};
+    if (bits == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its bits", matrix->name);
+    UCB_TRY(ucb_chain_decode_bits(chain, context, matrix, payload, n_bytes, bits, err));
+    ucb_parallel_for(context->pool, count_chunks(matrix), widen_chunk, &run);
+    if (decoded_f32 != NULL)
+        memcpy(decoded_f32, w, ucb_matrix_weights(matrix) * sizeof(*w));
+    return UCB_OK;
+}
+
 ucb_status ucb_chain_decode(const struct ucb_chain *chain,
                             const struct ucb_chain_context *context,
                             const struct ucb_matrix *matrix, const uint8_t *payload,
                             size_t n_bytes, float *w, float *decoded_f32,
                             struct ucb_err *err)
 {
-    const uint8_t *bytes[UCB_MAX_STAGES];
-    size_t lengths[UCB_MAX_STAGES];
     struct decode_run run = {
         .matrix = matrix, .n_stages = chain->n_coded, .w = w, .exact = decoded_f32};
-    UCB_TRY(ucb_chain_split(chain, matrix, payload, n_bytes, bytes, lengths, err));
+    if (ucb_chain_is_exact(chain))
+        return decode_exact(chain, context, matrix, payload, n_bytes, w, decoded_f32, err);
     run.dtype = ucb_chain_decoded_dtype(chain, matrix->dtype);
-    for (uint32_t i = 0; i < chain->n_coded; i++) {
-        struct ucb_job job;
-        void *state;
-        UCB_TRY(ucb_stage_open(chain, i, context, matrix, bytes[i], lengths[i], &state,
-                               &job, err));
-        run.method[i] = chain->stages[i].method;
-        run.state[i] = state;
-    }
+    UCB_TRY(open_stages(chain, context, payload, n_bytes, &run, err));
     return run_decode(&run, context, err);
 }
 

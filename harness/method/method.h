@@ -159,6 +159,9 @@ struct ucb_method {
     const char *name, *summary, *source; /* source: the paper or project that defines it */
     uint32_t revision; /* raise when bytes, decoded values or products change */
     enum ucb_kind kind;
+    /* EXACT only: restores from the decode of the stages before it, so it stands last; one
+     * that needs none stands alone. */
+    bool needs_before;
     /* Its original takes statistics from layers already compressed (GPTQ); otherwise from
      * the original model (AWQ, importance matrices). */
     bool sequential;
@@ -208,8 +211,8 @@ struct ucb_method {
     /*
      * EXACT only: the source's own bits of rows [row, row + n), in the source's dtype.
      * `before` is the decode of the stages before (n_in floats a row), NULL for the first
-     * stage. No bit passes through a float. CORRUPT where the stream does not fit. Any
-     * thread.
+     * stage. No bit passes through a float. CORRUPT where the stream does not fit. Uses the
+     * pool of the job it was opened with, so no loop may be running.
      */
     ucb_status (*decode_bits)(const void *state, uint32_t row, uint32_t n,
                               const float *before, void *bits, struct ucb_err *err);

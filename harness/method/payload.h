@@ -23,6 +23,14 @@ ucb_status ucb_payload_take_f16s(struct ucb_reader *in, const struct ucb_matrix 
 ucb_status ucb_payload_end(const struct ucb_reader *in, const struct ucb_matrix *matrix,
                            struct ucb_err *err);
 
+/* Bytes of a matrix's own bits, in its dtype. */
+static inline size_t ucb_matrix_bits_bytes(const struct ucb_matrix *matrix)
+{
+    return (size_t)matrix->n_out *
+           (matrix->n_in / ucb_dtype_block_elements(matrix->dtype)) *
+           ucb_dtype_block_bytes(matrix->dtype);
+}
+
 /* Weights of a matrix. */
 static inline size_t ucb_matrix_weights(const struct ucb_matrix *matrix)
 {

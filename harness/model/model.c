@@ -338,6 +338,37 @@ ucb_status ucb_model_read_rows(const struct ucb_model *model,
     return ucb_checkpoint_intact(model->checkpoint, err);
 }
 
+ucb_status ucb_model_read_bits(const struct ucb_model *model,
+                               const struct ucb_matrix *matrix, uint32_t row,
+                               uint32_t n_rows, void *out, struct ucb_err *err)
+{
+    const struct ucb_view *view = &((const struct ucb_bound_matrix *)matrix)->view;
+    size_t element = ucb_dtype_block_bytes(matrix->dtype),
+           per_row = matrix->n_in / ucb_dtype_block_elements(matrix->dtype);
+    uint8_t *to = out;
+    if (row > matrix->n_out || n_rows > matrix->n_out - row)
+        return UCB_FAIL(err, UCB_USAGE, "%s: rows %u to %llu asked for, it has %u",
+                        matrix->name, row, (unsigned long long)row + n_rows, matrix->n_out);
+    if (view->transposed && ucb_dtype_block_elements(matrix->dtype) > 1)
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "%s: stored turned, in blocks of %s: its rows have no bits of their "
+                        "own",
+                        matrix->name, ucb_dtype_name(matrix->dtype));
+    for (uint32_t i = 0; i < n_rows; i++, to += per_row * element) {
+        uint64_t place = place_of(view, row + i, model->arch.head_dim);
+        if (!view->transposed) {
+            memcpy(to, element_bytes(view, matrix->dtype, place * view->columns),
+                   per_row * element);
+            continue;
+        }
+        for (size_t column = 0; column < matrix->n_in; column++)
+            memcpy(to + column * element,
+                   element_bytes(view, matrix->dtype, column * view->columns + place),
+                   element);
+    }
+    return ucb_checkpoint_intact(model->checkpoint, err);
+}
+
 ucb_status ucb_model_gather(const struct ucb_model *model, const struct ucb_matrix *matrix,
                             const uint32_t *ids, size_t n, struct ucb_pool *pool,
                             float *out, struct ucb_err *err)

@@ -249,7 +249,15 @@ ucb_status ucb_model_read_rows(const struct ucb_model *model,
                                const struct ucb_matrix *matrix, uint32_t row,
                                uint32_t n_rows, struct ucb_pool *pool, float *out,
                                struct ucb_err *err);
-/* The same for scattered rows: out[i] = row ids[i]. For embeddings. USAGE for an id past
+/*
+ * The bits of those rows as the file holds them, in the matrix's dtype and the order of its
+ * rows: no float is made of them. UNSUPPORTED for blocks whose rows the file does not hold
+ * as such (turned matrices).
+ */
+ucb_status ucb_model_read_bits(const struct ucb_model *model,
+                               const struct ucb_matrix *matrix, uint32_t row,
+                               uint32_t n_rows, void *out, struct ucb_err *err);
+/* The same as ucb_model_read_rows for scattered rows: out[i] = row ids[i]. For embeddings. USAGE for an id past
  * the last row. */
 ucb_status ucb_model_gather(const struct ucb_model *model, const struct ucb_matrix *matrix,
                             const uint32_t *ids, size_t n, struct ucb_pool *pool,

@@ -126,7 +126,7 @@ TEST(an_unknown_method_or_key_is_answered_with_the_near_ones)
     CHECK_HAS(refused("hqq:bits=5", UCB_USAGE), "bits=5 is not a choice");
     CHECK_HAS(refused("none:bits=4", UCB_USAGE), "none has no keys");
     CHECK_HAS(refused("zzzzzzzz", UCB_USAGE), "known: ");
-    CHECK_HAS(refused("zzzzzzzz", UCB_USAGE), "hqq, int8");
+    CHECK_HAS(refused("zzzzzzzz", UCB_USAGE), "hqq, int5, int8");
 }
 
 TEST(what_is_not_a_spec_is_refused_with_what_was_found)
@@ -367,7 +367,8 @@ TEST(a_decoder_draws_nothing_from_the_seed_or_the_model)
 static ucb_status order_of(enum ucb_kind first, enum ucb_kind second, struct ucb_err *err)
 {
     struct ucb_method a = {.name = "a", .kind = first}, b = {.name = "b", .kind = second};
-    struct ucb_chain chain = {.n_stages = 2, .n_coded = 2, .stages = {{.method = &a}, {.method = &b}}};
+    struct ucb_chain chain = {
+        .n_stages = 2, .n_coded = 2, .stages = {{.method = &a}, {.method = &b}}};
     return ucb_chain_check_order(&chain, "a+b", err);
 }
 
@@ -376,10 +377,38 @@ TEST(stages_that_are_not_built_yet_are_refused_with_a_sentence)
     struct ucb_err err;
     CHECK_OK(order_of(UCB_BASE, UCB_ADD, &err), err);
     CHECK_STATUS(order_of(UCB_ADD, UCB_ADD, &err), UCB_USAGE, err);
-    for (enum ucb_kind kind = UCB_EXACT; kind <= UCB_REPLACE; kind++) {
-        CHECK_STATUS(order_of(UCB_BASE, kind, &err), UCB_UNSUPPORTED, err);
+    static const enum ucb_kind unbuilt[] = {UCB_RECODE, UCB_REPLACE};
+    for (size_t i = 0; i < 2; i++) {
+        CHECK_STATUS(order_of(UCB_BASE, unbuilt[i], &err), UCB_UNSUPPORTED, err);
         CHECK_HAS(err.text, "cannot run yet");
     }
+}
+
+TEST(an_exact_stage_is_the_last_one_and_alone_where_it_needs_no_prediction)
+{
+    struct ucb_err err;
+    struct ucb_chain *chain;
+    struct ucb_arena arena = {0};
+    static const struct {
+        const char *spec, *says;
+    } refused[] = {{"residual", "nf4+residual"},
+                   {"lossless+residual", "last stage"},
+                   {"nf4+lossless", "leave it alone"},
+                   {"lossless+nf4", "last stage"},
+                   {"int8:threshold=6.0+residual", "leave it alone"}};
+    for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++) {
+        CHECK_STATUS(ucb_chain_parse(refused[i].spec, &arena, &chain, &err), UCB_USAGE,
+                     err);
+        CHECK_HAS(err.text, refused[i].says);
+    }
+    CHECK(ucb_chain_is_exact(parsed("lossless")));
+    CHECK(ucb_chain_is_exact(parsed("rtn:bits=4+residual")));
+    CHECK(!ucb_chain_is_exact(parsed("int5")));
+    CHECK_EQ(ucb_chain_decoded_dtype(parsed("rtn:bits=4+residual"), UCB_BF16), UCB_BF16);
+    CHECK_TEXT(ucb_chain_spec(parsed("lossless")), "lossless:mode=default");
+    CHECK_TEXT(ucb_chain_spec(parsed("int5:block=64+residual:coder=rans")),
+               "int5:block=64+residual");
+    ucb_arena_free(&arena);
 }
 
 static bool always(const struct ucb_job *job)
@@ -393,8 +422,8 @@ TEST(a_method_that_multiplies_in_its_own_arithmetic_stands_alone)
     struct ucb_err err;
     struct ucb_method own = {.name = "own", .kind = UCB_BASE, .has_product = always},
                       more = {.name = "more", .kind = UCB_ADD};
-    struct ucb_chain chain = {.n_stages = 2, .n_coded = 2,
-                              .stages = {{.method = &own}, {.method = &more}}};
+    struct ucb_chain chain = {
+        .n_stages = 2, .n_coded = 2, .stages = {{.method = &own}, {.method = &more}}};
     CHECK(!ucb_chain_has_product(&chain));
     CHECK_STATUS(ucb_chain_check_order(&chain, "own+more", &err), UCB_USAGE, err);
     CHECK_HAS(err.text, "leave it alone");

@@ -1,0 +1,310 @@
+/*
+ * codec_rans.c - the scalar rANS coder, which is the reference: 32 interleaved states of 32
+ * bits, words of 16 bits, frequencies that sum to 2^12.
+ *
+ *     decode: slot = x mod 2^12 names symbol s and rank r;  x = f_s (x / 2^12) + r;
+ *             below 2^16, x = x 2^16 + next word.
+ *
+ * Element i belongs to state i mod 32; states take words in that order, so the encoder goes
+ * from the last element to the first.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "codec/codec_internal.h"
+
+/* log2(x) in 1/256, x > 0, rounded down: the integer part, then a squaring for each bit. */
+static uint32_t log2_256(uint32_t x)
+{
+    uint32_t whole = 31 - (uint32_t)__builtin_clz(x), fraction = 0;
+    uint64_t y = (uint64_t)x << (31 - whole); /* [2^31, 2^32) */
+    for (int i = 0; i < 8; i++) {
+        y = y * y >> 31;
+        fraction = fraction << 1 | (uint32_t)(y >> 32);
+        if (y >> 32) y >>= 1;
+    }
+    return whole << 8 | fraction;
+}
+
+static unsigned largest(const uint16_t *frequency, unsigned n)
+{
+    unsigned best = 0;
+    for (unsigned i = 1; i < n; i++)
+        if (frequency[i] > frequency[best]) best = i;
+    return best;
+}
+
+void rans_normalise(const uint32_t *counts, unsigned n, uint16_t *frequency)
+{
+    uint64_t total = 0;
+    int left = RANS_SUM;
+    for (unsigned i = 0; i < n; i++) total += counts[i];
+    assert(total > 0);
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t f = (counts[i] * (uint64_t)RANS_SUM + total / 2) / total;
+        if (f == 0 && counts[i] > 0) f = 1;
+        frequency[i] = (uint16_t)f;
+        left -= (int)f;
+    }
+    for (; left > 0; left--) frequency[largest(frequency, n)]++;
+    for (; left < 0; left++) frequency[largest(frequency, n)]--;
+    unsigned best = largest(frequency, n);
+    if (frequency[best] == RANS_SUM) { /* a state could not grow by such a symbol */
+        frequency[best]--;
+        frequency[best == 0]++;
+    }
+}
+
+uint64_t rans_cost(const struct rans_table *t, const uint32_t *counts)
+{
+    uint64_t cost = 0;
+    for (unsigned i = 0; i < t->n_symbols; i++) {
+        if (counts[i] == 0) continue;
+        if (t->frequency[i] == 0) return UINT64_MAX;
+        cost += counts[i] * (uint64_t)((RANS_BITS << 8) - log2_256(t->frequency[i]));
+    }
+    return cost;
+}
+
+/* ---- tables as bytes: ranks (narrow), a bit for each used symbol, 12 bits for each ----
+ */
+
+static unsigned count_used(const uint8_t *mask, unsigned n)
+{
+    unsigned used = 0;
+    for (unsigned i = 0; i < n; i++) used += mask[i / 8] >> i % 8 & 1;
+    return used;
+}
+
+static void used_mask(const struct rans_table *t, uint8_t mask[RANS_WIDE / 8])
+{
+    memset(mask, 0, RANS_WIDE / 8);
+    for (unsigned i = 0; i < t->n_symbols; i++)
+        if (t->frequency[i] > 0) mask[i / 8] |= (uint8_t)(1u << i % 8);
+}
+
+static size_t table_bytes(unsigned n_symbols, unsigned used)
+{
+    return (n_symbols == RANS_NARROW ? RANS_RANKS : 0) + n_symbols / 8 + (used * 3 + 1) / 2;
+}
+
+size_t rans_table_bytes(const struct rans_table *t)
+{
+    uint8_t mask[RANS_WIDE / 8];
+    used_mask(t, mask);
+    return table_bytes(t->n_symbols, count_used(mask, t->n_symbols));
+}
+
+void rans_table_put(const struct rans_table *t, struct ucb_writer *out)
+{
+    uint8_t mask[RANS_WIDE / 8], pair[3] = {0};
+    unsigned used = 0;
+    used_mask(t, mask);
+    if (t->n_symbols == RANS_NARROW) ucb_put_bytes(out, t->exponents, RANS_RANKS);
+    ucb_put_bytes(out, mask, t->n_symbols / 8);
+    for (unsigned i = 0; i < t->n_symbols; i++) {
+        unsigned f = t->frequency[i];
+        if (f == 0) continue;
+        if (used++ % 2 == 0) {
+            pair[0] = (uint8_t)f;
+            pair[1] = (uint8_t)(f >> 8);
+        } else {
+            pair[1] |= (uint8_t)(f << 4);
+            pair[2] = (uint8_t)(f >> 4);
+            ucb_put_bytes(out, pair, 3);
+        }
+    }
+    if (used % 2 == 1) ucb_put_bytes(out, pair, 2);
+}
+
+/* Ranks that are used name different exponents, the others and the escape 0. */
+static bool exponents_are_canonical(const struct rans_table *t)
+{
+    uint8_t seen[32] = {0};
+    for (unsigned rank = 0; rank < RANS_RANKS; rank++) {
+        const uint16_t *f = t->frequency + 4 * rank;
+        unsigned e = t->exponents[rank], used = f[0] | f[1] | f[2] | f[3];
+        if (rank == RANS_ESCAPE || used == 0) {
+            if (e != 0) return false;
+            continue;
+        }
+        if (seen[e / 8] >> e % 8 & 1) return false;
+        seen[e / 8] |= (uint8_t)(1u << e % 8);
+    }
+    return true;
+}
+
+bool rans_table_get(struct ucb_reader *in, unsigned n_symbols, struct rans_table *out)
+{
+    const uint8_t *exponents = NULL, *mask, *pairs;
+    unsigned sum = 0, k = 0;
+    *out = (struct rans_table){.n_symbols = n_symbols};
+    if (n_symbols == RANS_NARROW && !ucb_get_bytes(in, RANS_RANKS, &exponents))
+        return false;
+    if (!ucb_get_bytes(in, n_symbols / 8, &mask)) return false;
+    unsigned used = count_used(mask, n_symbols);
+    if (!ucb_get_bytes(in, (used * 3 + 1) / 2, &pairs)) return false;
+    if (exponents != NULL) memcpy(out->exponents, exponents, RANS_RANKS);
+    for (unsigned i = 0; i < n_symbols; i++) {
+        if ((mask[i / 8] >> i % 8 & 1) == 0) continue;
+        unsigned f = ucb_load_u16(pairs + k / 2 * 3 + k % 2);
+        f = k % 2 == 0 ? f & 0xfff : f >> 4;
+        k++;
+        if (f == 0) return false;
+        sum += out->frequency[i] = (uint16_t)f;
+    }
+    bool padded = used % 2 == 0 || pairs[used / 2 * 3 + 1] >> 4 == 0;
+    return sum == RANS_SUM && padded && (exponents == NULL || exponents_are_canonical(out));
+}
+
+/* ---- slots ---- */
+
+void rans_alias_make(const struct rans_table *t, struct rans_alias *out)
+{
+    unsigned left[RANS_NARROW], large = 0;
+    bool closed[RANS_NARROW] = {false};
+    for (unsigned i = 0; i < RANS_NARROW; i++) left[i] = t->frequency[i];
+    /* The lowest open bucket that its symbol does not fill takes the rest from the lowest
+     * symbol that has more than a bucket. */
+    for (;;) {
+        unsigned small = 0;
+        while (small < RANS_NARROW && (closed[small] || left[small] >= RANS_BUCKET))
+            small++;
+        if (small == RANS_NARROW) break;
+        for (large = 0; left[large] <= RANS_BUCKET || closed[large];) large++;
+        out->divider[small] = (uint16_t)left[small];
+        out->alias[small] = (uint16_t)large;
+        left[large] -= RANS_BUCKET - left[small];
+        out->first[small] = (uint16_t)left[large];
+        closed[small] = true;
+    }
+    for (unsigned i = 0; i < RANS_NARROW; i++) {
+        if (closed[i]) continue;
+        assert(left[i] == RANS_BUCKET);
+        out->divider[i] = RANS_BUCKET;
+        out->alias[i] = (uint16_t)i;
+        out->first[i] = 0;
+    }
+}
+
+static uint32_t slot_entry(const struct rans_table *t, unsigned symbol, unsigned rank)
+{
+    return (uint32_t)(t->frequency[symbol] - 1) | rank << 12 | symbol << 24;
+}
+
+void rans_slots_make(const struct rans_table *t, uint32_t slots[RANS_SUM])
+{
+    if (t->n_symbols == RANS_WIDE) {
+        for (unsigned s = 0, at = 0; s < RANS_WIDE; s++)
+            for (unsigned r = 0; r < t->frequency[s]; r++)
+                slots[at++] = slot_entry(t, s, r);
+        return;
+    }
+    struct rans_alias a;
+    rans_alias_make(t, &a);
+    for (unsigned b = 0; b < RANS_NARROW; b++)
+        for (unsigned i = 0; i < RANS_BUCKET; i++)
+            slots[b * RANS_BUCKET + i] = i < a.divider[b]
+                                             ? slot_entry(t, b, i)
+                                             : slot_entry(t, a.alias[b],
+                                                          a.first[b] + i - a.divider[b]);
+}
+
+/* ---- encode ---- */
+
+void rans_encoder_make(const struct rans_table *t, struct rans_encoder *out)
+{
+    uint32_t slots[RANS_SUM];
+    rans_slots_make(t, slots);
+    for (unsigned s = 0, start = 0; s < t->n_symbols; s++) {
+        unsigned f = t->frequency[s];
+        out->symbol[s].frequency = (uint16_t)f;
+        out->symbol[s].start = (uint16_t)start;
+        out->symbol[s].limit = f << (32 - RANS_BITS);
+        out->symbol[s].reciprocal = f == 0 ? 0 : (((uint64_t)1 << 63) + f - 1) / f;
+        start += f;
+    }
+    for (unsigned i = 0; i < RANS_SUM; i++)
+        out->slot[out->symbol[slots[i] >> 24].start + (slots[i] >> 12 & 0xfff)] = (uint16_t)
+            i;
+}
+
+/*
+ * 2 x times ceil(2^63 / f), its upper half, is x / f for x < 2^32 and f < 2^12: the
+ * reciprocal is too large by less than f / 2^63, the quotient by less than 2^32 / 2^63.
+ */
+static inline uint32_t divide(uint32_t x, uint64_t reciprocal)
+{
+    return (uint32_t)((unsigned __int128)((uint64_t)x << 1) * reciprocal >> 64);
+}
+
+static inline uint16_t *encode_one(const struct rans_encoder *e, unsigned symbol,
+                                   uint32_t *state, uint16_t *end)
+{
+    uint32_t x = *state, f = e->symbol[symbol].frequency;
+    bool grows = x >= e->symbol[symbol].limit;
+    end[-1] = (uint16_t)x;
+    end -= grows;
+    x = grows ? x >> 16 : x;
+    uint32_t q = divide(x, e->symbol[symbol].reciprocal);
+    *state = (q << RANS_BITS) + e->slot[e->symbol[symbol].start + (x - q * f)];
+    return end;
+}
+
+size_t rans_encode(const struct rans_encoder *e, const uint8_t *symbols, size_t n,
+                   uint16_t *end, uint32_t states[RANS_LANES])
+{
+    uint16_t *at = end;
+    for (unsigned i = 0; i < RANS_LANES; i++) states[i] = RANS_START;
+    for (size_t i = n; i % RANS_LANES != 0; i--)
+        at = encode_one(e, symbols[i - 1], &states[(i - 1) % RANS_LANES], at);
+    for (size_t group = n / RANS_LANES; group > 0; group--)
+        for (unsigned lane = RANS_LANES; lane > 0; lane--)
+            at = encode_one(e, symbols[(group - 1) * RANS_LANES + lane - 1],
+                            &states[lane - 1], at);
+    return (size_t)(end - at);
+}
+
+/* ---- decode ---- */
+
+bool rans_reader_begin(struct rans_reader *r, const uint8_t *states, const uint8_t *words,
+                       size_t n_words)
+{
+    bool normal = true;
+    for (unsigned i = 0; i < RANS_LANES; i++) {
+        uint32_t x = ucb_load_u32(states + 4 * i);
+        r->high[i] = (uint16_t)(x >> 16);
+        r->low[i] = (uint16_t)x;
+        normal &= r->high[i] != 0;
+    }
+    r->words = words;
+    r->words_end = words + 2 * n_words;
+    return normal;
+}
+
+bool rans_read(struct rans_reader *r, const uint32_t *slots, size_t n, uint8_t *symbols)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned lane = i % RANS_LANES;
+        uint32_t x = (uint32_t)r->high[lane] << 16 | r->low[lane];
+        uint32_t slot = slots[x % RANS_SUM];
+        symbols[i] = (uint8_t)(slot >> 24);
+        x = ((slot & 0xfff) + 1) * (x >> RANS_BITS) + (slot >> 12 & 0xfff);
+        if (x < RANS_START) {
+            if (r->words == r->words_end) return false;
+            x = x << 16 | ucb_load_u16(r->words);
+            r->words += 2;
+        }
+        r->high[lane] = (uint16_t)(x >> 16);
+        r->low[lane] = (uint16_t)x;
+    }
+    return true;
+}
+
+bool rans_reader_ended(const struct rans_reader *r)
+{
+    unsigned off = 0;
+    for (unsigned i = 0; i < RANS_LANES; i++)
+        off |= r->low[i] | (r->high[i] ^ (RANS_START >> 16));
+    return off == 0 && r->words == r->words_end;
+}
