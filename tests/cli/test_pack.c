@@ -218,6 +218,58 @@ TEST(scaled_positions_survive_the_format)
                            "all");
 }
 
+TEST(experts_are_stacked_and_run_as_measured)
+{
+    static const char *const models[] = {"mixtral-8x2", "qwen3moe-norm", "olmoe"};
+    for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
+        const char *model = with_vocabulary(models[i]);
+        check_runs_as_measured(model, "none", "body");
+        check_runs_as_measured(model, "rtn:bits=4,group=-1", "all");
+        check_runs_as_measured(model, "nf4", "linear");
+    }
+    check_runs_as_measured(with_vocabulary("mixtral-8x2"), "gguf:type=Q8_0", "body");
+    check_runs_as_measured(with_vocabulary("qwen3moe-norm"), "gguf:recipe=Q4_0", "body");
+}
+
+TEST(a_gguf_with_experts_keeps_what_the_method_leaves_alone)
+{
+    const char *source = ucb_test_path("%s/tests/golden/arch/mixtral-8x2/model-f16.gguf",
+                                       ucb_test_root());
+    RUN(0, "pack --format gguf --model %s --method none --out %s", source, here("x.gguf"));
+    check_same_file(source, here("x.gguf"), "none");
+    check_runs_as_measured(source, "gguf:type=Q8_0", "body");
+    check_runs_as_measured(source, "nf4", "body");
+}
+
+TEST(gemma3_is_written_with_its_windows_and_its_norms)
+{
+    struct ucb_checkpoint *c;
+    uint64_t window;
+    const char *model = with_vocabulary("gemma3-pattern6");
+    check_runs_as_measured(model, "none", "body");
+    check_runs_as_measured(model, "rtn:bits=4,group=-1", "all");
+    CHECK_OK(ucb_checkpoint_open(here("packed.gguf"), &c, &err), err);
+    CHECK(ucb_checkpoint_u64(c, "gemma3.attention.sliding_window", &window));
+    CHECK(window > 0);
+    ucb_checkpoint_close(c);
+}
+
+static void check_no_gguf(const char *name, const char *why)
+{
+    RUN(3, "pack --format gguf --model %s --method none --out %s", with_vocabulary(name),
+        here("x.gguf"));
+    CHECK_HAS(out, why);
+    CHECK_EQ(access(here("x.gguf"), F_OK), -1);
+}
+
+TEST(what_a_gguf_does_not_say_is_refused_with_the_reason)
+{
+    check_no_gguf("qwen3moe-mixed", "some of its layers have no experts");
+    check_no_gguf("gemma3-mixed-layers", "not every sixth of its layers");
+    check_no_gguf("mistral-swa", "its windows are not among the metadata");
+    check_no_gguf("phimoe", "GGUF has no names for it");
+}
+
 TEST(a_gguf_packed_with_none_is_the_same_file)
 {
     const char *source = ucb_test_path("%s/tests/golden/arch/llama-tied-gqa/model-f16.gguf",
