@@ -48,6 +48,9 @@ static json_t *model_json(const struct ucb_catalog_model *m, const char *cache)
         (json_int_t)m->parameters, "size_bytes", (json_int_t)size_bytes(m), "gated", gated,
         "in_cache", present, "files", files_json(m));
     json_object_set_new(entry, "caveat", text_or_null(m->caveat));
+    json_object_set_new(entry, "package_parts",
+                        m->package_parts == 0 ? json_null()
+                                              : json_integer((json_int_t)m->package_parts));
     return entry;
 }
 
@@ -78,7 +81,9 @@ static void print_origin(json_t *entry)
     if (repository != NULL)
         puts(repository);
     else if (package != NULL)
-        printf("Python package %s\n", package);
+        printf("Python package %s%s\n", package,
+               json_is_integer(json_object_get(entry, "package_parts")) ? ", in parts"
+                                                                        : "");
     else
         printf("built from %s\n", text_of(entry, "built_from"));
 }

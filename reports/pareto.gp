@@ -56,12 +56,14 @@ set bars 0.6
 set grid xtics ytics linecolor rgb "#e4e4e4" linewidth 0.6 linetype 1
 set logscale y
 set xrange [x_low:x_high]
+# One tick alone is no scale: neighbouring bits get finer ones.
+x_step = x_high - x_low > 3 ? 1 : x_high - x_low > 1.5 ? 0.5 : 0.2
 set yrange [y_low:y_high]
 do for [p = 1:n_panels] {
     set lmargin at screen panel_left[p] / width; set rmargin at screen panel_right[p] / width
     set bmargin at screen panel_bottom[p] / height; set tmargin at screen panel_top[p] / height
     set label 3 panel_title[p] at graph 0, graph 1 offset 0, 0.7 left textcolor rgb ink noenhanced
-    set xtics 1 nomirror out scale 0.6 textcolor rgb ink format (panel_has_x[p] ? "%g" : "")
+    set xtics x_step nomirror out scale 0.6 textcolor rgb ink format (panel_has_x[p] ? "%g" : "")
     set ytics nomirror out scale 0.6 textcolor rgb ink format (panel_has_y[p] ? "%g" : "")
     set xlabel (panel_has_x[p] ? x_label : "") offset 0, 0.4 textcolor rgb ink noenhanced
     set ylabel (panel_has_y[p] ? y_label : "") offset 0.6, 0 textcolor rgb ink noenhanced

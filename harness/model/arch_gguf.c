@@ -82,11 +82,17 @@ static ucb_status reject_switches(const struct metadata *m)
         const char *key;
         double neutral;
     } switches[] = {
-        {"attention.clamp_kqv", 0},     {"attn_logit_softcapping", 0},
-        {"final_logit_softcapping", 0}, {"logit_scale", 0},
-        {"residual_scale", 0},          {"embedding_scale", 0},
-        {"attention.scale", 0},         {"rope.scaling.attn_factor", 1},
+        {"attention.clamp_kqv", 0},
+        {"attn_logit_softcapping", 0},
+        {"final_logit_softcapping", 0},
+        {"logit_scale", 0},
+        {"residual_scale", 0},
+        {"embedding_scale", 0},
+        {"attention.scale", 0},
+        {"rope.scaling.attn_factor", 1},
         {"use_parallel_residual", 0},
+        {"expert_shared_count", 0},
+        {"leading_dense_block_count", 0},
     };
     for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++) {
         char full[KEY_TEXT];
@@ -253,7 +259,8 @@ static ucb_status check_family(const struct ucb_checkpoint *c, const char *file,
                     "%s: holds a vocabulary and no tensors; a model is needed here", file);
 }
 
-static ucb_status read_experts(const struct metadata *m, struct ucb_arch *arch)
+static ucb_status read_experts(const struct metadata *m, const struct ucb_family *family,
+                               struct ucb_arch *arch)
 {
     struct ucb_experts *e = &arch->experts;
     UCB_TRY(get_size(m, "expert_count", 0, &e->n));
@@ -263,8 +270,8 @@ static ucb_status read_experts(const struct metadata *m, struct ucb_arch *arch)
                         "%s: %u experts of which %u are used, expected at most %d and no "
                         "more used than there are",
                         m->file, e->n, e->used, UCB_EXPERTS_MAX);
-    e->width = arch->ffn;
-    e->normalise = true;
+    UCB_TRY(get_size(m, "expert_feed_forward_length", arch->ffn, &e->width));
+    e->normalise = !family->gguf_plain_weights;
     e->scale = 1.0f;
     e->n_groups = e->groups_used = 1;
     for (uint32_t i = 0; i < arch->n_layers; i++) arch->layers[i].ffn = 0;
@@ -280,7 +287,7 @@ static ucb_status read_gemma3(const struct metadata *m, struct ucb_arena *arena,
     arch->activation = UCB_ACT_GELU_TANH;
     arch->embed_scale = (float)sqrt((double)arch->hidden);
     UCB_TRY(get_size(m, "attention.sliding_window", 0, &window));
-    UCB_TRY(get_number(m, "rope.freq_base_swa", 1e4, &local.theta));
+    UCB_TRY(get_number(m, "rope.freq_base_swa", UCB_GGUF_LOCAL_THETA, &local.theta));
     for (uint32_t i = 0; i < arch->n_layers; i++) {
         arch->layers[i].window = (i + 1) % 6 == 0 ? 0 : window;
         arch->layers[i].rope = arch->layers[i].window != 0;
@@ -318,19 +325,28 @@ static ucb_status check_sizes(const struct metadata *m, const struct ucb_family 
     return UCB_OK;
 }
 
+static bool has_experts(const struct ucb_family *family)
+{
+    const struct ucb_vector_row *router = ucb_vector_row_of(family, UCB_VECTOR_ROUTER);
+    return router != NULL && router->gguf != NULL;
+}
+
 /* What the family's files say by their architecture alone, and by their tensors. */
 static ucb_status read_family(const struct metadata *m, const struct ucb_family *family,
                               struct ucb_arena *arena, struct ucb_arch *arch)
 {
     bool gemma3 = strcmp(family->model_type, "gemma3_text") == 0,
-         head_norms = gemma3 || strcmp(family->model_type, "qwen3") == 0;
-    arch->qk_norm = head_norms ? UCB_QK_NORM_HEAD : UCB_QK_NORM_NONE;
+         head_norms = gemma3 || strncmp(family->model_type, "qwen3", 5) == 0,
+         all_norms = strcmp(family->model_type, "olmoe") == 0;
+    arch->qk_norm = head_norms  ? UCB_QK_NORM_HEAD
+                    : all_norms ? UCB_QK_NORM_PROJECTION
+                                : UCB_QK_NORM_NONE;
     arch->attention_scale = (float)(1.0 / sqrt((double)arch->head_dim));
     arch->qkv_bias = any_bias(m->c, family, UCB_WITH_QKV_BIAS);
     arch->o_bias = any_bias(m->c, family, UCB_WITH_O_BIAS);
     arch->mlp_bias = any_bias(m->c, family, UCB_WITH_MLP_BIAS);
     arch->tied_head = ucb_checkpoint_find(m->c, "output.weight") == NULL;
-    if (strcmp(family->model_type, "mixtral") == 0) UCB_TRY(read_experts(m, arch));
+    if (has_experts(family)) UCB_TRY(read_experts(m, family, arch));
     return gemma3 ? read_gemma3(m, arena, arch) : UCB_OK;
 }
 
@@ -347,7 +363,7 @@ ucb_status ucb_arch_from_gguf(const struct ucb_checkpoint *c, struct ucb_arena *
     UCB_TRY(check_family(c, file, &family, err));
     struct metadata m = {c, file, family->gguf_arch, err};
     if (ucb_checkpoint_u64(c, full_key(&m, "expert_count", full), &n_experts) &&
-        n_experts > 0) {
+        n_experts > 0 && !has_experts(family)) {
         if (strcmp(family->model_type, "llama") != 0)
             return UCB_FAIL(err, UCB_UNSUPPORTED,
                             "%s: metadata %s is %llu, and experts of %s are not supported",

@@ -51,9 +51,9 @@ static const struct ucb_matrix_row mixtral_experts[] = {
     {.hf = NULL},
 };
 static const struct ucb_matrix_row qwen_experts[] = {
-    {MATRIX(GATE, LAYER "mlp.experts.E.gate_proj.weight", NULL, EXPERT_FFN, HIDDEN), .presence = UCB_WITH_EXPERTS, .expert = true},
-    {MATRIX(UP, LAYER "mlp.experts.E.up_proj.weight", NULL, EXPERT_FFN, HIDDEN), .presence = UCB_WITH_EXPERTS, .expert = true},
-    {MATRIX(DOWN, LAYER "mlp.experts.E.down_proj.weight", NULL, HIDDEN, EXPERT_FFN), .presence = UCB_WITH_EXPERTS, .expert = true},
+    {MATRIX(GATE, LAYER "mlp.experts.E.gate_proj.weight", "blk.N.ffn_gate_exps.weight", EXPERT_FFN, HIDDEN), .presence = UCB_WITH_EXPERTS, .expert = true},
+    {MATRIX(UP, LAYER "mlp.experts.E.up_proj.weight", "blk.N.ffn_up_exps.weight", EXPERT_FFN, HIDDEN), .presence = UCB_WITH_EXPERTS, .expert = true},
+    {MATRIX(DOWN, LAYER "mlp.experts.E.down_proj.weight", "blk.N.ffn_down_exps.weight", HIDDEN, EXPERT_FFN), .presence = UCB_WITH_EXPERTS, .expert = true},
     {.hf = NULL},
 };
 static const struct ucb_matrix_row shared_experts[] = {
@@ -126,8 +126,8 @@ static const struct ucb_vector_row head_norms[] = {
     {.hf = NULL},
 };
 static const struct ucb_vector_row projection_norms[] = {
-    {.which = UCB_VECTOR_Q_NORM, VECTOR(LAYER "self_attn.q_norm.weight", NULL, Q)},
-    {.which = UCB_VECTOR_K_NORM, VECTOR(LAYER "self_attn.k_norm.weight", NULL, KV)},
+    {.which = UCB_VECTOR_Q_NORM, VECTOR(LAYER "self_attn.q_norm.weight", "blk.N.attn_q_norm.weight", Q)},
+    {.which = UCB_VECTOR_K_NORM, VECTOR(LAYER "self_attn.k_norm.weight", "blk.N.attn_k_norm.weight", KV)},
     {.hf = NULL},
 };
 static const struct ucb_vector_row mixtral_router[] = {
@@ -135,7 +135,7 @@ static const struct ucb_vector_row mixtral_router[] = {
     {.hf = NULL},
 };
 static const struct ucb_vector_row qwen_router[] = {
-    {.which = UCB_VECTOR_ROUTER, .hf = LAYER "mlp.gate.weight", .gguf = NULL, .shape = {E(N_EXPERTS), E(HIDDEN)}, .n_dims = 2, .presence = UCB_WITH_EXPERTS},
+    {.which = UCB_VECTOR_ROUTER, .hf = LAYER "mlp.gate.weight", .gguf = "blk.N.ffn_gate_inp.weight", .shape = {E(N_EXPERTS), E(HIDDEN)}, .n_dims = 2, .presence = UCB_WITH_EXPERTS},
     {.hf = NULL},
 };
 static const struct ucb_vector_row phimoe_extras[] = {
@@ -208,7 +208,7 @@ static const struct ucb_vector_row mamba_vectors[] = {
 const struct ucb_family ucb_families[] = {
     {.model_type = "llama", .gguf_arch = "llama", .eps_default = 1e-6, .theta_default = 1e4, .gguf_interleaves = true,
      .matrices = {llama_top, llama_attention, llama_mlp}, .vectors = {llama_norms, llama_biases}},
-    {.model_type = "mistral", .eps_default = 1e-6, .theta_default = 1e4, .kv_heads_required = true,
+    {.model_type = "mistral", .gguf_arch = "llama", .eps_default = 1e-6, .theta_default = 1e4, .kv_heads_required = true, .gguf_interleaves = true,
      .matrices = {llama_top, llama_attention, llama_mlp}, .vectors = {llama_norms}},
     {.model_type = "qwen2", .gguf_arch = "qwen2", .eps_default = 1e-6, .theta_default = 1e4, .kv_heads_required = true,
      .matrices = {llama_top, llama_attention, llama_mlp}, .vectors = {llama_norms, llama_biases}},
@@ -216,11 +216,11 @@ const struct ucb_family ucb_families[] = {
      .matrices = {llama_top, llama_attention, llama_mlp}, .vectors = {llama_norms, llama_biases, head_norms}},
     {.model_type = "phi3", .eps_default = 1e-5, .theta_default = 1e4,
      .matrices = {llama_top, phi3_attention, phi3_mlp}, .vectors = {llama_norms}},
-    {.model_type = "mixtral", .eps_default = 1e-5, .theta_default = 1e6, .kv_heads_required = true, .gguf_interleaves = true,
+    {.model_type = "mixtral", .gguf_arch = "llama", .eps_default = 1e-5, .theta_default = 1e6, .kv_heads_required = true, .gguf_interleaves = true,
      .matrices = {llama_top, llama_attention, mixtral_experts}, .vectors = {llama_norms, llama_biases, mixtral_router}},
-    {.model_type = "qwen3_moe", .eps_default = 1e-6, .theta_default = 1e4, .kv_heads_required = true,
+    {.model_type = "qwen3_moe", .gguf_arch = "qwen3moe", .eps_default = 1e-6, .theta_default = 1e4, .kv_heads_required = true,
      .matrices = {llama_top, llama_attention, llama_mlp, qwen_experts}, .vectors = {llama_norms, llama_biases, head_norms, qwen_router}},
-    {.model_type = "olmoe", .eps_default = 1e-5, .theta_default = 1e4,
+    {.model_type = "olmoe", .gguf_arch = "olmoe", .gguf_plain_weights = true, .eps_default = 1e-5, .theta_default = 1e4,
      .matrices = {llama_top, llama_attention, qwen_experts}, .vectors = {llama_norms, llama_biases, projection_norms, qwen_router}},
     {.model_type = "phimoe", .eps_default = 1e-5, .theta_default = 1e6, .kv_heads_required = true,
      .matrices = {llama_top, llama_attention, mixtral_experts}, .vectors = {llama_norms, llama_biases, phimoe_extras, mixtral_router}},

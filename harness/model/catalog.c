@@ -10,7 +10,7 @@
 #include "model/model.h"
 #include "model/model_internal.h"
 
-enum { MAX_MODELS = 96 };
+enum { MAX_MODELS = 96, MAX_PARTS = 99 };
 
 /* clang-format off */
 static const struct ucb_ini_key model_keys[] = {
@@ -25,6 +25,7 @@ static const struct ucb_ini_key model_keys[] = {
     UCB_INI_TEXT(ucb_catalog_model, licence, false),
     UCB_INI_TEXT(ucb_catalog_model, gated, false),
     UCB_INI_TEXT(ucb_catalog_model, caveat, false),
+    UCB_INI_NUMBER(ucb_catalog_model, package_parts),
     UCB_INI_NUMBER(ucb_catalog_model, parameters),
 };
 static const struct ucb_ini_key file_keys[] = {
@@ -80,6 +81,10 @@ static ucb_status check_model(const struct ucb_catalog_model *m, struct ucb_err 
     if (m->repository[0] == '\0' && (m->n_files != 1 || m->files[0].sha256[0] == '\0'))
         return UCB_FAIL(err, UCB_CORRUPT,
                         "a model without a repository is one [file] with its sha256");
+    if (m->package_parts != 0 && (m->package[0] == '\0' || m->package_parts > MAX_PARTS))
+        return UCB_FAIL(err, UCB_CORRUPT,
+                        "package_parts = %llu, expected 1 to %d parts of a package",
+                        (unsigned long long)m->package_parts, MAX_PARTS);
     if (m->gated[0] != '\0' && strcmp(m->gated, "yes") != 0 && strcmp(m->gated, "no") != 0)
         return UCB_FAIL(err, UCB_CORRUPT, "gated = %s, expected yes or no", m->gated);
     for (size_t i = 0; i < m->n_files; i++) UCB_TRY(check_file(&m->files[i], err));

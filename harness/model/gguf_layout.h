@@ -25,6 +25,9 @@ enum { UCB_GGUF_NAME_TEXT = 128 };
  */
 ucb_status ucb_gguf_check_arch(const struct ucb_arch *arch, bool is_gguf,
                                struct ucb_err *err);
+/* How many matrices stand in one tensor of the file, one behind the other: a layer's
+ * experts are stacked, [n_experts, out, in]. 1 for all others. */
+uint32_t ucb_gguf_n_parts(const struct ucb_arch *arch, enum ucb_role role, uint32_t layer);
 /* The tensor's name; `layer` is ignored for what stands outside the layers. */
 const char *ucb_gguf_matrix_name(const struct ucb_arch *arch, enum ucb_role role,
                                  uint32_t layer, char out[UCB_GGUF_NAME_TEXT]);

@@ -2,9 +2,16 @@
  * gguf_vocabulary.c - the tokenizer.* entries of a GGUF for a safetensors model.
  *
  * A vocabulary.gguf beside the weights is copied. A tokenizer.json is spelled anew: GGUF
- * has one list of tokens by id, a kind for each, the merges as "left right", and a single
- * name for normalizer and pretokenizer together, so only tokenizers with such a name can be
- * written. Ids that no token has, up to the rows of the embedding, become "[PAD<id>]".
+ * has one list of tokens by id and a kind for each; ids that no token has, up to the rows
+ * of the embedding, become "[PAD<id>]".
+ *
+ * Byte-level BPE ("gpt2"): the merges as "left right", and a single name for normalizer and
+ * pretokenizer together, so only tokenizers with such a name can be written.
+ *
+ * SentencePiece ("llama"): no merges; two neighbours merge when their joint text is a
+ * token, by the score of that token. A list of merges says the same when those of one
+ * result stand together and no such pair is left out; lists made from SentencePiece files
+ * are so, and others are refused.
  */
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +23,7 @@
 #include "model/model_internal.h"
 #include "model/tokenizer_internal.h"
 
-enum { TYPE_I32 = 5, TYPE_STRING = 8, TYPE_ARRAY = 9 };
+enum { TYPE_I32 = 5, TYPE_F32 = 6, TYPE_STRING = 8, TYPE_ARRAY = 9 };
 #define KEY(name) "tokenizer.ggml." name
 
 struct entry {
@@ -82,7 +89,36 @@ static ucb_status set_entry(struct vocabulary *v, const char *text, size_t n_cha
     return UCB_OK;
 }
 
-/* Added tokens may give a token of the vocabulary another kind. */
+static bool is_pieces(const struct vocabulary *v)
+{
+    return v->tokenizer->by_char;
+}
+
+static enum ucb_token_kind kind_in_vocab(const struct vocabulary *v, const char *text,
+                                         size_t n_chars)
+{
+    return is_pieces(v) && ucb_byte_token(text, n_chars) >= 0 ? UCB_TOKEN_BYTE
+                                                              : UCB_TOKEN_NORMAL;
+}
+
+/* An added token may be one of the vocabulary, with another kind. But SentencePiece's runs
+ * of spaces stay normal: merges make them out of a text's spaces, while as user tokens they
+ * would be looked for as they are spelled. */
+static enum ucb_token_kind kind_of_added(const struct vocabulary *v, const json_t *token)
+{
+    const json_t *model = json_object_get(v->root, "model"),
+                 *content = json_object_get(token, "content"),
+                 *unknown = json_object_get(model, "unk_token");
+    const char *text = json_string_value(content);
+    bool in_vocab = json_object_get(json_object_get(model, "vocab"), text) != NULL;
+    if (is_pieces(v) && json_is_string(unknown) && json_equal(content, unknown))
+        return UCB_TOKEN_UNKNOWN;
+    if (json_is_true(json_object_get(token, "special"))) return UCB_TOKEN_CONTROL;
+    return is_pieces(v) && in_vocab && strstr(text, "\xe2\x96\x81") != NULL
+               ? UCB_TOKEN_NORMAL
+               : UCB_TOKEN_USER;
+}
+
 static ucb_status list_tokens(struct vocabulary *v, struct ucb_err *err)
 {
     json_t *vocab = json_object_get(json_object_get(v->root, "model"), "vocab"), *id, *one;
@@ -92,15 +128,14 @@ static ucb_status list_tokens(struct vocabulary *v, struct ucb_err *err)
     if (v->entries == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %u tokens", v->json_path,
                         v->n_ids);
-    json_object_keylen_foreach(vocab, key, n_chars, id)
-        UCB_TRY(set_entry(v, key, n_chars, json_integer_value(id), UCB_TOKEN_NORMAL, err));
+    json_object_keylen_foreach(vocab, key, n_chars, id) UCB_TRY(set_entry(
+        v, key, n_chars, json_integer_value(id), kind_in_vocab(v, key, n_chars), err));
     json_array_foreach(json_object_get(v->root, "added_tokens"), i, one)
     {
         const json_t *content = json_object_get(one, "content");
-        bool special = json_is_true(json_object_get(one, "special"));
         UCB_TRY(set_entry(v, json_string_value(content), json_string_length(content),
                           json_integer_value(json_object_get(one, "id")),
-                          special ? UCB_TOKEN_CONTROL : UCB_TOKEN_USER, err));
+                          kind_of_added(v, one), err));
     }
     return UCB_OK;
 }
@@ -163,6 +198,81 @@ static void put_merges(struct vocabulary *v)
     }
 }
 
+/* ---- scores for SentencePiece ---- */
+
+/* The ranks of the merges that make one token. */
+struct made {
+    uint32_t first, last, n; /* n 0: none does */
+};
+
+static ucb_status no_scores(const struct vocabulary *v, uint32_t id, const char *why,
+                            struct ucb_err *err)
+{
+    return UCB_FAIL(err, UCB_UNSUPPORTED,
+                    "%s: the merges of `%s` %s; a GGUF of this kind holds a score for each "
+                    "token in place of merges, and cannot say that",
+                    v->json_path,
+                    ucb_show(v->entries[id].text, v->entries[id].n_chars).text, why);
+}
+
+static ucb_status rank_tokens(struct vocabulary *v, struct made *made, struct ucb_err *err)
+{
+    const struct ucb_pairs *pairs = &v->tokenizer->pairs;
+    for (size_t i = 0; i < pairs->n_slots; i++) {
+        const struct ucb_pair *pair = &pairs->slots[i];
+        if (pair->rank == UCB_NO_ID) continue;
+        struct made *m = &made[pair->merged];
+        if (m->n++ == 0) m->first = m->last = pair->rank;
+        if (pair->rank < m->first) m->first = pair->rank;
+        if (pair->rank > m->last) m->last = pair->rank;
+    }
+    for (uint32_t id = 0; id < v->n_ids; id++)
+        if (made[id].n > 0 && made[id].last - made[id].first + 1 != made[id].n)
+            return no_scores(v, id, "do not stand together", err);
+    return UCB_OK;
+}
+
+/* The normal token with these bytes, or UCB_NO_ID. */
+static uint32_t find_normal(const struct vocabulary *v, const char *text, size_t n_bytes)
+{
+    uint32_t id = ucb_vocab_find(&v->tokenizer->vocab, text, n_bytes);
+    return id != UCB_NO_ID && v->entries[id].kind == UCB_TOKEN_NORMAL ? id : UCB_NO_ID;
+}
+
+/* Every pair of tokens whose joint text is this token is a merge. */
+static ucb_status check_splits(const struct vocabulary *v, uint32_t id, struct ucb_err *err)
+{
+    const struct ucb_token *token = &v->tokenizer->vocab.tokens[id];
+    for (uint32_t at = 1; at < token->n_bytes; at++) {
+        struct ucb_symbol left = {.id = find_normal(v, token->text, at)},
+                          right = {
+                              .id = find_normal(v, token->text + at, token->n_bytes - at)};
+        uint32_t rank, merged;
+        if (left.id == UCB_NO_ID || right.id == UCB_NO_ID) continue;
+        if (!ucb_bpe_rule(v->tokenizer, token->text, &left, &right, &rank, &merged))
+            return no_scores(v, id, "leave out a pair that spells it", err);
+    }
+    return UCB_OK;
+}
+
+/* Earlier merges have higher scores; what no merge makes is never compared. */
+static ucb_status put_scores(struct vocabulary *v, struct ucb_err *err)
+{
+    struct made *made = UCB_NEW(&v->arena, struct made, v->n_ids);
+    if (made == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for the scores of %u ids",
+                        v->json_path, v->n_ids);
+    UCB_TRY(rank_tokens(v, made, err));
+    for (uint32_t id = 0; id < ucb_tokenizer_n_ids(v->tokenizer); id++)
+        if (v->entries[id].kind == UCB_TOKEN_NORMAL) UCB_TRY(check_splits(v, id, err));
+    put_array(v->out, KEY("scores"), TYPE_F32, v->n_ids);
+    for (uint32_t id = 0; id < v->n_ids; id++)
+        ucb_put_f32(&v->out->bytes, made[id].n == 0 ? 0.0f : -1.0f - (float)made[id].first);
+    return UCB_OK;
+}
+
+/* ---- ids of special tokens ---- */
+
 /* "<s>", or {"content": "<s>"}: the id of such a setting, or UCB_NO_ID. */
 static uint32_t find_setting(const struct vocabulary *v, const char *name)
 {
@@ -210,10 +320,45 @@ static void put_ids(struct vocabulary *v)
                           json_string_length(chat));
 }
 
+/* What SentencePiece has and byte-level BPE has not. */
+static ucb_status put_pieces(struct vocabulary *v, struct ucb_err *err)
+{
+    ucb_gguf_put_text(v->out, KEY("model"), "llama", 5);
+    ucb_gguf_put_text(v->out, KEY("pre"), "default", 7);
+    put_tokens(v);
+    UCB_TRY(put_scores(v, err));
+    for (uint32_t id = 0; id < v->n_ids; id++)
+        if (v->entries[id].kind == UCB_TOKEN_UNKNOWN)
+            ucb_gguf_put_u32(v->out, KEY("unknown_token_id"), id);
+    ucb_gguf_put_bool(v->out, KEY("add_space_prefix"), v->tokenizer->normalizer.prefix);
+    put_ids(v);
+    return UCB_OK;
+}
+
+/* SentencePiece cuts a text nowhere, and spm.c where it makes no difference. */
+static ucb_status check_pieces(const struct vocabulary *v, struct ucb_err *err)
+{
+    const struct ucb_tokenizer *t = v->tokenizer;
+    bool plain = !t->normalizer.nfc && !t->whole_pieces;
+    for (size_t i = 0; i < t->pretok.n_steps; i++)
+        plain &= strcmp(t->pretok.names[i], "words") == 0;
+    if (plain) return UCB_OK;
+    return UCB_FAIL(err, UCB_UNSUPPORTED,
+                    "%s: SentencePiece with Unicode NFC, ignore_merges or a pretokenizer, "
+                    "which no GGUF says",
+                    v->json_path);
+}
+
 static ucb_status make_vocabulary(struct vocabulary *v, struct ucb_err *err)
 {
     const char *pre;
     UCB_TRY(ucb_tokenizer_open(v->json_path, &v->tokenizer, err));
+    if (is_pieces(v)) {
+        UCB_TRY(check_pieces(v, err));
+        UCB_TRY(ucb_json_load(v->json_path, &v->root, err));
+        UCB_TRY(list_tokens(v, err));
+        return put_pieces(v, err);
+    }
     pre = ucb_tokenizer_gguf_pre(v->tokenizer);
     if (pre == NULL)
         return UCB_FAIL(

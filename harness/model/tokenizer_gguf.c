@@ -143,6 +143,14 @@ static ucb_status put_tokens(struct ucb_tokenizer *t, const struct ucb_checkpoin
     return UCB_OK;
 }
 
+/* SentencePiece's own spelling has no space, and llama.cpp merges texts spelled so: a user
+ * token of plain spaces (Gemma has runs of 2 to 31) is recognised, never merged from U+2581
+ * that the text itself holds. */
+static bool is_out_of_reach(const struct ucb_tokenizer *t, const struct ucb_token *token)
+{
+    return t->by_char && memchr(token->text, ' ', token->n_bytes) != NULL;
+}
+
 /*
  * Normal tokens first: where a control token has the same bytes, merges mean the normal
  * one.
@@ -160,7 +168,9 @@ static ucb_status index_tokens(struct ucb_tokenizer *t, struct ucb_err *err)
                             ucb_show(v->tokens[id].text, v->tokens[id].n_bytes).text);
     }
     for (uint32_t id = 0; id < v->n_ids; id++)
-        if (v->tokens[id].kind == UCB_TOKEN_CONTROL || v->tokens[id].kind == UCB_TOKEN_USER)
+        if ((v->tokens[id].kind == UCB_TOKEN_CONTROL ||
+             v->tokens[id].kind == UCB_TOKEN_USER) &&
+            !is_out_of_reach(t, &v->tokens[id]))
             ucb_vocab_index(v, id);
     return UCB_OK;
 }

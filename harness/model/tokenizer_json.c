@@ -4,7 +4,8 @@
  *     added_tokens   id, content, normalized, special: recognised as they are written
  *     normalizer     null, NFC, SentencePiece's Prepend U+2581 and Replace " " by U+2581,
  *                    or a Sequence of those
- *     pre_tokenizer  ByteLevel, Digits, Split with a known expression, or a Sequence
+ *     pre_tokenizer  ByteLevel, Digits, Split with a known expression (or, after Replace,
+ *                    at a space, where there is none left), or a Sequence
  *     model          BPE: vocab {text: id}, merges ["a b"] or [["a", "b"]],
  *                    byte_fallback, ignore_merges
  *
@@ -186,6 +187,21 @@ static ucb_status put_all_added(struct ucb_tokenizer *t, const json_t *vocab,
     return ucb_added_sort(&t->added_normalized, err);
 }
 
+/* An added token of SentencePiece that the vocabulary has too (Gemma's runs of spaces) is
+ * also what merges make: for them, and for people, U+2581 in it is a space. What is looked
+ * for in a text stays as it is written. */
+static ucb_status respell(struct ucb_tokenizer *t, struct ucb_token *token,
+                          struct ucb_err *err)
+{
+    char *bytes = ucb_arena_alloc(&t->memory, token->n_bytes);
+    size_t n;
+    if (bytes == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a token's bytes");
+    ucb_spelling_decode(UCB_SPELL_SPACES, token->text, token->n_bytes, bytes, &n);
+    token->text = bytes;
+    token->n_bytes = (uint32_t)n;
+    return UCB_OK;
+}
+
 static ucb_status put_vocab(struct ucb_tokenizer *t, json_t *vocab, struct ucb_err *err)
 {
     const char *key;
@@ -194,13 +210,14 @@ static ucb_status put_vocab(struct ucb_tokenizer *t, json_t *vocab, struct ucb_e
     json_object_keylen_foreach(vocab, key, n_chars, value)
     {
         uint32_t id = (uint32_t)json_integer_value(value);
-        const struct ucb_token *token = &t->vocab.tokens[id];
+        struct ucb_token *token = &t->vocab.tokens[id];
         bool added = token->kind != UCB_TOKEN_ABSENT && token->n_bytes == n_chars &&
                      memcmp(token->text, key, n_chars) == 0;
         bool byte = t->by_char && ucb_byte_token(key, n_chars) >= 0;
         if (!added)
             UCB_TRY(ucb_vocab_put(&t->vocab, id, key, n_chars,
                                   byte ? UCB_TOKEN_BYTE : UCB_TOKEN_NORMAL, err));
+        if (added && t->by_char) UCB_TRY(respell(t, token, err));
         if (token->kind == UCB_TOKEN_BYTE || token->kind == UCB_TOKEN_UNUSED) continue;
         uint32_t twin = ucb_vocab_index(&t->vocab, id);
         if (twin != UCB_NO_ID)
@@ -392,6 +409,10 @@ static ucb_status read_split(struct ucb_tokenizer *t, const json_t *split,
     const char *pattern = json_string_value(
         json_object_get(json_object_get(split, "pattern"), "Regex"));
     UCB_TRY(get_bool(split, "invert", false, &invert, err));
+    /* Gemma's: the normalizer has left no space to split at. */
+    if (t->normalizer.spaces &&
+        is_string(json_object_get(split, "pattern"), "String", " ") && !invert)
+        return UCB_OK;
     bool isolated = is_string(split, "behavior", "Isolated") && !invert;
     bool matches = is_string(split, "behavior", "Removed") && invert;
     if (pattern == NULL)

@@ -42,6 +42,7 @@ static uint64_t align_up(uint64_t n, uint32_t alignment)
 static struct ucb_gguf_item *new_item(struct ucb_gguf_plan *plan, const char *name)
 {
     struct ucb_gguf_item *item = &plan->items[plan->n_items++];
+    item->n_parts = 1;
     item->name = ucb_arena_strdup(&plan->arena, name);
     return item->name == NULL ? NULL : item;
 }
@@ -55,15 +56,46 @@ static enum ucb_dtype deployed_dtype(const struct ucb_pack_options *o,
     return dtype == UCB_F16 || dtype == UCB_BF16 ? dtype : UCB_F32;
 }
 
-static void set_shape(struct ucb_gguf_item *item, const struct ucb_matrix *m,
-                      enum ucb_role role)
+static void set_shape(const struct ucb_pack_options *o, struct ucb_gguf_item *item,
+                      const struct ucb_matrix *m, enum ucb_role role)
 {
+    uint32_t n_parts = ucb_gguf_n_parts(arch_of(o), role, m->layer), d = 0;
     item->role = role;
     item->layer = m->layer;
-    item->n_dims = 2;
-    item->shape[0] = m->n_out;
-    item->shape[1] = m->n_in;
-    item->n_elements = (uint64_t)m->n_out * m->n_in;
+    item->n_parts = n_parts;
+    if (n_parts > 1) item->shape[d++] = n_parts;
+    item->shape[d++] = m->n_out;
+    item->shape[d++] = m->n_in;
+    item->n_dims = d;
+    item->n_elements = (uint64_t)n_parts * m->n_out * m->n_in;
+}
+
+/* Of gate and up of each expert, then down of each. */
+const struct ucb_matrix *ucb_pack_part(const struct ucb_pack_options *o,
+                                       const struct ucb_gguf_item *item, uint32_t part)
+{
+    if (item->n_parts == 1) return ucb_model_matrix(o->model, item->layer, item->role);
+    size_t n;
+    const struct ucb_matrix *const *list = ucb_model_layer_matrices(o->model, item->layer,
+                                                                    &n);
+    uint32_t first = ucb_model_layer_slots(o->model, item->layer)[item->role];
+    return list[first + part * (item->role == UCB_ROLE_DOWN ? 1 : 2)];
+}
+
+/* A tensor of the file has one type. */
+static ucb_status check_parts(const struct ucb_pack_options *o,
+                              const struct ucb_gguf_item *item, const struct ucb_matrix *m,
+                              struct ucb_err *err)
+{
+    for (uint32_t i = 1; i < item->n_parts; i++) {
+        const struct ucb_matrix *other = ucb_pack_part(o, item, i);
+        if (other->dtype != m->dtype)
+            return UCB_FAIL(err, UCB_UNSUPPORTED,
+                            "%s is %s and %s is %s: a GGUF stacks experts of one type",
+                            m->name, ucb_dtype_name(m->dtype), other->name,
+                            ucb_dtype_name(other->dtype));
+    }
+    return UCB_OK;
 }
 
 static ucb_status set_written(const struct ucb_pack_options *o, struct ucb_gguf_item *item,
@@ -72,7 +104,7 @@ static ucb_status set_written(const struct ucb_pack_options *o, struct ucb_gguf_
 {
     struct ucb_layout layout;
     bool own = !ucb_chain_layout(o->chain, m, &layout);
-    set_shape(item, m, role);
+    set_shape(o, item, m, role);
     item->content = UCB_CONTENT_WRITTEN;
     item->dtype = own ? deployed_dtype(o, m) : layout.dtype;
     uint32_t block = ucb_dtype_block_elements(item->dtype);
@@ -146,12 +178,12 @@ static ucb_status add_matrix(const struct ucb_pack_options *o, struct ucb_gguf_p
     struct ucb_gguf_item *item = new_item(
         plan, ucb_gguf_matrix_name(arch_of(o), role, layer, name));
     if (item == NULL) return no_memory(o, err);
+    set_shape(o, item, m, role);
+    UCB_TRY(check_parts(o, item, m, err));
     if (ucb_pack_takes(o, role)) return set_written(o, item, m, role, err);
-    set_shape(item, m, role);
     item->content = UCB_CONTENT_ROWS;
-    item->source = ucb_checkpoint_find(ucb_model_checkpoint(o->model), m->name);
     item->dtype = m->dtype;
-    item->n_bytes = m->stored_bytes;
+    item->n_bytes = m->stored_bytes * item->n_parts;
     return UCB_OK;
 }
 
@@ -170,6 +202,11 @@ static ucb_status add_vector(const struct ucb_pack_options *o, struct ucb_gguf_p
     item->dtype = UCB_F32;
     item->n_dims = 1;
     item->shape[0] = item->n_elements = n;
+    if (which == UCB_VECTOR_ROUTER) {
+        item->n_dims = 2;
+        item->shape[0] = arch_of(o)->experts.n;
+        item->shape[1] = arch_of(o)->hidden;
+    }
     item->n_bytes = n * sizeof(float);
     return UCB_OK;
 }

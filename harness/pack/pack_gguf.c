@@ -35,20 +35,23 @@ static ucb_status write_failed(const struct pack *p, struct ucb_err *err)
                     p->options->out, strerror(errno));
 }
 
-static ucb_status begin_item(struct pack *p, struct ucb_gguf_item *item,
-                             struct ucb_err *err)
+/* Goes to the place of a part: parts come in any order, each once. */
+static ucb_status begin_part(struct pack *p, const struct ucb_gguf_item *item,
+                             uint32_t part, struct ucb_err *err)
 {
-    assert(!item->done);
-    uint64_t at = p->plan.data_begin + item->offset;
+    assert(part < item->n_parts);
+    assert(item->n_written < item->n_parts);
+    uint64_t at = p->plan.data_begin + item->offset +
+                  part * (item->n_bytes / item->n_parts);
     if (fseeko(p->file.stream, (off_t)at, SEEK_SET) != 0) return write_failed(p, err);
     return UCB_OK;
 }
 
-static ucb_status end_item(struct pack *p, struct ucb_gguf_item *item, struct ucb_err *err)
+static ucb_status end_part(struct pack *p, struct ucb_gguf_item *item, struct ucb_err *err)
 {
     struct ucb_pack_result *r = p->result;
     if (ferror(p->file.stream)) return write_failed(p, err);
-    item->done = true;
+    if (++item->n_written < item->n_parts) return UCB_OK;
     r->type_tensors[item->dtype]++;
     r->type_elements[item->dtype] += item->n_elements;
     r->type_bytes[item->dtype] += item->n_bytes;
@@ -63,8 +66,9 @@ static ucb_status end_item(struct pack *p, struct ucb_gguf_item *item, struct uc
 static void write_rows(struct pack *p, const struct ucb_gguf_item *item,
                        const uint8_t *rows)
 {
-    size_t row_bytes = (size_t)(item->n_bytes / item->shape[0]);
-    for (uint32_t row = 0; row < item->shape[0]; row++) {
+    uint64_t n_rows = item->shape[item->n_dims - 2];
+    size_t row_bytes = (size_t)(item->n_bytes / item->n_parts / n_rows);
+    for (uint32_t row = 0; row < n_rows; row++) {
         uint32_t source = ucb_gguf_matrix_row(p->arch, item->role, row);
         fwrite(rows + source * row_bytes, 1, row_bytes, p->file.stream);
     }
@@ -107,17 +111,30 @@ static void copy_bytes(struct pack *p, const struct ucb_tensor *t)
     }
 }
 
-static ucb_status write_copy(struct pack *p, struct ucb_gguf_item *item,
-                             struct ucb_err *err)
+static ucb_status write_copy(struct pack *p, const struct ucb_gguf_item *item,
+                             uint32_t part, struct ucb_err *err)
 {
-    if (item->content == UCB_CONTENT_WRITTEN) return UCB_OK;
-    UCB_TRY(begin_item(p, item, err));
-    if (item->content == UCB_CONTENT_COPY) copy_bytes(p, item->source);
-    if (item->content == UCB_CONTENT_ROWS) write_rows(p, item, item->source->data);
+    const struct ucb_checkpoint *c = ucb_model_checkpoint(p->options->model);
+    const struct ucb_tensor *source = item->source;
+    if (item->content == UCB_CONTENT_ROWS)
+        source = ucb_checkpoint_find(c, ucb_pack_part(p->options, item, part)->name);
+    if (item->content == UCB_CONTENT_COPY) copy_bytes(p, source);
+    if (item->content == UCB_CONTENT_ROWS) write_rows(p, item, source->data);
     if (item->content == UCB_CONTENT_VECTOR) UCB_TRY(write_vector(p, item, err));
     if (item->content == UCB_CONTENT_ROPE) UCB_TRY(write_rope_factors(p, item, err));
-    if (item->source != NULL) ucb_file_forget(item->source->data, item->source->n_bytes);
-    return end_item(p, item, err);
+    if (source != NULL) ucb_file_forget(source->data, source->n_bytes);
+    return UCB_OK;
+}
+
+static ucb_status write_copies(struct pack *p, struct ucb_gguf_item *item,
+                               struct ucb_err *err)
+{
+    for (uint32_t i = 0; item->content != UCB_CONTENT_WRITTEN && i < item->n_parts; i++) {
+        UCB_TRY(begin_part(p, item, i, err));
+        UCB_TRY(write_copy(p, item, i, err));
+        UCB_TRY(end_part(p, item, err));
+    }
+    return UCB_OK;
 }
 
 /* ---- what the chain writes ---- */
@@ -138,8 +155,8 @@ static struct ucb_gguf_item *find_written(struct pack *p, enum ucb_role role,
 static void write_decoded(struct pack *p, const struct ucb_gguf_item *item,
                           const float *decoded)
 {
-    uint64_t n_in = item->shape[1];
-    for (uint32_t row = 0; row < item->shape[0]; row++) {
+    uint64_t n_rows = item->shape[item->n_dims - 2], n_in = item->shape[item->n_dims - 1];
+    for (uint32_t row = 0; row < n_rows; row++) {
         const float *w = decoded + ucb_gguf_matrix_row(p->arch, item->role, row) * n_in;
         if (item->dtype == UCB_F32) fwrite(w, sizeof(*w), n_in, p->file.stream);
         for (uint64_t i = 0; i < n_in && item->dtype != UCB_F32; i++) {
@@ -157,15 +174,15 @@ static ucb_status take_written(void *context, const struct ucb_matrix *m,
     struct pack *p = context;
     struct ucb_gguf_item *item = find_written(p, role, m->layer);
     assert(item != NULL);
-    UCB_TRY(begin_item(p, item, err));
+    UCB_TRY(begin_part(p, item, m->expert, err));
     if (p->result->form == UCB_PACK_LAYOUT) {
-        assert(payload->n_bytes == item->n_bytes);
+        assert(payload->n_bytes * item->n_parts == item->n_bytes);
         write_rows(p, item, payload->data);
     } else {
         p->result->dtype = item->dtype;
         write_decoded(p, item, decoded);
     }
-    return end_item(p, item, err);
+    return end_part(p, item, err);
 }
 
 static ucb_status run_chain(struct pack *p, struct ucb_err *err)
@@ -202,7 +219,7 @@ static ucb_status write_end(struct pack *p, struct ucb_err *err)
 {
     uint64_t end = p->plan.data_begin;
     for (size_t i = 0; i < p->plan.n_items; i++) {
-        assert(p->plan.items[i].done);
+        assert(p->plan.items[i].n_written == p->plan.items[i].n_parts);
         end = p->plan.data_begin + p->plan.items[i].offset + p->plan.items[i].n_bytes;
     }
     if (end == p->plan.file_bytes) return UCB_OK;
@@ -224,7 +241,7 @@ static ucb_status write_all(struct pack *p, struct ucb_err *err)
     p->result->file_bytes = p->plan.file_bytes;
     UCB_TRY(write_head(p, err));
     for (size_t i = 0; i < p->plan.n_items; i++)
-        UCB_TRY(write_copy(p, &p->plan.items[i], err));
+        UCB_TRY(write_copies(p, &p->plan.items[i], err));
     if (!none) UCB_TRY(run_chain(p, err));
     for (int i = 0; i < UCB_N_PARTS; i++) p->result->matrix_bytes += p->tally.part_bytes[i];
     p->result->n_weights = p->tally.n_weights;

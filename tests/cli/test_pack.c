@@ -218,6 +218,58 @@ TEST(scaled_positions_survive_the_format)
                            "all");
 }
 
+TEST(experts_are_stacked_and_run_as_measured)
+{
+    static const char *const models[] = {"mixtral-8x2", "qwen3moe-norm", "olmoe"};
+    for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
+        const char *model = with_vocabulary(models[i]);
+        check_runs_as_measured(model, "none", "body");
+        check_runs_as_measured(model, "rtn:bits=4,group=-1", "all");
+        check_runs_as_measured(model, "nf4", "linear");
+    }
+    check_runs_as_measured(with_vocabulary("mixtral-8x2"), "gguf:type=Q8_0", "body");
+    check_runs_as_measured(with_vocabulary("qwen3moe-norm"), "gguf:recipe=Q4_0", "body");
+}
+
+TEST(a_gguf_with_experts_keeps_what_the_method_leaves_alone)
+{
+    const char *source = ucb_test_path("%s/tests/golden/arch/mixtral-8x2/model-f16.gguf",
+                                       ucb_test_root());
+    RUN(0, "pack --format gguf --model %s --method none --out %s", source, here("x.gguf"));
+    check_same_file(source, here("x.gguf"), "none");
+    check_runs_as_measured(source, "gguf:type=Q8_0", "body");
+    check_runs_as_measured(source, "nf4", "body");
+}
+
+TEST(gemma3_is_written_with_its_windows_and_its_norms)
+{
+    struct ucb_checkpoint *c;
+    uint64_t window;
+    const char *model = with_vocabulary("gemma3-pattern6");
+    check_runs_as_measured(model, "none", "body");
+    check_runs_as_measured(model, "rtn:bits=4,group=-1", "all");
+    CHECK_OK(ucb_checkpoint_open(here("packed.gguf"), &c, &err), err);
+    CHECK(ucb_checkpoint_u64(c, "gemma3.attention.sliding_window", &window));
+    CHECK(window > 0);
+    ucb_checkpoint_close(c);
+}
+
+static void check_no_gguf(const char *name, const char *why)
+{
+    RUN(3, "pack --format gguf --model %s --method none --out %s", with_vocabulary(name),
+        here("x.gguf"));
+    CHECK_HAS(out, why);
+    CHECK_EQ(access(here("x.gguf"), F_OK), -1);
+}
+
+TEST(what_a_gguf_does_not_say_is_refused_with_the_reason)
+{
+    check_no_gguf("qwen3moe-mixed", "some of its layers have no experts");
+    check_no_gguf("gemma3-mixed-layers", "not every sixth of its layers");
+    check_no_gguf("mistral-swa", "its windows are not among the metadata");
+    check_no_gguf("phimoe", "GGUF has no names for it");
+}
+
 TEST(a_gguf_packed_with_none_is_the_same_file)
 {
     const char *source = ucb_test_path("%s/tests/golden/arch/llama-tied-gqa/model-f16.gguf",
@@ -270,6 +322,121 @@ TEST(a_vocabulary_made_from_tokenizer_json_gives_the_same_ids)
     CHECK(!ucb_tokenizer_adds_bos(t));
     CHECK_EQ(ucb_tokenizer_n_ids(t), 258); /* id 257 has no token: it is padded */
     ucb_tokenizer_close(t);
+}
+
+/* ---- SentencePiece ---- */
+
+/* The tiny model with another tokenizer and an embedding of 280 rows. */
+static const char *with_pieces(struct ucb_text *json)
+{
+    enum { ROWS = 280, MAX_TENSORS = 64 };
+    static uint8_t rows[ROWS * 4096];
+    const char *model = tiny(), *weights = ucb_test_path("%s/model.safetensors", model);
+    struct ucb_tensor tensors[MAX_TENSORS];
+    struct ucb_checkpoint *c;
+    struct ucb_file config;
+    struct ucb_text changed = {0};
+    CHECK_OK(ucb_checkpoint_open(model, &c, &err), err);
+    size_t n = ucb_checkpoint_n_tensors(c);
+    CHECK(n <= MAX_TENSORS);
+    for (size_t i = 0; i < n; i++) {
+        tensors[i] = *ucb_checkpoint_tensor(c, i);
+        if (tensors[i].shape[0] != 258) continue;
+        size_t row = tensors[i].n_bytes / 258;
+        for (size_t k = 0; k < ROWS; k++)
+            memcpy(rows + k * row, tensors[i].data + k % 258 * row, row);
+        tensors[i].n_elements = tensors[i].n_elements / 258 * ROWS;
+        tensors[i].n_bytes = row * ROWS;
+        tensors[i].shape[0] = ROWS;
+        tensors[i].data = rows;
+    }
+    CHECK_OK(ucb_safetensors_write(here("wide.safetensors"), tensors, n, &err), err);
+    ucb_checkpoint_close(c);
+    CHECK_EQ(rename(here("wide.safetensors"), weights), 0);
+    CHECK_OK(ucb_file_map(ucb_test_path("%s/config.json", model), &config, &err), err);
+    const char *text = (const char *)config.data, *at = strstr(text, "258");
+    CHECK(at != NULL);
+    ucb_text_add(&changed, "%.*s280%.*s", (int)(at - text), text,
+                 (int)(config.n_bytes - (size_t)(at - text) - 3), at + 3);
+    ucb_file_unmap(&config);
+    CHECK_OK(ucb_file_write(ucb_test_path("%s/config.json", model), ucb_text_get(&changed),
+                            strlen(ucb_text_get(&changed)), &err),
+             err);
+    CHECK_OK(ucb_file_write(ucb_test_path("%s/tokenizer.json", model), ucb_text_get(json),
+                            strlen(ucb_text_get(json)), &err),
+             err);
+    ucb_text_free(&changed);
+    ucb_text_free(json);
+    return model;
+}
+
+static void check_same_ids(const char *model, const char *line)
+{
+    static char from_json[4096];
+    CHECK_OK(ucb_file_write(here("t.jsonl"), line, strlen(line), &err), err);
+    RUN(0, "pack --format gguf --model %s --method none --out %s", model, here("x.gguf"));
+    RUN(0, "tokenize --model %s --in %s", model, here("t.jsonl"));
+    snprintf(from_json, sizeof(from_json), "%s", out);
+    RUN(0, "tokenize --model %s --in %s", here("x.gguf"), here("t.jsonl"));
+    CHECK_TEXT(out, from_json);
+}
+
+TEST(a_sentencepiece_vocabulary_gets_scores_in_place_of_merges)
+{
+    static const char *const merges[] = {"\xe2\x96\x81 t", "a b", "b b", "ab b"};
+    struct ucb_text json = {0};
+    struct ucb_checkpoint *c;
+    uint64_t prefix;
+    size_t n;
+    const void *kinds;
+    tiny_spaces(&json, "abt", merges, 3);
+    check_same_ids(with_pieces(&json), "{\"text\": \"tab  abbab\\n bb caf\u00e9 \"}\n");
+    CHECK_HAS(out, "[256,"); /* "_t": a space is put before */
+    CHECK_OK(ucb_checkpoint_open(here("x.gguf"), &c, &err), err);
+    CHECK(ucb_checkpoint_u64(c, "tokenizer.ggml.add_space_prefix", &prefix) && prefix == 1);
+    CHECK(ucb_checkpoint_f32s(c, "tokenizer.ggml.scores", &kinds, &n) && n == 280);
+    CHECK(ucb_checkpoint_i32s(c, "tokenizer.ggml.token_type", &kinds, &n) && n == 280);
+    CHECK_EQ(((const uint8_t *)kinds)[4 * 0x41], 6); /* <0x41>: a byte */
+    CHECK_EQ(((const uint8_t *)kinds)[4 * 256], 1);  /* normal */
+    CHECK_EQ(((const uint8_t *)kinds)[4 * 279], 5);  /* no token: unused */
+    ucb_checkpoint_close(c);
+    tiny_spaces(&json, "abt", merges, 4); /* "abb" is "a" + "bb" too */
+    RUN(3, "pack --format gguf --model %s --method none --out %s", with_pieces(&json),
+        here("y.gguf"));
+    CHECK_HAS(out, "the merges of `abb` leave out a pair that spells it");
+    CHECK_EQ(access(here("y.gguf"), F_OK), -1);
+}
+
+TEST(merges_of_one_token_that_stand_apart_have_no_score)
+{
+    static const char *const merges[] = {"a b", "b b", "ab b", "t a"};
+    struct ucb_text json = {0}, more = {0};
+    tiny_spaces(&json, "abt", merges, 4);
+    ucb_text_add(&more, "%.*s,\"a bb\"]}}", (int)strlen(ucb_text_get(&json)) - 3,
+                 ucb_text_get(&json));
+    ucb_text_free(&json);
+    RUN(3, "pack --format gguf --model %s --method none --out %s", with_pieces(&more),
+        here("y.gguf"));
+    CHECK_HAS(out, "the merges of `abb` do not stand together");
+}
+
+/* As in Gemma's file: an added token that merges make too, and a Split with nothing to do.
+ */
+TEST(runs_of_spaces_may_be_added_tokens_and_results_of_merges)
+{
+    static const char *const merges[] = {"\xe2\x96\x81 \xe2\x96\x81", "a b"};
+    struct ucb_text json = {0}, added = {0};
+    tiny_spaces(&json, "ab", merges, 2);
+    ucb_text_add(&added,
+                 "{\"added_tokens\":[{\"id\":256,\"content\":\"\xe2\x96\x81\xe2\x96\x81\","
+                 "\"special\":false,\"normalized\":false}],\"pre_tokenizer\":{\"type\":"
+                 "\"Split\",\"pattern\":{\"String\":\" \"},\"behavior\":"
+                 "\"MergedWithPrevious\",\"invert\":false},%s",
+                 ucb_text_get(&json) + 1);
+    ucb_text_free(&json);
+    check_same_ids(with_pieces(&added), "{\"text\": \"a  b   ab\"}\n");
+    /* _ a __ b __ _ ab */
+    CHECK_HAS(out, "[258,259,256,260,256,258,257]");
 }
 
 #define SEQUENCE(first, regex)                                           \

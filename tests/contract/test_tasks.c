@@ -272,10 +272,9 @@ TEST(wikitext_scores_the_second_half_or_everything)
     CHECK_EQ(jay->from, 6);
 }
 
-/* Windows of 10 bytes under a tokenizer that adds BOS. */
-static void prepare_letters(const char *knobs, struct ucb_items *items)
+/* Under a tokenizer that adds BOS. */
+static void prepare_with_bos(const char *task, const char *text, struct ucb_items *items)
 {
-    static const char text[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN\n";
     struct ucb_tokenizer *tokenizer = open_tokenizer();
     static const char config[] = "{\"bos_token\": \"<s>\", \"add_bos_token\": true}";
     const char *folder = ucb_test_folder();
@@ -284,11 +283,31 @@ static void prepare_letters(const char *knobs, struct ucb_items *items)
                             strlen(config), &err),
              err);
     CHECK_OK(ucb_tokenizer_open(folder, &tokenizer, &err), err);
-    prepare_with(tokenizer, ucb_test_path("wikitext:ctx=10,%s", knobs), text,
-                 sizeof(text) - 1, items);
+    prepare_with(tokenizer, task, text, strlen(text), items);
 }
 
-TEST(wikitext_half_begins_every_window_with_the_bos_that_the_tokenizer_adds)
+TEST(lambada_begins_every_passage_with_the_bos_that_the_tokenizer_adds)
+{
+    struct ucb_items items;
+    prepare_with_bos("lambada", "{\"text\": \"one two\"}\n{\"text\": \"a b\"}\n", &items);
+    CHECK_EQ(items.n_windows, 2);
+    CHECK_EQ(items.windows[0].ids[0], TINY_BOS);
+    CHECK_EQ(items.windows[0].ids[1], 'o');
+    CHECK_EQ(items.windows[0].n_ids, 8);
+    CHECK_EQ(items.items[0].from, 3); /* "e" predicts the space */
+    CHECK_EQ(items.items[0].to, 7);
+    CHECK_EQ(items.windows[1].ids[0], TINY_BOS);
+    CHECK_EQ(items.items[1].from, 1);
+}
+
+/* Windows of 10 bytes. */
+static void prepare_letters(const char *knobs, struct ucb_items *items)
+{
+    prepare_with_bos(ucb_test_path("wikitext:ctx=10,%s", knobs),
+                     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN\n", items);
+}
+
+TEST(wikitext_begins_every_raw_window_with_the_bos_that_the_tokenizer_adds)
 {
     struct ucb_items items;
     prepare_letters("half=1", &items);
@@ -301,13 +320,14 @@ TEST(wikitext_half_begins_every_window_with_the_bos_that_the_tokenizer_adds)
     prepare_letters("half=1,n=2,spread=1", &items); /* windows 0 and 2 */
     CHECK_EQ(items.windows[1].ids[0], TINY_BOS);
     CHECK_EQ(items.windows[1].ids[1], 'v');
+    prepare_letters("half=0", &items);
+    CHECK_EQ(items.windows[1].ids[0], TINY_BOS);
+    CHECK_EQ(items.items[0].from, 0);
 }
 
-TEST(wikitext_scores_the_text_alone_in_its_other_protocols)
+TEST(wikitext_scores_the_text_alone_in_other_protocols_and_without_such_a_tokenizer)
 {
     struct ucb_items items;
-    prepare_letters("half=0", &items);
-    CHECK_EQ(items.windows[1].ids[0], 'k');
     prepare_letters("half=1,join=hf", &items);
     CHECK_EQ(items.windows[1].ids[0], 'k');
     prepare("wikitext:ctx=10,half=1", "abcdefghijklmnopqrst", 20, &items);

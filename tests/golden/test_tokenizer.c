@@ -16,6 +16,7 @@
 #include "core/sha256.h"
 #include "core/text.h"
 #include "eval/calib.h"
+#include "model/catalog.h"
 #include "model/tokenizer.h"
 
 static bool exists(const char *path)
@@ -93,7 +94,7 @@ static void check_line(const struct ucb_tokenizer *t, const char *file, const js
     ucb_arena_free(&arena);
 }
 
-static void check_vectors(const char *name, const char *vocabulary)
+static void check_vectors_of(const char *name, const char *vocabulary, size_t n_expected)
 {
     const char *path = ucb_test_path("%s/tests/golden/tokenizer/%s.jsonl", ucb_test_root(),
                                      name);
@@ -110,8 +111,13 @@ static void check_vectors(const char *name, const char *vocabulary)
         json_decref(line);
     }
     fclose(file);
-    CHECK_EQ(n, 152);
+    CHECK_EQ(n, n_expected);
     ucb_tokenizer_close(t);
+}
+
+static void check_vectors(const char *name, const char *vocabulary)
+{
+    check_vectors_of(name, vocabulary, 152);
 }
 
 TEST(the_smollm2_tokenizer_equals_its_vectors)
@@ -142,6 +148,29 @@ TEST(the_gpt_neox_tokenizer_equals_its_vectors)
 TEST(the_llama2_tokenizer_equals_its_vectors)
 {
     check_vectors("llama2-spm", shared_vocabulary("ggml-vocab-llama-spm.gguf"));
+}
+
+static const char *gemma3(void)
+{
+    static char path[4096];
+    struct ucb_err err;
+    if (ucb_model_locate("gemma3-270m", NULL, path, sizeof(path), &err) != UCB_OK)
+        SKIP("%s", err.text);
+    return path;
+}
+
+TEST(the_gemma3_tokenizer_equals_its_vectors)
+{
+    check_vectors_of("gemma3", gemma3(), 153);
+}
+
+TEST(the_gemma3_tokenizer_adds_bos)
+{
+    struct ucb_tokenizer *t = open_tokenizer(gemma3());
+    CHECK_EQ(ucb_tokenizer_n_ids(t), 262144);
+    CHECK_EQ(ucb_tokenizer_bos(t), 2);
+    CHECK(ucb_tokenizer_adds_bos(t));
+    ucb_tokenizer_close(t);
 }
 
 /* ---- whole files: evaluation data is not part of the repository ---- */

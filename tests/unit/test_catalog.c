@@ -14,6 +14,7 @@
 #define DIGEST "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define MODEL "[model]\nname = bird\nsummary = A bird\nmodel_type = llama\n"
 #define HUB "repository = Nest/Bird\n"
+#define ONE_FILE "[file]\npath = a.gguf\nsha256 = " DIGEST "\nbytes = 7\n"
 
 static struct ucb_catalog_model m;
 static struct ucb_err err;
@@ -58,6 +59,29 @@ TEST(a_broken_entry_is_refused_with_the_reason)
     check_refused(MODEL HUB "[file]\npath = a/x\n", "expected the name of a file");
     check_refused(MODEL HUB "[file]\npath = x\nsha256 = abc\n", "64 lower-case");
     check_refused(MODEL HUB "[files]\n", "expected [model] or [file]");
+    check_refused(MODEL HUB "package_parts = 2\n" ONE_FILE, "package_parts = 2, expected");
+    check_refused(MODEL "package = bird\npackage_parts = 100\n" ONE_FILE,
+                  "expected 1 to 99");
+}
+
+TEST(a_package_may_be_cut_into_parts)
+{
+    CHECK_OK(
+        parse(MODEL "package = bird\npackage_version = 1\npackage_parts = 4\n" ONE_FILE),
+        err);
+    CHECK_EQ(m.package_parts, 4);
+}
+
+TEST(gemma3_270m_is_pinned_and_names_its_licence_and_its_grid)
+{
+    const struct ucb_catalog_model *gemma = ucb_catalog_find("gemma3-270m");
+    CHECK(gemma != NULL);
+    CHECK_TEXT(gemma->licence, "Gemma Terms of Use");
+    CHECK_EQ(gemma->package_parts, 4);
+    CHECK_EQ(gemma->files[0].bytes, 253113024);
+    CHECK_HAS(gemma->caveat, "Gemma Terms of Use");
+    CHECK_HAS(gemma->caveat, "grids of Q4_K_M");
+    CHECK(ucb_catalog_runs(gemma));
 }
 
 TEST(every_entry_inside_the_program_is_valid_and_named_as_its_file)
