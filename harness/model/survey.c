@@ -233,6 +233,27 @@ static void divide(struct ucb_survey_total *total)
     total->floor /= n;
 }
 
+/* The mantissa's table is shared, so its bits are known only for all tensors together; a
+ * tensor on a grid keeps its own floor. */
+static struct ucb_survey_total total_of(const struct surveying *s, enum ucb_dtype dtype)
+{
+    const struct ucb_survey *out = s->out;
+    struct ucb_survey_total total = {.dtype = dtype, .counted_as = s->pooled[dtype]->dtype};
+    double mantissa = ucb_census_entropy(s->pooled[dtype]).mantissa;
+    for (size_t i = 0; i < out->n_tensors; i++) {
+        const struct ucb_survey_tensor *t = &out->tensors[i];
+        struct ucb_entropy e = t->entropy;
+        if (t->tensor->dtype != dtype) continue;
+        total.n_tensors++;
+        e.mantissa = mantissa;
+        e.total = e.sign + e.exponent + e.mantissa;
+        add_weighted(&total, t->tensor->n_elements, &e,
+                     t->floor < t->entropy.total ? t->floor : e.total);
+    }
+    divide(&total);
+    return total;
+}
+
 static void add_up(struct surveying *s)
 {
     struct ucb_survey *out = s->out;
@@ -240,18 +261,7 @@ static void add_up(struct surveying *s)
     for (unsigned d = 0; d < UCB_N_DTYPES; d++) {
         if (s->pooled[d] == NULL) continue;
         struct ucb_survey_total *total = &out->totals[out->n_totals++];
-        *total = (struct ucb_survey_total){.dtype = (enum ucb_dtype)d,
-                                           .counted_as = s->pooled[d]->dtype};
-        for (size_t i = 0; i < out->n_tensors; i++) {
-            const struct ucb_survey_tensor *t = &out->tensors[i];
-            if (t->tensor->dtype != d) continue;
-            total->n_tensors++;
-            add_weighted(total, t->tensor->n_elements, &t->entropy, t->floor);
-        }
-        divide(total);
-        total->entropy.mantissa = ucb_census_entropy(s->pooled[d]).mantissa;
-        total->entropy.total = total->entropy.sign + total->entropy.exponent +
-                               total->entropy.mantissa;
+        *total = total_of(s, (enum ucb_dtype)d);
         out->all.n_tensors += total->n_tensors;
         add_weighted(&out->all, total->n_weights, &total->entropy, total->floor);
     }
