@@ -19,9 +19,12 @@ SELECT run_cells.run_id, cells.build_id, cells.cell_id, cells.model, cells.metho
        CASE cells.spec WHEN 'none' THEN 8.0 * sizes.model_file_bytes / sizes.n_parameters END AS bpw_disk,
        sizes.n_weights, sizes.n_parameters, sizes.matrices_bytes, sizes.rest_bytes,
        sizes.codes_bytes, sizes.scales_bytes, sizes.zeros_bytes, sizes.codebook_bytes, sizes.factors_bytes,
-       sizes.tables_bytes, sizes.header_bytes, sizes.padding_bytes
+       sizes.tables_bytes, sizes.header_bytes, sizes.padding_bytes,
+       -- since schema 2. '': dense weights; NULL: nobody has looked
+       models.lattice_source, models.lattice_share
 FROM cells
 JOIN run_cells USING (cell_key)
+LEFT JOIN models USING (model_digest)
 LEFT JOIN sizes USING (cell_key)
 LEFT JOIN metrics USING (cell_key);
 

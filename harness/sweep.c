@@ -346,7 +346,6 @@ static ucb_status open_model(struct ucb_sweep_group *g, char *path, size_t size,
     UCB_TRY(ucb_model_locate(g->model_name, g->options->cache, path, size, err));
     UCB_TRY(ucb_model_open(path, &g->model, err));
     UCB_TRY(ucb_model_digest(g->model, &g->model_digest, err));
-    g->note = ucb_sweep_note(g);
     if (ucb_model_warning(g->model) != NULL)
         fprintf(stderr, "%s: %s\n", g->model_name, ucb_model_warning(g->model));
     return ucb_tokenizer_open(path, &g->tokenizer, err);
@@ -360,6 +359,7 @@ static ucb_status run_group(struct ucb_sweep_group *g, const struct ucb_plan *pl
     UCB_TRY(collect(g, plan, mine, err));
     UCB_TRY(find_pending(g, err));
     if (g->options->dry_run) return UCB_OK;
+    UCB_TRY(ucb_sweep_lattice(g, err));
     UCB_TRY(record_files(g, path, err));
     UCB_TRY(ucb_backend_open(g->arithmetic, g->options->kernel, g->options->pool,
                              &g->backend, err));

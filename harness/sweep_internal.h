@@ -83,8 +83,11 @@ ucb_status ucb_sweep_calib_load(struct ucb_sweep_group *g, struct ucb_sweep_cali
 ucb_status ucb_sweep_calib_check(const struct ucb_chain *chain, const char *text,
                                  const char *data, struct ucb_err *err);
 
-/* What must be said with every result on the group's model, or NULL: the catalogue's caveat
-   and the reader's warning. From the group's arena. */
-const char *ucb_sweep_note(struct ucb_sweep_group *g);
+/*
+ * Sets g->note: what must be said with every result on the group's model, or NULL: that its
+ * weights lie on a low-bit grid (as the database knows, or the detector finds now), the
+ * catalogue's caveat, the reader's warning. From the group's arena. NOMEM, IO.
+ */
+ucb_status ucb_sweep_lattice(struct ucb_sweep_group *g, struct ucb_err *err);
 
 #endif
