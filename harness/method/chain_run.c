@@ -258,6 +258,7 @@ static ucb_status begin_encode(struct encode_run *run, const struct ucb_source *
 {
     uint32_t n_stages = run->chain->n_stages;
     for (uint32_t i = 0; i < run->n_src; i++) {
+        UCB_TRY(ucb_chain_fits(run->chain, src[i].matrix, err));
         UCB_TRY(check_source(run->context, &src[i], err));
         run->view[i] = src[i];
         ucb_writer_reset(run->out[i]);

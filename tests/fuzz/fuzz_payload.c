@@ -161,7 +161,8 @@ static void decode(size_t spec, size_t shape, const uint8_t *payload, size_t n)
     must(bytes != NULL, "memory", "");
     memcpy(bytes, payload, n);
     ucb_status status = ucb_chain_decode(chain, &context, m, bytes, n, w, before, &err);
-    bool refused = status == UCB_CORRUPT ||
+    /* UNSUPPORTED: a value past the largest that the method deploys. */
+    bool refused = status == UCB_CORRUPT || status == UCB_UNSUPPORTED ||
                    (status == UCB_USAGE && payload_of(spec, shape)->n_bytes == 0);
     must(status == UCB_OK || refused, "a payload decodes, is CORRUPT, or has no such shape",
          ucb_chain_spec(chain));
