@@ -99,7 +99,7 @@ static ucb_status load_matrix(struct quantize *q, const float **w, struct ucb_er
     UCB_TRY(ucb_quantize_find(q->checkpoint, q->in, q->tensor, &q->kept, &t, err));
     if (t->n_dims != 2)
         return UCB_FAIL(
-            err, UCB_CORRUPT,
+            err, UCB_USAGE,
             "%s of %s has %u dimensions, and methods compress matrices: 2 are needed",
             q->tensor, q->in, t->n_dims);
     if (t->shape[0] > UINT32_MAX || t->shape[1] > UINT32_MAX)
