@@ -117,7 +117,7 @@ static const char *provenance(json_t *t, char *out, size_t size)
     if (strcmp(text_of(json_object_get(t, "grid"), "verdict"), "dense") != 0) return out;
     if (zeros > 0)
         snprintf(out, size, "lowest %lld mantissa bits are zero", zeros);
-    else if (even > 0.54 && even < 0.60)
+    else if (even > 0.555 && even < 0.57)
         snprintf(out, size, "last bit even in %.1f %%: rounded twice", 100 * even);
     return out;
 }

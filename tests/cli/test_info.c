@@ -98,7 +98,7 @@ TEST(the_grid_of_the_default_model_is_known_by_type_and_found_in_its_bf16_copy)
     struct ucb_arena arena = {0};
     struct ucb_survey s;
     size_t n_four = 0;
-    if (ucb_run_program(out, sizeof(out), "info smollm2-135m --json") != 0)
+    if (ucb_run_program(out, sizeof(out), "info smollm2-135m --json --quiet") != 0)
         SKIP("smollm2-135m is not in the cache");
     json_t *o = parsed(), *weights = json_object_get(o, "weights");
     CHECK_HAS(json_string_value(json_object_get(weights, "lattice_source")),
@@ -128,7 +128,7 @@ TEST(the_grid_of_the_default_model_is_known_by_type_and_found_in_its_bf16_copy)
 
 TEST(the_smooth_model_is_dense_but_for_its_embedding)
 {
-    if (ucb_run_program(out, sizeof(out), "info smollm2-135m-smooth --json") != 0)
+    if (ucb_run_program(out, sizeof(out), "info smollm2-135m-smooth --json --quiet") != 0)
         SKIP("smollm2-135m is not in the cache");
     json_t *o = parsed(), *weights = json_object_get(o, "weights"), *t;
     size_t i;
