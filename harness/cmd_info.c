@@ -1,127 +1,157 @@
 /*
- * cmd_info.c - what is inside a model: architecture, tensors by type, parameters, bits per
- * weight, digest.
+ * cmd_info.c - what is inside a model: what its headers say at once, then the digest and
+ * what its weights say.
  */
 #include "cmd.h"
 
 #include <stdio.h>
+#include <string.h>
 
-#include <jansson.h>
-
+#include "info.h"
 #include "model/catalog.h"
-#include "model/checkpoint.h"
-#include "model/model.h"
+
+/* A model of this size is read in seconds: nobody waits for it, so it is checked before a
+ * line is printed, and its weights are looked at unasked. */
+static const uint64_t small_bytes = (uint64_t)1 << 30, auto_bytes = (uint64_t)4 << 30;
 
 static const char help[] =
-    "usage: ucbench info MODEL [--cache DIR] [--json]\n"
+    "usage: ucbench info MODEL [--weights auto|yes|no] [--tensors] [--threads N] [--cache DIR] [--quiet] [--json]\n"
     "\n"
-    "Prints a model's architecture, its files and digest, how many parameters each type of tensor holds and the\n"
-    "bits per weight of the file. MODEL is a name, a Hugging Face folder, a .safetensors or a .gguf file.\n";
+    "Prints a model's architecture, parameters by what they are for, element types, size, licence and digest; then\n"
+    "what its weights say: whether they lie on a low-bit grid (a model that was quantized before: its lossless sizes\n"
+    "and 4-bit results mean something else), and the entropy of sign, exponent and mantissa in bits per weight.\n"
+    "MODEL is a name, a Hugging Face folder, a .safetensors or a .gguf file.\n"
+    "\n"
+    "  --weights auto|yes|no   look at the weights; auto (default): of files up to 4 GiB. `no` reads only headers:\n"
+    "                          no digest either. Larger models show progress; memory stays at some MB a thread\n"
+    "  --tensors               a line for each tensor (--json always has them)\n"
+    "  --threads N             default: all cores; changes no result\n"
+    "  --json                  one JSON object; docs/info.md explains its keys\n"
+    "\n"
+    "entropy: order 0, tables for sign and exponent of each tensor, one for the mantissa given the exponent of all\n"
+    "tensors of a type. Block types (Q4_1 ...) are counted as the bf16 copy of what they decode to; their floor is\n"
+    "the type's own bits. docs/info.md has the detector's rule.\n";
 
-static json_t *types_of(const struct ucb_checkpoint *c)
+struct info_args {
+    const char *model, *weights, *cache, *threads;
+    bool tensors, quiet, json;
+};
+
+static ucb_status parse_args(int n_args, char **args, struct info_args *a,
+                             struct ucb_err *err)
 {
-    uint64_t count[UCB_N_DTYPES] = {0}, elements[UCB_N_DTYPES] = {0},
-             bytes[UCB_N_DTYPES] = {0};
-    json_t *list = json_array();
-    for (size_t i = 0; i < ucb_checkpoint_n_tensors(c); i++) {
-        const struct ucb_tensor *t = ucb_checkpoint_tensor(c, i);
-        count[t->dtype]++;
-        elements[t->dtype] += t->n_elements;
-        bytes[t->dtype] += t->n_bytes;
+    size_t n = 0;
+    const struct ucb_option options[] = {
+        {"--weights", UCB_OPTION_TEXT, .text = &a->weights},
+        {"--cache", UCB_OPTION_TEXT, .text = &a->cache},
+        {"--threads", UCB_OPTION_TEXT, .text = &a->threads},
+        {"--tensors", UCB_OPTION_SWITCH, .on = &a->tensors},
+        {"--quiet", UCB_OPTION_SWITCH, .on = &a->quiet},
+        {"--json", UCB_OPTION_SWITCH, .on = &a->json}};
+    UCB_TRY(ucb_options_parse("info", n_args, args, options,
+                              sizeof(options) / sizeof(options[0]), &a->model, &n, 1, err));
+    if (n == 0)
+        return UCB_FAIL(err, UCB_USAGE,
+                        "ucbench info needs a model; see `ucbench list models`");
+    if (a->weights == NULL) a->weights = "auto";
+    if (strcmp(a->weights, "auto") != 0 && strcmp(a->weights, "yes") != 0 &&
+        strcmp(a->weights, "no") != 0)
+        return UCB_FAIL(err, UCB_USAGE, "--weights %s: auto, yes or no", a->weights);
+    if (a->tensors && strcmp(a->weights, "no") == 0)
+        return UCB_FAIL(err, UCB_USAGE,
+                        "--tensors is about the weights, which --weights no leaves alone");
+    return UCB_OK;
+}
+
+static bool wants_weights(const struct info_args *a, const struct ucb_model *model)
+{
+    if (strcmp(a->weights, "auto") != 0) return strcmp(a->weights, "yes") == 0;
+    return a->tensors || ucb_model_file_bytes(model) <= auto_bytes;
+}
+
+static ucb_status survey(const struct info_args *a, const struct ucb_model *model,
+                         json_t **out, struct ucb_err *err)
+{
+    struct ucb_survey result;
+    struct ucb_progress progress;
+    struct ucb_pool *pool = NULL;
+    struct ucb_arena arena;
+    unsigned threads;
+    UCB_TRY(ucb_option_threads(a->threads, &threads, err));
+    UCB_TRY(ucb_pool_open(threads, &pool, err));
+    ucb_arena_init(&arena);
+    ucb_progress_quiet(a->quiet);
+    ucb_progress_start(&progress, "weights", (double)ucb_model_file_bytes(model));
+    ucb_status status = ucb_survey_checkpoint(ucb_model_checkpoint(model), pool, &progress,
+                                              &arena, &result, err);
+    ucb_progress_end(&progress);
+    if (status == UCB_OK && (*out = ucb_info_weights(&result)) == NULL)
+        status = UCB_FAIL(err, UCB_NOMEM, "no memory to describe the weights");
+    ucb_arena_free(&arena);
+    ucb_pool_close(pool);
+    return status;
+}
+
+/* The part that reads the whole file. */
+static ucb_status read_all(const struct info_args *a, struct ucb_model *model,
+                           json_t *facts, struct ucb_err *err)
+{
+    const char *digest;
+    json_t *weights;
+    UCB_TRY(ucb_model_digest(model, &digest, err));
+    json_object_set_new(facts, "sha256", json_string(digest));
+    if (!a->json) {
+        printf("  sha256      %s\n", digest);
+        fflush(stdout);
     }
-    for (unsigned d = 0; d < UCB_N_DTYPES; d++)
-        if (count[d] > 0)
-            json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I}", "dtype",
-                                                  ucb_dtype_name((enum ucb_dtype)d),
-                                                  "tensors", (json_int_t)count[d],
-                                                  "elements", (json_int_t)elements[d],
-                                                  "bytes", (json_int_t)bytes[d]));
-    return list;
+    if (ucb_model_file_bytes(model) > small_bytes) UCB_TRY(ucb_model_look(model, err));
+    UCB_TRY(survey(a, model, &weights, err));
+    json_object_set_new(facts, "weights", weights);
+    if (!a->json) ucb_info_print_weights(weights, a->tensors);
+    return UCB_OK;
 }
 
-static json_t *describe(struct ucb_model *model, const char *digest)
+static ucb_status describe(const struct info_args *a, struct ucb_model *model,
+                           struct ucb_err *err)
 {
-    const struct ucb_arch *a = ucb_model_arch(model);
-    uint64_t n = ucb_model_n_parameters(model), bytes = ucb_model_file_bytes(model);
-    return json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:f, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:f, s:f, s:i}, s:o}",
-        "path", ucb_model_path(model), "sha256", digest, "model_type", a->model_type,
-        "parameters", (json_int_t)n, "file_bytes", (json_int_t)bytes, "bits_per_weight",
-        8.0 * (double)bytes / (double)n, "architecture", "layers", (int)a->n_layers,
-        "hidden", (int)a->hidden, "heads", (int)a->n_heads, "kv_heads", (int)a->n_kv_heads,
-        "head_dim", (int)a->head_dim, "ffn", (int)a->ffn, "vocabulary", (int)a->vocabulary,
-        "tied_head", a->tied_head, "rope_theta", a->rope_theta, "norm_eps",
-        (double)a->norm_eps, "rotary_dim", (int)a->rotary_dim, "types",
-        types_of(ucb_model_checkpoint(model)));
-}
-
-static void print_for_people(json_t *o)
-{
-    json_t *a = json_object_get(o, "architecture"), *entry;
-    size_t i;
-    printf("%s\n  sha256      %s\n", json_string_value(json_object_get(o, "path")),
-           json_string_value(json_object_get(o, "sha256")));
-    printf(
-        "  type        %s, %lld layers, hidden %lld, %lld query and %lld key/value heads of %lld, feed-forward %lld\n",
-        json_string_value(json_object_get(o, "model_type")),
-        (long long)json_integer_value(json_object_get(a, "layers")),
-        (long long)json_integer_value(json_object_get(a, "hidden")),
-        (long long)json_integer_value(json_object_get(a, "heads")),
-        (long long)json_integer_value(json_object_get(a, "kv_heads")),
-        (long long)json_integer_value(json_object_get(a, "head_dim")),
-        (long long)json_integer_value(json_object_get(a, "ffn")));
-    printf("  vocabulary  %lld, head %s\n",
-           (long long)json_integer_value(json_object_get(a, "vocabulary")),
-           json_is_true(json_object_get(a, "tied_head")) ? "tied to the embedding"
-                                                         : "of its own");
-    printf(
-        "  parameters  %lld\n  size        %lld bytes without the tokenizer, %.4f bits per weight\n",
-        (long long)json_integer_value(json_object_get(o, "parameters")),
-        (long long)json_integer_value(json_object_get(o, "file_bytes")),
-        json_real_value(json_object_get(o, "bits_per_weight")));
-    json_array_foreach(json_object_get(o, "types"), i, entry)
-        printf("  %-10s  %lld tensors, %lld elements, %lld bytes\n",
-               json_string_value(json_object_get(entry, "dtype")),
-               (long long)json_integer_value(json_object_get(entry, "tensors")),
-               (long long)json_integer_value(json_object_get(entry, "elements")),
-               (long long)json_integer_value(json_object_get(entry, "bytes")));
+    bool weights = wants_weights(a, model);
+    if (ucb_model_file_bytes(model) <= small_bytes && weights)
+        UCB_TRY(ucb_model_look(model, err));
+    json_t *facts = ucb_info_facts(model, weights ? ucb_catalog_recognize(a->model, model)
+                                                  : ucb_catalog_find(a->model));
+    if (facts == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory to describe the model");
+    if (!a->json) ucb_info_print_facts(facts);
+    ucb_status status = UCB_OK;
+    if (weights)
+        status = read_all(a, model, facts, err);
+    else if (!a->json)
+        printf("  weights     not looked at%s\n",
+               strcmp(a->weights, "no") == 0 ? ""
+                                             : "; --weights yes does, and shows progress");
+    if (a->json && status == UCB_OK) {
+        json_dumpf(facts, stdout, JSON_INDENT(2));
+        putchar('\n');
+    }
+    json_decref(facts);
+    return status;
 }
 
 static ucb_status info_main(int n_args, char **args, struct ucb_err *err)
 {
-    const char *name = NULL, *cache = NULL, *digest;
-    bool as_json = false;
-    size_t n = 0;
-    char path[4096];
-    const struct ucb_option options[] = {{"--cache", UCB_OPTION_TEXT, .text = &cache},
-                                         {"--json", UCB_OPTION_SWITCH, .on = &as_json}};
-    UCB_TRY(ucb_options_parse("info", n_args, args, options, 2, &name, &n, 1, err));
-    if (n == 0)
-        return UCB_FAIL(err, UCB_USAGE,
-                        "ucbench info needs a model; see `ucbench list models`");
+    struct info_args a = {0};
     struct ucb_model *model;
-    UCB_TRY(ucb_model_locate(name, cache, path, sizeof(path), err));
-    UCB_TRY(ucb_model_open(path, &model, err));
-    ucb_status status = ucb_model_digest(model, &digest, err);
-    if (status == UCB_OK) {
-        json_t *o = describe(model, digest);
-        if (as_json) {
-            json_dumpf(o, stdout, JSON_INDENT(2));
-            putchar('\n');
-        } else {
-            print_for_people(o);
-            if (ucb_model_warning(model) != NULL)
-                printf("  warning     %s\n", ucb_model_warning(model));
-        }
-        json_decref(o);
-    }
+    char path[4096];
+    UCB_TRY(parse_args(n_args, args, &a, err));
+    UCB_TRY(ucb_model_locate(a.model, a.cache, path, sizeof(path), err));
+    UCB_TRY(ucb_model_open_unread(path, &model, err));
+    ucb_status status = describe(&a, model, err);
     ucb_model_close(model);
     return status;
 }
 
 const struct ucb_command ucb_command_info = {
     .name = "info",
-    .summary = "what is inside a model file",
+    .summary = "what is inside a model: architecture, element types, grid, entropy",
     .help = help,
     .run = info_main,
 };

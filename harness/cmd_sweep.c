@@ -55,7 +55,8 @@ static const char help[] =
     "                       the whole embedding or head, twice, where a method takes them (--scope)\n"
     "  --cache DIR          models and spilled states (default $UCBENCH_CACHE or ~/.cache/ucbench)\n"
     "  --resident decoded   keep a layer's weights decoded while it runs\n"
-    "  --dry-run            only list the cells and whether they are finished (a derived model is built into the cache)\n"
+    "  --dry-run            only list the cells and whether they are finished, or cannot run on the\n"
+    "                       model's shapes (a derived model is built into the cache)\n"
     "  --quiet              no progress\n"
     "  --json               a summary as JSON on stdout\n"
     "\n"
@@ -206,8 +207,10 @@ static void print_summary(const struct sweep_args *a, const struct ucb_sweep_opt
         return;
     }
     if (a->dry_run) {
-        printf("%zu cells, %zu finished, %zu to do\n", c->n_cells, c->n_finished_before,
-               c->n_cells - c->n_finished_before);
+        printf("%zu cells, %zu finished, %zu to do", c->n_cells, c->n_finished_before,
+               c->n_cells - c->n_finished_before - c->n_failed);
+        if (c->n_failed > 0) printf(", %zu cannot run", c->n_failed);
+        putchar('\n');
         return;
     }
     printf("run %lld: %zu cells, %zu new, %zu finished before, %zu failed\n",
@@ -215,8 +218,12 @@ static void print_summary(const struct sweep_args *a, const struct ucb_sweep_opt
     printf("next: ucbench report table --db %s --out DIR\n", a->db);
 }
 
-static ucb_status verdict(const struct ucb_sweep_counts *c, struct ucb_err *err)
+static ucb_status verdict(const struct ucb_sweep_counts *c, bool dry_run,
+                          struct ucb_err *err)
 {
+    if (c->n_failed > 0 && dry_run)
+        return UCB_FAIL(err, UCB_NO, "%zu of %zu cells cannot run on their model",
+                        c->n_failed, c->n_cells);
     if (c->n_failed > 0)
         return UCB_FAIL(err, UCB_NO,
                         "%zu of %zu cells failed; each is a row with its message",
@@ -271,7 +278,7 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
         fprintf(stderr, "peak memory %.2f GB\n", (double)ucb_peak_rss_ever() * 1e-9);
     UCB_TRY_OUT(status);
     print_summary(&a, &options, &counts);
-    status = verdict(&counts, err);
+    status = verdict(&counts, a.dry_run, err);
 out:
     json_decref(options.listing);
     ucb_store_close(options.store);

@@ -37,20 +37,20 @@ static ucb_status check_shape(const struct request *r, const struct ucb_tensor *
                               struct ucb_err *err)
 {
     if (t->n_dims < 1 || t->n_dims > 2)
-        return UCB_FAIL(err, UCB_USAGE,
+        return UCB_FAIL(err, UCB_CORRUPT,
                         "%s of %s has %u dimensions; activations have 2, [tokens, %u], an "
                         "importance matrix has 1, [%u]",
                         r->name, r->file, t->n_dims, r->n_in, r->n_in);
     uint64_t columns = t->shape[t->n_dims - 1];
     if (columns != r->n_in)
-        return UCB_FAIL(err, UCB_USAGE,
+        return UCB_FAIL(err, UCB_CORRUPT,
                         "%s of %s has %llu columns, the matrix reads %u inputs; give the "
                         "input of this matrix",
                         r->name, r->file, (unsigned long long)columns, r->n_in);
     if (t->n_elements == 0)
-        return UCB_FAIL(err, UCB_USAGE, "%s of %s holds no token", r->name, r->file);
+        return UCB_FAIL(err, UCB_CORRUPT, "%s of %s holds no token", r->name, r->file);
     if (t->n_dims == 1 && (r->needs & ~(uint32_t)UCB_NEEDS_DIAG) != 0)
-        return UCB_FAIL(err, UCB_USAGE,
+        return UCB_FAIL(err, UCB_CORRUPT,
                         "%s of %s has 1 dimension and so is an importance matrix, and %s "
                         "needs more than that; give activations [tokens, %u]",
                         r->name, r->file, r->spec, r->n_in);
@@ -86,6 +86,13 @@ static ucb_status take_importance(const struct request *r, const float *x,
     return UCB_OK;
 }
 
+static bool all_zero(const float *x, uint64_t n)
+{
+    uint64_t i = 0;
+    while (i < n && x[i] == 0) i++;
+    return i == n;
+}
+
 static ucb_status take_activations(const struct request *r, const float *x,
                                    uint64_t n_tokens, struct ucb_quantize_calib *out,
                                    struct ucb_err *err)
@@ -103,6 +110,12 @@ static ucb_status take_activations(const struct request *r, const float *x,
     out->x = x;
     out->n_tokens = n_tokens;
     if (r->needs == UCB_NEEDS_NONE) return UCB_OK;
+    if (all_zero(x, n_tokens * r->n_in))
+        return UCB_FAIL(
+            err, UCB_CORRUPT,
+            "%s of %s: every activation is 0, which says nothing of the weights "
+            "that matter; give inputs of real tokens",
+            r->name, r->file);
     UCB_TRY(ucb_collector_open(r->needs, r->n_in, n_tokens, 1, (uint32_t)n_tokens, r->pool,
                                &out->collector, err));
     ucb_collector_add(out->collector, x, n_tokens);

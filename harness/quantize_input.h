@@ -27,9 +27,9 @@ struct ucb_quantize_calib {
  * checked all the same).
  *
  * [tokens, n_in] are activations, one sequence; the sample is all of them. [n_in] is
- * diag(E[x^2]) itself, an importance matrix. Arrays come from `arena`. USAGE: another
- * shape, or the method needs more than the diagonal; CORRUPT: a value that is not finite,
- * or a negative importance, with its index; MISSING; UNSUPPORTED; NOMEM.
+ * diag(E[x^2]) itself, an importance matrix. Arrays come from `arena`. CORRUPT: another
+ * shape, the method needs more than the diagonal, a value that is not finite or a negative
+ * importance, with its index, or activations that are all 0; MISSING; UNSUPPORTED; NOMEM.
  */
 ucb_status ucb_quantize_calib_read(const char *file, const char *name, uint32_t n_in,
                                    const char *spec, uint32_t needs, struct ucb_pool *pool,

@@ -104,20 +104,26 @@ static void fill_cell(const struct ucb_sweep_group *g, const struct ucb_sweep_me
     ucb_cell_identify(cell);
 }
 
-static void list_cell(const struct ucb_sweep_group *g, const struct ucb_cell *cell,
-                      bool finished)
+static void list_cell(const struct ucb_sweep_group *g, const struct ucb_sweep_method *m,
+                      const struct ucb_cell *cell, bool finished)
 {
-    if (g->options->listing == NULL)
+    json_t *entry;
+    if (g->options->listing == NULL) {
         printf("%.12s  %-8s  %-20s  %-32s  %-36s  %s%s%s\n", cell->id,
-               finished ? "finished" : "to do", cell->model, cell->spec, cell->task,
-               cell->arithmetic, cell->calib[0] == '\0' ? "" : "  ", cell->calib);
-    else
-        json_array_append_new(g->options->listing,
-                              json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s}",
-                                        "cell_id", cell->id, "finished", finished, "model",
-                                        cell->model, "spec", cell->spec, "task", cell->task,
-                                        "scope", cell->scope, "arithmetic",
-                                        cell->arithmetic, "calib", cell->calib));
+               finished            ? "finished"
+               : m->misfit != NULL ? "cannot"
+                                   : "to do",
+               cell->model, cell->spec, cell->task, cell->arithmetic,
+               cell->calib[0] == '\0' ? "" : "  ", cell->calib);
+        return;
+    }
+    entry = json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s}", "cell_id", cell->id,
+                      "finished", finished, "model", cell->model, "spec", cell->spec,
+                      "task", cell->task, "scope", cell->scope, "arithmetic",
+                      cell->arithmetic, "calib", cell->calib);
+    json_object_set_new(entry, "cannot",
+                        m->misfit == NULL ? json_null() : json_string(m->misfit));
+    json_array_append_new(g->options->listing, entry);
 }
 
 /* Finds which cells are finished under this build; those are adopted by the run. */
@@ -142,7 +148,7 @@ static ucb_status find_pending(struct ucb_sweep_group *g, struct ucb_err *err)
             } else {
                 m->pending |= 1u << t;
             }
-            if (g->options->dry_run) list_cell(g, &m->cell[t], found);
+            if (g->options->dry_run) list_cell(g, m, &m->cell[t], found);
         }
     return UCB_OK;
 }
@@ -349,7 +355,6 @@ static ucb_status open_model(struct ucb_sweep_group *g, char *path, size_t size,
     UCB_TRY(ucb_model_locate(g->model_name, g->options->cache, path, size, err));
     UCB_TRY(ucb_model_open(path, &g->model, err));
     UCB_TRY(ucb_model_digest(g->model, &g->model_digest, err));
-    g->note = ucb_sweep_note(g);
     if (ucb_model_warning(g->model) != NULL)
         fprintf(stderr, "%s: %s\n", g->model_name, ucb_model_warning(g->model));
     return ucb_tokenizer_open(path, &g->tokenizer, err);
@@ -361,11 +366,14 @@ static ucb_status run_group(struct ucb_sweep_group *g, const struct ucb_plan *pl
     char path[4096];
     UCB_TRY(open_model(g, path, sizeof(path), err));
     UCB_TRY(collect(g, plan, mine, err));
+    UCB_TRY(ucb_sweep_find_misfits(g, err));
     UCB_TRY(find_pending(g, err));
-    if (g->options->dry_run) return UCB_OK;
+    if (g->options->dry_run) return ucb_sweep_store_misfits(g, err);
+    UCB_TRY(ucb_sweep_lattice(g, err));
     UCB_TRY(record_files(g, path, err));
     UCB_TRY(ucb_backend_open(g->arithmetic, g->options->kernel, g->options->pool,
                              &g->backend, err));
+    UCB_TRY(ucb_sweep_store_misfits(g, err));
     return run_pending(g, err);
 }
 

@@ -34,7 +34,8 @@ struct ucb_sweep_calib {
 struct ucb_sweep_method {
     struct ucb_chain *chain;
     struct ucb_sweep_calib *calib; /* NULL: the chain needs none */
-    uint32_t wanted, pending;      /* bit t: task slot t */
+    const char *misfit;       /* why it cannot take the model's matrices; NULL: it can */
+    uint32_t wanted, pending; /* bit t: task slot t */
     struct ucb_cell cell[UCB_SWEEP_MAX_TASKS];
 };
 
@@ -83,8 +84,17 @@ ucb_status ucb_sweep_calib_load(struct ucb_sweep_group *g, struct ucb_sweep_cali
 ucb_status ucb_sweep_calib_check(const struct ucb_chain *chain, const char *text,
                                  const char *data, bool compat, struct ucb_err *err);
 
-/* What must be said with every result on the group's model, or NULL: the catalogue's caveat
-   and the reader's warning. From the group's arena. */
-const char *ucb_sweep_note(struct ucb_sweep_group *g);
+/* Holds every method against the shapes of the matrices it would be given. */
+ucb_status ucb_sweep_find_misfits(struct ucb_sweep_group *g, struct ucb_err *err);
+/* Of a dry run: counts the cells that cannot run, and says why; else makes them failed
+ * rows. Nothing of them is pending afterwards. */
+ucb_status ucb_sweep_store_misfits(struct ucb_sweep_group *g, struct ucb_err *err);
+
+/*
+ * Sets g->note: what must be said with every result on the group's model, or NULL: that its
+ * weights lie on a low-bit grid (as the database knows, or the detector finds now), the
+ * catalogue's caveat, the reader's warning. From the group's arena. NOMEM, IO.
+ */
+ucb_status ucb_sweep_lattice(struct ucb_sweep_group *g, struct ucb_err *err);
 
 #endif

@@ -9,7 +9,6 @@
 #include "core/peak.h"
 #include "core/resource.h"
 #include "eval/metrics.h"
-#include "model/catalog.h"
 #include "sweep_internal.h"
 
 static struct ucb_sizes sizes_of(const struct ucb_sweep_group *g,
@@ -44,15 +43,6 @@ static void show_cell(const struct ucb_cell *cell, const struct ucb_metric *metr
         if (strcmp(metrics[i].name, "ppl") == 0 || strcmp(metrics[i].name, "kld_mean") == 0)
             show_metric(&metrics[i]);
     fprintf(stderr, "%s%s\n", cell->calib[0] == '\0' ? "" : "  ", cell->calib);
-}
-
-const char *ucb_sweep_note(struct ucb_sweep_group *g)
-{
-    const struct ucb_catalog_model *known = ucb_catalog_recognize(g->model_name, g->model);
-    const char *caveat = known == NULL || known->caveat[0] == '\0' ? NULL : known->caveat,
-               *warning = ucb_model_warning(g->model);
-    if (caveat == NULL || warning == NULL) return caveat != NULL ? caveat : warning;
-    return ucb_arena_printf(&g->arena, "%s; %s", caveat, warning);
 }
 
 /* The group's note, and what must be said of a method that saw the test text. */

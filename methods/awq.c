@@ -135,6 +135,13 @@ static ucb_status get_layout(const struct ucb_job *job, const struct ucb_matrix 
     return l.n_in % l.group == 0 ? UCB_OK : refuse_shape(matrix, l.group, err);
 }
 
+static ucb_status fits(const struct ucb_job *job, const struct ucb_matrix *matrix,
+                       struct ucb_err *err)
+{
+    struct layout l;
+    return get_layout(job, matrix, &l, err);
+}
+
 /* ---- encode ---- */
 
 /* Eight codes fill `bits` bytes exactly. */
@@ -317,10 +324,8 @@ static ucb_status encode(struct ucb_job *job, const struct ucb_source *src, uint
                          struct ucb_writer *const *out, struct ucb_err *err)
 {
     struct searched s = {.config = config_of(job)};
-    struct layout l;
-    for (uint32_t i = 0; i < n_src; i++) UCB_TRY(get_layout(job, src[i].matrix, &l, err));
     UCB_TRY(search(job, src, n_src, &s, err));
-    if (job->trace != NULL) UCB_TRY(trace_search(job, &s, l.n_in, err));
+    if (job->trace != NULL) UCB_TRY(trace_search(job, &s, src->matrix->n_in, err));
     for (uint32_t i = 0; i < n_src; i++) UCB_TRY(encode_one(job, &s, &src[i], out[i], err));
     return UCB_OK;
 }
@@ -495,6 +500,7 @@ const struct ucb_method ucb_method_awq = {
     .knobs = knobs,
     .n_shown = 2, /* bits and group */
     .needs = needs,
+    .fits = fits,
     .decoded_dtype = decoded_dtype,
     .nominal_bpw = nominal_bpw,
     .state_bytes = state_bytes,

@@ -82,8 +82,8 @@ static bool has_importance(const struct ucb_job *job)
 }
 
 /* A recipe looks at the whole model. */
-static ucb_status check_matrix(const struct ucb_job *job, const struct ucb_matrix *matrix,
-                               struct ucb_err *err)
+static ucb_status fits(const struct ucb_job *job, const struct ucb_matrix *matrix,
+                       struct ucb_err *err)
 {
     if (recipe_of(job) == 0 || matrix->arch != NULL) return UCB_OK;
     return UCB_FAIL(
@@ -284,7 +284,6 @@ static ucb_status encode_one(struct ucb_job *job, const struct ucb_source *src,
                              struct ucb_writer *out, struct ucb_err *err)
 {
     const struct ucb_matrix *matrix = src->matrix;
-    UCB_TRY(check_matrix(job, matrix, err));
     struct encode_run run = {.path = widest_path(), .dtype = ucb_gguf_type(job, matrix)};
     size_t elements = ucb_dtype_block_elements(run.dtype);
     run.n_out = matrix->n_out;
@@ -331,7 +330,7 @@ static ucb_status open_payload(struct ucb_job *job, const struct ucb_matrix *mat
                                struct ucb_reader *in, void *state, struct ucb_err *err)
 {
     struct state *s = state;
-    UCB_TRY(check_matrix(job, matrix, err));
+    UCB_TRY(fits(job, matrix, err));
     *s = (struct state){.matrix = matrix, .dtype = ucb_gguf_type(job, matrix)};
     uint64_t n = ucb_matrix_weights(matrix);
     UCB_TRY(ucb_payload_take(in, matrix, "blocks",
@@ -378,6 +377,7 @@ const struct ucb_method ucb_method_gguf = {
     .check = check,
     .needs = needs,
     .takes = takes,
+    .fits = fits,
     .decoded_dtype = decoded_dtype,
     .nominal_bpw = nominal_bpw,
     .state_bytes = state_bytes,

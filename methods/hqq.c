@@ -99,6 +99,13 @@ static ucb_status refuse_shape(const struct ucb_job *job, const struct ucb_matri
                     reason);
 }
 
+static ucb_status fits(const struct ucb_job *job, const struct ucb_matrix *matrix,
+                       struct ucb_err *err)
+{
+    struct hqq_view v = view_of(job, matrix);
+    return hqq_view_fits(&v) ? UCB_OK : refuse_shape(job, matrix, err);
+}
+
 /* A strip of columns of from[rows][columns] to to[columns][rows]; the strip is a chunk of
  * the pool's loop. */
 struct transpose_run {
@@ -218,7 +225,6 @@ static ucb_status encode_one(struct ucb_job *job, const struct ucb_source *src,
     struct hqq_view v = view_of(job, src->matrix);
     struct hqq_fit fit = {.bits = v.bits};
     double round_zero = ucb_job_value(job, "round_zero");
-    if (!hqq_view_fits(&v)) return refuse_shape(job, src->matrix, err);
     fit.iters = ucb_job_value(job, "optimize") != 0 ? (unsigned)ucb_job_value(job, "iters")
                                                     : 0;
     fit.round_zero = round_zero == 0 ? v.bits == 4 : round_zero == 2;
@@ -269,7 +275,7 @@ static ucb_status open_payload(struct ucb_job *job, const struct ucb_matrix *mat
     ucb_status (*take)(struct ucb_reader *, const struct ucb_matrix *, const char *, size_t,
                        float *, struct ucb_err *) = s->half ? ucb_payload_take_f16s
                                                             : ucb_payload_take_f32s;
-    if (!hqq_view_fits(&s->view)) return refuse_shape(job, matrix, err);
+    UCB_TRY(fits(job, matrix, err));
     s->zero = s->scale + n_groups;
     UCB_TRY(
         ucb_payload_take(in, matrix, "codes", hqq_packed_bytes(&s->view), &s->packed, err));
@@ -399,6 +405,7 @@ const struct ucb_method ucb_method_hqq = {
     .kind = UCB_BASE,
     .knobs = knobs,
     .n_shown = 2, /* bits and group: "hqq" alone would say nothing */
+    .fits = fits,
     .decoded_dtype = decoded_dtype,
     .nominal_bpw = nominal_bpw,
     .state_bytes = state_bytes,

@@ -83,6 +83,13 @@ static ucb_status get_layout(const struct ucb_job *job, const struct ucb_matrix 
                     matrix->name, matrix->n_in, l.group, next);
 }
 
+static ucb_status fits(const struct ucb_job *job, const struct ucb_matrix *matrix,
+                       struct ucb_err *err)
+{
+    struct layout l;
+    return get_layout(job, matrix, &l, err);
+}
+
 static size_t code_bytes(const struct layout *l)
 {
     return (l->n * l->bits + 7) / 8;
@@ -328,6 +335,7 @@ const struct ucb_method ucb_method_rtn = {
     .knobs = knobs,
     .n_shown = 2, /* bits and group */
     .check = check,
+    .fits = fits,
     .decoded_dtype = decoded_dtype,
     .nominal_bpw = nominal_bpw,
     .state_bytes = state_bytes,

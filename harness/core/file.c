@@ -1,13 +1,16 @@
 /* file.c - see file.h. */
 #include "core/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -64,32 +67,68 @@ void ucb_file_forget_behind(const void *stretch, size_t from, size_t n_bytes)
 }
 
 /*
- * A new file beside `path` that nobody else has: process and count make its name, O_EXCL
- * passes over what a killed process left. Not mkstemp, whose 0600 would stay: this way the
- * system applies the umask, as for any file.
+ * A new file beside `path` that nobody else has: "PATH.ucb-PROCESS-COUNT.tmp". Not mkstemp,
+ * whose 0600 would stay: this way the system applies the umask, as for any file. It stays
+ * locked while it is written, so that clean_up() tells it from what a killed process left.
  */
 static int open_temporary(const char *path, char *name, size_t size)
 {
     static atomic_uint count;
     int fd;
     do
-        snprintf(name, size, "%s.%ld-%u.tmp", path, (long)getpid(),
+        snprintf(name, size, "%s.ucb-%ld-%u.tmp", path, (long)getpid(),
                  atomic_fetch_add(&count, 1));
     while ((fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) < 0 &&
            errno == EEXIST);
+    if (fd >= 0) flock(fd, LOCK_EX | LOCK_NB); /* a file system without locks: none */
     return fd;
+}
+
+/* The process in the name of a temporary file of `base`, or 0 for any other name. */
+static long writer_of(const char *name, const char *base)
+{
+    long process;
+    unsigned count;
+    int end = 0;
+    size_t n = strlen(base);
+    if (strncmp(name, base, n) != 0) return 0;
+    return sscanf(name + n, ".ucb-%ld-%u.tmp%n", &process, &count, &end) == 2 && end > 0 &&
+                   name[n + (size_t)end] == '\0' && process > 0
+               ? process
+               : 0;
+}
+
+/* Removes what processes that were killed while they wrote `path` left beside it: whose
+ * writer is gone from this machine and whose lock nobody holds on any. */
+static void clean_up(const char *path)
+{
+    char folder[PATH_MAX], name[PATH_MAX];
+    snprintf(folder, sizeof(folder), "%s", path);
+    snprintf(name, sizeof(name), "%s", path);
+    const char *base = basename(name);
+    DIR *dir = opendir(dirname(folder));
+    for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
+        long process = writer_of(e->d_name, base);
+        if (process == 0 || kill((pid_t)process, 0) == 0 || errno != ESRCH) continue;
+        int fd = openat(dirfd(dir), e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            unlinkat(dirfd(dir), e->d_name, 0);
+        if (fd >= 0) close(fd);
+    }
+    if (dir != NULL) closedir(dir);
 }
 
 static ucb_status open_beside(const char *path, struct ucb_out_file *out,
                               struct ucb_err *err)
 {
-    size_t size = strlen(path) + sizeof(".-9223372036854775808-4294967295.tmp");
+    size_t size = strlen(path) + sizeof(".ucb--9223372036854775808-4294967295.tmp");
     *out = (struct ucb_out_file){NULL, strdup(path), malloc(size)};
     if (out->path == NULL || out->temporary == NULL) {
         free(out->path);
         free(out->temporary);
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a file name", path);
     }
+    clean_up(path);
     int fd = open_temporary(path, out->temporary, size);
     out->stream = fd < 0 ? NULL : fdopen(fd, "wb");
     if (out->stream != NULL) return UCB_OK;

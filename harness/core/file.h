@@ -31,10 +31,11 @@ void ucb_file_forget(const void *data, size_t n_bytes);
 void ucb_file_forget_behind(const void *stretch, size_t from, size_t n_bytes);
 
 /*
- * Atomic writing: open gives a stream on a temporary file beside `path`, with the
- * permissions that the umask leaves a new file; commit flushes, syncs and renames it, then
- * syncs the folder: what was committed survives a power cut. discard deletes it. Exactly
- * one of the two ends it. IO names the path and the system's reason.
+ * Atomic writing: open gives a stream on a temporary file beside `path`
+ * ("PATH.ucb-PROCESS-COUNT.tmp"), with the permissions that the umask leaves a new file,
+ * and removes those that writers of `path` left who were killed; commit flushes, syncs and
+ * renames it, then syncs the folder: what was committed survives a power cut. discard
+ * deletes it. Exactly one of the two ends it. IO names the path and the system's reason.
  */
 /* A link stays and its target is replaced; a device or a pipe is written as it is
  * (temporary is NULL). */

@@ -392,6 +392,16 @@ bool ucb_chain_takes(const struct ucb_chain *chain, enum ucb_role role, bool in_
     return job.method->takes == NULL ? in_scope : job.method->takes(&job, role, in_scope);
 }
 
+ucb_status ucb_chain_fits(const struct ucb_chain *chain, const struct ucb_matrix *matrix,
+                          struct ucb_err *err)
+{
+    for (uint32_t i = 0; i < chain->n_stages; i++) {
+        struct ucb_job job = ucb_stage_job(&chain->stages[i]);
+        if (job.method->fits != NULL) UCB_TRY(job.method->fits(&job, matrix, err));
+    }
+    return UCB_OK;
+}
+
 bool ucb_chain_layout(const struct ucb_chain *chain, const struct ucb_matrix *matrix,
                       struct ucb_layout *out)
 {

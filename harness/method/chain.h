@@ -27,6 +27,10 @@ bool ucb_chain_is_sequential(const struct ucb_chain *chain);
 /* Whether the chain compresses a matrix used as `role`, where --scope answers `in_scope`.
  */
 bool ucb_chain_takes(const struct ucb_chain *chain, enum ucb_role role, bool in_scope);
+/* Whether every stage can take a matrix of this shape; encoding asks too. USAGE names
+ * matrix, found, needed, and what to try. */
+ucb_status ucb_chain_fits(const struct ucb_chain *chain, const struct ucb_matrix *matrix,
+                          struct ucb_err *err);
 /* True, and how its payloads lie in a GGUF file, where they can: the chain is one stage of
  * that kind. */
 bool ucb_chain_layout(const struct ucb_chain *chain, const struct ucb_matrix *matrix,

@@ -391,6 +391,7 @@ static ucb_status begin_encode(struct encode_run *run, const struct ucb_source *
 {
     uint32_t n_stages = run->chain->n_coded;
     for (uint32_t i = 0; i < run->n_src; i++) {
+        UCB_TRY(ucb_chain_fits(run->chain, src[i].matrix, err));
         struct ucb_source seen = src[i];
         if (!ucb_chain_is_exact(run->chain)) seen.bits = NULL;
         UCB_TRY(check_source(run->context, &seen, err));

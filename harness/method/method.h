@@ -181,6 +181,11 @@ struct ucb_method {
     /* For a method that may choose its own matrices (llama.cpp's recipes): whether it takes
      * this one, as what it is used for; --scope says `in_scope`. NULL: as --scope says. */
     bool (*takes)(const struct ucb_job *job, enum ucb_role role, bool in_scope);
+    /* Whether these knobs can take a matrix of this shape: looked at before a sweep begins
+     * and before encode(). USAGE names matrix, found, needed, and what to try. NULL: every
+     * shape. */
+    ucb_status (*fits)(const struct ucb_job *job, const struct ucb_matrix *matrix,
+                       struct ucb_err *err);
     /* The dtype that the method's deployed weights have, for a source dtype. */
     enum ucb_dtype (*decoded_dtype)(const struct ucb_job *job, enum ucb_dtype source);
     /* Bits per weight as the method's paper counts them. */

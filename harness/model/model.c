@@ -68,12 +68,29 @@ static ucb_status open_parts(struct ucb_model *m, const char *path, struct ucb_e
     bool gguf = ucb_checkpoint_is_gguf(m->checkpoint);
     UCB_TRY(gguf ? ucb_arch_from_gguf(m->checkpoint, &m->arena, &m->arch, err)
                  : load_config(m, err));
-    UCB_TRY(ucb_model_bind(m, err));
-    UCB_TRY(scan(m, err));
-    return ucb_checkpoint_intact(m->checkpoint, err);
+    return ucb_model_bind(m, err);
+}
+
+ucb_status ucb_model_look(const struct ucb_model *model, struct ucb_err *err)
+{
+    UCB_TRY(scan(model, err));
+    return ucb_checkpoint_intact(model->checkpoint, err);
 }
 
 ucb_status ucb_model_open(const char *path, struct ucb_model **out, struct ucb_err *err)
+{
+    struct ucb_model *m;
+    UCB_TRY(ucb_model_open_unread(path, &m, err));
+    ucb_status status = ucb_model_look(m, err);
+    if (status == UCB_OK)
+        *out = m;
+    else
+        ucb_model_close(m);
+    return status;
+}
+
+ucb_status ucb_model_open_unread(const char *path, struct ucb_model **out,
+                                 struct ucb_err *err)
 {
     struct ucb_model *m = ucb_mem_alloc(sizeof(*m));
     if (m == NULL) return no_memory(path, err);

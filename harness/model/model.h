@@ -209,6 +209,13 @@ struct ucb_model;
  * NOMEM.
  */
 ucb_status ucb_model_open(const char *path, struct ucb_model **out, struct ucb_err *err);
+/*
+ * The same without the look at the weights, in time that does not depend on their size: for
+ * describing a model. ucb_model_look() makes up for it before anything is computed.
+ */
+ucb_status ucb_model_open_unread(const char *path, struct ucb_model **out,
+                                 struct ucb_err *err);
+ucb_status ucb_model_look(const struct ucb_model *model, struct ucb_err *err);
 void ucb_model_close(struct ucb_model *model); /* NULL is fine */
 
 const struct ucb_arch *ucb_model_arch(const struct ucb_model *model);

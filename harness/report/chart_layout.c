@@ -109,11 +109,11 @@ static void write_caption(struct layout *l)
     snprintf(n, sizeof(n), c->n_low == c->n_high ? "%lld" : "%lld to %lld",
              (long long)c->n_low, (long long)c->n_high);
     snprintf(text, sizeof(text),
-             "%s, task %s on %s (sha256 %.12s), n = %s documents. Bars: %s%s.%s "
+             "%s, task %s on %s (sha256 %.12s), n = %s document%s. Bars: %s%s.%s "
              "bpw: 8 x every byte written for the quantized matrices / their weights.",
              kld ? "Mean KL divergence of the next-token distribution from the original's"
                  : "Perplexity over the original's, less 1",
-             c->task, c->dataset, c->dataset_digest, n,
+             c->task, c->dataset, c->dataset_digest, n, c->n_high == 1 ? "" : "s",
              bars ? "95% intervals, " : "none, the documents are too few",
              bars ? c->interval : "",
              c->cuts_bars ? " A bar cut off by the frame goes on." : "");

@@ -330,7 +330,8 @@ static ucb_status write_runs(struct page *p, struct ucb_err *err)
     sqlite3_stmt *rows = NULL;
     int code = sqlite3_prepare_v2(
         db,
-        "SELECT run_id, build_id, started, command_line, environment FROM runs ORDER BY run_id",
+        "SELECT run_id, build_id, started, command_line, environment FROM runs "
+        "WHERE run_id IN (SELECT run_id FROM run_cells) ORDER BY run_id",
         -1, &rows, NULL);
     while (code == SQLITE_OK || code == SQLITE_ROW) {
         code = sqlite3_step(rows);

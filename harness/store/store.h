@@ -112,6 +112,20 @@ ucb_status ucb_store_put_cell(struct ucb_store *store, int64_t run_id, const cha
 ucb_status ucb_store_adopt_cell(struct ucb_store *store, int64_t run_id,
                                 const char *build_id, const char *cell_id,
                                 struct ucb_err *err);
+/* The grid detector's verdict on a model (model/grid.h), of one revision of its rule. */
+struct ucb_stored_lattice {
+    uint32_t revision;
+    char source[96]; /* "" for dense weights; else the grid, in words */
+    double share;    /* of the weights of matrices that lie on a grid */
+};
+ucb_status ucb_store_put_lattice(struct ucb_store *store, const char *model_digest,
+                                 const struct ucb_stored_lattice *lattice,
+                                 struct ucb_err *err);
+/* *found: there is one of that revision. */
+ucb_status ucb_store_get_lattice(struct ucb_store *store, const char *model_digest,
+                                 uint32_t revision, bool *found,
+                                 struct ucb_stored_lattice *out, struct ucb_err *err);
+
 /*
  * Canonical digest of all results: SHA-256 over cells and items sorted by key (keys,
  * status, counts, quality values as IEEE bits); no run id, time, memory, message or host.

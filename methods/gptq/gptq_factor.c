@@ -143,6 +143,15 @@ static ucb_status refuse(const struct gptq_layout *l, const char *name, size_t c
                     name, column, l->damp, more);
 }
 
+/* No input was ever anything but zero, as of an expert without tokens: all columns are
+ * dead, and would be dropped. */
+static bool is_silent(const struct ucb_calib *calib, size_t n)
+{
+    for (size_t j = 0; j < n && calib->n_tokens > 0; j++)
+        if (calib->second_moment[j * n + j] != 0) return false;
+    return true;
+}
+
 ucb_status gptq_factor_make(struct ucb_job *job, const struct gptq_layout *l,
                             const struct ucb_calib *calib, const char *name,
                             struct gptq_factor *out, struct ucb_err *err)
@@ -158,7 +167,7 @@ ucb_status gptq_factor_make(struct ucb_job *job, const struct gptq_layout *l,
         out->start == NULL || diagonal == NULL)
         return no_memory(name, n, err);
     for (size_t j = 0; j < n; j++) out->order[j] = out->position[j] = (uint32_t)j;
-    if (calib == NULL || calib->n_tokens == 0) return UCB_OK;
+    if (calib == NULL || is_silent(calib, n)) return UCB_OK;
 
     UCB_TRY(trace_hessian(job, n, calib, name, err));
     struct factor_run run = {.layout = l,

@@ -218,9 +218,9 @@ TEST(quantize_needs_the_calibration_that_its_method_needs)
 {
     CHECK_EQ(quantize("awq", "minilm_ffn", NULL), 2);
     CHECK_HAS(out, "awq needs calibration: give --calib FILE --calib-tensor NAME");
-    CHECK_EQ(quantize("awq", "minilm_ffn", "imatrix_256"), 2);
+    CHECK_EQ(quantize("awq", "minilm_ffn", "imatrix_256"), 3);
     CHECK_HAS(out, "256 columns, the matrix reads 384 inputs");
-    CHECK_EQ(quantize("awq", "gauss", "imatrix_256"), 2);
+    CHECK_EQ(quantize("awq", "gauss", "imatrix_256"), 3);
     CHECK_HAS(out, "awq needs more than that");
     CHECK_EQ(quantize("awq", "minilm_ffn", "calib_y"), 3);
     CHECK_HAS(out, "did you mean `calib_x`");

@@ -1,11 +1,14 @@
 /* Core: halves, streams, numbers, bytes, the pool. */
 #include "test.h"
 
+#include <dirent.h>
 #include <math.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/arena.h"
@@ -157,6 +160,43 @@ TEST(a_file_is_replaced_whole_or_not_at_all)
     CHECK(file.n_bytes == 3 && memcmp(file.data, "old", 3) == 0);
     ucb_file_unmap(&file);
     CHECK_STATUS(ucb_file_map(ucb_test_folder(), &file, &err), UCB_MISSING, err);
+}
+
+/* Files in the test's folder whose name holds ".ucb-". */
+static int count_temporaries(void)
+{
+    DIR *dir = opendir(ucb_test_folder());
+    int n = 0;
+    for (struct dirent *e; (e = readdir(dir)) != NULL;)
+        n += strstr(e->d_name, ".ucb-") != NULL;
+    closedir(dir);
+    return n;
+}
+
+TEST(what_a_killed_writer_left_is_removed_by_the_next_one_of_the_same_file)
+{
+    const char *path = ucb_test_path("%s/target", ucb_test_folder());
+    struct ucb_out_file out, other;
+    struct ucb_err err;
+    pid_t child = fork();
+    if (child == 0) {
+        if (ucb_out_open(path, &out, &err) != UCB_OK) _exit(1);
+        raise(SIGKILL);
+    }
+    int state;
+    CHECK_EQ(waitpid(child, &state, 0), child);
+    CHECK(WIFSIGNALED(state));
+    CHECK_EQ(count_temporaries(), 1);
+    CHECK_OK(ucb_file_write(ucb_test_path("%s/target2", ucb_test_folder()), "x", 1, &err),
+             err);
+    CHECK_EQ(count_temporaries(), 1); /* another file's is left alone */
+    CHECK_OK(ucb_out_open(path, &out, &err), err);
+    CHECK_EQ(count_temporaries(), 1);
+    CHECK_OK(ucb_out_open(path, &other, &err), err); /* and so is a living one's */
+    CHECK_EQ(count_temporaries(), 2);
+    ucb_out_discard(&other);
+    CHECK_OK(ucb_out_commit(&out, &err), err);
+    CHECK_EQ(count_temporaries(), 0);
 }
 
 TEST(a_written_file_has_the_permissions_that_the_umask_leaves)

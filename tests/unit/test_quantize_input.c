@@ -106,9 +106,9 @@ TEST(one_dimension_is_an_importance_matrix_for_methods_that_need_no_more)
     CHECK(got.x == NULL);
     CHECK(got.calib.n_tokens > 0);
     for (size_t i = 0; i < N_IN; i++) CHECK(got.calib.sq_mean[i] == (double)x[i]);
-    CHECK_STATUS(read_input(x, 1, N_IN, UCB_NEEDS_H), UCB_USAGE, err);
+    CHECK_STATUS(read_input(x, 1, N_IN, UCB_NEEDS_H), UCB_CORRUPT, err);
     CHECK_HAS(err.text, "method needs more than that; give activations [tokens, 3]");
-    CHECK_STATUS(read_input(x, 1, N_IN, UCB_NEEDS_DIAG | UCB_NEEDS_ABS), UCB_USAGE, err);
+    CHECK_STATUS(read_input(x, 1, N_IN, UCB_NEEDS_DIAG | UCB_NEEDS_ABS), UCB_CORRUPT, err);
     finish();
 }
 
@@ -129,9 +129,9 @@ TEST(an_importance_that_is_negative_or_not_finite_is_refused_with_its_index)
 TEST(an_input_of_another_matrix_or_shape_is_refused)
 {
     static const float x[] = {1, 2, 3, 4, 5, 6};
-    CHECK_STATUS(read_input(x, 2, 4, UCB_NEEDS_DIAG), UCB_USAGE, err);
+    CHECK_STATUS(read_input(x, 2, 4, UCB_NEEDS_DIAG), UCB_CORRUPT, err);
     CHECK_HAS(err.text, "3 columns, the matrix reads 4 inputs");
-    CHECK_STATUS(read_input(x, 1, 4, UCB_NEEDS_DIAG), UCB_USAGE, err);
+    CHECK_STATUS(read_input(x, 1, 4, UCB_NEEDS_DIAG), UCB_CORRUPT, err);
     CHECK_STATUS(ucb_quantize_calib_read(write_input(x, 2), "y", N_IN, "method", 0, NULL,
                                          &arena, &got, &err),
                  UCB_MISSING, err);
@@ -139,5 +139,14 @@ TEST(an_input_of_another_matrix_or_shape_is_refused)
     CHECK_STATUS(ucb_quantize_calib_read("/no/such", "y", N_IN, "method", 0, NULL, &arena,
                                          &got, &err),
                  UCB_MISSING, err);
+    finish();
+}
+
+TEST(activations_that_are_all_zero_are_refused_where_a_method_would_learn_from_them)
+{
+    static const float x[2 * N_IN] = {0, -0.0f};
+    CHECK_STATUS(read_input(x, 2, N_IN, UCB_NEEDS_H), UCB_CORRUPT, err);
+    CHECK_HAS(err.text, "every activation is 0");
+    CHECK_OK(read_input(x, 2, N_IN, UCB_NEEDS_NONE), err);
     finish();
 }

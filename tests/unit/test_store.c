@@ -319,3 +319,48 @@ TEST(migrations_run_in_order_and_a_missing_one_is_an_error)
     CHECK_HAS(b.err.text, "schema 3");
     bench_close(&b);
 }
+
+TEST(the_verdict_on_a_models_grid_is_kept_by_digest_and_revision)
+{
+    struct bench b;
+    struct ucb_stored_lattice put = {7, "16 values per block of 32", 0.79}, got;
+    bool found;
+    bench_open(&b, "l.db");
+    CHECK_OK(bench_put(&b), b.err);
+    const char *digest = b.cell.model_digest;
+    CHECK_TEXT(
+        ask(b.store, "SELECT count(*) FROM v_results WHERE lattice_source IS NOT NULL"),
+        "0");
+    CHECK_OK(ucb_store_get_lattice(b.store, digest, 7, &found, &got, &b.err), b.err);
+    CHECK(!found);
+    CHECK_OK(ucb_store_put_lattice(b.store, digest, &put, &b.err), b.err);
+    CHECK_OK(ucb_store_get_lattice(b.store, digest, 7, &found, &got, &b.err), b.err);
+    CHECK(found);
+    CHECK_TEXT(got.source, put.source);
+    CHECK(got.share == put.share);
+    CHECK_OK(ucb_store_get_lattice(b.store, digest, 8, &found, &got, &b.err), b.err);
+    CHECK(!found); /* another rule would have to look again */
+    CHECK_TEXT(ask(b.store, "SELECT DISTINCT lattice_source FROM v_results"), put.source);
+    bench_close(&b);
+}
+
+TEST(a_database_of_the_first_schema_is_brought_to_this_one_with_its_results)
+{
+    struct bench b;
+    bench_open(&b, "old.db");
+    CHECK_OK(bench_put(&b), b.err);
+    const char *path = ucb_test_path("%s/old.db", ucb_test_folder()),
+               *digest = digest_of(b.store);
+    CHECK_OK(ucb_sql_run(b.store,
+                         "DROP VIEW v_latest; DROP VIEW v_results; DROP TABLE models; "
+                         "PRAGMA user_version = 1",
+                         "age", &b.err),
+             b.err);
+    ucb_store_close(b.store);
+    CHECK_STATUS(ucb_store_open(path, UCB_STORE_READ, &b.store, &b.err), UCB_CORRUPT,
+                 b.err);
+    CHECK_OK(ucb_store_open(path, UCB_STORE_WRITE, &b.store, &b.err), b.err);
+    CHECK_TEXT(digest_of(b.store), digest);
+    CHECK_TEXT(ask(b.store, "SELECT count(lattice_source) FROM v_latest"), "0");
+    bench_close(&b);
+}
