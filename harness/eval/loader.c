@@ -168,7 +168,8 @@ static ucb_status read_bits(struct ucb_loader *l, uint32_t i, struct ucb_source 
                             struct ucb_err *err)
 {
     const struct ucb_matrix *m = source->matrix;
-    UCB_TRY(reserve(&l->bits[i], &l->bits_bytes[i], ucb_matrix_bits_bytes(m), m->name, err));
+    UCB_TRY(
+        reserve(&l->bits[i], &l->bits_bytes[i], ucb_matrix_bits_bytes(m), m->name, err));
     source->bits = l->bits[i];
     return ucb_model_read_bits(l->model, m, 0, m->n_out, l->bits[i], err);
 }

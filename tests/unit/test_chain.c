@@ -395,7 +395,8 @@ TEST(an_exact_stage_is_the_last_one_and_alone_where_it_needs_no_prediction)
                    {"lossless+nf4", "last stage"},
                    {"int8:threshold=6.0+residual", "leave it alone"}};
     for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++) {
-        CHECK_STATUS(ucb_chain_parse(refused[i].spec, &arena, &chain, &err), UCB_USAGE, err);
+        CHECK_STATUS(ucb_chain_parse(refused[i].spec, &arena, &chain, &err), UCB_USAGE,
+                     err);
         CHECK_HAS(err.text, refused[i].says);
     }
     CHECK(ucb_chain_is_exact(parsed("lossless")));
