@@ -126,7 +126,7 @@ TEST(an_unknown_method_or_key_is_answered_with_the_near_ones)
     CHECK_HAS(refused("hqq:bits=5", UCB_USAGE), "bits=5 is not a choice");
     CHECK_HAS(refused("none:bits=4", UCB_USAGE), "none has no keys");
     CHECK_HAS(refused("zzzzzzzz", UCB_USAGE), "known: ");
-    CHECK_HAS(refused("zzzzzzzz", UCB_USAGE), "hqq, int8");
+    CHECK_HAS(refused("zzzzzzzz", UCB_USAGE), "hqq, int5, int8");
 }
 
 TEST(what_is_not_a_spec_is_refused_with_what_was_found)
