@@ -128,10 +128,13 @@ static bool begin_chunk(const struct ucb_codec *codec, uint32_t index, struct ch
 
 /* ---- pieces ---- */
 
-/* Whether the result is larger than caches: then it goes past them, as memcpy's does. */
+/* Whether the result is larger than caches: then it goes past them, as memcpy's does. A
+ * fast chunk is merged where it belongs: one more copy takes longer than the lines' fetch.
+ */
 static bool is_large(const struct chunk *c)
 {
-    return c->path == UCB_CODEC_AVX512 && c->n_bytes >= LARGE_BYTES;
+    return c->path == UCB_CODEC_AVX512 && c->n_bytes >= LARGE_BYTES &&
+           c->entry.coder != CODER_FAST;
 }
 
 /* Takes a piece's bytes that are done: into the sum, and to the caller. `piece` may be

@@ -367,10 +367,11 @@ ucb_status ucb_model_read_bits(const struct ucb_model *model,
         return UCB_FAIL(err, UCB_USAGE, "%s: rows %u to %llu asked for, it has %u",
                         matrix->name, row, (unsigned long long)row + n_rows, matrix->n_out);
     if (view->transposed && ucb_dtype_block_elements(matrix->dtype) > 1)
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "%s: stored turned, in blocks of %s: its rows have no bits of their "
-                        "own",
-                        matrix->name, ucb_dtype_name(matrix->dtype));
+        return UCB_FAIL(
+            err, UCB_UNSUPPORTED,
+            "%s: stored turned, in blocks of %s: its rows have no bits of their "
+            "own",
+            matrix->name, ucb_dtype_name(matrix->dtype));
     for (uint32_t i = 0; i < n_rows; i++, to += per_row * element) {
         uint64_t place = place_of(view, row + i, model->arch.head_dim);
         if (!view->transposed) {

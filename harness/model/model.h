@@ -264,8 +264,8 @@ ucb_status ucb_model_read_rows(const struct ucb_model *model,
 ucb_status ucb_model_read_bits(const struct ucb_model *model,
                                const struct ucb_matrix *matrix, uint32_t row,
                                uint32_t n_rows, void *out, struct ucb_err *err);
-/* The same as ucb_model_read_rows for scattered rows: out[i] = row ids[i]. For embeddings. USAGE for an id past
- * the last row. */
+/* The same as ucb_model_read_rows for scattered rows: out[i] = row ids[i]. For embeddings.
+ * USAGE for an id past the last row. */
 ucb_status ucb_model_gather(const struct ucb_model *model, const struct ucb_matrix *matrix,
                             const uint32_t *ids, size_t n, struct ucb_pool *pool,
                             float *out, struct ucb_err *err);

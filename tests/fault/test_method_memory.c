@@ -78,4 +78,6 @@ TEST(every_method_reports_the_allocation_that_was_refused)
     refuse_each("rtn:sym=0");
     refuse_each("nf4+lowrank:metric=diag,store=int8");
     refuse_each("nf4+lowrank:metric=exact,store=packed");
+    refuse_each("lossless:mode=max");
+    refuse_each("int5+residual");
 }

@@ -31,12 +31,30 @@ static struct ucb_model *open_model(const char *name)
     return m;
 }
 
+/* The bits of the file, whatever its layout, are those that the rows are widened from. */
+static void check_bits(const struct ucb_model *m, const struct ucb_matrix *x,
+                       const float *rows)
+{
+    struct ucb_err err;
+    size_t n = (size_t)x->n_out * x->n_in;
+    uint8_t *bits = malloc(n * ucb_dtype_block_bytes(x->dtype));
+    float *widened = malloc(n * sizeof(*widened));
+    CHECK(bits != NULL && widened != NULL);
+    CHECK_OK(ucb_model_read_bits(m, x, 0, x->n_out, bits, &err), err);
+    ucb_widen(x->dtype, bits, n, widened);
+    CHECK(memcmp(widened, rows, n * sizeof(*rows)) == 0);
+    CHECK_STATUS(ucb_model_read_bits(m, x, x->n_out, 1, bits, &err), UCB_USAGE, err);
+    free(bits);
+    free(widened);
+}
+
 static float *read_matrix(const struct ucb_model *m, const struct ucb_matrix *x)
 {
     struct ucb_err err;
     float *out = malloc((size_t)x->n_out * x->n_in * sizeof(*out));
     CHECK(out != NULL);
     CHECK_OK(ucb_model_read_rows(m, x, 0, x->n_out, NULL, out, &err), err);
+    check_bits(m, x, out);
     return out;
 }
 
