@@ -15,6 +15,7 @@
 enum {
     POOL_FROM_BYTES = 64 << 20, /* a smaller model is scanned before threads have started */
     ELEMENTS_PER_TASK = 1 << 16, /* of a read: 256 KB of fp32, about a second-level cache */
+    READ_ELEMENTS = 1 << 23,     /* before pages are released: 16 MB of bf16 */
     GATHERED_ROWS = 1024         /* whose pages stay mapped: 64 KB a row at most */
 };
 
@@ -317,14 +318,19 @@ static void read_rows(struct row_read *r, struct ucb_pool *pool)
                      r);
 }
 
+/* Rows that stand in the file as they are read. */
+static bool is_straight(const struct ucb_view *view)
+{
+    return !view->transposed && !view->interleaved && view->block == view->stride;
+}
+
 /* Pages are released behind what was read; rows that lie scattered over their tensor, with
  * the last of them. */
 static void release(const struct row_read *r, uint32_t n_all)
 {
     const struct ucb_view *view = r->view;
     const struct ucb_tensor *t = view->tensor;
-    bool straight = !view->transposed && !view->interleaved && view->block == view->stride;
-    if (straight) {
+    if (is_straight(view)) {
         uint64_t first = (uint64_t)(view->base + r->first) * view->columns,
                  end = first + r->n_rows * view->columns;
         size_t from = (size_t)(element_bytes(view, r->dtype, first) - t->data),
@@ -346,12 +352,17 @@ ucb_status ucb_model_read_rows(const struct ucb_model *model,
     struct row_read r = {.view = &((const struct ucb_bound_matrix *)matrix)->view,
                          .dtype = matrix->dtype,
                          .n_in = matrix->n_in,
-                         .first = row,
-                         .head_dim = model->arch.head_dim,
-                         .n_rows = n_rows,
-                         .out = out};
-    read_rows(&r, pool);
-    release(&r, matrix->n_out);
+                         .head_dim = model->arch.head_dim};
+    size_t step = READ_ELEMENTS / matrix->n_in;
+    if (step == 0) step = 1;
+    if (!is_straight(r.view)) step = n_rows;
+    for (size_t at = 0; at < n_rows; at += step) {
+        r.first = row + (uint32_t)at;
+        r.n_rows = n_rows - at < step ? n_rows - at : step;
+        r.out = out + at * matrix->n_in;
+        read_rows(&r, pool);
+        release(&r, matrix->n_out);
+    }
     return ucb_checkpoint_intact(model->checkpoint, err);
 }
 
