@@ -42,7 +42,7 @@ allowed='memcpy memmove memset memcmp memchr strcmp strlen __memcpy_chk __memset
     sqrt sqrtf fabs fabsf floor floorf ceil ceilf trunc truncf rint rintf nearbyint nearbyintf round roundf
     fma fmaf fmax fmaxf fmin fminf ldexp ldexpf frexp frexpf
     ucb_fail ucb_err_prefix ucb_job_value ucb_arena_alloc ucb_arena_array ucb_parallel_for ucb_pcg_below ucb_role_name
-    ucb_exp ucb_log ucb_pow ucb_mt19937_seed ucb_mt19937_next ucb_role_input ucb_part ucb_part_moved ucb_writer_status ucb_widen ucb_find_nonfinite
+    ucb_exp ucb_log ucb_pow ucb_mt19937_seed ucb_mt19937_next ucb_adam_step ucb_cosine ucb_role_input ucb_part ucb_part_moved ucb_writer_status ucb_widen ucb_find_nonfinite
     ucb_dtype_name ucb_dtype_block_bytes ucb_dtype_block_elements'
 allowed_families='ucb_put_[a-z0-9]*|ucb_dense_[a-z_]*|ucb_entropy_[a-z_]*|ucb_get_[a-z0-9]*|ucb_load_[a-z0-9]*|ucb_payload_[a-z0-9_]*|ucb_codec_[a-z]*'
 
