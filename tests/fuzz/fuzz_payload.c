@@ -36,6 +36,7 @@ enum { N_SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
 
 static struct {
     struct ucb_chain *chain;
+    struct ucb_writer shared[N_SHAPES];  /* side data, where the chain has some */
     struct ucb_writer payload[N_SHAPES]; /* empty: none was made, or the shape is refused */
     bool tried[N_SHAPES];
 } specs[MAX_SPECS];
@@ -96,6 +97,47 @@ static const struct ucb_calib *calibration(uint32_t n_in)
     return &calib;
 }
 
+/* A stream of one matrix. */
+struct one_matrix {
+    const struct ucb_source *src;
+    bool given;
+};
+
+static ucb_status give_matrix(void *context, const struct ucb_source **out,
+                              struct ucb_err *err)
+{
+    struct one_matrix *one = context;
+    (void)err;
+    *out = one->given ? NULL : one->src;
+    one->given = true;
+    return UCB_OK;
+}
+
+static void give_again(void *context)
+{
+    struct one_matrix *one = context;
+    one->given = false;
+}
+
+static ucb_status fit_shared(size_t spec, size_t shape, const struct ucb_source *src,
+                             struct ucb_chain_context *context)
+{
+    struct ucb_writer *shared = &specs[spec].shared[shape];
+    struct one_matrix one = {src, false};
+    struct ucb_stream stream = {.n_matrices = 1,
+                                .n_weights = (uint64_t)src->matrix->n_out *
+                                             src->matrix->n_in,
+                                .next = give_matrix,
+                                .rewind = give_again,
+                                .context = &one};
+    if (!ucb_chain_has_shared(specs[spec].chain)) return UCB_OK;
+    ucb_status status = ucb_chain_fit_shared(specs[spec].chain, context, &stream, shared,
+                                             NULL);
+    context->shared = shared->data;
+    context->n_shared = shared->n_bytes;
+    return status;
+}
+
 /* The payload of made-up weights; empty where the method refuses the shape. */
 static const struct ucb_writer *payload_of(size_t spec, size_t shape)
 {
@@ -120,7 +162,8 @@ static const struct ucb_writer *payload_of(size_t spec, size_t shape)
         src.calib = calibration(m->n_in);
     struct ucb_chain_context context = {
         .arena = &arena, .scratch = &scratch, .seed = 1, .model_digest = "fuzz"};
-    if (ucb_chain_encode(specs[spec].chain, &context, &src, 1, &out, NULL) != UCB_OK)
+    if (fit_shared(spec, shape, &src, &context) != UCB_OK ||
+        ucb_chain_encode(specs[spec].chain, &context, &src, 1, &out, NULL) != UCB_OK)
         out->n_bytes = 0;
     return out;
 }
@@ -149,17 +192,21 @@ static ucb_status take_nothing(void *context, const char *role, enum ucb_dtype d
     return UCB_OK;
 }
 
-/* The payload lies in memory of exactly its size: reading past it is seen. */
-static void decode(size_t spec, size_t shape, const uint8_t *payload, size_t n)
+/* Payload and side data lie in memory of exactly their size: reading past them is seen. */
+static void decode(size_t spec, size_t shape, const uint8_t *payload, size_t n,
+                   const uint8_t *side, size_t n_side)
 {
     static float w[MAX_WEIGHTS], before[MAX_WEIGHTS];
     const struct ucb_chain *chain = specs[spec].chain;
     const struct ucb_matrix *m = &shapes[shape];
-    struct ucb_chain_context context = {.arena = &arena, .scratch = &scratch};
+    uint8_t *shared = malloc(n_side + (n_side == 0));
+    struct ucb_chain_context context = {
+        .arena = &arena, .scratch = &scratch, .shared = shared, .n_shared = n_side};
     struct ucb_err err = {.text = ""};
     uint8_t *bytes = malloc(n + (n == 0));
-    must(bytes != NULL, "memory", "");
+    must(bytes != NULL && shared != NULL, "memory", "");
     memcpy(bytes, payload, n);
+    if (n_side > 0) memcpy(shared, side, n_side);
     ucb_status status = ucb_chain_decode(chain, &context, m, bytes, n, w, before, &err);
     /* UNSUPPORTED: a value past the largest that the method deploys. */
     bool refused = status == UCB_CORRUPT || status == UCB_UNSUPPORTED ||
@@ -173,24 +220,33 @@ static void decode(size_t spec, size_t shape, const uint8_t *payload, size_t n)
                  UCB_OK,
              "what decodes can be inspected", ucb_chain_spec(chain));
     free(bytes);
+    free(shared);
 }
 
+/* A patch goes to the payload, or with the third byte past 127 to the side data. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 {
-    static uint8_t buffer[MAX_RAW];
+    static uint8_t buffer[MAX_RAW], side[MAX_RAW];
     if (n_specs == 0) list_specs();
     if (n_bytes < 3 || n_bytes > MAX_RAW) return 0;
     size_t spec = (data[0] | (size_t)data[1] << 8) % n_specs,
            shape = data[2] / 2 % N_SHAPES, n = n_bytes - 3;
     bool patches = data[2] % 2 == 0;
+    const struct ucb_writer *valid = payload_of(spec, shape),
+                            *shared = &specs[spec].shared[shape];
+    size_t n_side = shared->n_bytes;
+    if (valid->n_bytes > MAX_RAW || n_side > MAX_RAW) return 0;
+    if (n_side > 0) memcpy(side, shared->data, n_side);
     memcpy(buffer, data + 3, n);
     if (patches) {
-        const struct ucb_writer *valid = payload_of(spec, shape);
-        if (valid->n_bytes > MAX_RAW) return 0;
         if (valid->n_bytes > 0) memcpy(buffer, valid->data, valid->n_bytes);
-        n = patch(buffer, valid->n_bytes, data + 3, n_bytes - 3);
+        n = valid->n_bytes;
+        if (data[2] > 127 && n_side > 0)
+            n_side = patch(side, n_side, data + 3, n_bytes - 3);
+        else
+            n = patch(buffer, n, data + 3, n_bytes - 3);
     }
-    decode(spec, shape, buffer, n);
+    decode(spec, shape, buffer, n, side, n_side);
     ucb_arena_reset(&arena);
     ucb_arena_reset(&scratch);
     return 0;
