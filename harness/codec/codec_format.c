@@ -1,4 +1,5 @@
 /* codec_format.c - elements to fields and back: the turn by one bit, planes of raw bits. */
+#include <assert.h>
 #include <string.h>
 
 #include "codec/codec_internal.h"
@@ -101,6 +102,7 @@ static inline uint64_t unpack8(uint64_t x, unsigned bits)
 
 void codec_bits_pack(const uint8_t *values, size_t n, unsigned bits, uint8_t *out)
 {
+    assert(bits <= 8);
     for (size_t i = 0; i < n; i += 8, out += bits) {
         uint64_t x = 0;
         memcpy(&x, values + i, n - i < 8 ? n - i : 8);
@@ -111,6 +113,7 @@ void codec_bits_pack(const uint8_t *values, size_t n, unsigned bits, uint8_t *ou
 
 void codec_bits_unpack(const uint8_t *in, size_t n, unsigned bits, uint8_t *values)
 {
+    assert(bits <= 8);
     for (size_t i = 0; i < n; i += 8, in += bits) {
         uint64_t x = 0;
         memcpy(&x, in, bits);
