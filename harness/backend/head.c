@@ -28,7 +28,7 @@
 enum {
     TILE_IDS = 1024, /* ids of one item, and of one fp32 sum: part of the arithmetic */
     LOGIT_BYTES = 16 << 20,      /* of one model's logits in a block; three such buffers */
-    LOGIT_BYTES_READ = 24 << 20, /* the same where the weight is read for every block */
+    LOGIT_BYTES_READ = 40 << 20, /* the same where the weight is read for every block */
     MIN_ROWS = 32,
     MAX_ROWS = 128
 };

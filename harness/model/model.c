@@ -16,7 +16,8 @@ enum {
     POOL_FROM_BYTES = 64 << 20, /* a smaller model is scanned before threads have started */
     ELEMENTS_PER_TASK = 1 << 16, /* of a read: 256 KB of fp32, about a second-level cache */
     READ_ELEMENTS = 1 << 23,     /* before pages are released: 16 MB of bf16 */
-    GATHERED_ROWS = 1024         /* whose pages stay mapped: 64 KB a row at most */
+    RELEASE_BYTES = 1 << 20,
+    GATHERED_ROWS = 1024 /* whose pages stay mapped: 64 KB a row at most */
 };
 
 /* ---- open ---- */
@@ -324,8 +325,8 @@ static bool is_straight(const struct ucb_view *view)
     return !view->transposed && !view->interleaved && view->block == view->stride;
 }
 
-/* Pages are released behind what was read; rows that lie scattered over their tensor, with
- * the last of them. */
+/* Pages are released behind what was read, a megabyte of the tensor at a time: reading a
+ * few rows need not cost a system call. Rows that lie scattered, with the last of them. */
 static void release(const struct row_read *r, uint32_t n_all)
 {
     const struct ucb_view *view = r->view;
@@ -335,7 +336,9 @@ static void release(const struct row_read *r, uint32_t n_all)
                  end = first + r->n_rows * view->columns;
         size_t from = (size_t)(element_bytes(view, r->dtype, first) - t->data),
                to = (size_t)(element_bytes(view, r->dtype, end) - t->data);
-        ucb_file_forget_behind(t->data, from, to - from);
+        from = from / RELEASE_BYTES * RELEASE_BYTES;
+        if (to < t->n_bytes) to = to / RELEASE_BYTES * RELEASE_BYTES;
+        if (to > from) ucb_file_forget_behind(t->data, from, to - from);
     } else if (r->first + r->n_rows == n_all) {
         ucb_file_forget(t->data, t->n_bytes);
     }

@@ -94,15 +94,16 @@ TEST(memory_of_an_evaluation_is_less_than_two_layers_and_little_else)
     CHECK(peak < 2 * layer + (12 << 20));
 }
 
-/* Heads of 144 and 288 MB, packed: neither is ever in memory. */
+/* Heads of 168 and 336 MB, packed: neither is ever in memory. Logits of some positions are,
+ * in about 120 MB however many there are. */
 TEST(memory_of_an_evaluation_does_not_grow_with_the_vocabulary_beyond_a_slab)
 {
-    const struct synthetic_shape less = {"less", 1, 576, 4, 2, 16, 64, 65536, true},
-                                 more = {"more", 1, 576, 4, 2, 16, 64, 131072, true},
-                                 apart = {"apart", 1, 576, 4, 2, 16, 64, 131072, false};
+    const struct synthetic_shape less = {"less", 1, 320, 4, 2, 16, 64, 131072, true},
+                                 more = {"more", 1, 320, 4, 2, 16, 64, 262144, true},
+                                 apart = {"apart", 1, 320, 4, 2, 16, 64, 262144, false};
     uint64_t small = peak_of(&less, "nf4", UCB_SCOPE_BODY),
              large = peak_of(&more, "nf4", UCB_SCOPE_BODY);
-    CHECK(small < 100 << 20);
+    CHECK(small < 140 << 20);
     CHECK(large < small + (8 << 20));
     CHECK(peak_of(&apart, "nf4", UCB_SCOPE_BODY) <= large + ROUNDING);
 }
