@@ -8,9 +8,10 @@
 
 /* ---- cells ---- */
 
-#define TEXT_COLUMNS(X)                                                               \
-    X(cell_id)                                                                        \
-    X(build_id) X(model) X(model_digest) X(scope) X(spec) X(calib) X(task) X(dataset) \
+#define TEXT_COLUMNS(X)                                                   \
+    X(cell_id)                                                            \
+    X(build_id)                                                           \
+    X(model) X(model_digest) X(scope) X(spec) X(calib) X(task) X(dataset) \
         X(dataset_digest) X(arithmetic) X(weights_digest) X(message) X(documents_digest)
 #define INTEGER_COLUMNS(X) X(cell_key) X(task_revision) X(arithmetic_revision) X(n_items)
 #define COLUMN_TEXT(name) "cells." #name ", "
@@ -152,6 +153,16 @@ static const char *list_cells(const struct ucb_stored_cell *cells, size_t n_cell
     return text == NULL ? "" : text;
 }
 
+/* A row of this id was selected before; rows of one id may carry several names of one
+ * model and then stand apart. */
+static bool id_seen(const struct ucb_stored_cell *cells, size_t i, const struct selector *s)
+{
+    for (size_t k = 0; k < i; k++)
+        if (selected(s, &cells[k]) && strcmp(cells[k].cell_id, cells[i].cell_id) == 0)
+            return true;
+    return false;
+}
+
 /* The newest row of the one cell id that fits. */
 static const struct ucb_stored_cell *pick(const struct ucb_stored_cell *cells,
                                           size_t n_cells, const struct selector *s,
@@ -161,9 +172,8 @@ static const struct ucb_stored_cell *pick(const struct ucb_stored_cell *cells,
     *n_ids = 0;
     for (size_t i = 0; i < n_cells; i++) {
         if (!selected(s, &cells[i])) continue;
-        bool same = found != NULL && strcmp(found->cell_id, cells[i].cell_id) == 0;
-        *n_ids += !same;
-        if (!same || cells[i].newest_run > found->newest_run) found = &cells[i];
+        *n_ids += !id_seen(cells, i, s);
+        if (found == NULL || cells[i].newest_run > found->newest_run) found = &cells[i];
     }
     return found;
 }
@@ -197,10 +207,11 @@ ucb_status ucb_store_find_cell(const struct ucb_stored_cell *cells, size_t n_cel
 
 /* ---- items ---- */
 
-#define COUNT_COLUMNS(X)                                                               \
-    X(n_tokens)                                                                        \
-    X(t1_gt_hits) X(t10_gt_hits) X(t1_agree_hits) X(t10_agree_hits) X(t10_overlap_sum) \
-        X(target_correct) X(last_t1_gt) X(last_t10_gt) X(last_t1_agree)
+#define COUNT_COLUMNS(X)                                                                   \
+    X(n_tokens)                                                                            \
+    X(t1_gt_hits)                                                                          \
+    X(t10_gt_hits) X(t1_agree_hits) X(t10_agree_hits) X(t10_overlap_sum) X(target_correct) \
+        X(last_t1_gt) X(last_t10_gt) X(last_t1_agree)
 #define REAL_COLUMNS(X) X(sum_logp) X(kld_sum) X(ear_sum)
 #define ITEM_COLUMN(name) ", " #name
 static const char items_query[] = "SELECT document, kld" COUNT_COLUMNS(ITEM_COLUMN)
