@@ -54,27 +54,27 @@ static bool equal_items(const struct ucb_samples *a, const struct ucb_samples *b
  * shown, at the scatter seen. Where that n is already reached the value lies too near an
  * edge: then the n that tells it from the nearest edge.
  */
-static double documents_to_decide(double scatter, double margin, double to_edge, double n)
+static double documents_to_decide(const struct ucb_power *p, double scatter, double margin,
+                                  double to_edge, double n)
 {
-    double found = ucb_n_to_find(scatter, margin, UCB_CONFIDENCE, UCB_POWER),
-           equal = ucb_n_to_equate(scatter, margin, UCB_CONFIDENCE, UCB_POWER);
-    double needed = fmax(found, equal);
-    if (needed > n) return needed;
-    return fmax(ucb_n_to_find(scatter, to_edge, UCB_CONFIDENCE, UCB_POWER), n + 1);
+    double needed = fmax(ucb_n_to_find(p, scatter, margin),
+                         ucb_n_to_equate(p, scatter, margin));
+    return needed > n ? needed : fmax(ucb_n_to_find(p, scatter, to_edge), n + 1);
 }
 
-/* On the scale where the estimate is a mean. */
-static void judge_on_scale(struct ucb_criterion *c, double scatter, double n)
+/* What n shows, and what n would, on the scale where the estimate is a mean; `student`: its
+ * interval is a t interval. The verdict stands. */
+static void put_power(struct ucb_criterion *c, double scatter, double n, bool student)
 {
+    const struct ucb_power power = {UCB_CONFIDENCE, 0.8, student};
     const struct ucb_evidence *e = &c->evidence;
     double value = e->wide.value;
     double margin = fmin(e->band.high - e->no_change, e->no_change - e->band.low);
     double to_edge = fmin(fabs(e->band.high - value), fabs(value - e->band.low));
-    c->verdict = ucb_judge(e);
-    c->mde = ucb_mde(scatter, n, UCB_CONFIDENCE, UCB_POWER);
+    c->mde = ucb_mde(&power, scatter, n);
     c->n_decides = NAN;
     if (c->verdict == UCB_VERDICT_INCONCLUSIVE && isfinite(scatter))
-        c->n_decides = documents_to_decide(scatter, margin, to_edge, n);
+        c->n_decides = documents_to_decide(&power, scatter, margin, to_edge, n);
 }
 
 static void put_fit(struct ucb_criterion *c, const struct ucb_cluster_fit *fit)
@@ -84,7 +84,8 @@ static void put_fit(struct ucb_criterion *c, const struct ucb_cluster_fit *fit)
     c->evidence.narrow = ucb_cluster_interval(fit, UCB_TOST_CONFIDENCE);
     c->interval = isnan(fit->error) ? "none" : "t-cluster";
     c->tost_p = ucb_tost_cluster(fit, c->evidence.band);
-    judge_on_scale(c, fit->error * sqrt(fit->n_freedom + 1), fit->n_freedom + 1);
+    c->verdict = ucb_judge(&c->evidence);
+    put_power(c, fit->error * sqrt(fit->n_freedom + 1), fit->n_freedom + 1, true);
 }
 
 static ucb_status fit_of(struct ucb_metrics_run *run, enum ucb_metrics_column total,
@@ -119,6 +120,20 @@ static double flip_scatter(uint64_t n_flips, double n)
     return sqrt(fmax((double)n_flips, 1) / n);
 }
 
+/* The score interval is a large-sample one; the exact one-sided test keeps few flips from
+ * being called a loss or a gain more often than it should. */
+static enum ucb_verdict judge_pairs(const struct ucb_evidence *evidence,
+                                    const struct ucb_paired_counts *counts)
+{
+    enum ucb_verdict verdict = ucb_judge(evidence);
+    double p = 0;
+    if (verdict == UCB_VERDICT_WORSE)
+        p = ucb_mcnemar_test(counts->lost, counts->won).worse_p;
+    if (verdict == UCB_VERDICT_BETTER)
+        p = ucb_mcnemar_test(counts->won, counts->lost).worse_p;
+    return p > 1 - UCB_CONFIDENCE ? UCB_VERDICT_INCONCLUSIVE : verdict;
+}
+
 static ucb_status put_accuracy_pairs(struct ucb_metrics_run *run,
                                      struct ucb_comparison *out)
 {
@@ -133,7 +148,8 @@ static ucb_status put_accuracy_pairs(struct ucb_metrics_run *run,
     UCB_TRY(ucb_tango(&counts, UCB_TOST_CONFIDENCE, &c->evidence.narrow, run->err));
     c->interval = "tango";
     c->tost_p = ucb_tost_paired(&counts, c->evidence.band);
-    judge_on_scale(c, flip_scatter(counts.lost + counts.won, n), n);
+    c->verdict = judge_pairs(&c->evidence, &counts);
+    put_power(c, flip_scatter(counts.lost + counts.won, n), n, false);
     return UCB_OK;
 }
 
@@ -153,8 +169,8 @@ static ucb_status put_accuracy_difference(struct ucb_metrics_run *run,
     if (no_spread) fit.error = NAN;
     put_fit(c, &fit);
     if (no_spread)
-        judge_on_scale(c, flip_scatter(out->n_lost + out->n_won, (double)run->n_documents),
-                       (double)run->n_documents);
+        put_power(c, flip_scatter(out->n_lost + out->n_won, (double)run->n_documents),
+                  (double)run->n_documents, false);
     return UCB_OK;
 }
 

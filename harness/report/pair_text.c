@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/fmath.h"
 #include "report/pair.h"
 
 /* How a criterion is written. */
@@ -142,9 +141,9 @@ static void add_table(const struct ucb_pair *pair, struct ucb_text *out)
             interval(c->evidence.narrow, k, narrow), band_text(c->evidence.band, k, band),
             p, number(c->mde, k, mde), ucb_verdict_text(c->verdict),
             c->below_floor ? ", below the noise floor" : "");
-        if (c->verdict == UCB_VERDICT_INCONCLUSIVE && isfinite(c->n_decides))
-            ucb_text_add(out, "%20s   about %.0f documents would decide\n", "",
-                         c->n_decides);
+        if (c->verdict == UCB_VERDICT_INCONCLUSIVE && isfinite(c->n_decides) &&
+            pair->result.verdict != UCB_VERDICT_IDENTICAL)
+            ucb_text_add(out, "  about %.0f documents would decide\n", c->n_decides);
     }
     ucb_text_add(out, "\n");
 }
@@ -197,16 +196,18 @@ static void add_accuracy(const struct ucb_pair *pair, struct ucb_text *out)
 static void add_divergences(const struct ucb_pair *pair, struct ucb_text *out)
 {
     const struct ucb_divergence *d = pair->result.divergence;
+    char mean[2 * NUMBER_TEXT];
     if (!d[0].present && !d[1].present) return;
-    ucb_text_add(out, "from the original    KLD mean%-22s %9s %9s %9s %9s %9s %9s   EAR\n",
-                 "", "p50", "p90", "p95", "p99", "p99.9", "max");
+    ucb_text_add(out, "from the original  %-28s %9s %9s %9s %9s %9s %9s  %s\n", "KLD mean",
+                 "p50", "p90", "p95", "p99", "p99.9", "max", "EAR");
     for (int k = 0; k < 2; k++) {
         if (!d[k].present) continue;
-        ucb_text_add(out, "  %c                  %8.5f [%.5f, %.5f]    ", "AB"[k],
-                     d[k].kld_mean.value, d[k].kld_mean.low, d[k].kld_mean.high);
+        snprintf(mean, sizeof(mean), "%.5f [%.5f, %.5f]", d[k].kld_mean.value,
+                 fmax(d[k].kld_mean.low, 0), d[k].kld_mean.high);
+        ucb_text_add(out, "  %c                %-28s", "AB"[k], mean);
         for (int q = 0; q < UCB_N_KLD_SHOWN; q++) ucb_text_add(out, " %9.5f", d[k].kld[q]);
-        ucb_text_add(out, "   %.4f [%.4f, %.4f]\n", d[k].ear.value, d[k].ear.low,
-                     d[k].ear.high);
+        ucb_text_add(out, "  %.4f [%.4f, %.4f]\n", d[k].ear.value, d[k].ear.low,
+                     fmin(d[k].ear.high, 1));
     }
     ucb_text_add(out, "  percentiles over n = %zu tokens, means over n = %zu documents\n",
                  pair->result.n_tokens, pair->result.n_documents);

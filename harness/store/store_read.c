@@ -8,11 +8,12 @@
 
 /* ---- cells ---- */
 
-#define TEXT_COLUMNS(X)                                                   \
-    X(cell_id)                                                            \
-    X(build_id)                                                           \
-    X(model) X(model_digest) X(scope) X(spec) X(calib) X(task) X(dataset) \
-        X(dataset_digest) X(arithmetic) X(weights_digest) X(message) X(documents_digest)
+#define TEXT_COLUMNS(X)                                                            \
+    X(cell_id)                                                                     \
+    X(build_id)                                                                    \
+    X(model)                                                                       \
+    X(model_digest) X(scope) X(spec) X(calib) X(task) X(dataset) X(dataset_digest) \
+        X(arithmetic) X(weights_digest) X(message) X(documents_digest)
 #define INTEGER_COLUMNS(X) X(cell_key) X(task_revision) X(arithmetic_revision) X(n_items)
 #define COLUMN_TEXT(name) "cells." #name ", "
 static const char cells_query[] = "SELECT " TEXT_COLUMNS(COLUMN_TEXT) INTEGER_COLUMNS(
@@ -207,11 +208,12 @@ ucb_status ucb_store_find_cell(const struct ucb_stored_cell *cells, size_t n_cel
 
 /* ---- items ---- */
 
-#define COUNT_COLUMNS(X)                                                                   \
-    X(n_tokens)                                                                            \
-    X(t1_gt_hits)                                                                          \
-    X(t10_gt_hits) X(t1_agree_hits) X(t10_agree_hits) X(t10_overlap_sum) X(target_correct) \
-        X(last_t1_gt) X(last_t10_gt) X(last_t1_agree)
+#define COUNT_COLUMNS(X)                                                                  \
+    X(n_tokens)                                                                           \
+    X(t1_gt_hits)                                                                         \
+    X(t10_gt_hits)                                                                        \
+    X(t1_agree_hits) X(t10_agree_hits) X(t10_overlap_sum) X(target_correct) X(last_t1_gt) \
+        X(last_t10_gt) X(last_t1_agree)
 #define REAL_COLUMNS(X) X(sum_logp) X(kld_sum) X(ear_sum)
 #define ITEM_COLUMN(name) ", " #name
 static const char items_query[] = "SELECT document, kld" COUNT_COLUMNS(ITEM_COLUMN)
@@ -248,7 +250,8 @@ static ucb_status read_kld(sqlite3_stmt *row, int column, struct ucb_arena *aren
     return UCB_OK;
 }
 
-static ucb_status read_item(sqlite3_stmt *row, struct ucb_arena *arena,
+/* An original has no divergences, whatever an older build stored of them. */
+static ucb_status read_item(sqlite3_stmt *row, bool is_original, struct ucb_arena *arena,
                             struct ucb_sample *s, uint32_t *document, struct ucb_err *err)
 {
     bool counts = count_at(row, 0, document);
@@ -260,7 +263,7 @@ static ucb_status read_item(sqlite3_stmt *row, struct ucb_arena *arena,
     REAL_COLUMNS(READ_REAL)
 #undef READ_REAL
     if (!counts) return UCB_FAIL(err, UCB_CORRUPT, "a count is negative or too large");
-    return read_kld(row, 1, arena, s, err);
+    return is_original ? UCB_OK : read_kld(row, 1, arena, s, err);
 }
 
 static ucb_status read_items(struct ucb_store *store, const struct ucb_stored_cell *cell,
@@ -274,7 +277,7 @@ static ucb_status read_items(struct ucb_store *store, const struct ucb_stored_ce
     sqlite3_bind_int64(rows, 1, cell->cell_key);
     ucb_status status = ucb_sql_step(store, rows, doing_items, &row, err);
     while (status == UCB_OK && row && n < (size_t)cell->n_items) {
-        status = read_item(rows, arena, &samples[n], &document[n], err);
+        status = read_item(rows, cell->is_original, arena, &samples[n], &document[n], err);
         if (status != UCB_OK) ucb_err_prefix(err, "%.12s: item %zu", cell->cell_id, n);
         n++;
         if (status == UCB_OK) status = ucb_sql_step(store, rows, doing_items, &row, err);
