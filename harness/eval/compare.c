@@ -120,20 +120,6 @@ static double flip_scatter(uint64_t n_flips, double n)
     return sqrt(fmax((double)n_flips, 1) / n);
 }
 
-/* The score interval is a large-sample one; the exact one-sided test keeps few flips from
- * being called a loss or a gain more often than it should. */
-static enum ucb_verdict judge_pairs(const struct ucb_evidence *evidence,
-                                    const struct ucb_paired_counts *counts)
-{
-    enum ucb_verdict verdict = ucb_judge(evidence);
-    double p = 0;
-    if (verdict == UCB_VERDICT_WORSE)
-        p = ucb_mcnemar_test(counts->lost, counts->won).worse_p;
-    if (verdict == UCB_VERDICT_BETTER)
-        p = ucb_mcnemar_test(counts->won, counts->lost).worse_p;
-    return p > 1 - UCB_CONFIDENCE ? UCB_VERDICT_INCONCLUSIVE : verdict;
-}
-
 static ucb_status put_accuracy_pairs(struct ucb_metrics_run *run,
                                      struct ucb_comparison *out)
 {
@@ -148,7 +134,7 @@ static ucb_status put_accuracy_pairs(struct ucb_metrics_run *run,
     UCB_TRY(ucb_tango(&counts, UCB_TOST_CONFIDENCE, &c->evidence.narrow, run->err));
     c->interval = "tango";
     c->tost_p = ucb_tost_paired(&counts, c->evidence.band);
-    c->verdict = judge_pairs(&c->evidence, &counts);
+    c->verdict = ucb_judge_pairs(&c->evidence, &counts);
     put_power(c, flip_scatter(counts.lost + counts.won, n), n, false);
     return UCB_OK;
 }

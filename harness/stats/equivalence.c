@@ -49,6 +49,18 @@ enum ucb_verdict ucb_judge(const struct ucb_evidence *evidence)
     return UCB_VERDICT_INCONCLUSIVE;
 }
 
+enum ucb_verdict ucb_judge_pairs(const struct ucb_evidence *evidence,
+                                 const struct ucb_paired_counts *counts)
+{
+    enum ucb_verdict verdict = ucb_judge(evidence);
+    uint64_t n_more = evidence->wide.value < 0 ? counts->lost : counts->won,
+             n_fewer = evidence->wide.value < 0 ? counts->won : counts->lost;
+    if (verdict != UCB_VERDICT_WORSE && verdict != UCB_VERDICT_BETTER) return verdict;
+    return ucb_mcnemar_test(n_more, n_fewer).worse_p > 1 - UCB_CONFIDENCE
+               ? UCB_VERDICT_INCONCLUSIVE
+               : verdict;
+}
+
 enum ucb_verdict ucb_judge_all(const enum ucb_verdict *verdicts, size_t n)
 {
     size_t n_of[UCB_VERDICT_INCONCLUSIVE + 1] = {0};

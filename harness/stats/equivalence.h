@@ -54,6 +54,14 @@ struct ucb_evidence {
  */
 enum ucb_verdict ucb_judge(const struct ucb_evidence *evidence);
 
+/*
+ * The same for a difference of rates on the same items, which must also pass the exact
+ * one-sided McNemar test at 1 - UCB_CONFIDENCE to be called worse or better: the score
+ * interval is a large-sample one, and few flips would be called a loss too often.
+ */
+enum ucb_verdict ucb_judge_pairs(const struct ucb_evidence *evidence,
+                                 const struct ucb_paired_counts *counts);
+
 /* Several quantities of one pair: worse when one is worse and none better (and the other
  * way round), equivalent when all are, inconclusive otherwise; so also when they
  * contradict. n > 0; no element is IDENTICAL. */
