@@ -13,7 +13,7 @@ static const char help[] =
     "\n"
     "A cell is named by\n"
     "  ID                  the first digits of its id, at least 4\n"
-    "  MODEL/SPEC/TASK     as stored or cut at a ':'; * for any; of a model path its last part will do\n"
+    "  MODEL/SPEC/TASK     as stored, SPEC and TASK also cut at a ':'; * for any; of a model path its last part will do\n"
     "and behind either @ARITHMETIC or @BUILD where it has several. Of equal cells of several builds the newest is taken.\n"
     "`ucbench export --db FILE` shows what is there; a name that fits no cell or several lists them.\n"
     "\n"

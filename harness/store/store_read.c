@@ -8,12 +8,13 @@
 
 /* ---- cells ---- */
 
-#define TEXT_COLUMNS(X)                                                            \
-    X(cell_id)                                                                     \
-    X(build_id)                                                                    \
-    X(model)                                                                       \
-    X(model_digest) X(scope) X(spec) X(calib) X(task) X(dataset) X(dataset_digest) \
-        X(arithmetic) X(weights_digest) X(message) X(documents_digest)
+#define TEXT_COLUMNS(X)                                                          \
+    X(cell_id)                                                                   \
+    X(build_id)                                                                  \
+    X(model)                                                                     \
+    X(model_digest)                                                              \
+    X(scope) X(spec) X(calib) X(task) X(dataset) X(dataset_digest) X(arithmetic) \
+        X(weights_digest) X(message) X(documents_digest)
 #define INTEGER_COLUMNS(X) X(cell_key) X(task_revision) X(arithmetic_revision) X(n_items)
 #define COLUMN_TEXT(name) "cells." #name ", "
 static const char cells_query[] = "SELECT " TEXT_COLUMNS(COLUMN_TEXT) INTEGER_COLUMNS(
@@ -83,6 +84,7 @@ ucb_status ucb_store_cells(struct ucb_store *store, struct ucb_arena *arena,
 /* A selector in its parts, each a piece of the caller's text; NULL: anything goes. */
 struct selector {
     const char *id, *model, *spec, *task, *at;
+    bool whole; /* spec and task are not cut: "nf4" is not nf4:double_quant=1 */
 };
 
 /* Cuts `text`, which is the caller's copy. */
@@ -109,17 +111,18 @@ static bool cut_selector(char *text, struct selector *out)
     return true;
 }
 
-static bool fits(const char *wanted, const char *found)
+/* `cut`: what is found may go on after a ':'. */
+static bool fits(const char *wanted, const char *found, bool cut)
 {
     size_t n = strlen(wanted);
     return wanted[0] == '\0' || strcmp(wanted, "*") == 0 || strcmp(wanted, found) == 0 ||
-           (strncmp(wanted, found, n) == 0 && found[n] == ':');
+           (cut && strncmp(wanted, found, n) == 0 && found[n] == ':');
 }
 
 static bool model_fits(const char *wanted, const char *model)
 {
     const char *slash = strrchr(model, '/');
-    return fits(wanted, model) || (slash != NULL && fits(wanted, slash + 1));
+    return fits(wanted, model, false) || (slash != NULL && fits(wanted, slash + 1, false));
 }
 
 static bool selected(const struct selector *s, const struct ucb_stored_cell *c)
@@ -128,8 +131,8 @@ static bool selected(const struct selector *s, const struct ucb_stored_cell *c)
         (strlen(s->at) < 4 || strncmp(s->at, c->build_id, strlen(s->at)) != 0))
         return false;
     if (s->id != NULL) return strncmp(s->id, c->cell_id, strlen(s->id)) == 0;
-    return model_fits(s->model, c->model) && fits(s->spec, c->spec) &&
-           fits(s->task, c->task);
+    return model_fits(s->model, c->model) && fits(s->spec, c->spec, !s->whole) &&
+           fits(s->task, c->task, !s->whole);
 }
 
 /* "  0123abcd  model/spec/task@fp32" a line, each cell id once, as many as a message holds.
@@ -192,7 +195,13 @@ ucb_status ucb_store_find_cell(const struct ucb_stored_cell *cells, size_t n_cel
                         "%s: neither the first digits (4 or more) of a cell id nor "
                         "MODEL/SPEC/TASK; the cells:%s",
                         selector, list_cells(cells, n_cells, NULL, arena));
+    /* A cell named in full is meant, even where others go on from there. */
+    s.whole = true;
     const struct ucb_stored_cell *found = pick(cells, n_cells, &s, &n_ids);
+    if (n_ids != 1) {
+        s.whole = false;
+        found = pick(cells, n_cells, &s, &n_ids);
+    }
     if (found == NULL)
         return UCB_FAIL(err, UCB_USAGE, "%s: no such cell; the cells:%s", selector,
                         list_cells(cells, n_cells, NULL, arena));
@@ -208,12 +217,13 @@ ucb_status ucb_store_find_cell(const struct ucb_stored_cell *cells, size_t n_cel
 
 /* ---- items ---- */
 
-#define COUNT_COLUMNS(X)                                                                  \
-    X(n_tokens)                                                                           \
-    X(t1_gt_hits)                                                                         \
-    X(t10_gt_hits)                                                                        \
-    X(t1_agree_hits) X(t10_agree_hits) X(t10_overlap_sum) X(target_correct) X(last_t1_gt) \
-        X(last_t10_gt) X(last_t1_agree)
+#define COUNT_COLUMNS(X)                                                                \
+    X(n_tokens)                                                                         \
+    X(t1_gt_hits)                                                                       \
+    X(t10_gt_hits)                                                                      \
+    X(t1_agree_hits)                                                                    \
+    X(t10_agree_hits) X(t10_overlap_sum) X(target_correct) X(last_t1_gt) X(last_t10_gt) \
+        X(last_t1_agree)
 #define REAL_COLUMNS(X) X(sum_logp) X(kld_sum) X(ear_sum)
 #define ITEM_COLUMN(name) ", " #name
 static const char items_query[] = "SELECT document, kld" COUNT_COLUMNS(ITEM_COLUMN)
