@@ -49,7 +49,7 @@ METHOD_PARTS := $(sort $(wildcard methods/*/*.c))
 LIBRARY := $(filter-out harness/main.c,$(HARNESS)) $(METHODS) $(METHOD_PARTS)
 TASKS := $(sort $(wildcard harness/task/task_*.c))
 TESTS := $(sort $(shell find tests -name '*.c' -not -path 'tests/fuzz/*' -not -path 'tests/perf/*' \
-           -not -path 'tests/tools/*' 2>/dev/null)) \
+           -not -path 'tests/tools/*' -not -path 'tests/simulate/*' 2>/dev/null)) \
          $(sort $(wildcard tests/fuzz/replay*.c))
 RESOURCES := $(sort $(shell find db reports datasets models -type f \( -name '*.sql' -o -name '*.gp' -o -name '*.html' \
                -o -name '*.css' -o -name '*.js' -o -name '*.ini' -o -name '*.jsonl' -o -name '*.txt' -o -name '*.csv' \) 2>/dev/null))
@@ -59,7 +59,7 @@ obj = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIBRARY)) $(B)/gen/resources.o
 GEN := $(B)/gen/methods.list $(B)/gen/tasks.list
 
-.PHONY: all help demo test test-fast asan tsan clang check bench bench-memory bench-peers fuzz clean compdb model setup FORCE
+.PHONY: all help demo test test-fast asan tsan clang check bench bench-memory bench-peers simulate fuzz clean compdb model setup FORCE
 .DEFAULT_GOAL := all
 
 all: ucbench ## build ./ucbench
@@ -167,6 +167,13 @@ bench-memory: all ## peak memory on a synthetic 2B checkpoint beside its bound (
 $(B)/synthetic_model: $(call obj,tests/synthetic.c tests/tools/synthetic_model.c)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ -lm
+
+simulate: ## coverage and error rates of the statistics by simulation (minutes; SETS=1000: fewer data sets)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-simulate
+	@$(B)/ucbench-simulate $(SETS)
+$(B)/ucbench-simulate: $(call obj,$(sort $(wildcard tests/simulate/*.c))) $(LIB_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
 
 fuzz: ## fuzz every reader for T seconds each (default 60)
 	@sh scripts/fuzz.sh $(T)

@@ -112,8 +112,8 @@ static double total_of(const struct ucb_metrics_run *run, enum ucb_metrics_colum
     return ucb_sum_of(run->columns[column], run->n_documents);
 }
 
-static bool one_trial_each(const struct ucb_metrics_run *run,
-                           enum ucb_metrics_column trials)
+bool ucb_metrics_one_trial_each(const struct ucb_metrics_run *run,
+                                enum ucb_metrics_column trials)
 {
     for (size_t i = 0; i < run->n_documents; i++)
         if (run->columns[trials][i] != 1) return false;
@@ -122,9 +122,8 @@ static bool one_trial_each(const struct ucb_metrics_run *run,
 
 /* Counts and their products are exact in a double, so equal ratios are found exactly, not
  * by a residual near 0. */
-static bool same_ratio_everywhere(const struct ucb_metrics_run *run,
-                                  enum ucb_metrics_column above,
-                                  enum ucb_metrics_column below)
+bool ucb_metrics_same_ratio(const struct ucb_metrics_run *run,
+                            enum ucb_metrics_column above, enum ucb_metrics_column below)
 {
     double all_above = total_of(run, above), all_below = total_of(run, below);
     for (size_t i = 0; i < run->n_documents; i++)
@@ -146,12 +145,13 @@ static ucb_status put_rate(struct ucb_metrics_run *run, const char *name,
 {
     struct ucb_estimate e;
     double n_hits = total_of(run, hits), n_trials = total_of(run, trials);
-    if (one_trial_each(run, trials)) return put_wilson(run, name, (uint64_t)n_hits);
+    if (ucb_metrics_one_trial_each(run, trials))
+        return put_wilson(run, name, (uint64_t)n_hits);
     /* No document deviates: the clustered error is 0 and would claim certainty. Each
      * document is one verdict. */
     if (n_hits == 0) return put_wilson(run, name, 0);
     if (n_hits == n_trials) return put_wilson(run, name, run->n_documents);
-    if (same_ratio_everywhere(run, hits, trials)) {
+    if (ucb_metrics_same_ratio(run, hits, trials)) {
         put_without_spread(run, name, n_hits / n_trials);
         return UCB_OK;
     }
@@ -162,7 +162,7 @@ static ucb_status put_rate(struct ucb_metrics_run *run, const char *name,
 
 /* ---- the cell by itself ---- */
 
-static enum ucb_metrics_column ppl_weight(const struct ucb_task *task)
+enum ucb_metrics_column ucb_metrics_ppl_weight(const struct ucb_task *task)
 {
     switch (task->ppl_unit) {
     case UCB_PPL_PER_TOKEN: return TOKENS;
@@ -185,7 +185,7 @@ static ucb_status put_bits_per_byte(struct ucb_metrics_run *run)
 
 static ucb_status put_perplexities(struct ucb_metrics_run *run)
 {
-    UCB_TRY(put_exp_mean(run, "ppl", NLL, ppl_weight(run->task)));
+    UCB_TRY(put_exp_mean(run, "ppl", NLL, ucb_metrics_ppl_weight(run->task)));
     if (run->task->ppl_unit != UCB_PPL_PER_WORD) return UCB_OK;
     UCB_TRY(put_exp_mean(run, "byte_ppl", NLL, BYTES));
     UCB_TRY(put_bits_per_byte(run));
@@ -216,18 +216,17 @@ static ucb_status put_agreement(struct ucb_metrics_run *run)
     return put_mean(run, "ear", EAR, TOKENS, 0, 1);
 }
 
-/* All items' KLD values in one list, ascending; *n_values 0 when one is NaN and has no
- * rank. */
-static double *sorted_kld(struct ucb_metrics_run *run, size_t *n_values)
+double *ucb_metrics_sorted_kld(const struct ucb_samples *cell, struct ucb_arena *arena,
+                               size_t *n_values)
 {
     size_t n = 0;
     bool defined = true;
-    for (size_t i = 0; i < run->cell->n; i++) n += run->cell->samples[i].n_tokens;
-    double *values = UCB_NEW(run->arena, double, n);
+    for (size_t i = 0; i < cell->n; i++) n += cell->samples[i].n_tokens;
+    double *values = UCB_NEW(arena, double, n);
     if (values == NULL) return NULL;
     n = 0;
-    for (size_t i = 0; i < run->cell->n; i++) {
-        const struct ucb_sample *sample = &run->cell->samples[i];
+    for (size_t i = 0; i < cell->n; i++) {
+        const struct ucb_sample *sample = &cell->samples[i];
         for (uint32_t t = 0; t < sample->n_tokens; t++) {
             defined = defined && !isnan(sample->kld[t]);
             values[n++] = sample->kld[t];
@@ -246,7 +245,7 @@ static ucb_status put_kld_quantiles(struct ucb_metrics_run *run)
     } wanted[] = {{"kld_p50", 0.5},  {"kld_p90", 0.9},    {"kld_p95", 0.95},
                   {"kld_p99", 0.99}, {"kld_p999", 0.999}, {"kld_max", 1}};
     size_t n;
-    double *values = sorted_kld(run, &n);
+    double *values = ucb_metrics_sorted_kld(run->cell, run->arena, &n);
     if (values == NULL) return ucb_metrics_no_memory(run, "the KLD values");
     for (size_t k = 0; k < sizeof(wanted) / sizeof(wanted[0]); k++)
         put_number(run, wanted[k].name,
@@ -255,10 +254,9 @@ static ucb_status put_kld_quantiles(struct ucb_metrics_run *run)
     return UCB_OK;
 }
 
-/* Verdicts before and after, of documents that hold one trial each. */
-static struct ucb_paired_counts count_pairs(const struct ucb_metrics_run *run,
-                                            enum ucb_metrics_column before,
-                                            enum ucb_metrics_column after)
+struct ucb_paired_counts ucb_metrics_count_pairs(const struct ucb_metrics_run *run,
+                                                 enum ucb_metrics_column before,
+                                                 enum ucb_metrics_column after)
 {
     struct ucb_paired_counts counts = {0};
     for (size_t i = 0; i < run->n_documents; i++) {
@@ -274,7 +272,7 @@ static struct ucb_paired_counts count_pairs(const struct ucb_metrics_run *run,
 static ucb_status put_clustered_difference(struct ucb_metrics_run *run)
 {
     static const char name[] = "accuracy_difference";
-    if (!same_ratio_everywhere(run, WON_LESS_LOST, ITEMS))
+    if (!ucb_metrics_same_ratio(run, WON_LESS_LOST, ITEMS))
         return put_mean(run, name, WON_LESS_LOST, ITEMS, -1, 1);
     put_without_spread(run, name, total_of(run, WON_LESS_LOST) / total_of(run, ITEMS));
     return UCB_OK;
@@ -288,9 +286,10 @@ static ucb_status put_flips(struct ucb_metrics_run *run)
              n = run->cell->n;
     put_number(run, "flips_lost", (double)lost, n);
     put_number(run, "flips_won", (double)won, n);
-    if (!one_trial_each(run, ITEMS)) return put_clustered_difference(run);
+    if (!ucb_metrics_one_trial_each(run, ITEMS)) return put_clustered_difference(run);
 
-    struct ucb_paired_counts counts = count_pairs(run, REFERENCE_CORRECT, CORRECT);
+    struct ucb_paired_counts counts = ucb_metrics_count_pairs(run, REFERENCE_CORRECT,
+                                                              CORRECT);
     struct ucb_estimate e;
     UCB_TRY(ucb_newcombe(&counts, UCB_CONFIDENCE, &e, run->err));
     put(run, "accuracy_difference", e, n, "newcombe");
@@ -317,7 +316,7 @@ struct resamples {
 
 static void fill_rows(const struct ucb_metrics_run *run, struct ucb_bootstrap_row *rows)
 {
-    const double *weight = run->columns[ppl_weight(run->task)];
+    const double *weight = run->columns[ucb_metrics_ppl_weight(run->task)];
     for (size_t i = 0; i < run->n_documents; i++) {
         rows[i] = (struct ucb_bootstrap_row){
             .above = {[LOG_RATIO] = run->columns[NLL_GAP][i],
@@ -366,11 +365,11 @@ struct retained {
 static ucb_status put_retained_without_spread(struct ucb_metrics_run *run,
                                               const struct retained *r, double value)
 {
-    if (!one_trial_each(run, r->trials)) {
+    if (!ucb_metrics_one_trial_each(run, r->trials)) {
         put_without_spread(run, r->name, value);
         return UCB_OK;
     }
-    struct ucb_paired_counts counts = count_pairs(run, r->before, r->after);
+    struct ucb_paired_counts counts = ucb_metrics_count_pairs(run, r->before, r->after);
     struct ucb_estimate difference;
     double rate = (double)(counts.both + counts.lost) / (double)run->n_documents;
     UCB_TRY(ucb_newcombe(&counts, UCB_CONFIDENCE, &difference, run->err));
@@ -448,7 +447,7 @@ static ucb_status put_ratio(struct ucb_metrics_run *run, const struct resamples 
 {
     static const double WORTH_A_NOTE = 0.1; /* spec/statistics.md */
     struct ucb_estimate e;
-    UCB_TRY(estimate(run, NLL_GAP, ppl_weight(run->task), &e));
+    UCB_TRY(estimate(run, NLL_GAP, ucb_metrics_ppl_weight(run->task), &e));
     e = ucb_estimate_exp(e);
     struct ucb_metric *ratio = put(run, "ppl_ratio", e, run->n_documents, "t-cluster");
     double gap = interval_gap(e, put_ratio_resampled(run, drawn));

@@ -39,9 +39,9 @@ ucb_status ucb_metrics_check_cell(const struct ucb_task *task,
     return UCB_OK;
 }
 
-ucb_status ucb_metrics_check_pair(const struct ucb_task *task,
-                                  const struct ucb_samples *cell,
-                                  const struct ucb_samples *reference, struct ucb_err *err)
+ucb_status ucb_metrics_check_items(const struct ucb_task *task,
+                                   const struct ucb_samples *cell,
+                                   const struct ucb_samples *reference, struct ucb_err *err)
 {
     if (cell->n != reference->n)
         return UCB_FAIL(
@@ -57,11 +57,20 @@ ucb_status ucb_metrics_check_pair(const struct ucb_task *task,
                 "%s: item %zu is %u tokens of document %u, but %u tokens of document %u in its reference",
                 task->name, i, ours->n_tokens, cell->document[i], theirs->n_tokens,
                 reference->document[i]);
-        if (ours->kld == NULL)
+    }
+    return UCB_OK;
+}
+
+ucb_status ucb_metrics_check_pair(const struct ucb_task *task,
+                                  const struct ucb_samples *cell,
+                                  const struct ucb_samples *reference, struct ucb_err *err)
+{
+    UCB_TRY(ucb_metrics_check_items(task, cell, reference, err));
+    for (size_t i = 0; i < cell->n; i++)
+        if (cell->samples[i].kld == NULL)
             return UCB_FAIL(err, UCB_USAGE,
                             "%s: item %zu has a reference but no KLD values", task->name,
                             i);
-    }
     return UCB_OK;
 }
 

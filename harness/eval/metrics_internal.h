@@ -5,6 +5,7 @@
 #define UCB_EVAL_METRICS_INTERNAL_H
 
 #include "eval/metrics.h"
+#include "stats/proportion.h"
 
 /* One double per document in each. */
 enum ucb_metrics_column {
@@ -55,6 +56,27 @@ ucb_status ucb_metrics_check_cell(const struct ucb_task *task,
 ucb_status ucb_metrics_check_pair(const struct ucb_task *task,
                                   const struct ucb_samples *cell,
                                   const struct ucb_samples *reference, struct ucb_err *err);
+/* The half of it that only asks for equal items: sizes and documents. */
+ucb_status ucb_metrics_check_items(const struct ucb_task *task,
+                                   const struct ucb_samples *cell,
+                                   const struct ucb_samples *reference,
+                                   struct ucb_err *err);
+/* What the task's perplexity is a mean over. */
+enum ucb_metrics_column ucb_metrics_ppl_weight(const struct ucb_task *task);
+/* Every document holds exactly one trial. */
+bool ucb_metrics_one_trial_each(const struct ucb_metrics_run *run,
+                                enum ucb_metrics_column trials);
+/* above / below is the same in every document: no spread to see. */
+bool ucb_metrics_same_ratio(const struct ucb_metrics_run *run,
+                            enum ucb_metrics_column above, enum ucb_metrics_column below);
+/* Verdicts before and after, of documents that hold one trial each. */
+struct ucb_paired_counts ucb_metrics_count_pairs(const struct ucb_metrics_run *run,
+                                                 enum ucb_metrics_column before,
+                                                 enum ucb_metrics_column after);
+/* All items' KLD values in one list, ascending; *n_values 0 when one is NaN and has no
+ * rank. NULL without memory. */
+double *ucb_metrics_sorted_kld(const struct ucb_samples *cell, struct ucb_arena *arena,
+                               size_t *n_values);
 /* Fills run->columns and run->n_documents from the samples. NOMEM. */
 ucb_status ucb_metrics_make_columns(struct ucb_metrics_run *run);
 ucb_status ucb_metrics_no_memory(struct ucb_metrics_run *run, const char *what);

@@ -56,6 +56,8 @@ struct ucb_report_cell {
                               that n */
     double peak_rss_bytes; /* on the machine of the run; NaN where unknown */
     bool failed, original;
+    const char
+        *verdict; /* against its original, as one sentence: ucb_report_verdicts; NULL */
     struct ucb_value values[UCB_N_SHOWN];
 };
 /* One table: the cells of a model on a task, the original first, then by bpw_matrices,
@@ -83,6 +85,11 @@ struct ucb_report_data {
 const struct ucb_report_cell **ucb_report_sizes(struct ucb_arena *arena,
                                                 const struct ucb_report_data *data,
                                                 size_t *n, bool used[UCB_N_PARTS]);
+
+/* Compares every cell with the original of its setting, from stored items (report/pair.h),
+ * and fills `verdict` where both are there. */
+ucb_status ucb_report_verdicts(struct ucb_report_job *job, struct ucb_report_data *data,
+                               struct ucb_err *err);
 
 /* Everything in *out lives in job->arena. MISSING when the database has no cell of the
  * models asked for. */

@@ -119,6 +119,23 @@ static void print_row(const struct grid *g, size_t row, struct ucb_text *out)
     ucb_text_add(out, "\n");
 }
 
+/* Below the table: a sentence is wider than a column. */
+static void print_verdicts(const struct grid *g, const struct ucb_report_group *group,
+                           struct ucb_text *out)
+{
+    bool first = true;
+    for (size_t i = 0; i < group->n_cells; i++) {
+        const struct ucb_report_cell *c = &group->cells[i];
+        if (c->verdict == NULL) continue;
+        if (first)
+            ucb_text_add(out,
+                         "\nVerdicts (B is the cell, A its original; each by itself, not "
+                         "adjusted for their number)\n");
+        ucb_text_add(out, "%-*s  %s", g->width[0], c->label, c->verdict);
+        first = false;
+    }
+}
+
 static bool print_group(struct ucb_arena *arena, const struct ucb_report_group *group,
                         struct ucb_text *out)
 {
@@ -138,6 +155,7 @@ static bool print_group(struct ucb_arena *arena, const struct ucb_report_group *
             ucb_text_add(out, "%-*s  FAILED: %s\n", g.width[0], c->label,
                          c->message == NULL ? "no message" : c->message);
     }
+    print_verdicts(&g, group, out);
     ucb_text_add(out, "\n");
     return !g.failed;
 }
@@ -279,6 +297,7 @@ static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
     ucb_status status = UCB_OK;
     bool enough = true;
     UCB_TRY(ucb_report_load(job, &data, err));
+    UCB_TRY(ucb_report_verdicts(job, &data, err));
     for (size_t i = 0; i < data.n_groups && enough; i++)
         enough = print_group(job->arena, &data.groups[i], &text);
     if (enough) enough = print_sizes(job->arena, &data, &text);

@@ -28,6 +28,17 @@ ucb_status ucb_cluster_ratio(const double *totals, const double *weights,
                              size_t n_documents, double confidence,
                              struct ucb_estimate *out, struct ucb_err *err);
 
+/* The same ratio with its standard error, for tests and power: (value - x) / error follows
+ * t(n_freedom). error is NaN where there is no interval. USAGE as above. */
+struct ucb_cluster_fit {
+    double value, error, n_freedom;
+};
+ucb_status ucb_cluster_fit(const double *totals, const double *weights, size_t n_documents,
+                           struct ucb_cluster_fit *out, struct ucb_err *err);
+/* value +- t error; confidence in (0, 1). */
+struct ucb_estimate ucb_cluster_interval(const struct ucb_cluster_fit *fit,
+                                         double confidence);
+
 /* exp of the value and of both ends: from mean negative log-likelihood to perplexity, from
  * its gap to their ratio. */
 struct ucb_estimate ucb_estimate_exp(struct ucb_estimate log_scale);

@@ -34,7 +34,7 @@ TEST(every_verb_has_help_with_its_usage)
 {
     static const char *const verbs[] = {"sweep", "report",   "digest", "export",
                                         "list",  "info",     "doctor", "tokenize",
-                                        "dump",  "quantize", "pack"};
+                                        "dump",  "quantize", "pack",   "compare"};
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
         RUN(0, "%s --help", verbs[i]);
         CHECK_HAS(out, ucb_test_path("usage: ucbench %s", verbs[i]));

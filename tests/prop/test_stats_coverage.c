@@ -6,6 +6,7 @@
 
 #include "core/pcg.h"
 #include "stats/cluster.h"
+#include "stats/equivalence.h"
 
 enum { N_SETS = 4000, MAX_DOCUMENTS = 60 };
 
@@ -44,4 +45,51 @@ TEST(the_clustered_interval_covers_95_percent_of_equal_documents)
      * the same every time */
     for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++)
         CHECK_NEAR(coverage(sizes[k], &r), 0.95, 0.01);
+}
+
+/* One night, judged without a band: n items of which each is lost or won with the given
+ * probability. */
+static enum ucb_verdict night(uint64_t n, double p_lost, double p_won, struct ucb_pcg *r,
+                              struct ucb_paired_counts *counts)
+{
+    struct ucb_evidence e = {.band = {-1e-9, 1e-9}, .worse_sign = -1};
+    struct ucb_err err;
+    *counts = (struct ucb_paired_counts){0};
+    for (uint64_t i = 0; i < n; i++) {
+        double u = (double)ucb_pcg_unit(r);
+        counts->lost += u < p_lost;
+        counts->won += u >= p_lost && u < p_lost + p_won;
+    }
+    counts->both = n - counts->lost - counts->won;
+    CHECK_OK(ucb_tango(counts, UCB_CONFIDENCE, &e.wide, &err), err);
+    CHECK_OK(ucb_tango(counts, UCB_TOST_CONFIDENCE, &e.narrow, &err), err);
+    return ucb_judge_pairs(&e, counts);
+}
+
+TEST(a_year_without_a_change_is_called_worse_on_at_most_five_percent_of_nights)
+{
+    unsigned n_worse = 0;
+    struct ucb_pcg r;
+    ucb_pcg_named(&r, 1, "nights");
+    for (int i = 0; i < 365; i++) {
+        struct ucb_paired_counts counts;
+        n_worse += night(500, 0.02, 0.02, &r, &counts) == UCB_VERDICT_WORSE;
+    }
+    CHECK(n_worse <= 18);
+    CHECK(n_worse > 0); /* a rule that never speaks would pass, too */
+}
+
+TEST(a_loss_of_0_3_points_is_found_in_5153_passages_and_not_in_500)
+{
+    enum { NIGHTS = 100 };
+    unsigned n_large = 0, n_small = 0;
+    struct ucb_paired_counts counts;
+    struct ucb_pcg r;
+    ucb_pcg_named(&r, 1, "planted");
+    for (int i = 0; i < NIGHTS; i++) {
+        n_large += night(5153, 0.004, 0.001, &r, &counts) == UCB_VERDICT_WORSE;
+        n_small += night(500, 0.004, 0.001, &r, &counts) == UCB_VERDICT_WORSE;
+    }
+    CHECK(n_large >= 80); /* 90% by simulation, docs/statistics.md */
+    CHECK(n_small <= 12); /* 4% */
 }

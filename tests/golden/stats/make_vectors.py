@@ -2,7 +2,8 @@
 
 Made with Python 3.11, numpy 2.4.6, scipy 1.17.1, statsmodels 0.15.0, mpmath 1.4.1:
     python make_vectors.py > vectors.tsv
-Newcombe's method 10 is in none of them; its formula is written out below in exact and 40-digit arithmetic.
+Newcombe's method 10 is in none of them; its formula is written out below in exact and 40-digit arithmetic. Neither is
+Tango's interval: below, the likelihood is maximised numerically instead of by his closed form.
 """
 from fractions import Fraction
 from math import comb
@@ -11,7 +12,10 @@ from types import SimpleNamespace
 import mpmath as mp
 import numpy as np
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.weightstats import ttost_paired
 
 mp.mp.dps = 40
 
@@ -111,8 +115,75 @@ def bootstrap():
         row(kind, ends.low, ends.high)
 
 
+def bisect(falling, low, high):
+    """The root of a falling function."""
+    for _ in range(120):
+        middle = (low + high) / 2
+        low, high = (middle, high) if falling(middle) > 0 else (low, middle)
+    return (low + high) / 2
+
+
+def tango_score(both, lost, won, neither, d):
+    """(won - lost - n d) over its standard deviation where the likelihood of d is largest."""
+    n = both + lost + won + neither
+    low, high = max(mp.mpf(0), -d), (1 - d) / 2  # lost has probability q, won q + d
+
+    def slope(q):
+        parts = ((lost, q, 1), (won, q + d, 1), (both + neither, 1 - 2 * q - d, -2))
+        return sum((c * sign / p if p else mp.inf * sign) for c, p, sign in parts if c)
+
+    q = bisect(slope, low, high)
+    return (won - lost - n * d) / mp.sqrt(n * (2 * q + d - d * d))
+
+
+def tango():
+    z = mp.findroot(lambda t: mp.ncdf(t) - mp.mpf("0.975"), 1.96)
+    for counts in ((36, 12, 2, 0), (1, 7, 1, 12), (20, 0, 0, 30), (10, 0, 3, 0), (0, 5, 5, 0), (110, 36, 17, 337),
+                   (2000, 9, 25, 3119)):
+        n, lost, won = sum(counts), counts[1], counts[2]
+        value = mp.mpf(won - lost) / n
+        tiny = mp.mpf("1e-30")
+        row("tango", *counts, bisect(lambda d: tango_score(*counts, d) - z, -1 + tiny, value),
+            bisect(lambda d: tango_score(*counts, d) + z, value, 1 - tiny))
+        band = mp.mpf("0.125")
+        row("tost_paired", *counts, band, max(mp.ncdf(-tango_score(*counts, -band)), mp.ncdf(tango_score(*counts, band))))
+
+
+def tests_of_many():
+    p = [0.01, 0.04, 0.03, 0.005, 0.04, 0.9, 0.0001, 0.2]
+    for kind, method in (("holm", "holm"), ("benjamini_hochberg", "fdr_bh")):
+        row(kind, *multipletests(p, method=method)[1])
+
+
+def equivalence():
+    d = np.array([((i * 7919) % 101) / 16 - 3 for i in range(30)]) / 50
+    row("cluster_error", d.mean(), stats.sem(d))
+    for low, high in ((-0.02, 0.02), (-0.05, 0.005), (-0.01, 0.03)):
+        row("tost_cluster", low, high, ttost_paired(d, np.zeros(30), low, high)[0])
+    # The exact n by the noncentral t distribution, for scatter 1.
+    for difference in (0.05, 0.2, 0.5, 1.0):
+        row("n_to_find", difference, TTestPower().solve_power(difference, alpha=0.05, power=0.8))
+
+
+def energy():
+    x = np.array([((i * 7919) % 101) / 16 + (2 if i >= 20 else 0) for i in range(37)])
+
+    def pairs(a, b):
+        return np.abs(a[:, None] - b[None, :])
+
+    for cut in (3, 10, 20, 34):
+        a, b = x[:cut], x[cut:]
+        m, k = len(a), len(b)
+        distance = 2 * pairs(a, b).mean() - pairs(a, a).sum() / (m * (m - 1)) - pairs(b, b).sum() / (k * (k - 1))
+        row("energy", cut, m * k / (m + k) * distance)
+
+
 distributions()
 proportions()
+tango()
+tests_of_many()
+equivalence()
+energy()
 newcombe()
 quantiles()
 bootstrap()

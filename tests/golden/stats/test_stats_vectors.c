@@ -9,7 +9,11 @@
 
 #include "core/pcg.h"
 #include "stats/bootstrap.h"
+#include "stats/changepoint.h"
 #include "stats/distribution.h"
+#include "stats/equivalence.h"
+#include "stats/multiple.h"
+#include "stats/power.h"
 #include "stats/proportion.h"
 #include "stats/quantile.h"
 
@@ -115,6 +119,118 @@ static void check_mcnemar(const char *kind, const double *v)
 TEST(mcnemar_agrees_with_scipy_and_exact_fractions)
 {
     each_row("mcnemar", check_mcnemar);
+}
+
+static struct ucb_paired_counts counts_of(const double *v)
+{
+    return (struct ucb_paired_counts){(uint64_t)v[0], (uint64_t)v[1], (uint64_t)v[2],
+                                      (uint64_t)v[3]};
+}
+
+static void check_tango(const char *kind, const double *v)
+{
+    struct ucb_paired_counts counts = counts_of(v);
+    struct ucb_estimate e;
+    struct ucb_err err;
+    CHECK_OK(ucb_tango(&counts, 0.95, &e, &err), err);
+    check_relative(kind, e.low, v[4], 1e-12);
+    check_relative(kind, e.high, v[5], 1e-12);
+}
+static void check_tost_paired(const char *kind, const double *v)
+{
+    struct ucb_paired_counts counts = counts_of(v);
+    check_relative(kind, ucb_tost_paired(&counts, (struct ucb_band){-v[4], v[4]}), v[5],
+                   1e-11);
+}
+
+TEST(tango_agrees_with_a_numerically_maximised_likelihood)
+{
+    each_row("tango", check_tango);
+    each_row("tost_paired", check_tost_paired);
+}
+
+static const double many_p[8] = {0.01, 0.04, 0.03, 0.005, 0.04, 0.9, 0.0001, 0.2};
+
+static void check_holm(const char *kind, const double *v)
+{
+    double adjusted[8];
+    size_t order[8];
+    struct ucb_err err;
+    CHECK_OK(ucb_holm(many_p, 8, order, adjusted, &err), err);
+    for (int i = 0; i < 8; i++) check_relative(kind, adjusted[i], v[i], 1e-14);
+}
+static void check_benjamini_hochberg(const char *kind, const double *v)
+{
+    double adjusted[8];
+    size_t order[8];
+    struct ucb_err err;
+    CHECK_OK(ucb_benjamini_hochberg(many_p, 8, order, adjusted, &err), err);
+    for (int i = 0; i < 8; i++) check_relative(kind, adjusted[i], v[i], 1e-14);
+}
+
+TEST(holm_and_benjamini_hochberg_agree_with_statsmodels)
+{
+    each_row("holm", check_holm);
+    each_row("benjamini_hochberg", check_benjamini_hochberg);
+}
+
+static struct ucb_cluster_fit fit_series(void)
+{
+    double totals[N_DOCUMENTS], weights[N_DOCUMENTS];
+    struct ucb_cluster_fit fit;
+    struct ucb_err err;
+    for (size_t i = 0; i < N_DOCUMENTS; i++) {
+        totals[i] = (series(i) - 3) / 50;
+        weights[i] = 1;
+    }
+    CHECK_OK(ucb_cluster_fit(totals, weights, N_DOCUMENTS, &fit, &err), err);
+    return fit;
+}
+
+static void check_cluster_error(const char *kind, const double *v)
+{
+    struct ucb_cluster_fit fit = fit_series();
+    check_relative(kind, fit.value, v[0], 1e-13);
+    check_relative(kind, fit.error, v[1], 1e-13);
+}
+static void check_tost_cluster(const char *kind, const double *v)
+{
+    struct ucb_cluster_fit fit = fit_series();
+    check_relative(kind, ucb_tost_cluster(&fit, (struct ucb_band){v[0], v[1]}), v[2],
+                   1e-11);
+}
+
+TEST(the_equivalence_test_of_means_agrees_with_statsmodels)
+{
+    each_row("cluster_error", check_cluster_error);
+    each_row("tost_cluster", check_tost_cluster);
+}
+
+static void check_n_to_find(const char *kind, const double *v)
+{
+    struct ucb_power power = {0.95, 0.8, true};
+    (void)kind;
+    /* A shifted t for a noncentral one: a document and a half, and ours is whole. */
+    CHECK_NEAR(ucb_n_to_find(&power, 1, v[0]), v[1], 1.5);
+}
+
+TEST(the_documents_needed_are_those_of_the_noncentral_t_to_one_or_two)
+{
+    each_row("n_to_find", check_n_to_find);
+}
+
+static void check_energy(const char *kind, const double *v)
+{
+    double values[N_QUANTILE_VALUES];
+    for (size_t i = 0; i < N_QUANTILE_VALUES; i++)
+        values[i] = series(i) + (i >= 20 ? 2 : 0);
+    check_relative(kind, ucb_change_energy(values, N_QUANTILE_VALUES, (size_t)v[0]), v[1],
+                   1e-12);
+}
+
+TEST(the_energy_of_a_cut_agrees_with_all_pairs)
+{
+    each_row("energy", check_energy);
 }
 
 static void check_quantile(const char *kind, const double *v)

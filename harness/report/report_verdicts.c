@@ -1,0 +1,79 @@
+/* report_verdicts.c - what may be said of every cell of a table against its original. */
+#include <string.h>
+
+#include "report/pair.h"
+#include "report/report_data.h"
+
+/* The stored row of a cell that the report shows; NULL: it is gone. */
+static const struct ucb_stored_cell *stored(const struct ucb_stored_cell *cells, size_t n,
+                                            const struct ucb_report_cell *c)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(cells[i].cell_id, c->cell_id) == 0 &&
+            strcmp(cells[i].build_id, c->build_id) == 0)
+            return &cells[i];
+    return NULL;
+}
+
+/* The original of the same scope, arithmetic and seed; NULL: there is none. */
+static const struct ucb_report_cell *original_of(const struct ucb_report_group *g,
+                                                 const struct ucb_report_cell *c)
+{
+    for (size_t i = 0; i < g->n_cells; i++)
+        if (g->cells[i].original && !g->cells[i].failed &&
+            strcmp(g->cells[i].setting, c->setting) == 0)
+            return &g->cells[i];
+    return NULL;
+}
+
+/* One pair in an arena of its own: the items of a whole table need not fit. */
+static ucb_status judge(struct ucb_report_job *job, const struct ucb_stored_cell *cells,
+                        size_t n, const struct ucb_stored_cell *before,
+                        const struct ucb_stored_cell *after, const char **verdict,
+                        struct ucb_err *err)
+{
+    struct ucb_arena arena;
+    struct ucb_pair pair;
+    struct ucb_text text = {0};
+    ucb_arena_init(&arena);
+    ucb_status status = ucb_pair_compare(job->store, cells, n, before, after,
+                                         &ucb_bands_default, 0, &arena, &pair, err);
+    if (status == UCB_OK) {
+        ucb_pair_sentence(&pair, &text);
+        *verdict = text.failed ? NULL : ucb_arena_strdup(job->arena, ucb_text_get(&text));
+        if (*verdict == NULL)
+            status = UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its verdicts",
+                              job->database);
+    }
+    ucb_text_free(&text);
+    ucb_arena_free(&arena);
+    return status;
+}
+
+ucb_status ucb_report_verdicts(struct ucb_report_job *job, struct ucb_report_data *data,
+                               struct ucb_err *err)
+{
+    struct ucb_stored_cell *cells = NULL;
+    size_t n = 0;
+    UCB_TRY(ucb_store_cells(job->store, job->arena, &cells, &n, err));
+    for (size_t k = 0; k < data->n_groups; k++) {
+        const struct ucb_report_group *g = &data->groups[k];
+        for (size_t i = 0; i < g->n_cells; i++) {
+            /* Groups are runs of data->cells, which is ours to fill. */
+            struct ucb_report_cell *c = &data->cells[&g->cells[i] - data->cells];
+            const struct ucb_report_cell *original = original_of(g, c);
+            if (c->failed || c->original || original == NULL) continue;
+            const struct ucb_stored_cell *before = stored(cells, n, original),
+                                         *after = stored(cells, n, c);
+            if (before == NULL || after == NULL) continue;
+            /* Cells of two builds may lie on other items; a table is no place to refuse. */
+            struct ucb_err why = {0};
+            ucb_status status = judge(job, cells, n, before, after, &c->verdict, &why);
+            if (status != UCB_OK && status != UCB_USAGE) {
+                *err = why;
+                return status;
+            }
+        }
+    }
+    return UCB_OK;
+}
