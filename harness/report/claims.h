@@ -51,7 +51,10 @@ struct ucb_claim {
     const char *map_model, *spec, *task, *dataset, *measure, *why;
     const char *expression, *honest, *honest_label;
     bool at_least; /* the claim holds where it is no smaller than the expression's value */
-    double scale, tolerance; /* NaN: none */
+    double scale;  /* of the measured value, to the claim's unit */
+    double
+        tolerance; /* the farthest an end of a measured interval may lie; NaN: anywhere */
+    double slack;  /* how far a recomputed value may lie */
     /* The outcome. NaN where there is none; n 0. */
     double measured, ci_low, ci_high, p, p_adjusted;
     int64_t n;
@@ -68,7 +71,8 @@ struct ucb_claims {
     size_t n;
     struct ucb_claim_note *notes;
     size_t n_notes;
-    const char *cohort; /* " --model a --model b ..." of the six */
+    const char **cohort; /* names of the models that a cohort claim sums up */
+    size_t n_cohort;
     struct ucb_arena *arena;
     struct sqlite3 *checks; /* the data files; SELECT only */
     struct ucb_claim *now;  /* the one whose expression runs */

@@ -98,8 +98,7 @@ ucb_status ucb_claims_evaluate(struct ucb_claims *claims, struct ucb_claim *clai
 static bool holds(const struct ucb_claim *c)
 {
     const struct ucb_quantity *q = &c->quantity;
-    double slack = (isnan(c->tolerance) ? q->slack : c->tolerance) +
-                   print_error * fabs(c->measured);
+    double slack = c->slack + print_error * fabs(c->measured);
     if (c->at_least) return q->high >= c->measured;
     switch (q->relation) {
     case UCB_RELATION_BELOW: return c->measured < q->high;
@@ -123,10 +122,13 @@ static ucb_status honest_text(struct ucb_claims *claims, struct ucb_claim *c,
     return *out == NULL ? UCB_FAIL(err, UCB_NOMEM, "no memory for reasons") : UCB_OK;
 }
 
-static const char *outcome(const struct ucb_claim *c, bool held)
+/* "not 25.1 but 26.0317: ", or "" where the claim holds. */
+static const char *objection(struct ucb_arena *arena, const struct ucb_claim *c, bool held)
 {
-    if (c->at_least) return held ? "the least is" : "below the least possible,";
-    return held ? "recomputed" : "not what is recomputed,";
+    const char *number = ucb_claim_number(arena, c->measured);
+    if (held || number == NULL) return number == NULL ? NULL : "";
+    return c->at_least ? ucb_arena_printf(arena, "%s is less than %s: ", c->value, number)
+                       : ucb_arena_printf(arena, "not %s but %s: ", c->value, number);
 }
 
 static ucb_status check_one(struct ucb_claims *claims, struct ucb_claim *c,
@@ -141,13 +143,14 @@ static ucb_status check_one(struct ucb_claims *claims, struct ucb_claim *c,
     UCB_TRY(honest_text(claims, c, &honest, err));
     bool held = holds(c);
     c->verdict = held ? UCB_VERDICT_REPRODUCED : UCB_VERDICT_REFUTED;
-    const char *number = ucb_claim_number(claims->arena, c->measured);
-    if (number != NULL)
-        c->reason = ucb_arena_printf(
-            claims->arena, "%s %s%s: %s%s", outcome(c, held), number,
-            c->kind == UCB_CLAIM_RAW ? " from the author's own rows, no model was run" : "",
-            c->why, honest);
-    return number == NULL || c->reason == NULL
+    const char *but = objection(claims->arena, c, held);
+    if (but != NULL)
+        c->reason = ucb_arena_printf(claims->arena, "%s%s%s%s", but,
+                                     c->kind == UCB_CLAIM_RAW
+                                         ? "from the author's own rows, no model was run: "
+                                         : "",
+                                     c->why, honest);
+    return but == NULL || c->reason == NULL
                ? UCB_FAIL(err, UCB_NOMEM, "no memory for reasons")
                : UCB_OK;
 }

@@ -205,7 +205,7 @@ static ucb_status open_checks(struct ucb_claims *claims, struct ucb_err *err)
 static const char matched[] =
     "SELECT c.claim_id, c.source, c.model, c.method, c.setting_bpw, c.metric, c.value, c.unit,"
     " c.notes, m.kind, m.model, m.spec, m.task, m.dataset, m.measure, m.why, m.expression,"
-    " m.honest, m.honest_label, m.relation, m.scale, m.tolerance"
+    " m.honest, m.honest_label, m.relation, m.scale, m.tolerance, m.slack"
     " FROM claims c LEFT JOIN map m ON c.metric GLOB ifnull(m.metric, '*') AND EXISTS ("
     "   SELECT 1 FROM json_each('[\"' || replace(m.claims, ' ', '\",\"') || '\"]') AS pattern"
     "   WHERE c.claim_id GLOB pattern.value)"
@@ -268,6 +268,7 @@ static ucb_status fill_claim(struct ucb_claims *claims, sqlite3_stmt *row,
     c->measured = c->ci_low = c->ci_high = c->p = c->p_adjusted = NAN;
     c->reason = "";
     ucb_status status = ucb_quantity_parse(c->value, &c->quantity, err);
+    c->slack = real_of(row, MAPPED + N_MAPPED + 3, c->quantity.slack);
     if (status == UCB_OK) status = ucb_quantity_parse(c->setting, &setting, err);
     if (status != UCB_OK) {
         if (err != NULL) ucb_err_prefix(err, "reports/claims.csv: %s", c->id);
@@ -328,25 +329,34 @@ static ucb_status read_notes(struct ucb_claims *claims, struct ucb_err *err)
         note->id = text_of(claims, row, 0, &enough);
         note->text = text_of(claims, row, 1, &enough);
     }
-    sqlite3_reset(row);
-    sqlite3_finalize(row);
-    sqlite3_prepare_v2(
-        claims->checks,
-        "SELECT group_concat(' --model ' || name, '') FROM (SELECT name FROM shapes WHERE cohort"
-        " ORDER BY rowid)",
-        -1, &row, NULL);
-    if (sqlite3_step(row) == SQLITE_ROW) claims->cohort = text_of(claims, row, 0, &enough);
     sqlite3_finalize(row);
     return enough ? UCB_OK : UCB_FAIL(err, UCB_NOMEM, "no memory for the notes");
+}
+
+static ucb_status read_cohort(struct ucb_claims *claims, struct ucb_err *err)
+{
+    sqlite3_stmt *row = NULL;
+    bool enough = true;
+    size_t n = count_rows(claims->checks, "SELECT count(*) FROM shapes WHERE cohort");
+    claims->cohort = UCB_NEW(claims->arena, const char *, n);
+    if (claims->cohort == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the cohort");
+    sqlite3_prepare_v2(claims->checks,
+                       "SELECT name FROM shapes WHERE cohort ORDER BY rowid", -1, &row,
+                       NULL);
+    while (claims->n_cohort < n && sqlite3_step(row) == SQLITE_ROW)
+        claims->cohort[claims->n_cohort++] = text_of(claims, row, 0, &enough);
+    sqlite3_finalize(row);
+    return enough ? UCB_OK : UCB_FAIL(err, UCB_NOMEM, "no memory for the cohort");
 }
 
 ucb_status ucb_claims_load(struct ucb_arena *arena, struct ucb_claims *out,
                            struct ucb_err *err)
 {
-    *out = (struct ucb_claims){.arena = arena, .cohort = ""};
+    *out = (struct ucb_claims){.arena = arena};
     UCB_TRY(open_checks(out, err));
     UCB_TRY(read_claims(out, err));
     UCB_TRY(read_notes(out, err));
+    UCB_TRY(read_cohort(out, err));
     sqlite3_set_authorizer(out->checks, only_select, NULL);
     return UCB_OK;
 }

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "report/claims.h"
@@ -34,14 +35,24 @@ struct found {
     char cell[13];
 };
 
+static bool is_cohort(const struct ucb_claim *c)
+{
+    return strcmp(c->map_model, "cohort") == 0;
+}
+
 const char *ucb_claim_command(const struct ucb_claims *claims, const struct ucb_claim *c,
                               const char *database)
 {
-    bool cohort = strcmp(c->map_model, "cohort") == 0;
-    return ucb_arena_printf(
-        claims->arena, "ucbench sweep%s%s --method %s --task %s --data DIR --db %s",
-        cohort ? "" : " --model ", cohort ? claims->cohort : c->map_model, c->spec, c->task,
-        database);
+    struct ucb_arena *arena = claims->arena;
+    const char *models = "";
+    for (size_t i = 0; is_cohort(c) && models != NULL && i < claims->n_cohort; i++)
+        models = ucb_arena_printf(arena, "%s --model %s", models, claims->cohort[i]);
+    if (!is_cohort(c)) models = ucb_arena_printf(arena, " --model %s", c->map_model);
+    return models == NULL
+               ? NULL
+               : ucb_arena_printf(
+                     arena, "ucbench sweep%s --method %s --task %s --data DIR --db %s",
+                     models, c->spec, c->task, database);
 }
 
 /* ---- the cell ---- */
@@ -105,6 +116,62 @@ static ucb_status find_cell(struct ucb_claims *claims, struct ucb_claim *c, sqli
                           sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
 }
 
+/* ---- a cohort ---- */
+
+struct value {
+    double value, low, high;
+};
+
+static int by_value(const void *a, const void *b)
+{
+    const struct value *x = a, *y = b;
+    return (x->value > y->value) - (x->value < y->value);
+}
+
+/*
+ * The cohort's cells, or fewer where some are missing. Their errors are not independent
+ * (the texts are the same), so ends are averaged as values are: the interval of perfectly
+ * correlated errors, the widest there is.
+ */
+static void average(struct ucb_claim *c, struct value *values, size_t n)
+{
+    bool median = strstr(c->metric, "median") != NULL;
+    size_t first = median ? (n - 1) / 2 : 0, last = median ? n / 2 + 1 : n;
+    struct value sum = {0, 0, 0};
+    qsort(values, n, sizeof(values[0]), by_value);
+    for (size_t i = first; i < last; i++) {
+        sum.value += values[i].value;
+        sum.low += values[i].low;
+        sum.high += values[i].high;
+    }
+    c->measured = sum.value / (double)(last - first);
+    c->ci_low = sum.low / (double)(last - first);
+    c->ci_high = sum.high / (double)(last - first);
+}
+
+/* *complete: all of the cohort were measured, and the claim holds their summary. */
+static ucb_status find_cohort(struct ucb_claims *claims, struct ucb_claim *c, sqlite3 *db,
+                              bool *complete, struct ucb_err *err)
+{
+    struct value *values = UCB_NEW(claims->arena, struct value, claims->n_cohort);
+    struct ucb_claim one = *c;
+    int64_t least = INT64_MAX;
+    *complete = false;
+    if (values == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the cohort");
+    for (size_t i = 0; i < claims->n_cohort; i++) {
+        struct found found;
+        one.map_model = claims->cohort[i];
+        UCB_TRY(find_cell(claims, &one, db, &found, err));
+        if (!found.exact) return UCB_OK;
+        values[i] = (struct value){one.measured, one.ci_low, one.ci_high};
+        if (one.n < least) least = one.n;
+    }
+    *complete = true;
+    c->n = least;
+    average(c, values, claims->n_cohort);
+    return UCB_OK;
+}
+
 /* ---- the test ---- */
 
 static bool is_log_scale(const char *measure)
@@ -152,7 +219,7 @@ static const char *evidence(struct ucb_claims *claims, struct ucb_claim *c,
     const char *number = ucb_claim_number(claims->arena, value);
     return number == NULL
                ? NULL
-               : ucb_arena_printf(claims->arena, "; %s says %s", c->honest_label, number);
+               : ucb_arena_printf(claims->arena, "; %s: %s", c->honest_label, number);
 }
 
 /* Why there is nothing to compare with. */
@@ -165,8 +232,10 @@ static void without_cell(struct ucb_claims *claims, struct ucb_claim *c,
                                                         : UCB_VERDICT_NOT_RUN;
     if (command == NULL || said == NULL)
         c->reason = NULL;
-    else if (*c->spec == '\0')
-        c->reason = ucb_arena_printf(arena, "cannot be rerun: %s%s", c->why, said);
+    else if (*c->task == '\0')
+        c->reason = ucb_arena_printf(arena, "cannot be rerun: %s%s%s%s", c->why,
+                                     *c->spec == '\0' ? "" : "; the method is ", c->spec,
+                                     said);
     else if (found->lattice)
         c->reason = ucb_arena_printf(
             arena,
@@ -186,7 +255,7 @@ static ucb_status look(struct ucb_claims *claims, struct ucb_claim *c, sqlite3 *
 {
     struct found found = {0};
     ucb_status status = UCB_OK;
-    if (*c->spec != '\0') UCB_TRY(find_cell(claims, c, db, &found, err));
+    if (*c->task != '\0') UCB_TRY(find_cell(claims, c, db, &found, err));
     const char *said = evidence(claims, c, err, &status);
     UCB_TRY(status);
     if (found.exact) {
@@ -254,16 +323,29 @@ static ucb_status adjust(struct ucb_claims *claims, size_t first, size_t last,
     return UCB_OK;
 }
 
-static ucb_status add_command(struct ucb_claims *claims, struct ucb_claim *c,
-                              const char *database, struct ucb_err *err)
+/* Of a claim that the author's rows bear out or not: the six models' own cells outweigh
+ * them; without those it keeps its verdict and says how to get them. */
+static ucb_status look_at_cohort(struct ucb_claims *claims, struct ucb_claim *c,
+                                 sqlite3 *db, const char *database, struct ucb_err *err)
 {
-    const char *command = ucb_claim_command(claims, c, database);
-    if (command != NULL)
+    bool complete;
+    const char *rows = ucb_claim_number(claims->arena, c->measured),
+               *command = ucb_claim_command(claims, c, database);
+    UCB_TRY(find_cohort(claims, c, db, &complete, err));
+    if (rows == NULL || command == NULL) {
+        c->reason = NULL;
+    } else if (complete) {
+        c->p = p_value(c);
+        c->verdict = UCB_VERDICT_INCONCLUSIVE;
+        c->reason = ucb_arena_printf(
+            claims->arena, "%s of %zu cells; from the author's rows: %s",
+            strstr(c->metric, "median") != NULL ? "median" : "mean", claims->n_cohort,
+            rows);
+    } else {
         c->reason = ucb_arena_printf(claims->arena, "%s; to measure it: %s", c->reason,
                                      command);
-    return command == NULL || c->reason == NULL
-               ? UCB_FAIL(err, UCB_NOMEM, "no memory for reasons")
-               : UCB_OK;
+    }
+    return c->reason == NULL ? UCB_FAIL(err, UCB_NOMEM, "no memory for reasons") : UCB_OK;
 }
 
 ucb_status ucb_claims_measure(struct ucb_claims *claims, struct ucb_store *store,
@@ -274,8 +356,8 @@ ucb_status ucb_claims_measure(struct ucb_claims *claims, struct ucb_store *store
         struct ucb_claim *c = &claims->list[i];
         if (c->kind == UCB_CLAIM_MEASURED)
             UCB_TRY(look(claims, c, db, database, err));
-        else if (c->kind == UCB_CLAIM_RAW && *c->spec != '\0')
-            UCB_TRY(add_command(claims, c, database, err));
+        else if (is_cohort(c))
+            UCB_TRY(look_at_cohort(claims, c, db, database, err));
     }
     for (size_t first = 0, last; first < claims->n; first = last) {
         last = first;
@@ -284,7 +366,6 @@ ucb_status ucb_claims_measure(struct ucb_claims *claims, struct ucb_store *store
         UCB_TRY(adjust(claims, first, last, err));
     }
     for (size_t i = 0; i < claims->n; i++)
-        if (claims->list[i].kind == UCB_CLAIM_MEASURED && claims->list[i].n > 0)
-            UCB_TRY(judge(claims, &claims->list[i], err));
+        if (claims->list[i].n > 0) UCB_TRY(judge(claims, &claims->list[i], err));
     return UCB_OK;
 }

@@ -162,10 +162,10 @@ void ucb_claims_html(const struct ucb_claims *claims, struct ucb_text *out)
 
 static const char tex_head[] =
     "% \\usepackage{booktabs,longtable,array} and \\usepackage[T1]{fontenc}; made by ucbench report claims\n"
-    "{\\footnotesize\n"
+    "{\\footnotesize\\sloppy\\setlength{\\tabcolsep}{3pt}\n"
     "\\begin{longtable}{@{}l>{\\raggedright}p{.17\\linewidth}>{\\raggedright}p{.11\\linewidth}"
     ">{\\raggedright}p{.08\\linewidth}>{\\raggedright}p{.12\\linewidth}>{\\raggedright}p{.1\\linewidth}"
-    ">{\\raggedright\\arraybackslash}p{.28\\linewidth}@{}}\n"
+    ">{\\raggedright\\arraybackslash}p{.25\\linewidth}@{}}\n"
     "\\toprule\nClaim & Model, method & Metric & Claimed & Measured or recomputed & Verdict & Reason \\\\\n"
     "\\midrule\n\\endhead\n\\bottomrule\n\\endfoot\n";
 

@@ -68,8 +68,11 @@ static void add_measured(struct ucb_text *out, const struct ucb_claims *claims,
 {
     if (isnan(c->measured)) return;
     const char *number = ucb_claim_number(claims->arena, c->measured);
-    ucb_text_add(out, ", %s %s", c->n > 0 ? "measured" : "recomputed",
-                 number == NULL ? "" : number);
+    if (number == NULL) {
+        out->failed = true;
+        return;
+    }
+    ucb_text_add(out, ", %s %s", c->n > 0 ? "measured" : "recomputed", number);
     if (!isnan(c->ci_low) && !isnan(c->ci_high))
         ucb_text_add(out, " [%.6g, %.6g]", c->ci_low, c->ci_high);
     if (c->n > 0) ucb_text_add(out, " n=%lld", (long long)c->n);
@@ -108,6 +111,7 @@ void ucb_claims_text(const struct ucb_claims *claims, struct ucb_text *out)
 
 static void csv_text(struct ucb_text *out, const char *text)
 {
+    if (text == NULL) out->failed = true; /* its memory ran out */
     ucb_text_add(out, "\"");
     for (; text != NULL && *text != '\0'; text++)
         ucb_text_add(out, *text == '"' ? "\"\"" : "%c", *text);
