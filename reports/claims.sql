@@ -8,8 +8,8 @@ CREATE TABLE claims (
     claim_id TEXT PRIMARY KEY, source TEXT, system TEXT, model TEXT, method TEXT, setting_bpw TEXT, task TEXT, n TEXT,
     metric TEXT, value TEXT, unit TEXT, notes TEXT);
 CREATE TABLE map (
-    claims TEXT NOT NULL, metric TEXT, kind TEXT NOT NULL, model TEXT, spec TEXT, task TEXT, dataset TEXT, measure TEXT,
-    scale REAL, tolerance REAL, slack REAL, relation TEXT, expression TEXT, honest TEXT, honest_label TEXT, why TEXT);
+    claims TEXT NOT NULL, metric TEXT, kind TEXT NOT NULL, model TEXT, spec TEXT, task TEXT, dataset TEXT, calib TEXT,
+    measure TEXT,    scale REAL, tolerance REAL, slack REAL, relation TEXT, expression TEXT, honest TEXT, honest_label TEXT, why TEXT);
 CREATE TABLE discrepancies (id TEXT PRIMARY KEY, text TEXT NOT NULL);
 
 -- What the author's own result files say (printed precision), and the few measured constants the checks rest on.

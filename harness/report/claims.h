@@ -48,7 +48,7 @@ struct ucb_claim {
     int table_chars;              /* of id, before the '-': the family of its test */
     /* From the map; "" where absent. */
     enum ucb_claim_kind kind;
-    const char *map_model, *spec, *task, *dataset, *measure, *why;
+    const char *map_model, *spec, *task, *dataset, *calib, *measure, *why;
     const char *expression, *honest, *honest_label;
     bool at_least; /* the claim holds where it is no smaller than the expression's value */
     double scale;  /* of the measured value, to the claim's unit */

@@ -204,7 +204,7 @@ static ucb_status open_checks(struct ucb_claims *claims, struct ucb_err *err)
 /* Every claim with its row of the map: a list of patterns of ids, and one of metrics. */
 static const char matched[] =
     "SELECT c.claim_id, c.source, c.model, c.method, c.setting_bpw, c.metric, c.value, c.unit,"
-    " c.notes, m.kind, m.model, m.spec, m.task, m.dataset, m.measure, m.why, m.expression,"
+    " c.notes, m.kind, m.model, m.spec, m.task, m.dataset, m.calib, m.measure, m.why, m.expression,"
     " m.honest, m.honest_label, m.relation, m.scale, m.tolerance, m.slack"
     " FROM claims c LEFT JOIN map m ON c.metric GLOB ifnull(m.metric, '*') AND EXISTS ("
     "   SELECT 1 FROM json_each('[\"' || replace(m.claims, ' ', '\",\"') || '\"]') AS pattern"
@@ -246,14 +246,14 @@ static ucb_status fill_claim(struct ucb_claims *claims, sqlite3_stmt *row,
     const char **const texts[] = {&c->id,     &c->source,  &c->model,
                                   &c->method, &c->setting, &c->metric,
                                   &c->value,  &c->unit,    &c->notes};
-    const char **const mapped[] = {&c->map_model,  &c->spec,    &c->task,
-                                   &c->dataset,    &c->measure, &c->why,
-                                   &c->expression, &c->honest,  &c->honest_label};
+    const char **const mapped[] = {&c->map_model, &c->spec,        &c->task, &c->dataset,
+                                   &c->calib,     &c->measure,     &c->why,  &c->expression,
+                                   &c->honest,    &c->honest_label};
     enum {
         N_TEXTS = sizeof(texts) / sizeof(texts[0]),
         KIND = N_TEXTS,
         MAPPED,
-        N_MAPPED = 9
+        N_MAPPED = 10
     };
     for (int i = 0; i < N_TEXTS; i++) *texts[i] = text_of(claims, row, i, &enough);
     for (int i = 0; i < N_MAPPED; i++)

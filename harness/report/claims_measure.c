@@ -23,7 +23,7 @@ static const double alpha = 1 - UCB_CONFIDENCE;
 /* Newest results of one spec, task and metric; %s: the column that says whether the source
  * had been quantized before. */
 static const char cells_sql[] =
-    "SELECT model, dataset, cell_id, value, ci_low, ci_high, n, %s FROM v_latest"
+    "SELECT model, dataset, cell_id, value, ci_low, ci_high, n, calib, %s FROM v_latest"
     " WHERE spec = ?1 AND task = ?2 AND metric = ?3 AND status = 'OK' AND value IS NOT NULL"
     " ORDER BY model <> ?4, dataset <> ?5, scope <> 'body', arithmetic <> 'fp32', model,"
     " dataset, scope, arithmetic, calib, seed, cell_id";
@@ -31,7 +31,7 @@ static const char cells_sql[] =
 /* What there is that comes near, the nearest first. */
 struct found {
     bool exact, lattice;
-    const char *other; /* a cell of another model or data set: "model on dataset" */
+    const char *other; /* of another model, data set or calibration: "model on dataset" */
     char cell[13];
 };
 
@@ -51,8 +51,9 @@ const char *ucb_claim_command(const struct ucb_claims *claims, const struct ucb_
     return models == NULL
                ? NULL
                : ucb_arena_printf(
-                     arena, "ucbench sweep%s --method %s --task %s --data DIR --db %s",
-                     models, c->spec, c->task, database);
+                     arena, "ucbench sweep%s --method %s --task %s%s%s --data DIR --db %s",
+                     models, c->spec, c->task,
+                     *c->calib == '\0' ? "" : " --compat --calib ", c->calib, database);
 }
 
 /* ---- the cell ---- */
@@ -64,13 +65,22 @@ static double real_or_nan(sqlite3_stmt *row, int column)
                : sqlite3_column_double(row, column);
 }
 
+/* A stored calibration is its spec and some digits of its text's digest. */
+static bool same_calib(const char *wanted, const char *stored)
+{
+    size_t n = strlen(wanted);
+    return n == 0 ? *stored == '\0' : strncmp(stored, wanted, n) == 0;
+}
+
 static void take_row(struct ucb_claims *claims, struct ucb_claim *c, sqlite3_stmt *row,
                      struct found *found)
 {
     const char *model = (const char *)sqlite3_column_text(row, 0),
                *dataset = (const char *)sqlite3_column_text(row, 1),
-               *lattice = (const char *)sqlite3_column_text(row, 7);
-    bool same = strcmp(model, c->map_model) == 0 && strcmp(dataset, c->dataset) == 0;
+               *calib = (const char *)sqlite3_column_text(row, 7),
+               *lattice = (const char *)sqlite3_column_text(row, 8);
+    bool same = strcmp(model, c->map_model) == 0 && strcmp(dataset, c->dataset) == 0 &&
+                same_calib(c->calib, calib);
     if (same && lattice != NULL && *lattice != '\0') {
         found->lattice = true;
     } else if (same) {
@@ -82,7 +92,8 @@ static void take_row(struct ucb_claims *claims, struct ucb_claim *c, sqlite3_stm
         c->ci_high = c->scale * real_or_nan(row, 5);
         c->n = sqlite3_column_int64(row, 6);
     } else if (found->other == NULL) {
-        found->other = ucb_arena_printf(claims->arena, "%s on %s", model, dataset);
+        found->other = ucb_arena_printf(claims->arena, "%s on %s%s%s", model, dataset,
+                                        *calib == '\0' ? "" : ", calibrated on ", calib);
     }
 }
 

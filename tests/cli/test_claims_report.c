@@ -18,6 +18,7 @@
 struct cell {
     const char *model, *dataset;
     double value, low, high; /* of t1_ret */
+    const char *calib;       /* NULL: the one that is claimed */
 };
 
 static void put(struct ucb_store *store, int64_t run_id, const struct cell *made)
@@ -31,6 +32,8 @@ static void put(struct ucb_store *store, int64_t run_id, const struct cell *made
     ucb_arena_init(&arena);
     made_up_cell(&arena, &point, made->model, "lambada-windows", &cell, &result);
     cell.dataset = made->dataset;
+    cell.calib = made->calib == NULL ? "wikitext-test:n=32,ctx=512,seed=123 0123456789ab"
+                                     : made->calib;
     cell.dataset_digest = cell.model_digest; /* some digest */
     ucb_cell_identify(&cell);
     struct ucb_metric metric = {"t1_ret", made->value, made->low, made->high,
@@ -88,8 +91,8 @@ static const char *verdict(const char *id, const struct cell *cells, size_t n)
 
 TEST(a_claim_is_reproduced_where_a_narrow_interval_holds_it)
 {
-    const struct cell near[] = {{"qwen3-8b", "lambada", 0.974, 0.968, 0.980}},
-                      rounded[] = {{"qwen3-8b", "lambada", 0.9750, 0.9743, 0.97566}};
+    const struct cell near[] = {{"qwen3-8b", "lambada", 0.974, 0.968, 0.980, NULL}},
+                      rounded[] = {{"qwen3-8b", "lambada", 0.9750, 0.9743, 0.97566, NULL}};
     CHECK_HAS(verdict("R4-001", near, 1), "reproduced; the interval holds the claim, p = ");
     CHECK_HAS(verdict("R4-001", near, 1), "the author's result row: 97.57");
     CHECK_HAS(verdict("R4-001", rounded, 1), "reproduced; "); /* 97.566 rounds to 97.57 */
@@ -97,7 +100,7 @@ TEST(a_claim_is_reproduced_where_a_narrow_interval_holds_it)
 
 TEST(a_claim_is_refuted_where_the_adjusted_p_is_small)
 {
-    const struct cell far[] = {{"qwen3-8b", "lambada", 0.94, 0.93, 0.95}};
+    const struct cell far[] = {{"qwen3-8b", "lambada", 0.94, 0.93, 0.95, NULL}};
     CHECK_HAS(verdict("R4-001", far, 1), "refuted; the claim lies outside, p = ");
     CHECK_HAS(verdict("R4-006", far, 1), "not comparable; "); /* the other model's */
 }
@@ -106,8 +109,9 @@ TEST(two_tests_of_a_table_are_adjusted_together)
 {
     /* 97.57 lies 2.2 standard errors off: p = 0.028 alone, 0.056 as one of two */
     const struct cell cells[] = {{"qwen3-8b", "lambada", 0.9756 - 0.0044,
-                                  0.9756 - 0.0044 - 0.00393, 0.9756 - 0.0044 + 0.00393},
-                                 {"mistral-7b-v0.3", "lambada", 0.98, 0.975, 0.985}};
+                                  0.9756 - 0.0044 - 0.00393, 0.9756 - 0.0044 + 0.00393,
+                                  NULL},
+                                 {"mistral-7b-v0.3", "lambada", 0.98, 0.975, 0.985, NULL}};
     CHECK_HAS(verdict("R4-001", cells, 1), "refuted; ");
     CHECK_HAS(verdict("R4-001", cells, 2),
               "inconclusive; outside the interval, not significantly");
@@ -116,8 +120,8 @@ TEST(two_tests_of_a_table_are_adjusted_together)
 
 TEST(a_wide_interval_or_none_decides_nothing)
 {
-    const struct cell wide[] = {{"qwen3-8b", "lambada", 0.96, 0.92, 1.0}},
-                      none[] = {{"qwen3-8b", "lambada", 0.9757, NAN, NAN}};
+    const struct cell wide[] = {{"qwen3-8b", "lambada", 0.96, 0.92, 1.0, NULL}},
+                      none[] = {{"qwen3-8b", "lambada", 0.9757, NAN, NAN, NULL}};
     CHECK_HAS(verdict("R4-001", wide, 1),
               "inconclusive; the interval holds the claim, and much else");
     CHECK_HAS(verdict("R4-001", none, 1), "inconclusive; the measurement has no interval");
@@ -125,21 +129,28 @@ TEST(a_wide_interval_or_none_decides_nothing)
 
 TEST(another_model_another_data_set_and_nothing_are_told_apart)
 {
-    const struct cell small[] = {{"smollm2-135m", "lambada", 0.9757, 0.97, 0.98}},
-                      mini[] = {{"qwen3-8b", "lambada_mini", 0.9757, 0.97, 0.98}};
-    CHECK_HAS(verdict("R4-001", small, 1),
-              "not comparable; measured for smollm2-135m on lambada only");
+    const struct cell small[] = {{"smollm2-135m", "lambada", 0.9757, 0.97, 0.98, NULL}},
+                      mini[] = {{"qwen3-8b", "lambada_mini", 0.9757, 0.97, 0.98, NULL}},
+                      clean[] = {{"qwen3-8b", "lambada", 0.9757, 0.97, 0.98,
+                                  "wikitext-valid:n=32,ctx=512,seed=0 00"}};
+    CHECK_HAS(
+        verdict("R4-001", small, 1),
+        "not comparable; measured for smollm2-135m on lambada, calibrated on wikitext-test");
+    CHECK_HAS(
+        verdict("R4-001", clean, 1),
+        "not comparable; measured for qwen3-8b on lambada, calibrated on wikitext-valid");
     CHECK_HAS(verdict("R4-001", mini, 1),
-              "not comparable; measured for qwen3-8b on lambada_mini only");
+              "not comparable; measured for qwen3-8b on lambada_mini");
     CHECK_HAS(
         verdict("R4-001", NULL, 0),
         "not run; run: ucbench sweep --model qwen3-8b --method row_overlay:bpw=2.79,rows=fp8"
-        " --task lambada-windows --data DIR --db r.db");
+        " --task lambada-windows --compat --calib wikitext-test:n=32,ctx=512,seed=123"
+        " --data DIR --db r.db");
 }
 
 TEST(a_source_that_had_been_quantized_never_counts)
 {
-    const struct cell good = {"qwen3-8b", "lambada", 0.9757, 0.97, 0.98};
+    const struct cell good = {"qwen3-8b", "lambada", 0.9757, 0.97, 0.98, NULL};
     struct ucb_store *store = database(ucb_test_path("%s/l.db", ucb_test_folder()), &good,
                                        1);
     CHECK_HAS(verdict_from(store, "R4-001"), "reproduced; ");
@@ -157,12 +168,12 @@ TEST(a_source_that_had_been_quantized_never_counts)
 
 TEST(a_cohort_is_measured_when_all_six_models_are)
 {
-    const struct cell six[] = {{"olmo-2-1b", "lambada", 0.942, 0.932, 0.952},
-                               {"tinyllama-1.1b", "lambada", 0.964, 0.954, 0.974},
-                               {"qwen3-1.7b", "lambada", 0.938, 0.928, 0.948},
-                               {"smollm2-1.7b", "lambada", 0.936, 0.926, 0.946},
-                               {"mistral-7b-v0.3", "lambada", 0.98, 0.97, 0.99},
-                               {"qwen3-8b", "lambada", 0.976, 0.966, 0.986}};
+    const struct cell six[] = {{"olmo-2-1b", "lambada", 0.942, 0.932, 0.952, NULL},
+                               {"tinyllama-1.1b", "lambada", 0.964, 0.954, 0.974, NULL},
+                               {"qwen3-1.7b", "lambada", 0.938, 0.928, 0.948, NULL},
+                               {"smollm2-1.7b", "lambada", 0.936, 0.926, 0.946, NULL},
+                               {"mistral-7b-v0.3", "lambada", 0.98, 0.97, 0.99, NULL},
+                               {"qwen3-8b", "lambada", 0.976, 0.966, 0.986, NULL}};
     CHECK_HAS(verdict("R2-014", six, 6),
               "reproduced; the interval holds the claim, p = 0.961 (Holm); mean of "
               "6 cells; from the author's rows: 95.57");
