@@ -14,6 +14,8 @@ enum { MAX_REPORTS = 16, MAX_MODELS = 32 };
 static const char help[] =
     "usage: ucbench report NAME --db FILE --out DIR [--model M]... [--task T] [--metric NAME] [--json]\n"
     "\n"
+    "  claims   every number two documents claim, recomputed or beside what was measured, with a verdict\n"
+    "           (docs/claims.md): claims.txt, claims.csv, claims.html, claims.tex and the rows of v_claims\n"
     "  table    per model and task: sizes, perplexity, accuracy, divergence, each with interval, n and notes;\n"
     "           table.txt (also printed), table.csv\n"
     "  pareto   divergence against true bits per weight, a panel for each model and setting: pareto (two columns)\n"
@@ -72,7 +74,9 @@ static ucb_status make_report(const struct ucb_report *report, struct ucb_report
     job->quiet = json;
     ucb_status status = ucb_folder_make(job->folder, err);
     if (status == UCB_OK)
-        status = ucb_store_open(job->database, UCB_STORE_READ, &job->store, err);
+        status = ucb_store_open(
+            job->database, ucb_report_stores(report) ? UCB_STORE_WRITE : UCB_STORE_READ,
+            &job->store, err);
     if (status == UCB_OK) status = report->run(job, err);
     ucb_store_close(job->store);
     if (status == UCB_OK && json) print_json(report, ucb_text_get(&files));
@@ -108,7 +112,7 @@ static ucb_status run_report(int n_args, char **args, struct ucb_err *err)
                               err));
     if (n_operands == 0)
         return UCB_FAIL(err, UCB_USAGE,
-                        "report: no NAME was given; known: html, pareto, table");
+                        "report: no NAME was given; known: claims, html, pareto, table");
     UCB_TRY(find_report(name, &report, err));
     if (db == NULL)
         return UCB_FAIL(err, UCB_USAGE,

@@ -29,6 +29,8 @@ struct ucb_report {
 };
 /* All reports, ended by NULL, in name order. */
 const struct ucb_report *const *ucb_reports(void);
+/* Whether it stores into the database too: opened for writing, made where there is none. */
+bool ucb_report_stores(const struct ucb_report *report);
 
 /* "FOLDER/NAME" from the job's arena, also added to `files`; NULL when memory ran out. */
 const char *ucb_report_path(struct ucb_report_job *job, const char *name);
