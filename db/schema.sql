@@ -1,4 +1,4 @@
--- schema.sql - the tables of a new database, schema number 2 (PRAGMA user_version).
+-- schema.sql - the tables of a new database, schema number 3 (PRAGMA user_version).
 --
 -- A change raises UCB_SCHEMA_NUMBER in harness/store/store.c, edits this file and adds
 -- db/migrations/NNN_what.sql, which takes a database from NNN - 1 to NNN. Views stand in db/views.sql and are
@@ -13,6 +13,14 @@ CREATE TABLE runs (
     command_line TEXT NOT NULL,
     environment  TEXT NOT NULL CHECK (json_valid(environment))
 ) STRICT;
+
+-- What the grid detector said of a model: whether its weights had been quantized before.
+CREATE TABLE models (
+    model_digest      TEXT PRIMARY KEY CHECK (length(model_digest) = 64),
+    detector_revision INTEGER NOT NULL,
+    lattice_source    TEXT NOT NULL,             -- '': dense; else the grid, in words
+    lattice_share     REAL NOT NULL CHECK (lattice_share BETWEEN 0 AND 1)
+) STRICT, WITHOUT ROWID;
 
 -- Files that a run read.
 CREATE TABLE files (

@@ -22,9 +22,12 @@ SELECT run_cells.run_id, cells.build_id, cells.cell_id, cells.model, cells.metho
        sizes.codes_bytes, sizes.scales_bytes, sizes.zeros_bytes, sizes.codebook_bytes, sizes.factors_bytes,
        sizes.tables_bytes, sizes.header_bytes, sizes.padding_bytes,
        -- 1: the method was calibrated on a text that tasks are scored on (sweep --compat).
-       cells.calib LIKE 'wikitext-test:%' AS contaminated
+       cells.calib LIKE 'wikitext-test:%' AS contaminated,
+       -- since schema 2. '': dense weights; NULL: nobody has looked
+       models.lattice_source, models.lattice_share
 FROM cells
 JOIN run_cells USING (cell_key)
+LEFT JOIN models USING (model_digest)
 LEFT JOIN sizes USING (cell_key)
 LEFT JOIN metrics USING (cell_key);
 

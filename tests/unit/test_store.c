@@ -362,7 +362,7 @@ TEST(the_digest_does_not_see_what_a_layer_cost)
     bench_close(&b);
 }
 
-TEST(a_database_of_schema_1_gets_the_table_of_layers_and_keeps_its_digest)
+TEST(a_database_of_schema_2_gets_the_table_of_layers_and_keeps_its_digest)
 {
     struct bench b;
     bench_open(&b, "old.db");
@@ -370,7 +370,7 @@ TEST(a_database_of_schema_1_gets_the_table_of_layers_and_keeps_its_digest)
     const char *path = ucb_test_path("%s/old.db", ucb_test_folder()),
                *digest = digest_of(b.store);
     CHECK_OK(ucb_sql_run(b.store,
-                         "DROP VIEW v_layers; DROP TABLE layers; PRAGMA user_version = 1",
+                         "DROP VIEW v_layers; DROP TABLE layers; PRAGMA user_version = 2",
                          "age", &b.err),
              b.err);
     ucb_store_close(b.store);
@@ -379,6 +379,6 @@ TEST(a_database_of_schema_1_gets_the_table_of_layers_and_keeps_its_digest)
     CHECK_OK(ucb_store_open(path, UCB_STORE_WRITE, &b.store, &b.err), b.err);
     CHECK_TEXT(digest_of(b.store), digest);
     CHECK_TEXT(ask(b.store, "SELECT count(*) FROM v_layers"), "0");
-    CHECK_TEXT(ask(b.store, "PRAGMA user_version"), "2");
+    CHECK_TEXT(ask(b.store, "PRAGMA user_version"), "3");
     bench_close(&b);
 }

@@ -1,4 +1,4 @@
--- 002_layers.sql - a table of what each layer cost and what tuning did to it; cells of before have no rows in it.
+-- 003_layers.sql - a table of what each layer cost and what tuning did to it; cells of before have no rows in it.
 CREATE TABLE layers (
     cell_key       INTEGER NOT NULL REFERENCES cells ON DELETE CASCADE,
     layer          INTEGER NOT NULL,
