@@ -3,13 +3,15 @@
 
 #include <math.h>
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define COLUMN_LIST(X)                                                                   \
-    X(cell_key)                                                                          \
-    X(model)                                                                             \
-    X(spec) X(calib) X(message) X(failed) X(contaminated) X(bpw_nominal) X(bpw_matrices) \
+#define COLUMN_LIST(X)                                                           \
+    X(cell_key)                                                                  \
+    X(model)                                                                     \
+    X(spec)                                                                      \
+    X(calib) X(message) X(failed) X(contaminated) X(bpw_nominal) X(bpw_matrices) \
         X(bpw_model) X(seed) X(n_items) X(metric) X(value) X(ci_low) X(ci_high)
 enum column {
 #define COLUMN_ENUM(name) COLUMN_##name,
@@ -89,6 +91,8 @@ static ucb_status choose_task(struct ucb_report_job *job, const char *preferred,
     if (task == NULL || out->dataset == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for a task");
     status = ucb_task_parse(task, &out->task, err);
+    /* As the database has it, should defaults have changed since. */
+    snprintf(out->task.spec, sizeof(out->task.spec), "%s", task);
     if (status == UCB_OK && out->task.task->ppl_unit == UCB_PPL_PER_WORD)
         return UCB_FAIL(
             err, UCB_USAGE,

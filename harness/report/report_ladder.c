@@ -41,7 +41,11 @@ static ucb_status add_gain(struct ucb_ladder_report *r, const struct ucb_ladder_
                                     .ratio = {NAN, NAN, NAN}};
     if (out->base_spec == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a spec");
     out->base = ucb_ladder_exact(&r->cells, cell->model, out->base_spec);
-    if (out->base != NULL && out->base->failed) out->base = NULL;
+    /* A chain that is calibrated itself has to have seen the same text. */
+    if (out->base != NULL &&
+        (out->base->failed ||
+         (out->base->calib[0] != '\0' && strcmp(out->base->calib, cell->calib) != 0)))
+        out->base = NULL;
     return out->base == NULL
                ? UCB_OK
                : ucb_ladder_ratio(r->job, &r->cells, cell, out->base, &out->ratio, err);

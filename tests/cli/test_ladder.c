@@ -5,6 +5,7 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/file.h"
 #include "report/ladder_cells.h"
@@ -51,18 +52,24 @@ static const char *ladder(void)
     return out;
 }
 
-static const char *csv(void)
+/* A whole file of the test's folder as text, until the next call. */
+static const char *content(const char *name)
 {
-    static char text[1 << 16];
+    static char text[1 << 19];
     struct ucb_file file;
     struct ucb_err err;
-    CHECK_OK(ucb_file_map(ucb_test_path("%s/ladder.csv", ucb_test_folder()), &file, &err),
+    CHECK_OK(ucb_file_map(ucb_test_path("%s/%s", ucb_test_folder(), name), &file, &err),
              err);
     CHECK(file.n_bytes < sizeof(text));
     memcpy(text, file.data, file.n_bytes);
     text[file.n_bytes] = '\0';
     ucb_file_unmap(&file);
     return text;
+}
+
+static const char *csv(void)
+{
+    return content("ladder.csv");
 }
 
 TEST(the_ladder_puts_measured_beside_claimed_and_says_what_was_not_run)
@@ -178,6 +185,47 @@ TEST(the_ratio_against_the_original_is_the_stored_one_to_the_bit)
     }
     ucb_store_close(store);
     ucb_arena_free(&arena);
+}
+
+/* ---- layers ---- */
+
+static size_t count(const char *text, const char *part)
+{
+    size_t n = 0;
+    for (; (text = strstr(text, part)) != NULL; text += strlen(part)) n++;
+    return n;
+}
+
+TEST(the_table_says_what_tuning_did_and_lists_every_layer)
+{
+    sweep("--method nf4 --method gsq:bits=3+lowrank:rank=4+distill:steps=20,batch=3");
+    expect(0,
+           ucb_test_path("report table --db %s --out %s", database(), ucb_test_folder()));
+    CHECK_HAS(out, "What tuning did, layer by layer (layers.csv)");
+    CHECK_HAS(out, "layer loss fell by ");
+    CHECK_HAS(out, "0 of 2 layers worse; ");
+    const char *rows = content("layers.csv");
+    CHECK_EQ(count(rows, "distill:steps=20"), 2);
+    CHECK_EQ(count(rows, "nf4"), 0);
+}
+
+TEST(the_page_has_a_table_of_the_tuned_layers)
+{
+    if (access("/usr/bin/gnuplot", X_OK) != 0) SKIP("gnuplot is not installed");
+    sweep("--method gsq:bits=3+lowrank:rank=4+distill:steps=2,batch=3");
+    expect(0, ucb_test_path("report html --db %s --out %s", database(), ucb_test_folder()));
+    const char *page = content("report.html");
+    CHECK_HAS(page, "<h2 id=\"layers\">");
+    CHECK_EQ(count(page, "<tr><th scope=\"row\" data-v=\""), 2);
+}
+
+TEST(without_tuned_layers_no_report_speaks_of_them)
+{
+    sweep("--method nf4");
+    expect(0,
+           ucb_test_path("report table --db %s --out %s", database(), ucb_test_folder()));
+    CHECK(strstr(out, "What tuning did") == NULL);
+    CHECK(access(ucb_test_path("%s/layers.csv", ucb_test_folder()), F_OK) != 0);
 }
 
 /* ---- reports/ladder.csv ---- */
