@@ -187,6 +187,44 @@ TEST(the_ratio_against_the_original_is_the_stored_one_to_the_bit)
     ucb_arena_free(&arena);
 }
 
+TEST(several_models_make_a_cohort_with_an_interval)
+{
+    const char *second = ucb_test_path("%s/second", ucb_test_folder());
+    sweep("--method nf4:double_quant=1");
+    ucb_tiny_model_scaled(second, 1.5f);
+    expect(0, ucb_test_path("sweep --quiet --data mini --model %s --task "
+                            "lambada-windows:n=5,seed=42 --db %s --method "
+                            "nf4:double_quant=1",
+                            second, database()));
+    expect(0, ucb_test_path("report ladder --db %s --out %s --model %s --model %s",
+                            database(), ucb_test_folder(), model_path(), second));
+    const char *row = strstr(csv(), "\"cohort\",\"bnb_nf4\"");
+    CHECK(row != NULL);
+    double agree, low, high;
+    const char *claimed = strstr(row, ",0.851");
+    CHECK(claimed != NULL); /* the claimed agreement, then the measured one */
+    CHECK_EQ(sscanf(claimed, ",%*[^,],%lf,%lf,%lf", &agree, &low, &high), 3);
+    CHECK(low < agree && agree < high);
+    CHECK_HAS(row, ",\"0 of 6 (rows)\",2,");
+}
+
+TEST(cells_that_do_not_share_their_items_are_refused_by_name)
+{
+    sqlite3 *handle;
+    sweep("--method nf4:double_quant=1");
+    CHECK_EQ(sqlite3_open(database(), &handle), SQLITE_OK);
+    CHECK_EQ(
+        sqlite3_exec(handle,
+                     "DELETE FROM items WHERE item = 1 AND cell_key = (SELECT cell_key "
+                     "FROM cells WHERE spec = 'none')",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    sqlite3_close(handle);
+    expect(3, ucb_test_path("report ladder --db %s --out %s --model %s", database(),
+                            ucb_test_folder(), model_path()));
+    CHECK_HAS(out, "not scored on the same items");
+}
+
 /* ---- layers ---- */
 
 static size_t count(const char *text, const char *part)
