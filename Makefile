@@ -59,7 +59,7 @@ obj = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIBRARY)) $(B)/gen/resources.o
 GEN := $(B)/gen/methods.list $(B)/gen/tasks.list
 
-.PHONY: all help demo test test-fast asan tsan clang check bench bench-memory bench-peers simulate fuzz clean compdb model setup FORCE
+.PHONY: all help demo test test-fast asan tsan clang check bench bench-depth ladder ladder-ci bench-memory bench-peers simulate fuzz clean compdb model setup FORCE
 .DEFAULT_GOAL := all
 
 all: ucbench ## build ./ucbench
@@ -164,6 +164,14 @@ bench-peers: all ## encode speed beside other projects' (minutes; scripts/peers.
 bench-memory: all ## peak memory on a synthetic 2B checkpoint beside its bound (minutes; MEMORY=8B: 16 GB of disk)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/synthetic_model
 	@sh scripts/bench_memory.sh $(B)/synthetic_model ./ucbench $(or $(MEMORY),2B)
+ladder: all ## the seed's tiers and head-to-head table in full (most of a day; UCBENCH_DATA=folder)
+	@sh scripts/ladder.sh plans/ladder.csv $(or $(OUT),build/ladder)
+ladder-ci: all ## the same at 50 steps and 20 windows on the mini sets (about 20 minutes of two cores)
+	@sh scripts/ladder.sh plans/ladder-ci.csv $(or $(OUT),build/ladder-ci) --data mini
+
+bench-depth: all ## time and memory of a tuned layer against the depth of a model (a minute)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/synthetic_model
+	@sh scripts/bench_depth.sh $(B)/synthetic_model ./ucbench
 $(B)/synthetic_model: $(call obj,tests/synthetic.c tests/tools/synthetic_model.c)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ -lm

@@ -1,4 +1,4 @@
--- schema.sql - the tables of a new database, schema number 2 (PRAGMA user_version).
+-- schema.sql - the tables of a new database, schema number 3 (PRAGMA user_version).
 --
 -- A change raises UCB_SCHEMA_NUMBER in harness/store/store.c, edits this file and adds
 -- db/migrations/NNN_what.sql, which takes a database from NNN - 1 to NNN. Views stand in db/views.sql and are
@@ -144,6 +144,18 @@ CREATE TABLE checks (
     status     TEXT NOT NULL CHECK (status IN ('PASS', 'FAIL', 'SKIPPED')),
     detail     TEXT,
     PRIMARY KEY (cell_key, check_name)
+) STRICT, WITHOUT ROWID;
+
+-- How each layer of a cell came out: what was measured while it was made, and the loss of a stage that tuned it. Times
+-- and memory are a machine's, losses follow from the bytes; none of it is in the digest.
+CREATE TABLE layers (
+    cell_key       INTEGER NOT NULL REFERENCES cells ON DELETE CASCADE,
+    layer          INTEGER NOT NULL,
+    seconds        REAL NOT NULL,                -- to make its bytes, by the run that made them
+    peak_rss_bytes INTEGER NOT NULL,             -- most resident memory of the process until the layer had run
+    loss_before    REAL,                         -- NULL: nothing was tuned
+    loss_after     REAL,
+    PRIMARY KEY (cell_key, layer)
 ) STRICT, WITHOUT ROWID;
 
 -- Filled by `report claims`; empty until then.

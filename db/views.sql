@@ -4,6 +4,7 @@
 DROP VIEW IF EXISTS v_results;
 DROP VIEW IF EXISTS v_checks;
 DROP VIEW IF EXISTS v_claims;
+DROP VIEW IF EXISTS v_layers;
 
 -- One row per run, cell and metric. A failed cell is one row whose metric is NULL.
 CREATE VIEW v_results AS
@@ -38,6 +39,11 @@ FROM checks JOIN cells USING (cell_key);
 CREATE VIEW v_claims AS
 SELECT claim_id, source, model, method, metric, claimed, measured, ci_low, ci_high, n, verdict, reason, note
 FROM claims;
+
+CREATE VIEW v_layers AS
+SELECT cells.cell_id, cells.build_id, cells.model, cells.spec, cells.calib, cells.task,
+       layers.layer, layers.seconds, layers.peak_rss_bytes, layers.loss_before, layers.loss_after
+FROM layers JOIN cells USING (cell_key);
 
 -- What reports show: of results that differ only in build or revision, the newest run's.
 DROP VIEW IF EXISTS v_latest;

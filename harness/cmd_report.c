@@ -21,13 +21,15 @@ static const char help[] =
     "  pareto   divergence against true bits per weight, a panel for each model and setting: pareto (two columns)\n"
     "           and pareto-1col as .svg, .png, .pdf and .gp, and pareto.tsv; needs gnuplot\n"
     "  html     report.html: chart, sortable tables, notes, caveats, environment; works offline; also writes pareto\n"
+    "  ladder   the seed's production tiers and its head-to-head table (claim 20), measured beside claimed, with what is\n"
+    "           missing and the sweep that fills it; ladder.txt (also printed), ladder.csv; plans/ladder.csv runs all of it\n"
     "\n"
     "Of results that differ only in build or revision, the newest run's are shown.\n"
     "\n"
     "  --db FILE       the database\n"
     "  --out DIR       folder for the files; made when it does not exist\n"
     "  --model M       only this model; may stand several times\n"
-    "  --task T        task or data set of the chart (default: wikitext where it was run)\n"
+    "  --task T        task or data set of the chart (default: wikitext where it was run); task of the ladder\n"
     "  --metric NAME   kld_mean (default) or ppl_ratio, the chart's vertical axis\n"
     "  --json          print the files that were made as JSON\n"
     "\n"
@@ -112,7 +114,7 @@ static ucb_status run_report(int n_args, char **args, struct ucb_err *err)
                               err));
     if (n_operands == 0)
         return UCB_FAIL(err, UCB_USAGE,
-                        "report: no NAME was given; known: claims, html, pareto, table");
+                        "report: no NAME was given; known: claims, html, ladder, pareto, table");
     UCB_TRY(find_report(name, &report, err));
     if (db == NULL)
         return UCB_FAIL(err, UCB_USAGE,

@@ -120,7 +120,9 @@ static ucb_status store_cell(struct ucb_sweep_group *g, const struct ucb_sweep_m
                                      .peak_rss_bytes = ucb_peak_rss(),
                                      .task = t->run.task,
                                      .items = &t->items,
-                                     .metrics = metrics};
+                                     .metrics = metrics,
+                                     .layers = r->layers,
+                                     .n_layers = ucb_model_arch(g->model)->n_layers};
     memcpy(result.weights_digest, r->weights_digest, sizeof(result.weights_digest));
     add_checks(g, &r->tally, &result);
     ucb_arena_init(&arena);

@@ -17,8 +17,9 @@ struct ucb_report_job {
     const char *folder;        /* exists */
     const char *const *models; /* only these; none: all */
     size_t n_models;
-    const char *task, *metric; /* of the chart; NULL: chosen from what is there */
-    bool quiet;                /* nothing on standard output */
+    const char *task,
+        *metric; /* of the chart, and task of the ladder; NULL: chosen from what is there */
+    bool quiet;  /* nothing on standard output */
     struct ucb_arena *arena;
     struct ucb_text *files;
 };

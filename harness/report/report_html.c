@@ -14,6 +14,7 @@
 #include "core/file.h"
 #include "core/resource.h"
 #include "report/chart.h"
+#include "report/report_layers.h"
 #include "report/rows.h"
 
 static const char template_name[] = "reports/report.html";
@@ -260,6 +261,55 @@ static ucb_status write_sizes(struct page *p, struct ucb_err *err)
     return UCB_OK;
 }
 
+/* ---- {{layers}} ---- */
+
+static void add_loss(struct ucb_text *out, double loss)
+{
+    open_number(out, loss);
+    ucb_text_add(out, isnan(loss) ? "-</td>" : "%.4g</td>", loss);
+}
+
+static void add_layer(struct ucb_text *out, const struct ucb_report_layer *l)
+{
+    double change = l->loss_before > 0 ? 100 * (l->loss_after / l->loss_before - 1) : NAN;
+    ucb_text_add(out, "<tr><th scope=\"row\" data-v=\"%u\">%u</th>", l->layer, l->layer);
+    open_number(out, l->seconds);
+    ucb_text_add(out, "%.2f</td>", l->seconds);
+    add_peak(out, l->peak_rss_bytes);
+    add_loss(out, l->loss_before);
+    add_loss(out, l->loss_after);
+    open_number(out, change);
+    ucb_text_add(out, isnan(change) ? "-</td>" : "%+.1f</td>", change);
+    ucb_text_add(out, "</tr>\n");
+}
+
+/* One folded table for each chain that was tuned. */
+static ucb_status write_layers(struct page *p, struct ucb_err *err)
+{
+    static const char *const headings[] = {"layer",       "seconds",    "peak GB",
+                                           "loss before", "loss after", "change %"};
+    struct ucb_report_layers layers;
+    UCB_TRY(ucb_report_layers_load(p->job, &p->data, &layers, err));
+    if (layers.n_chains > 0) ucb_text_add(p->out, "<h2 id=\"layers\">Tuned layers</h2>\n");
+    for (size_t i = 0; i < layers.n_chains; i++) {
+        const struct ucb_report_chain *chain = &layers.chains[i];
+        ucb_text_add(p->out, "<details><summary>");
+        add_escaped(p->out, chain->cell->model);
+        ucb_text_add(p->out, ", <code>");
+        add_escaped(p->out, chain->cell->label);
+        ucb_text_add(p->out, "</code>: ");
+        ucb_report_chain_print(chain, p->out);
+        ucb_text_add(p->out, "</summary>\n<div class=\"scroll\" tabindex=\"0\"><table>\n"
+                             "<thead><tr>");
+        for (size_t k = 0; k < sizeof(headings) / sizeof(headings[0]); k++)
+            add_heading(p->out, headings[k]);
+        ucb_text_add(p->out, "</tr></thead>\n<tbody>\n");
+        for (size_t k = 0; k < chain->n_layers; k++) add_layer(p->out, &chain->layers[k]);
+        ucb_text_add(p->out, "</tbody></table></div></details>\n");
+    }
+    return UCB_OK;
+}
+
 static ucb_status write_tables(struct page *p, struct ucb_err *err)
 {
     (void)err;
@@ -367,11 +417,11 @@ static ucb_status write_mark(struct page *p, const char *name, size_t n,
     static const struct {
         const char *name;
         ucb_status (*write)(struct page *p, struct ucb_err *err);
-    } marks[] = {{"title", write_title},     {"summary", write_summary},
-                 {"chart", write_chart},     {"intervals", write_intervals},
-                 {"tables", write_tables},   {"notes", write_notes},
-                 {"caveats", write_caveats}, {"digest", write_digest},
-                 {"runs", write_runs},       {"sizes", write_sizes}};
+    } marks[] = {
+        {"title", write_title},         {"summary", write_summary}, {"chart", write_chart},
+        {"intervals", write_intervals}, {"tables", write_tables},   {"notes", write_notes},
+        {"caveats", write_caveats},     {"digest", write_digest},   {"runs", write_runs},
+        {"sizes", write_sizes},         {"layers", write_layers}};
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
         if (strlen(marks[i].name) == n && memcmp(marks[i].name, name, n) == 0)
             return marks[i].write(p, err);

@@ -2,9 +2,7 @@
  * report_table.c - the table for a terminal, also as table.txt, and wide as table.csv: one
  * row a cell.
  *
- * A text table is first a grid of texts, then printed: widths are known only when every
- * text is. A value and its interval are two columns, so that decimal points stand below
- * each other.
+ * A database with tuned layers has a line for each chain and layers.csv besides.
  */
 #include <csv.h>
 #include <math.h>
@@ -13,31 +11,15 @@
 
 #include "core/file.h"
 #include "report/report_data.h"
+#include "report/report_layers.h"
 #include "report/rows.h"
+#include "report/text_grid.h"
 
 /* spec, three sizes, value and interval of each metric, two counts, peak memory */
-enum { MAX_COLUMNS = 4 + 2 * UCB_N_SHOWN + 3, GAP = 2 };
-_Static_assert((int)MAX_COLUMNS >= 4 + (int)UCB_N_PARTS, "room for the table of parts");
-
-struct grid {
-    struct ucb_arena *arena;
-    size_t n_columns, n_rows;
-    const char *(*cells)[MAX_COLUMNS]; /* row 0 is the heading; NULL: empty */
-    bool left[MAX_COLUMNS];
-    int width[MAX_COLUMNS];
-    bool failed; /* memory ran out */
-};
-
-static void set(struct grid *g, size_t row, size_t column, const char *text)
-{
-    if (text == NULL) {
-        g->failed = true;
-        return;
-    }
-    g->cells[row][column] = text;
-    int n = (int)strlen(text);
-    if (n > g->width[column]) g->width[column] = n;
-}
+_Static_assert(4 + 2 * (int)UCB_N_SHOWN + 3 <= (int)UCB_GRID_COLUMNS,
+               "room for all columns");
+_Static_assert(4 + (int)UCB_N_PARTS <= (int)UCB_GRID_COLUMNS,
+               "room for the table of parts");
 
 static const char *bpw_text(struct ucb_arena *arena, double bpw)
 {
@@ -56,67 +38,54 @@ static const char *interval_cell(struct ucb_arena *arena, const struct ucb_repor
     return ucb_arena_printf(arena, " %s (%zu)", text, v->note);
 }
 
-static void set_value(struct grid *g, size_t row, size_t *column,
+static void set_value(struct ucb_grid *g, size_t row, size_t *column,
                       const struct ucb_report_cell *c, enum ucb_shown which)
 {
     char value[UCB_VALUE_TEXT];
     ucb_value_text(&c->values[which], which, value);
-    set(g, row, (*column)++, ucb_arena_strdup(g->arena, value));
-    set(g, row, (*column)++, interval_cell(g->arena, c, which));
+    ucb_grid_set(g, row, (*column)++, ucb_arena_strdup(g->arena, value));
+    ucb_grid_set(g, row, (*column)++, interval_cell(g->arena, c, which));
 }
 
-static void set_heading(struct grid *g, const struct ucb_report_group *group)
+static void set_heading(struct ucb_grid *g, const struct ucb_report_group *group)
 {
     size_t column = 0;
     g->left[0] = true;
-    set(g, 0, column++, "spec");
-    set(g, 0, column++, "bpw nominal");
-    set(g, 0, column++, "bpw matrices");
-    set(g, 0, column++, "bpw model");
+    ucb_grid_set(g, 0, column++, "spec");
+    ucb_grid_set(g, 0, column++, "bpw nominal");
+    ucb_grid_set(g, 0, column++, "bpw matrices");
+    ucb_grid_set(g, 0, column++, "bpw model");
     for (int k = 0; k < UCB_N_SHOWN; k++) {
         if (!group->has[k]) continue;
-        set(g, 0, column++, ucb_shown[k].heading);
+        ucb_grid_set(g, 0, column++, ucb_shown[k].heading);
         g->left[column] = true;
-        set(g, 0, column++, "");
+        ucb_grid_set(g, 0, column++, "");
     }
-    set(g, 0, column++, "items");
-    set(g, 0, column++, "documents");
-    set(g, 0, column++, "peak GB");
+    ucb_grid_set(g, 0, column++, "items");
+    ucb_grid_set(g, 0, column++, "documents");
+    ucb_grid_set(g, 0, column++, "peak GB");
     g->n_columns = column;
 }
 
-static void set_cell(struct grid *g, size_t row, const struct ucb_report_group *group,
+static void set_cell(struct ucb_grid *g, size_t row, const struct ucb_report_group *group,
                      const struct ucb_report_cell *c)
 {
     size_t column = 0;
-    set(g, row, column++, c->label);
+    ucb_grid_set(g, row, column++, c->label);
     if (c->failed) return;
-    set(g, row, column++, bpw_text(g->arena, c->bpw_nominal));
-    set(g, row, column++, bpw_text(g->arena, c->bpw_matrices));
-    set(g, row, column++, bpw_text(g->arena, c->bpw_model));
+    ucb_grid_set(g, row, column++, bpw_text(g->arena, c->bpw_nominal));
+    ucb_grid_set(g, row, column++, bpw_text(g->arena, c->bpw_matrices));
+    ucb_grid_set(g, row, column++, bpw_text(g->arena, c->bpw_model));
     for (int k = 0; k < UCB_N_SHOWN; k++)
         if (group->has[k]) set_value(g, row, &column, c, (enum ucb_shown)k);
-    set(g, row, column++, ucb_arena_printf(g->arena, "%lld", (long long)c->n_items));
-    set(g, row, column++, ucb_arena_printf(g->arena, "%lld", (long long)c->n_documents));
-    set(g, row, column,
-        isnan(c->peak_rss_bytes)
-            ? "-"
-            : ucb_arena_printf(g->arena, "%.2f", c->peak_rss_bytes * 1e-9));
-}
-
-static void print_row(const struct grid *g, size_t row, struct ucb_text *out)
-{
-    size_t start = out->n_chars;
-    for (size_t i = 0; i < g->n_columns; i++) {
-        const char *text = g->cells[row][i] == NULL ? "" : g->cells[row][i];
-        /* An interval brings its own space and belongs to the value on its left. */
-        bool interval = i > 0 && g->left[i];
-        if (i > 0 && !interval) ucb_text_add(out, "%*s", GAP, "");
-        ucb_text_add(out, g->left[i] ? "%-*s" : "%*s", g->width[i], text);
-    }
-    while (!out->failed && out->n_chars > start && out->data[out->n_chars - 1] == ' ')
-        out->data[--out->n_chars] = '\0';
-    ucb_text_add(out, "\n");
+    ucb_grid_set(g, row, column++,
+                 ucb_arena_printf(g->arena, "%lld", (long long)c->n_items));
+    ucb_grid_set(g, row, column++,
+                 ucb_arena_printf(g->arena, "%lld", (long long)c->n_documents));
+    ucb_grid_set(g, row, column,
+                 isnan(c->peak_rss_bytes)
+                     ? "-"
+                     : ucb_arena_printf(g->arena, "%.2f", c->peak_rss_bytes * 1e-9));
 }
 
 /* Below the table: a sentence is wider than a column. */
@@ -139,18 +108,17 @@ static void print_verdicts(const struct grid *g, const struct ucb_report_group *
 static bool print_group(struct ucb_arena *arena, const struct ucb_report_group *group,
                         struct ucb_text *out)
 {
-    struct grid g = {.arena = arena, .n_rows = group->n_cells + 1};
-    g.cells = ucb_arena_array(arena, g.n_rows, sizeof(g.cells[0]));
-    if (g.cells == NULL) return false;
+    struct ucb_grid g;
+    if (!ucb_grid_open(&g, arena, group->n_cells + 1)) return false;
     set_heading(&g, group);
     for (size_t i = 0; i < group->n_cells; i++)
         set_cell(&g, i + 1, group, &group->cells[i]);
     ucb_text_add(out, "%s, %s on %s\n\n", group->model, group->task, group->dataset);
-    print_row(&g, 0, out);
+    ucb_grid_print(&g, 0, out);
     for (size_t i = 0; i < group->n_cells; i++) {
         const struct ucb_report_cell *c = &group->cells[i];
         if (!c->failed)
-            print_row(&g, i + 1, out);
+            ucb_grid_print(&g, i + 1, out);
         else
             ucb_text_add(out, "%-*s  FAILED: %s\n", g.width[0], c->label,
                          c->message == NULL ? "no message" : c->message);
@@ -161,27 +129,29 @@ static bool print_group(struct ucb_arena *arena, const struct ucb_report_group *
 }
 
 /* What the bits of each method are: nominal, then by purpose, then their sum. */
-static void set_sizes(struct grid *g, const bool *used,
+static void set_sizes(struct ucb_grid *g, const bool *used,
                       const struct ucb_report_cell *const *list, size_t n)
 {
     size_t column = 0;
     g->left[0] = g->left[1] = true;
-    set(g, 0, column++, "model");
-    set(g, 0, column++, "  spec");
-    set(g, 0, column++, "bpw nominal");
+    ucb_grid_set(g, 0, column++, "model");
+    ucb_grid_set(g, 0, column++, "  spec");
+    ucb_grid_set(g, 0, column++, "bpw nominal");
     for (int part = 0; part < UCB_N_PARTS; part++)
-        if (used[part]) set(g, 0, column++, ucb_part_name((enum ucb_part)part));
-    set(g, 0, column++, "bpw matrices");
+        if (used[part]) ucb_grid_set(g, 0, column++, ucb_part_name((enum ucb_part)part));
+    ucb_grid_set(g, 0, column++, "bpw matrices");
     g->n_columns = column;
     for (size_t i = 0; i < n; i++) {
         column = 0;
-        set(g, i + 1, column++, list[i]->model);
-        set(g, i + 1, column++, ucb_arena_printf(g->arena, "  %s", list[i]->label));
-        set(g, i + 1, column++, bpw_text(g->arena, list[i]->bpw_nominal));
+        ucb_grid_set(g, i + 1, column++, list[i]->model);
+        ucb_grid_set(g, i + 1, column++,
+                     ucb_arena_printf(g->arena, "  %s", list[i]->label));
+        ucb_grid_set(g, i + 1, column++, bpw_text(g->arena, list[i]->bpw_nominal));
         for (int part = 0; part < UCB_N_PARTS; part++)
             if (used[part])
-                set(g, i + 1, column++, bpw_text(g->arena, list[i]->bpw_parts[part]));
-        set(g, i + 1, column, bpw_text(g->arena, list[i]->bpw_matrices));
+                ucb_grid_set(g, i + 1, column++,
+                             bpw_text(g->arena, list[i]->bpw_parts[part]));
+        ucb_grid_set(g, i + 1, column, bpw_text(g->arena, list[i]->bpw_matrices));
     }
 }
 
@@ -191,12 +161,11 @@ static bool print_sizes(struct ucb_arena *arena, const struct ucb_report_data *d
     size_t n;
     bool used[UCB_N_PARTS];
     const struct ucb_report_cell **list = ucb_report_sizes(arena, data, &n, used);
-    struct grid g = {.arena = arena, .n_rows = n + 1};
-    g.cells = ucb_arena_array(arena, g.n_rows, sizeof(g.cells[0]));
-    if (list == NULL || g.cells == NULL) return false;
+    struct ucb_grid g;
+    if (list == NULL || !ucb_grid_open(&g, arena, n + 1)) return false;
     set_sizes(&g, used, list, n);
     ucb_text_add(out, "Where the bits per weight go, counted from the bytes written\n\n");
-    for (size_t row = 0; row < g.n_rows; row++) print_row(&g, row, out);
+    for (size_t row = 0; row < g.n_rows; row++) ucb_grid_print(&g, row, out);
     ucb_text_add(out, "\n");
     return !g.failed;
 }
@@ -293,6 +262,7 @@ static ucb_status write_csv(const char *path, const struct ucb_report_data *data
 static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
 {
     struct ucb_report_data data;
+    struct ucb_report_layers layers;
     struct ucb_text text = {0};
     ucb_status status = UCB_OK;
     bool enough = true;
@@ -301,6 +271,8 @@ static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
     for (size_t i = 0; i < data.n_groups && enough; i++)
         enough = print_group(job->arena, &data.groups[i], &text);
     if (enough) enough = print_sizes(job->arena, &data, &text);
+    UCB_TRY_OUT(ucb_report_layers_load(job, &data, &layers, err));
+    ucb_report_layers_print(&layers, &text);
     print_notes(job, &data, &text);
     const char *txt = ucb_report_path(job, "table.txt"),
                *csv = ucb_report_path(job, "table.csv");
@@ -311,6 +283,7 @@ static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
     }
     UCB_TRY_OUT(ucb_file_write(txt, text.data, text.n_chars, err));
     UCB_TRY_OUT(write_csv(csv, &data, err));
+    UCB_TRY_OUT(ucb_report_layers_csv(job, &layers, err));
     if (!job->quiet) fputs(text.data, stdout);
 out:
     ucb_text_free(&text);

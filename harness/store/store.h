@@ -17,6 +17,7 @@
 #include "core/bytes.h"
 #include "core/err.h"
 #include "core/sha256.h"
+#include "eval/loader.h" /* struct ucb_layer_record */
 #include "eval/metrics.h"
 #include "task/task.h"
 
@@ -79,6 +80,8 @@ struct ucb_cell_result {
     const struct ucb_items *items;
     const struct ucb_metric *metrics;
     size_t n_metrics;
+    const struct ucb_layer_record *layers; /* [n_layers]; NULL: not known */
+    size_t n_layers;
     struct {
         const char *name, *status, *detail;
     } checks[16]; /* status PASS FAIL SKIPPED; ended by a NULL name */
@@ -101,9 +104,9 @@ ucb_status ucb_store_put_file(struct ucb_store *store, int64_t run_id, const cha
 ucb_status ucb_store_has_cell(struct ucb_store *store, const char *cell_id,
                               const char *build_id, bool *found, struct ucb_err *err);
 /*
- * The cell, its items, metrics and checks in one transaction. A failed row of the same key
- * is replaced; a finished one is kept and counted to the run when the new result is equal
- * or failed, and is CORRUPT when the new result differs.
+ * The cell, its items, metrics, layers and checks in one transaction. A failed row of the
+ * same key is replaced; a finished one is kept and counted to the run when the new result
+ * is equal or failed, and is CORRUPT when the new result differs.
  */
 ucb_status ucb_store_put_cell(struct ucb_store *store, int64_t run_id, const char *build_id,
                               const struct ucb_cell *cell,

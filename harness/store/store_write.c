@@ -317,6 +317,28 @@ static ucb_status put_metrics(struct put *p, struct ucb_err *err)
     return status;
 }
 
+static ucb_status put_layers(struct put *p, struct ucb_err *err)
+{
+    const struct ucb_cell_result *r = p->result;
+    sqlite3_stmt *insert = NULL;
+    if (r->failed || r->layers == NULL) return UCB_OK;
+    ucb_status status = ucb_sql_prepare(
+        p->store, "INSERT INTO layers VALUES (?, ?, ?, ?, ?, ?)", doing_put, &insert, err);
+    for (size_t i = 0; i < r->n_layers && status == UCB_OK; i++) {
+        const struct ucb_layer_record *layer = &r->layers[i];
+        struct ucb_binder b = {.statement = insert};
+        ucb_bind_integer(&b, (uint64_t)p->cell_key);
+        ucb_bind_integer(&b, i);
+        ucb_bind_real(&b, layer->seconds);
+        ucb_bind_integer(&b, layer->peak_rss_bytes);
+        ucb_bind_real(&b, layer->is_tuned ? layer->loss_before : NAN);
+        ucb_bind_real(&b, layer->is_tuned ? layer->loss_after : NAN);
+        status = ucb_bind_run(p->store, &b, doing_put, err);
+    }
+    sqlite3_finalize(insert);
+    return status;
+}
+
 static ucb_status put_checks(struct put *p, struct ucb_err *err)
 {
     sqlite3_stmt *insert = NULL;
@@ -399,6 +421,7 @@ static ucb_status put_all(struct put *p, struct ucb_err *err)
     UCB_TRY(put_sizes(p, err));
     UCB_TRY(put_items(p, err));
     UCB_TRY(put_metrics(p, err));
+    UCB_TRY(put_layers(p, err));
     return put_checks(p, err);
 }
 

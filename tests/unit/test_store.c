@@ -344,6 +344,48 @@ TEST(the_verdict_on_a_models_grid_is_kept_by_digest_and_revision)
     bench_close(&b);
 }
 
+/* Two layers, the first of them tuned. */
+static const struct ucb_layer_record two_layers[] = {
+    {.seconds = 1.5,
+     .is_tuned = true,
+     .loss_before = 0.25,
+     .loss_after = 0.125,
+     .peak_rss_bytes = 1000},
+    {.seconds = 0.5, .peak_rss_bytes = 2000}};
+
+TEST(layers_come_back_with_losses_where_something_was_tuned)
+{
+    struct bench b;
+    bench_open(&b, "l.db");
+    b.result.layers = two_layers;
+    b.result.n_layers = 2;
+    CHECK_OK(bench_put(&b), b.err);
+    CHECK_TEXT(ask(b.store,
+                   "SELECT group_concat(layer || ' ' || seconds || ' ' || peak_rss_bytes ||"
+                   " ' ' || coalesce(loss_before, '-') || ' ' || coalesce(loss_after, '-'))"
+                   " FROM (SELECT * FROM v_layers ORDER BY layer)"),
+               "0 1.5 1000 0.25 0.125,1 0.5 2000 - -");
+    bench_close(&b);
+}
+
+TEST(the_digest_does_not_see_what_a_layer_cost)
+{
+    struct bench a, b;
+    bench_open(&a, "a.db");
+    bench_open(&b, "b.db");
+    b.result.layers = two_layers;
+    b.result.n_layers = 2;
+    CHECK_OK(bench_put(&a), a.err);
+    CHECK_OK(bench_put(&b), b.err);
+    CHECK_TEXT(digest_of(a.store), digest_of(b.store));
+    a.result.layers = two_layers; /* the stored cell is equal and stays */
+    a.result.n_layers = 2;
+    CHECK_OK(bench_put(&a), a.err);
+    CHECK_TEXT(ask(a.store, "SELECT count(*) FROM layers"), "0");
+    bench_close(&a);
+    bench_close(&b);
+}
+
 TEST(a_database_of_the_first_schema_is_brought_to_this_one_with_its_results)
 {
     struct bench b;
@@ -352,8 +394,8 @@ TEST(a_database_of_the_first_schema_is_brought_to_this_one_with_its_results)
     const char *path = ucb_test_path("%s/old.db", ucb_test_folder()),
                *digest = digest_of(b.store);
     CHECK_OK(ucb_sql_run(b.store,
-                         "DROP VIEW v_latest; DROP VIEW v_results; DROP TABLE models; "
-                         "PRAGMA user_version = 1",
+                         "DROP VIEW v_latest; DROP VIEW v_results; DROP VIEW v_layers; "
+                         "DROP TABLE models; DROP TABLE layers; PRAGMA user_version = 1",
                          "age", &b.err),
              b.err);
     ucb_store_close(b.store);
@@ -362,5 +404,7 @@ TEST(a_database_of_the_first_schema_is_brought_to_this_one_with_its_results)
     CHECK_OK(ucb_store_open(path, UCB_STORE_WRITE, &b.store, &b.err), b.err);
     CHECK_TEXT(digest_of(b.store), digest);
     CHECK_TEXT(ask(b.store, "SELECT count(lattice_source) FROM v_latest"), "0");
+    CHECK_TEXT(ask(b.store, "SELECT count(*) FROM v_layers"), "0");
+    CHECK_TEXT(ask(b.store, "PRAGMA user_version"), "3");
     bench_close(&b);
 }
