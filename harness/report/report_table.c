@@ -89,7 +89,7 @@ static void set_cell(struct ucb_grid *g, size_t row, const struct ucb_report_gro
 }
 
 /* Below the table: a sentence is wider than a column. */
-static void print_verdicts(const struct grid *g, const struct ucb_report_group *group,
+static void print_verdicts(const struct ucb_grid *g, const struct ucb_report_group *group,
                            struct ucb_text *out)
 {
     bool first = true;
