@@ -119,6 +119,11 @@ static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
 {
     struct ucb_claims claims;
     ucb_status status;
+    if (job->n_models > 0 || job->task != NULL || job->metric != NULL)
+        return UCB_FAIL(
+            err, UCB_USAGE,
+            "report claims shows every claim: --model, --task and --metric are of "
+            "the other reports");
     UCB_TRY_OUT(ucb_claims_load(job->arena, &claims, err));
     UCB_TRY_OUT(ucb_claims_check(&claims, err));
     UCB_TRY_OUT(ucb_claims_measure(&claims, job->store, job->database, err));
