@@ -231,6 +231,7 @@ TEST(a_database_that_does_not_exist_is_made_and_all_arithmetic_is_checked)
         "R5-001  reproduced: HQ5 h256, HQ5, trainable_params: claimed 1509916 params, "
         "recomputed 1509916\n");
     CHECK_HAS(first_text, "A1-007  refuted: ");
+    CHECK_HAS(first_text, "Of the reproduced, 0 were measured, ");
     CHECK_HAS(
         content("a/claims.csv", first_text, sizeof(first_text)),
         "claim_id,source,model,method,metric,claimed,measured,ci_low,ci_high,n,verdict,"
