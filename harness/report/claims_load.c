@@ -229,6 +229,10 @@ static double real_of(sqlite3_stmt *row, int column, double otherwise)
 
 static ucb_status find_kind(struct ucb_claim *c, const char *name, struct ucb_err *err)
 {
+    if (*name == '\0')
+        return UCB_FAIL(err, UCB_CORRUPT,
+                        "reports/claims-map.csv: no row matches %s, metric %s; add one",
+                        c->id, c->metric);
     for (size_t i = 0; i < UCB_N_CLAIM_KINDS; i++)
         if (strcmp(kind_names[i], name) == 0) {
             c->kind = (enum ucb_claim_kind)i;
@@ -302,7 +306,8 @@ static ucb_status read_claims(struct ucb_claims *claims, struct ucb_err *err)
     if (sqlite3_prepare_v2(claims->checks, matched, -1, &row, NULL) != SQLITE_OK)
         return UCB_FAIL(err, UCB_CORRUPT, "%s: %s", schema_name,
                         sqlite3_errmsg(claims->checks));
-    while (status == UCB_OK && sqlite3_step(row) == SQLITE_ROW) {
+    int code = SQLITE_ROW;
+    while (status == UCB_OK && (code = sqlite3_step(row)) == SQLITE_ROW) {
         const char *id = (const char *)sqlite3_column_text(row, 0);
         bool again = claims->n > 0 && strcmp(claims->list[claims->n - 1].id, id) == 0;
         if (again)
@@ -311,6 +316,9 @@ static ucb_status read_claims(struct ucb_claims *claims, struct ucb_err *err)
         else
             status = fill_claim(claims, row, &claims->list[claims->n++], err);
     }
+    if (status == UCB_OK && code != SQLITE_DONE)
+        status = UCB_FAIL(err, UCB_CORRUPT, "%s: %s", schema_name,
+                          sqlite3_errmsg(claims->checks));
     sqlite3_finalize(row);
     return status;
 }

@@ -30,7 +30,7 @@ static const char cells_sql[] =
 
 /* What there is that comes near, the nearest first. */
 struct found {
-    bool exact, lattice;
+    bool exact, lattice, no_memory;
     const char *other; /* of another model, data set or calibration: "model on dataset" */
     char cell[13];
 };
@@ -94,6 +94,7 @@ static void take_row(struct ucb_claims *claims, struct ucb_claim *c, sqlite3_stm
     } else if (found->other == NULL) {
         found->other = ucb_arena_printf(claims->arena, "%s on %s%s%s", model, dataset,
                                         *calib == '\0' ? "" : ", calibrated on ", calib);
+        found->no_memory = found->other == NULL;
     }
 }
 
@@ -121,6 +122,7 @@ static ucb_status find_cell(struct ucb_claims *claims, struct ucb_claim *c, sqli
         while (!found->exact && (code = sqlite3_step(row)) == SQLITE_ROW)
             take_row(claims, c, row, found);
     sqlite3_finalize(row);
+    if (found->no_memory) return UCB_FAIL(err, UCB_NOMEM, "no memory for reasons");
     return code == SQLITE_DONE || code == SQLITE_ROW
                ? UCB_OK
                : UCB_FAIL(err, UCB_CORRUPT, "%s: cannot read the results: %s",

@@ -120,9 +120,10 @@ static const char html_head[] =
     "body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 80em; padding: 0 1em }\n"
     "table { border-collapse: collapse; width: 100% } pre { overflow-x: auto }\n"
     "th, td { text-align: left; vertical-align: top; padding: .3em .8em .3em 0; border-bottom: 1px solid #ddd }\n"
-    ".reproduced { color: #1b6e3c } .refuted { color: #a4262c; font-weight: 600 }\n"
-    "@media (prefers-color-scheme: dark) { body { background: #1b1b1b; color: #ddd }\n"
-    "  th, td { border-color: #444 } .reproduced { color: #7fc99a } .refuted { color: #f08a8f } }\n"
+    "td:first-child, td:nth-child(6) { white-space: nowrap }\n"
+    ".reproduced td:nth-child(6) { color: #1b6e3c } .refuted td:nth-child(6) { color: #a4262c; font-weight: 600 }\n"
+    "@media (prefers-color-scheme: dark) { body { background: #1b1b1b; color: #ddd } th, td { border-color: #444 }\n"
+    "  .reproduced td:nth-child(6) { color: #7fc99a } .refuted td:nth-child(6) { color: #f08a8f } }\n"
     "</style>\n<h1>Claims and what became of them</h1>\n";
 
 void ucb_claims_html(const struct ucb_claims *claims, struct ucb_text *out)

@@ -43,6 +43,26 @@ static void add_counts(struct ucb_text *out, const char *name, int n_chars,
     ucb_text_add(out, "  %6zu\n", total);
 }
 
+/* "reproduced" has three meanings; nobody should have to guess how often each. */
+static void add_kinds(struct ucb_text *out, const struct ucb_claims *claims)
+{
+    size_t measured = 0, rows = 0, arithmetic = 0, disputed = 0;
+    for (size_t i = 0; i < claims->n; i++) {
+        const struct ucb_claim *c = &claims->list[i];
+        if (c->verdict != UCB_VERDICT_REPRODUCED) continue;
+        measured += c->n > 0;
+        rows += c->n == 0 && c->kind == UCB_CLAIM_RAW;
+        arithmetic += c->kind == UCB_CLAIM_ARITHMETIC;
+        disputed += strstr(c->notes, "D-") != NULL ||
+                    strstr(c->reason, "which it uses") != NULL;
+    }
+    ucb_text_add(
+        out,
+        "Of the reproduced, %zu were measured, %zu follow from the author's own rows and "
+        "%zu by arithmetic; %zu of them\nnote a discrepancy or use a refuted number.\n",
+        measured, rows, arithmetic, disputed);
+}
+
 void ucb_claims_summary(const struct ucb_claims *claims, struct ucb_text *out)
 {
     size_t counts[UCB_N_VERDICTS] = {0}, all[UCB_N_VERDICTS] = {0};
@@ -59,6 +79,7 @@ void ucb_claims_summary(const struct ucb_claims *claims, struct ucb_text *out)
         memset(counts, 0, sizeof(counts));
     }
     add_counts(out, "all", 3, all);
+    add_kinds(out, claims);
 }
 
 /* ---- claims.txt ---- */

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -230,6 +231,7 @@ TEST(a_database_that_does_not_exist_is_made_and_all_arithmetic_is_checked)
         "R5-001  reproduced: HQ5 h256, HQ5, trainable_params: claimed 1509916 params, "
         "recomputed 1509916\n");
     CHECK_HAS(first_text, "A1-007  refuted: ");
+    CHECK_HAS(first_text, "Of the reproduced, 0 were measured, ");
     CHECK_HAS(
         content("a/claims.csv", first_text, sizeof(first_text)),
         "claim_id,source,model,method,metric,claimed,measured,ci_low,ci_high,n,verdict,"
@@ -249,6 +251,19 @@ TEST(a_database_that_does_not_exist_is_made_and_all_arithmetic_is_checked)
     CHECK(sqlite3_column_int(row, 1) > 100);
     sqlite3_finalize(row);
     sqlite3_close(sql);
+}
+
+TEST(options_of_other_reports_are_refused)
+{
+    char *args[] = {"report",  "claims",  "--db",
+                    "x.db",    "--out",   (char *)ucb_test_folder(),
+                    "--model", "qwen3-8b"};
+    struct ucb_err err;
+    char *db = strdup(ucb_test_path("%s/x.db", ucb_test_folder()));
+    args[3] = db;
+    CHECK_STATUS(ucb_command_report.run(8, args, &err), UCB_USAGE, err);
+    CHECK_HAS(err.text, "--model");
+    free(db);
 }
 
 TEST(the_same_database_gives_the_same_bytes_and_keeps_its_digest)
