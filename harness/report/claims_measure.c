@@ -16,7 +16,7 @@
 #include "report/claims.h"
 #include "stats/distribution.h"
 #include "stats/estimate.h"
-#include "stats/holm.h"
+#include "stats/multiple.h"
 
 static const double alpha = 1 - UCB_CONFIDENCE;
 
@@ -326,10 +326,12 @@ static ucb_status adjust(struct ucb_claims *claims, size_t first, size_t last,
     size_t n = 0;
     double *p = UCB_NEW(claims->arena, double, last - first),
            *adjusted = UCB_NEW(claims->arena, double, last - first);
-    if (p == NULL || adjusted == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for p");
+    size_t *order = UCB_NEW(claims->arena, size_t, last - first);
+    if (p == NULL || adjusted == NULL || order == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for p");
     for (size_t i = first; i < last; i++)
         if (!isnan(claims->list[i].p)) p[n++] = claims->list[i].p;
-    ucb_holm(p, n, adjusted);
+    UCB_TRY(ucb_holm(p, n, order, adjusted, err));
     n = 0;
     for (size_t i = first; i < last; i++)
         if (!isnan(claims->list[i].p)) claims->list[i].p_adjusted = adjusted[n++];

@@ -4,7 +4,6 @@
 #include <math.h>
 
 #include "report/quantity.h"
-#include "stats/holm.h"
 
 static struct ucb_quantity parsed(const char *text)
 {
@@ -63,19 +62,4 @@ TEST(what_is_no_value_is_refused_and_named)
         CHECK_STATUS(ucb_quantity_parse(bad[i], &q, &err), UCB_USAGE, err);
         CHECK_HAS(err.text, bad[i]);
     }
-}
-
-TEST(holm_multiplies_the_smallest_p_by_n_and_never_decreases)
-{
-    /* by hand: .005 x 4, .01 x 3, .03 x 2, and .04 x 1 lifted to .06 */
-    const double p[] = {0.01, 0.04, 0.03, 0.005}, expected[] = {0.03, 0.06, 0.06, 0.02},
-                 same[] = {0.5, 0.5, 0.9};
-    double adjusted[4];
-    ucb_holm(p, 4, adjusted);
-    for (int i = 0; i < 4; i++) CHECK_NEAR(adjusted[i], expected[i], 1e-15);
-    ucb_holm(same, 3, adjusted);
-    for (int i = 0; i < 3; i++) CHECK_NEAR(adjusted[i], 1, 0);
-    ucb_holm(p, 1, adjusted);
-    CHECK_NEAR(adjusted[0], 0.01, 0);
-    ucb_holm(p, 0, adjusted);
 }
