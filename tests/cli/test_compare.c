@@ -162,6 +162,22 @@ TEST(the_original_in_a_second_arithmetic_is_the_noise_floor)
     CHECK(strncmp(out, "bit-identical: ", 15) == 0);
 }
 
+TEST(one_cell_of_two_builds_is_compared_by_naming_the_builds)
+{
+    const char *db = made_up();
+    made_up_database(db, "other2", false);
+    change(db, "UPDATE items SET sum_logp = sum_logp - 1 WHERE cell_key IN"
+               " (SELECT cell_key FROM cells WHERE build_id = 'other2')");
+    RUN(0,
+        "compare --db %s smollm2-135m/int8/lambada@build1 smollm2-135m/int8/lambada@other2",
+        db);
+    CHECK(strncmp(out, "worse: ppl ratio B / A", 22) == 0);
+    /* The newest where none is named. */
+    RUN(0, "compare --db %s smollm2-135m/int8/lambada smollm2-135m/int8/lambada@other2",
+        db);
+    CHECK(strncmp(out, "bit-identical", 13) == 0);
+}
+
 TEST(items_that_contradict_their_cell_are_corrupt)
 {
     const char *db = made_up(),
