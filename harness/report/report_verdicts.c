@@ -51,7 +51,10 @@ static ucb_status judge(struct ucb_report_job *job, const struct ucb_stored_cell
     if (status == UCB_OK) {
         if (pair.is_floor) ucb_text_add(&text, "noise floor; ");
         ucb_pair_sentence(&pair, &text);
-        *verdict = text.failed ? NULL : ucb_arena_strdup(job->arena, ucb_text_get(&text));
+        const char *sentence = ucb_text_get(&text);
+        *verdict = text.failed ? NULL
+                               : ucb_arena_printf(job->arena, "%.*s",
+                                                  (int)strcspn(sentence, "\n"), sentence);
         if (*verdict == NULL)
             status = UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its verdicts",
                               job->database);

@@ -162,7 +162,7 @@ TEST(the_original_in_a_second_arithmetic_is_the_noise_floor)
     CHECK(strncmp(out, "bit-identical: ", 15) == 0);
     RUN(0, "report table --db %s --out %s/out", db, ucb_test_folder());
     CHECK_HAS(out, "\nnone bf16            noise floor; ");
-    CHECK_HAS(out, "\nint8                     ");
+    CHECK_HAS(out, "\nint8                 worse: EAR 0.98");
 }
 
 TEST(one_cell_of_two_builds_is_compared_by_naming_the_builds)
