@@ -385,11 +385,12 @@ void ucb_compare_apply_floor(struct ucb_comparison *comparison,
     struct ucb_estimate noise = floor->criteria[UCB_CRITERION_PPL].evidence.wide;
     enum ucb_verdict before = comparison->verdict;
     if (before == UCB_VERDICT_IDENTICAL) return;
+    /* A floor of zero (equal to the bit, no flip) hides nothing. */
     double farthest = fmax(fabs(ucb_log(noise.value)),
                            fmax(fabs(ucb_log(noise.low)), fabs(ucb_log(noise.high))));
-    if (fabs(ucb_log(ppl->evidence.wide.value)) <= farthest) take_back(ppl);
+    if (farthest > 0 && fabs(ucb_log(ppl->evidence.wide.value)) <= farthest) take_back(ppl);
     double flips = (double)(floor->n_lost + floor->n_won) / (double)floor->n_items;
-    if (accuracy->present && fabs(accuracy->evidence.wide.value) <= flips)
+    if (accuracy->present && flips > 0 && fabs(accuracy->evidence.wide.value) <= flips)
         take_back(accuracy);
     decide(comparison);
     comparison->below_floor = comparison->verdict == UCB_VERDICT_INCONCLUSIVE &&

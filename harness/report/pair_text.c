@@ -177,7 +177,9 @@ static void add_accuracy(const struct ucb_pair *pair, struct ucb_text *out)
     ucb_text_add(out, "accuracy A %s, B %s, n = %zu items\n", percent(r->accuracy[0], a),
                  percent(r->accuracy[1], b), r->n_items);
     if (!isnan(r->retention.value))
-        ucb_text_add(out, "retention %s (bootstrap)\n", percent(r->retention, a));
+        ucb_text_add(out, "retention %s%s\n", percent(r->retention, a),
+                     isnan(r->retention.low) ? ": no spread among resamples"
+                                             : " by percentile bootstrap");
     ucb_text_add(out, "flips: %llu lost, %llu won, of %zu items\n",
                  (unsigned long long)r->n_lost, (unsigned long long)r->n_won, r->n_items);
     add_example(pair, "lost", r->lost_item, out);

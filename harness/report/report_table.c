@@ -100,7 +100,7 @@ static void print_verdicts(const struct ucb_grid *g, const struct ucb_report_gro
             ucb_text_add(out,
                          "\nVerdicts (B is the cell, A its original; each by itself, not "
                          "adjusted for their number)\n");
-        ucb_text_add(out, "%-*s  %s", g->width[0], c->label, c->verdict);
+        ucb_text_add(out, "%-*s  %s\n", g->width[0], c->label, c->verdict);
         first = false;
     }
 }
@@ -237,6 +237,8 @@ static void csv_cell(FILE *stream, const struct ucb_report_cell *c,
     csv_real(stream, true, c->peak_rss_bytes);
     fputc(',', stream);
     csv_text(stream, c->message);
+    fputc(',', stream);
+    csv_text(stream, c->verdict);
     fputc('\n', stream);
 }
 
@@ -252,7 +254,7 @@ static ucb_status write_csv(const char *path, const struct ucb_report_data *data
         fprintf(out.stream, ",%s,%s_low,%s_high,%s_n,%s_interval,%s_note", name, name, name,
                 name, name, name);
     }
-    fputs(",peak_rss_bytes,message\n", out.stream);
+    fputs(",peak_rss_bytes,message,verdict\n", out.stream);
     for (size_t i = 0; i < data->n_cells; i++) csv_cell(out.stream, &data->cells[i], data);
     return ucb_out_commit(&out, err);
 }

@@ -15,14 +15,24 @@ static const struct ucb_stored_cell *stored(const struct ucb_stored_cell *cells,
     return NULL;
 }
 
-/* The original of the same scope, arithmetic and seed; NULL: there is none. */
+/*
+ * What a cell is compared with: the original of the same scope, arithmetic and seed; for an
+ * original in a second arithmetic the first one, which shows the noise floor. NULL:
+ * nothing.
+ */
 static const struct ucb_report_cell *original_of(const struct ucb_report_group *g,
                                                  const struct ucb_report_cell *c)
 {
-    for (size_t i = 0; i < g->n_cells; i++)
-        if (g->cells[i].original && !g->cells[i].failed &&
-            strcmp(g->cells[i].setting, c->setting) == 0)
-            return &g->cells[i];
+    for (size_t i = 0; i < g->n_cells; i++) {
+        const struct ucb_report_cell *o = &g->cells[i];
+        if (!o->original || o->failed) continue;
+        if (c->original) {
+            bool exact = strcmp(o->arithmetic, "fp32") == 0;
+            if (exact && strcmp(c->arithmetic, "fp32") != 0) return o;
+            continue;
+        }
+        if (strcmp(o->setting, c->setting) == 0) return o;
+    }
     return NULL;
 }
 
@@ -39,8 +49,12 @@ static ucb_status judge(struct ucb_report_job *job, const struct ucb_stored_cell
     ucb_status status = ucb_pair_compare(job->store, cells, n, before, after,
                                          &ucb_bands_default, 0, &arena, &pair, err);
     if (status == UCB_OK) {
+        if (pair.is_floor) ucb_text_add(&text, "noise floor; ");
         ucb_pair_sentence(&pair, &text);
-        *verdict = text.failed ? NULL : ucb_arena_strdup(job->arena, ucb_text_get(&text));
+        const char *sentence = ucb_text_get(&text);
+        *verdict = text.failed ? NULL
+                               : ucb_arena_printf(job->arena, "%.*s",
+                                                  (int)strcspn(sentence, "\n"), sentence);
         if (*verdict == NULL)
             status = UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its verdicts",
                               job->database);
@@ -62,7 +76,7 @@ ucb_status ucb_report_verdicts(struct ucb_report_job *job, struct ucb_report_dat
             /* Groups are runs of data->cells, which is ours to fill. */
             struct ucb_report_cell *c = &data->cells[&g->cells[i] - data->cells];
             const struct ucb_report_cell *original = original_of(g, c);
-            if (c->failed || c->original || original == NULL) continue;
+            if (c->failed || original == NULL) continue;
             const struct ucb_stored_cell *before = stored(cells, n, original),
                                          *after = stored(cells, n, c);
             if (before == NULL || after == NULL) continue;

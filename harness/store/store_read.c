@@ -8,14 +8,12 @@
 
 /* ---- cells ---- */
 
-#define TEXT_COLUMNS(X)                                                          \
-    X(cell_id)                                                                   \
-    X(build_id)                                                                  \
-    X(model)                                                                     \
-    X(model_digest)                                                              \
-    X(scope) X(spec) X(calib) X(task) X(dataset) X(dataset_digest) X(arithmetic) \
-        X(weights_digest) X(message) X(documents_digest)
+/* clang-format off */
+#define TEXT_COLUMNS(X) \
+    X(cell_id) X(build_id) X(model) X(model_digest) X(scope) X(spec) X(calib) X(task) X(dataset) \
+    X(dataset_digest) X(arithmetic) X(weights_digest) X(message) X(documents_digest)
 #define INTEGER_COLUMNS(X) X(cell_key) X(task_revision) X(arithmetic_revision) X(n_items)
+/* clang-format on */
 #define COLUMN_TEXT(name) "cells." #name ", "
 static const char cells_query[] = "SELECT " TEXT_COLUMNS(COLUMN_TEXT) INTEGER_COLUMNS(
     COLUMN_TEXT) "cells.seed, cells.status, max(run_cells.run_id) AS newest"
@@ -217,14 +215,12 @@ ucb_status ucb_store_find_cell(const struct ucb_stored_cell *cells, size_t n_cel
 
 /* ---- items ---- */
 
-#define COUNT_COLUMNS(X)                                                                \
-    X(n_tokens)                                                                         \
-    X(t1_gt_hits)                                                                       \
-    X(t10_gt_hits)                                                                      \
-    X(t1_agree_hits)                                                                    \
-    X(t10_agree_hits) X(t10_overlap_sum) X(target_correct) X(last_t1_gt) X(last_t10_gt) \
-        X(last_t1_agree)
+/* clang-format off */
+#define COUNT_COLUMNS(X) \
+    X(n_tokens) X(t1_gt_hits) X(t10_gt_hits) X(t1_agree_hits) X(t10_agree_hits) \
+    X(t10_overlap_sum) X(target_correct) X(last_t1_gt) X(last_t10_gt) X(last_t1_agree)
 #define REAL_COLUMNS(X) X(sum_logp) X(kld_sum) X(ear_sum)
+/* clang-format on */
 #define ITEM_COLUMN(name) ", " #name
 static const char items_query[] = "SELECT document, kld" COUNT_COLUMNS(ITEM_COLUMN)
     REAL_COLUMNS(ITEM_COLUMN) " FROM items WHERE cell_key = ? ORDER BY item";
@@ -338,6 +334,9 @@ ucb_status ucb_store_read_samples(struct ucb_store *store,
 {
     int64_t n_documents = 0;
     size_t n = (size_t)cell->n_items;
+    if (cell->n_items < 0)
+        return UCB_FAIL(err, UCB_CORRUPT, "%.12s: %lld items", cell->cell_id,
+                        (long long)cell->n_items);
     struct ucb_sample *samples = UCB_NEW(arena, struct ucb_sample, n);
     uint32_t *document = UCB_NEW(arena, uint32_t, n);
     if (samples == NULL || document == NULL)

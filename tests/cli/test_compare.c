@@ -160,6 +160,25 @@ TEST(the_original_in_a_second_arithmetic_is_the_noise_floor)
         "compare --db %s smollm2-135m/none/wikitext@fp32 smollm2-135m/none/wikitext@fp32",
         db);
     CHECK(strncmp(out, "bit-identical: ", 15) == 0);
+    RUN(0, "report table --db %s --out %s/out", db, ucb_test_folder());
+    CHECK_HAS(out, "\nnone bf16            noise floor; ");
+    CHECK_HAS(out, "\nint8                 worse: EAR 0.98");
+}
+
+TEST(one_cell_of_two_builds_is_compared_by_naming_the_builds)
+{
+    const char *db = made_up();
+    made_up_database(db, "other2", false);
+    change(db, "UPDATE items SET sum_logp = sum_logp - 1 WHERE cell_key IN"
+               " (SELECT cell_key FROM cells WHERE build_id = 'other2')");
+    RUN(0,
+        "compare --db %s smollm2-135m/int8/lambada@build1 smollm2-135m/int8/lambada@other2",
+        db);
+    CHECK(strncmp(out, "worse: ppl ratio B / A", 22) == 0);
+    /* The newest where none is named. */
+    RUN(0, "compare --db %s smollm2-135m/int8/lambada smollm2-135m/int8/lambada@other2",
+        db);
+    CHECK(strncmp(out, "bit-identical", 13) == 0);
 }
 
 TEST(items_that_contradict_their_cell_are_corrupt)
@@ -171,6 +190,69 @@ TEST(items_that_contradict_their_cell_are_corrupt)
     CHECK_HAS(out, "item 3");
     change(db, "DELETE FROM items WHERE item = 35");
     RUN(3, "compare --db %s %s", db, pair);
+}
+
+/* The number under a path of keys. */
+static double number(json_t *object, const char *a, const char *b, const char *key)
+{
+    object = json_object_get(object, a);
+    if (b != NULL) object = json_object_get(object, b);
+    json_t *value = json_object_get(object, key);
+    if (!json_is_number(value))
+        ucb_test_fail(__FILE__, __LINE__, "no number %s %s", a, key);
+    return json_number_value(value);
+}
+
+/* A column of a metric that the sweep stored for nf4. */
+static double stored(const char *db, const char *metric, const char *column)
+{
+    sqlite3 *connection = NULL;
+    sqlite3_stmt *row = NULL;
+    CHECK_EQ(sqlite3_open(db, &connection), SQLITE_OK);
+    CHECK_EQ(
+        sqlite3_prepare_v2(connection,
+                           ucb_test_path("SELECT %s FROM v_results WHERE metric = '%s' "
+                                         "AND spec = 'nf4'",
+                                         column, metric),
+                           -1, &row, NULL),
+        SQLITE_OK);
+    CHECK_EQ(sqlite3_step(row), SQLITE_ROW);
+    double value = sqlite3_column_double(row, 0);
+    sqlite3_finalize(row);
+    sqlite3_close(connection);
+    return value;
+}
+
+TEST(a_cell_against_its_original_has_the_numbers_that_the_sweep_stored)
+{
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()),
+               *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    ucb_tiny_model(model);
+    RUN(0, "sweep --model %s --method nf4 --task lambada:n=40 --db %s --quiet", model, db);
+    RUN(0, "compare --json --db %s tiny/none/lambada tiny/nf4/lambada", db);
+    json_t *o = json_loads(out, 0, NULL);
+    CHECK(o != NULL);
+    static const struct {
+        const char *a, *b, *key, *metric, *column;
+    } same[] = {
+        {"criteria", "ppl_ratio", "value", "ppl_ratio", "value"},
+        {"criteria", "ppl_ratio", "low", "ppl_ratio", "ci_low"},
+        {"criteria", "ppl_ratio", "high", "ppl_ratio", "ci_high"},
+        {"ppl_ratio_bca", NULL, "low", "ppl_ratio_bootstrap", "ci_low"},
+        {"ppl_ratio_bca", NULL, "high", "ppl_ratio_bootstrap", "ci_high"},
+        {"criteria", "accuracy_difference", "value", "accuracy_difference", "value"},
+        {"accuracy", "newcombe", "low", "accuracy_difference", "ci_low"},
+        {"accuracy", "mcnemar", "worse_p", "mcnemar_worse_p", "value"},
+        {"accuracy", "b", "high", "accuracy", "ci_high"},
+        {"divergence_b", "kld_mean", "value", "kld_mean", "value"},
+        {"divergence_b", NULL, "kld_p99", "kld_p99", "value"},
+        {"divergence_b", "ear", "value", "ear", "value"},
+        {"criteria", "ear", "low", "ear", "ci_low"},
+    };
+    for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
+        CHECK_NEAR(number(o, same[i].a, same[i].b, same[i].key),
+                   stored(db, same[i].metric, same[i].column), 0);
+    json_decref(o);
 }
 
 TEST(a_real_sweep_is_compared_without_its_model)
