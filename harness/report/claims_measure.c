@@ -23,7 +23,8 @@ static const double alpha = 1 - UCB_CONFIDENCE;
 /* Newest results of one spec, task and metric; %s: the column that says whether the source
  * had been quantized before. */
 static const char cells_sql[] =
-    "SELECT model, dataset, cell_id, value, ci_low, ci_high, n, calib, %s FROM v_latest"
+    "SELECT model, dataset, cell_id, value, ci_low, ci_high, n, calib, lattice_source"
+    " FROM v_latest"
     " WHERE spec = ?1 AND task = ?2 AND metric = ?3 AND status = 'OK' AND value IS NOT NULL"
     " ORDER BY model <> ?4, dataset <> ?5, scope <> 'body', arithmetic <> 'fp32', model,"
     " dataset, scope, arithmetic, calib, seed, cell_id";
@@ -98,25 +99,14 @@ static void take_row(struct ucb_claims *claims, struct ucb_claim *c, sqlite3_stm
     }
 }
 
-static bool has_lattice(sqlite3 *db)
-{
-    sqlite3_stmt *row = NULL;
-    bool has = sqlite3_prepare_v2(db, "SELECT lattice_source FROM v_latest", -1, &row,
-                                  NULL) == SQLITE_OK;
-    sqlite3_finalize(row);
-    return has;
-}
-
 static ucb_status find_cell(struct ucb_claims *claims, struct ucb_claim *c, sqlite3 *db,
                             struct found *found, struct ucb_err *err)
 {
-    char sql[sizeof(cells_sql) + 16];
     sqlite3_stmt *row = NULL;
     int code;
     const char *const values[] = {c->spec, c->task, c->measure, c->map_model, c->dataset};
     *found = (struct found){0};
-    snprintf(sql, sizeof(sql), cells_sql, has_lattice(db) ? "lattice_source" : "NULL");
-    code = sqlite3_prepare_v2(db, sql, -1, &row, NULL);
+    code = sqlite3_prepare_v2(db, cells_sql, -1, &row, NULL);
     for (int i = 0; i < 5; i++) sqlite3_bind_text(row, i + 1, values[i], -1, SQLITE_STATIC);
     if (code == SQLITE_OK)
         while (!found->exact && (code = sqlite3_step(row)) == SQLITE_ROW)
