@@ -83,6 +83,16 @@ ucb_status ucb_sweep_calib_load(struct ucb_sweep_group *g, struct ucb_sweep_cali
 ucb_status ucb_sweep_calib_check(const struct ucb_chain *chain, const char *text,
                                  const char *data, bool compat, struct ucb_err *err);
 
+enum { UCB_SWEEP_RESIDENT_COSTS = 3 };
+/* What a method's layers cost in memory, and its products in time, where they stayed
+ * encoded; *n is 0 where they did not. */
+ucb_status ucb_sweep_resident_costs(const struct ucb_eval_result *r,
+                                    struct ucb_metric out[UCB_SWEEP_RESIDENT_COSTS],
+                                    size_t *n, struct ucb_err *err);
+/* The same as a line on stderr. */
+void ucb_sweep_resident_show(const struct ucb_sweep_method *m,
+                             const struct ucb_eval_result *r);
+
 /* What must be said with every result on the group's model, or NULL: the catalogue's caveat
    and the reader's warning. From the group's arena. */
 const char *ucb_sweep_note(struct ucb_sweep_group *g);

@@ -79,6 +79,8 @@ struct ucb_cell_result {
     const struct ucb_items *items;
     const struct ucb_metric *metrics;
     size_t n_metrics;
+    const struct ucb_metric *costs; /* more of time and memory, outside the digest */
+    size_t n_costs;
     struct {
         const char *name, *status, *detail;
     } checks[16]; /* status PASS FAIL SKIPPED; ended by a NULL name */

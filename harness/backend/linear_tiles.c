@@ -1,0 +1,190 @@
+/*
+ * linear_tiles.c - y = x w^T + bias, where w is decoded on the way.
+ *
+ * All rows of x are packed once, into slabs that every thread reads. The panels of w are
+ * cut into shares of neighbours; a worker decodes some panels of its share, packs them into
+ * a tile of its own that stays in its second cache, multiplies the tile with one slab after
+ * the other, and goes on. Where there are fewer panels than threads the slabs are cut as
+ * well, and a tile is decoded once for each part. An element of y is the same chain of
+ * sums as in ucb_linear(), so no cut shows in a bit.
+ */
+#include "backend/backend_internal.h"
+
+#include <assert.h>
+
+enum {
+    TILE_BYTES = 256 << 10, /* packed; a slab of x stands beside it in the second cache */
+    SLAB_ROWS = 64,
+    SHARES_PER_THREAD = 4
+};
+
+/* Of one worker. */
+struct worker {
+    float *rows;          /* [32][n_in], as decoded */
+    unsigned char *tile;  /* packed */
+    float *product;       /* [slab rows][32] */
+    ucb_status status;    /* the first thing that went wrong */
+    struct ucb_err err;
+};
+
+struct tiles_run {
+    const struct ucb_backend *backend;
+    const struct ucb_tiles *weight;
+    const float *bias, *x;
+    float *y;
+    size_t n_rows, n_slabs, slab_rows, slab_bytes;
+    size_t n_panels, tile_panels, panel_bytes, n_shares, n_parts; /* of the slabs */
+    unsigned char *slabs;
+    struct worker *workers;
+};
+
+static size_t min_u(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t max_u(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static void plan(struct tiles_run *run)
+{
+    const struct ucb_tiles *w = run->weight;
+    size_t threads = ucb_pool_threads(run->backend->pool);
+    run->slab_rows = min_u(ucb_round_up(SLAB_ROWS, run->backend->products->tile_rows),
+                           run->n_rows);
+    run->n_panels = ucb_n_units(w->n_out, UCB_PANEL);
+    run->panel_bytes = ucb_panel_bytes(run->backend->arithmetic, w->n_in);
+    run->tile_panels = w->tile_rows > 0 ? w->tile_rows / UCB_PANEL
+                                        : max_u(TILE_BYTES / run->panel_bytes, 1);
+    run->n_slabs = ucb_n_units(run->n_rows, run->slab_rows);
+    run->slab_bytes = ucb_slab_bytes(run->slab_rows, w->n_in);
+    run->n_shares = min_u(threads * SHARES_PER_THREAD, run->n_panels);
+    if (w->share_rows > 0)
+        run->n_shares = min_u(run->n_shares,
+                              max_u(w->n_out / w->share_rows, min_u(threads, run->n_panels)));
+    run->n_parts = min_u(ucb_n_units(threads, run->n_shares), run->n_slabs);
+    size_t share_panels = ucb_n_units(run->n_panels, run->n_shares);
+    run->tile_panels = min_u(run->tile_panels, share_panels);
+}
+
+static struct ucb_slab slab_at(const struct tiles_run *run, size_t index, size_t *row,
+                               size_t *n_rows)
+{
+    *row = index * run->slab_rows;
+    *n_rows = min_u(run->slab_rows, run->n_rows - *row);
+    return ucb_slab_place(run->slabs + index * run->slab_bytes, *n_rows);
+}
+
+static void pack_slab(void *context, size_t index)
+{
+    const struct tiles_run *run = context;
+    uint32_t n_in = run->weight->n_in;
+    size_t row, n_rows;
+    struct ucb_slab slab = slab_at(run, index, &row, &n_rows);
+    ucb_slab_pack(run->backend->products, run->x + row * n_in, n_in, n_rows, n_in, &slab);
+}
+
+/* Panels [panel, panel + n) into the worker's tile, of a share that ends at `end`. */
+static void fill_tile(const struct tiles_run *run, struct worker *own, unsigned worker,
+                      size_t panel, size_t n, size_t end)
+{
+    const struct ucb_tiles *w = run->weight;
+    uint32_t end_row = (uint32_t)min_u(end * UCB_PANEL, w->n_out);
+    for (size_t i = 0; i < n && own->status == UCB_OK; i++) {
+        uint32_t row = (uint32_t)(panel + i) * UCB_PANEL,
+                 n_rows = (uint32_t)min_u(UCB_PANEL, w->n_out - row);
+        own->status = w->decode(w->context, worker, row, n_rows, end_row, own->rows,
+                                &own->err);
+        struct ucb_source source = {own->rows, w->n_in, 1};
+        if (own->status == UCB_OK)
+            ucb_panel_pack(run->backend->arithmetic, &source, n_rows, w->n_in,
+                           own->tile + i * run->panel_bytes);
+    }
+}
+
+static void multiply_tile(const struct tiles_run *run, const struct worker *own,
+                          size_t part, size_t panel, size_t n)
+{
+    const struct ucb_products *products = run->backend->products;
+    uint32_t n_in = run->weight->n_in, n_out = run->weight->n_out;
+    size_t slab_index = ucb_part_start(run->n_slabs, run->n_parts, part),
+           slab_end = ucb_part_start(run->n_slabs, run->n_parts, part + 1);
+    for (; slab_index < slab_end; slab_index++) {
+        size_t row, n_rows;
+        struct ucb_slab slab = slab_at(run, slab_index, &row, &n_rows);
+        for (size_t i = 0; i < n; i++) {
+            uint32_t state = products->begin();
+            products->multiply(&slab, (uint32_t)n_rows, n_in,
+                               own->tile + i * run->panel_bytes, own->product, UCB_PANEL);
+            products->end(state);
+            ucb_tile_store(run->backend, own->product, n_rows, (panel + i) * UCB_PANEL,
+                           n_out, run->bias, run->y + row * n_out);
+        }
+    }
+}
+
+static void multiply_share(void *context, size_t index, unsigned worker)
+{
+    const struct tiles_run *run = context;
+    struct worker *own = &run->workers[worker];
+    size_t share = index / run->n_parts, part = index % run->n_parts;
+    size_t panel = ucb_part_start(run->n_panels, run->n_shares, share),
+           end = ucb_part_start(run->n_panels, run->n_shares, share + 1);
+    for (size_t n; panel < end && own->status == UCB_OK; panel += n) {
+        n = min_u(run->tile_panels, end - panel);
+        fill_tile(run, own, worker, panel, n, end);
+        if (own->status == UCB_OK) multiply_tile(run, own, part, panel, n);
+    }
+}
+
+static ucb_status place(struct tiles_run *run, struct ucb_err *err)
+{
+    unsigned threads = ucb_pool_threads(run->backend->pool);
+    size_t workers = ucb_round_up(threads * sizeof(*run->workers), 64),
+           rows = ucb_round_up((size_t)UCB_PANEL * run->weight->n_in * sizeof(float), 64),
+           tile = run->tile_panels * run->panel_bytes,
+           product = run->slab_rows * UCB_PANEL * sizeof(float);
+    unsigned char *at;
+    UCB_TRY(ucb_backend_scratch((struct ucb_backend *)run->backend,
+                                run->n_slabs * run->slab_bytes + workers +
+                                    threads * (rows + tile + product),
+                                "linear", &at, err));
+    run->slabs = at;
+    at += run->n_slabs * run->slab_bytes;
+    run->workers = (struct worker *)at;
+    at += workers;
+    for (unsigned i = 0; i < threads; i++, at += rows + tile + product)
+        run->workers[i] = (struct worker){.rows = (float *)at,
+                                          .tile = at + rows,
+                                          .product = (float *)(at + rows + tile),
+                                          .status = UCB_OK};
+    return UCB_OK;
+}
+
+ucb_status ucb_linear_tiles(struct ucb_backend *backend, const struct ucb_tiles *weight,
+                            const float *bias, const float *x, size_t n_rows, float *y,
+                            struct ucb_err *err)
+{
+    assert(weight->n_out > 0);
+    assert(weight->n_in > 0);
+    assert(weight->tile_rows % UCB_PANEL == 0);
+    if (n_rows == 0) return UCB_OK;
+    struct tiles_run run = {.backend = backend,
+                            .weight = weight,
+                            .bias = bias,
+                            .x = x,
+                            .y = y,
+                            .n_rows = n_rows};
+    plan(&run);
+    UCB_TRY(place(&run, err));
+    ucb_parallel_for(backend->pool, run.n_slabs, pack_slab, &run);
+    ucb_parallel_workers(backend->pool, run.n_shares * run.n_parts, multiply_share, &run);
+    for (unsigned i = 0; i < ucb_pool_threads(backend->pool); i++) {
+        if (run.workers[i].status == UCB_OK) continue;
+        if (err != NULL) *err = run.workers[i].err;
+        return run.workers[i].status;
+    }
+    return UCB_OK;
+}
