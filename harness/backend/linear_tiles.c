@@ -12,18 +12,24 @@
 
 #include <assert.h>
 
+/*
+ * Every tile reads all of x and every slab all of the tile, so both are large: a slab stays
+ * in the second cache with a panel beside it, a tile in the second or third. One slab alone
+ * needs no tile: its panels are multiplied as they come.
+ */
 enum {
-    TILE_BYTES = 256 << 10, /* packed; a slab of x stands beside it in the second cache */
-    SLAB_ROWS = 64,
-    SHARES_PER_THREAD = 4
+    TILE_BYTES = 1 << 20,
+    SLAB_BYTES = 384 << 10,
+    MOST_SLAB_ROWS = 128,
+    SHARES_PER_THREAD = 2
 };
 
 /* Of one worker. */
 struct worker {
-    float *rows;          /* [32][n_in], as decoded */
-    unsigned char *tile;  /* packed */
-    float *product;       /* [slab rows][32] */
-    ucb_status status;    /* the first thing that went wrong */
+    float *rows;         /* [32][n_in], as decoded */
+    unsigned char *tile; /* packed */
+    float *product;      /* [slab rows][32] */
+    ucb_status status;   /* the first thing that went wrong */
     struct ucb_err err;
 };
 
@@ -48,25 +54,36 @@ static size_t max_u(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* Whole register tiles, two at least. */
+static size_t choose_slab_rows(const struct tiles_run *run)
+{
+    size_t unit = run->backend->products->tile_rows,
+           fit = SLAB_BYTES / (ucb_n_units(run->weight->n_in, UCB_CHUNK) * UCB_ROW_PITCH);
+    return min_u(max_u(min_u(fit, MOST_SLAB_ROWS) / unit, 2) * unit, run->n_rows);
+}
+
+static size_t choose_tile_panels(const struct tiles_run *run)
+{
+    if (run->weight->tile_rows > 0) return run->weight->tile_rows / UCB_PANEL;
+    return run->n_slabs == 1 ? 1 : max_u(TILE_BYTES / run->panel_bytes, 1);
+}
+
 static void plan(struct tiles_run *run)
 {
     const struct ucb_tiles *w = run->weight;
     size_t threads = ucb_pool_threads(run->backend->pool);
-    run->slab_rows = min_u(ucb_round_up(SLAB_ROWS, run->backend->products->tile_rows),
-                           run->n_rows);
     run->n_panels = ucb_n_units(w->n_out, UCB_PANEL);
     run->panel_bytes = ucb_panel_bytes(run->backend->arithmetic, w->n_in);
-    run->tile_panels = w->tile_rows > 0 ? w->tile_rows / UCB_PANEL
-                                        : max_u(TILE_BYTES / run->panel_bytes, 1);
-    run->n_slabs = ucb_n_units(run->n_rows, run->slab_rows);
+    run->slab_rows = choose_slab_rows(run);
     run->slab_bytes = ucb_slab_bytes(run->slab_rows, w->n_in);
+    run->n_slabs = ucb_n_units(run->n_rows, run->slab_rows);
     run->n_shares = min_u(threads * SHARES_PER_THREAD, run->n_panels);
     if (w->share_rows > 0)
-        run->n_shares = min_u(run->n_shares,
-                              max_u(w->n_out / w->share_rows, min_u(threads, run->n_panels)));
+        run->n_shares = min_u(
+            run->n_shares, max_u(w->n_out / w->share_rows, min_u(threads, run->n_panels)));
     run->n_parts = min_u(ucb_n_units(threads, run->n_shares), run->n_slabs);
-    size_t share_panels = ucb_n_units(run->n_panels, run->n_shares);
-    run->tile_panels = min_u(run->tile_panels, share_panels);
+    run->tile_panels = min_u(choose_tile_panels(run),
+                             ucb_n_units(run->n_panels, run->n_shares));
 }
 
 static struct ucb_slab slab_at(const struct tiles_run *run, size_t index, size_t *row,
