@@ -83,7 +83,7 @@ ucb_status ucb_sweep_calib_load(struct ucb_sweep_group *g, struct ucb_sweep_cali
 ucb_status ucb_sweep_calib_check(const struct ucb_chain *chain, const char *text,
                                  const char *data, bool compat, struct ucb_err *err);
 
-enum { UCB_SWEEP_RESIDENT_COSTS = 3 };
+enum { UCB_SWEEP_RESIDENT_COSTS = 4 };
 /* What a method's layers cost in memory, and its products in time, where they stayed
  * encoded; *n is 0 where they did not. */
 ucb_status ucb_sweep_resident_costs(const struct ucb_eval_result *r,

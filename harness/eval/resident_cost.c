@@ -87,17 +87,19 @@ static ucb_status prepare(struct bench *b, struct ucb_arena *arena, struct ucb_e
     return UCB_OK;
 }
 
-static ucb_status run_once(struct bench *b, bool encoded, double *seconds, double *joules,
-                           struct ucb_err *err)
+/* One product, its costs into repeat `i`. */
+static ucb_status run_once(struct bench *b, bool encoded, uint32_t i,
+                           struct ucb_resident_time *time, struct ucb_err *err)
 {
     double used = b->has_energy ? ucb_energy_joules(&b->energy) : NAN;
-    uint64_t start = ucb_clock_ns();
+    uint64_t busy = ucb_busy_ns(), start = ucb_clock_ns();
     UCB_TRY(
         encoded
             ? ucb_linear_tiles(b->backend, b->tiles, NULL, b->x, b->n_rows, b->y[1], err)
             : ucb_linear(b->backend, &b->packed, NULL, b->x, b->n_rows, b->y[0], err));
-    *seconds += (double)(ucb_clock_ns() - start) * 1e-9;
-    if (b->has_energy) *joules += ucb_energy_joules(&b->energy) - used;
+    time->seconds[i] += (double)(ucb_clock_ns() - start) * 1e-9;
+    time->busy_seconds[i] += (double)(ucb_busy_ns() - busy) * 1e-9;
+    if (b->has_energy) time->joules += ucb_energy_joules(&b->energy) - used;
     return UCB_OK;
 }
 
@@ -106,13 +108,13 @@ static ucb_status run_once(struct bench *b, bool encoded, double *seconds, doubl
 static ucb_status warm_up(struct bench *b, double share, struct ucb_resident_cost *out,
                           struct ucb_err *err)
 {
-    double seconds = 0, joules = 0;
-    UCB_TRY(run_once(b, false, &seconds, &joules, err));
-    UCB_TRY(run_once(b, true, &seconds, &joules, err));
+    struct ucb_resident_time unused = {.joules = 0};
+    UCB_TRY(run_once(b, false, 0, &unused, err));
+    UCB_TRY(run_once(b, true, 0, &unused, err));
     out->same_bits &= memcmp(b->y[0], b->y[1],
                              b->n_rows * b->tiles->n_out * sizeof(float)) == 0;
     if (out->n_repeats > 0) return UCB_OK;
-    double fit = budget_seconds * share / (seconds > 0 ? seconds : 1e-9);
+    double fit = budget_seconds * share / (unused.seconds[0] + 1e-9);
     out->n_repeats = fit < LEAST_REPEATS          ? LEAST_REPEATS
                      : fit > UCB_RESIDENT_REPEATS ? UCB_RESIDENT_REPEATS
                                                   : (uint32_t)fit;
@@ -124,11 +126,9 @@ static ucb_status measure_matrix(struct bench *b, double share,
 {
     UCB_TRY(warm_up(b, share, out, err));
     for (uint32_t i = 0; i < out->n_repeats; i++)
-        for (int k = 0; k < 2; k++) { /* who begins changes: clocks and caches drift */
-            bool encoded = (i + (uint32_t)k) % 2 == 1;
-            UCB_TRY(run_once(b, encoded,
-                             encoded ? &out->encoded_seconds[i] : &out->decoded_seconds[i],
-                             encoded ? &out->encoded_joules : &out->decoded_joules, err));
+        for (uint32_t k = 0; k < 2; k++) { /* who begins changes: clocks and caches drift */
+            bool encoded = (i + k) % 2 == 1;
+            UCB_TRY(run_once(b, encoded, i, encoded ? &out->encoded : &out->decoded, err));
         }
     out->n_matrices++;
     return UCB_OK;
@@ -159,7 +159,7 @@ ucb_status ucb_resident_cost_measure(struct ucb_backend *backend, struct ucb_poo
     if (layer->tiles == NULL) return UCB_OK;
     double n_weights = choose(layer, &step);
     b.has_energy = ucb_energy_open(NULL, &b.energy);
-    if (!b.has_energy) out->decoded_joules = out->encoded_joules = NAN;
+    if (!b.has_energy) out->decoded.joules = out->encoded.joules = NAN;
     ucb_arena_init(&arena);
     for (size_t i = 0; i < layer->n_matrices && status == UCB_OK; i++) {
         b.tiles = &layer->tiles[i];

@@ -13,11 +13,13 @@ struct ucb_resident_cost {
     size_t batch;        /* rows of a product */
     uint32_t n_matrices; /* of the layer, evenly spaced; 0: nothing was measured */
     uint32_t n_repeats;
-    /* Of one repeat: a product of each of these matrices. */
-    double decoded_seconds[UCB_RESIDENT_REPEATS], encoded_seconds[UCB_RESIDENT_REPEATS];
-    /* Of all repeats, everything on the machine included; NaN: it does not say. */
-    double decoded_joules, encoded_joules;
-    bool same_bits; /* of the two products */
+    /* Of one repeat: a product of each of these matrices. `busy` seconds are those of all
+     * processors in this program, which other programs do not lengthen. */
+    struct ucb_resident_time {
+        double seconds[UCB_RESIDENT_REPEATS], busy_seconds[UCB_RESIDENT_REPEATS], joules;
+    } decoded, encoded; /* joules: of all repeats, everything on the machine included; NaN:
+                           it does not say */
+    bool same_bits;     /* of the two products */
 };
 /*
  * Measures at most UCB_RESIDENT_MATRICES of the layer's encoded matrices, one in memory

@@ -2,7 +2,8 @@
  * bench_resident.c - products of a weight that stays encoded, beside the same weight
  * decoded and packed: seconds of both, taken in turns, for batches from one row to
  * thousands. Bits are compared first. A weight is 1536 x 576, as in SmolLM2-135M's MLP;
- * $UCB_BENCH_SHAPE (NxK) sets another one.
+ * $UCB_BENCH_SHAPE (NxK) sets another one. Milliseconds are of all processors together,
+ * which other programs lengthen little; the last column has the overhead by the clock.
  *
  * GB/s: bytes of the encoded matrix per second of its product. $UCB_BENCH_TILE sets the
  * rows of a tile.
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/half.h"
 #include "core/pcg.h"
@@ -47,13 +47,6 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double busy_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Seconds of a product: by the clock, and of all processors together. */
 struct span {
     double wall, busy;
@@ -62,7 +55,7 @@ struct span {
 static struct span run(const struct both *b, bool encoded, size_t n_rows, size_t n_times)
 {
     struct ucb_err err;
-    struct span s = {-(double)ucb_clock_ns() * 1e-9, -busy_seconds()};
+    struct span s = {-(double)ucb_clock_ns() * 1e-9, -(double)ucb_busy_ns() * 1e-9};
     for (size_t i = 0; i < n_times; i++)
         bench_require(
             encoded
@@ -70,7 +63,7 @@ static struct span run(const struct both *b, bool encoded, size_t n_rows, size_t
                 : ucb_linear(b->backend, &b->packed, NULL, b->x, n_rows, b->y[0], &err),
             &err);
     s.wall = (s.wall + (double)ucb_clock_ns() * 1e-9) / (double)n_times;
-    s.busy = (s.busy + busy_seconds()) / (double)n_times;
+    s.busy = (s.busy + (double)ucb_busy_ns() * 1e-9) / (double)n_times;
     return s;
 }
 
