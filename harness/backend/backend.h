@@ -89,10 +89,11 @@ struct ucb_tiles {
                          uint32_t end, float *out, struct ucb_err *err);
     void *context;
     uint32_t n_out, n_in;
-    uint32_t tile_rows;  /* packed before they are multiplied, a multiple of 32; 0: as many
-                            as stay in the second cache */
-    uint32_t share_rows; /* a smaller share is decoded at a loss: the fewest rows of one,
-                            where every thread has one; 0: any */
+    /* Packed before they are multiplied, a multiple of 32; 0: what suits the caches. */
+    uint32_t tile_rows;
+    /* A smaller share is decoded at a loss: the fewest rows of one, where every thread has
+     * one; 0: any. */
+    uint32_t share_rows;
 };
 /* The bits of ucb_linear() over what the tiles hold. NOMEM, and what decode() answers; y
  * then holds nothing of use. */

@@ -1,35 +1,37 @@
 /*
  * linear_tiles.c - y = x w^T + bias, where w is decoded on the way.
  *
- * All rows of x are packed once, into slabs that every thread reads. The panels of w are
- * cut into shares of neighbours; a worker decodes some panels of its share, packs them into
- * a tile of its own that stays in its second cache, multiplies the tile with one slab after
- * the other, and goes on. Where there are fewer panels than threads the slabs are cut as
- * well, and a tile is decoded once for each part. An element of y is the same chain of
- * sums as in ucb_linear(), so no cut shows in a bit.
+ * The panels of w are cut into shares of neighbours. A worker decodes some panels of its
+ * share and packs them into a tile of its own; then it packs one slab of x after the other
+ * and multiplies it with the panels of the tile. Where there are fewer panels than threads
+ * the slabs are cut as well, and a tile is decoded once for each part. An element of y is
+ * the same chain of sums as in ucb_linear(), so no cut shows in a bit.
  */
 #include "backend/backend_internal.h"
 
 #include <assert.h>
 
 /*
- * Every tile reads all of x and every slab all of the tile, so both are large: a slab stays
- * in the second cache with a panel beside it, a tile in the second or third. One slab alone
- * needs no tile: its panels are multiplied as they come.
+ * Every tile reads all of x, and every slab all of the tile. So a tile is as large as the
+ * third cache allows, and a slab stays in the second; tiles of 32 to 192 rows were up to a
+ * third slower with 2048 rows of x. One slab alone needs no tile: its panels are multiplied
+ * as they come.
  */
 enum {
-    TILE_BYTES = 1 << 20,
+    TILE_BYTES = 2 << 20,
     SLAB_BYTES = 384 << 10,
     MOST_SLAB_ROWS = 128,
-    SHARES_PER_THREAD = 2
+    SHARES_PER_THREAD = 2, /* so that a thread which is held up does not hold up the rest */
+    SHARE_PANELS = 8       /* the fewest of one, where every thread has one */
 };
 
 /* Of one worker. */
 struct worker {
-    float *rows;         /* [32][n_in], as decoded */
-    unsigned char *tile; /* packed */
-    float *product;      /* [slab rows][32] */
-    ucb_status status;   /* the first thing that went wrong */
+    float *rows;                /* [32][n_in], as decoded */
+    unsigned char *tile, *slab; /* packed */
+    size_t slab_index;          /* which one is packed; SIZE_MAX: none */
+    float *product;             /* [slab rows][32] */
+    ucb_status status;          /* the first thing that went wrong */
     struct ucb_err err;
 };
 
@@ -40,7 +42,6 @@ struct tiles_run {
     float *y;
     size_t n_rows, n_slabs, slab_rows, slab_bytes;
     size_t n_panels, tile_panels, panel_bytes, n_shares, n_parts; /* of the slabs */
-    unsigned char *slabs;
     struct worker *workers;
 };
 
@@ -77,30 +78,15 @@ static void plan(struct tiles_run *run)
     run->slab_rows = choose_slab_rows(run);
     run->slab_bytes = ucb_slab_bytes(run->slab_rows, w->n_in);
     run->n_slabs = ucb_n_units(run->n_rows, run->slab_rows);
-    run->n_shares = min_u(threads * SHARES_PER_THREAD, run->n_panels);
+    run->n_shares = min_u(
+        threads * SHARES_PER_THREAD,
+        max_u(run->n_panels / SHARE_PANELS, min_u(threads, run->n_panels)));
     if (w->share_rows > 0)
         run->n_shares = min_u(
             run->n_shares, max_u(w->n_out / w->share_rows, min_u(threads, run->n_panels)));
     run->n_parts = min_u(ucb_n_units(threads, run->n_shares), run->n_slabs);
     run->tile_panels = min_u(choose_tile_panels(run),
                              ucb_n_units(run->n_panels, run->n_shares));
-}
-
-static struct ucb_slab slab_at(const struct tiles_run *run, size_t index, size_t *row,
-                               size_t *n_rows)
-{
-    *row = index * run->slab_rows;
-    *n_rows = min_u(run->slab_rows, run->n_rows - *row);
-    return ucb_slab_place(run->slabs + index * run->slab_bytes, *n_rows);
-}
-
-static void pack_slab(void *context, size_t index)
-{
-    const struct tiles_run *run = context;
-    uint32_t n_in = run->weight->n_in;
-    size_t row, n_rows;
-    struct ucb_slab slab = slab_at(run, index, &row, &n_rows);
-    ucb_slab_pack(run->backend->products, run->x + row * n_in, n_in, n_rows, n_in, &slab);
 }
 
 /* Panels [panel, panel + n) into the worker's tile, of a share that ends at `end`. */
@@ -121,16 +107,20 @@ static void fill_tile(const struct tiles_run *run, struct worker *own, unsigned 
     }
 }
 
-static void multiply_tile(const struct tiles_run *run, const struct worker *own,
-                          size_t part, size_t panel, size_t n)
+static void multiply_tile(const struct tiles_run *run, struct worker *own, size_t part,
+                          size_t panel, size_t n)
 {
     const struct ucb_products *products = run->backend->products;
     uint32_t n_in = run->weight->n_in, n_out = run->weight->n_out;
     size_t slab_index = ucb_part_start(run->n_slabs, run->n_parts, part),
            slab_end = ucb_part_start(run->n_slabs, run->n_parts, part + 1);
     for (; slab_index < slab_end; slab_index++) {
-        size_t row, n_rows;
-        struct ucb_slab slab = slab_at(run, slab_index, &row, &n_rows);
+        size_t row = slab_index * run->slab_rows,
+               n_rows = min_u(run->slab_rows, run->n_rows - row);
+        struct ucb_slab slab = ucb_slab_place(own->slab, n_rows);
+        if (own->slab_index != slab_index)
+            ucb_slab_pack(products, run->x + row * n_in, n_in, n_rows, n_in, &slab);
+        own->slab_index = slab_index;
         for (size_t i = 0; i < n; i++) {
             uint32_t state = products->begin();
             products->multiply(&slab, (uint32_t)n_rows, n_in,
@@ -162,21 +152,21 @@ static ucb_status place(struct tiles_run *run, struct ucb_err *err)
     size_t workers = ucb_round_up(threads * sizeof(*run->workers), 64),
            rows = ucb_round_up((size_t)UCB_PANEL * run->weight->n_in * sizeof(float), 64),
            tile = run->tile_panels * run->panel_bytes,
-           product = run->slab_rows * UCB_PANEL * sizeof(float);
+           product = run->slab_rows * UCB_PANEL * sizeof(float),
+           each = rows + tile + run->slab_bytes + product;
     unsigned char *at;
     UCB_TRY(ucb_backend_scratch((struct ucb_backend *)run->backend,
-                                run->n_slabs * run->slab_bytes + workers +
-                                    threads * (rows + tile + product),
-                                "linear", &at, err));
-    run->slabs = at;
-    at += run->n_slabs * run->slab_bytes;
+                                workers + threads * each, "linear", &at, err));
     run->workers = (struct worker *)at;
     at += workers;
-    for (unsigned i = 0; i < threads; i++, at += rows + tile + product)
-        run->workers[i] = (struct worker){.rows = (float *)at,
-                                          .tile = at + rows,
-                                          .product = (float *)(at + rows + tile),
-                                          .status = UCB_OK};
+    for (unsigned i = 0; i < threads; i++, at += each)
+        run->workers[i] = (struct worker){
+            .rows = (float *)at,
+            .tile = at + rows,
+            .slab = at + rows + tile,
+            .slab_index = SIZE_MAX,
+            .product = (float *)(at + rows + tile + run->slab_bytes),
+            .status = UCB_OK};
     return UCB_OK;
 }
 
@@ -196,7 +186,6 @@ ucb_status ucb_linear_tiles(struct ucb_backend *backend, const struct ucb_tiles 
                             .n_rows = n_rows};
     plan(&run);
     UCB_TRY(place(&run, err));
-    ucb_parallel_for(backend->pool, run.n_slabs, pack_slab, &run);
     ucb_parallel_workers(backend->pool, run.n_shares * run.n_parts, multiply_share, &run);
     for (unsigned i = 0; i < ucb_pool_threads(backend->pool); i++) {
         if (run.workers[i].status == UCB_OK) continue;
