@@ -54,7 +54,9 @@ static const char help[] =
     "                       states beyond it go to files. On top come about two layers in fp32 and 300 MB, and\n"
     "                       the whole embedding or head, twice, where a method takes them (--scope)\n"
     "  --cache DIR          models and spilled states (default $UCBENCH_CACHE or ~/.cache/ucbench)\n"
-    "  --resident decoded   keep a layer's weights decoded while it runs\n"
+    "  --resident decoded|encoded   what is in memory of a layer while it runs: its weights (default), or what the\n"
+    "                       method wrote, decoded tile by tile inside the products; what that costs is measured on the\n"
+    "                       first layer and printed (docs/resident.md)\n"
     "  --dry-run            only list the cells and whether they are finished, or cannot run on the\n"
     "                       model's shapes (a derived model is built into the cache)\n"
     "  --quiet              no progress\n"
@@ -113,8 +115,9 @@ static ucb_status parse_args(int n_args, char **args, struct sweep_args *a,
         return UCB_FAIL(
             err, UCB_USAGE,
             "ucbench sweep needs --db FILE, the database that receives the results");
-    if (a->resident != NULL && strcmp(a->resident, "decoded") != 0)
-        return UCB_FAIL(err, UCB_USAGE, "--resident %s: this build keeps a layer `decoded`",
+    if (a->resident != NULL && strcmp(a->resident, "decoded") != 0 &&
+        strcmp(a->resident, "encoded") != 0)
+        return UCB_FAIL(err, UCB_USAGE, "--resident %s: a layer is kept decoded or encoded",
                         a->resident);
     return UCB_OK;
 }
@@ -265,6 +268,7 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
     options.cache = cache;
     options.dry_run = a.dry_run;
     options.compat = a.compat;
+    options.keep_encoded = a.resident != NULL && strcmp(a.resident, "encoded") == 0;
     UCB_TRY_OUT(ucb_sweep_check(&plan, options.data, options.compat, err));
     UCB_TRY_OUT(open_store(&a, &options, n_args, args, err));
     if (a.dry_run && a.json) options.listing = json_array();

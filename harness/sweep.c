@@ -250,7 +250,8 @@ static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_
                                        .model_digest = g->model_digest,
                                        .batch = g->options->batch,
                                        .memory_bytes = g->options->memory_bytes,
-                                       .cache = g->options->cache};
+                                       .cache = g->options->cache,
+                                       .keep_encoded = g->options->keep_encoded};
     struct ucb_eval *eval;
     ucb_peak_restart();
     UCB_TRY(ucb_eval_open(g->model, &options, sets, n_sets, &eval, err));

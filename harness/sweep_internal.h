@@ -97,4 +97,14 @@ ucb_status ucb_sweep_store_misfits(struct ucb_sweep_group *g, struct ucb_err *er
  */
 ucb_status ucb_sweep_lattice(struct ucb_sweep_group *g, struct ucb_err *err);
 
+enum { UCB_SWEEP_RESIDENT_COSTS = 4 };
+/* What a method's layers cost in memory, and its products in time, where they stayed
+ * encoded; *n is 0 where they did not. */
+ucb_status ucb_sweep_resident_costs(const struct ucb_eval_result *r,
+                                    struct ucb_metric out[UCB_SWEEP_RESIDENT_COSTS],
+                                    size_t *n, struct ucb_err *err);
+/* The same as a line on stderr. */
+void ucb_sweep_resident_show(const struct ucb_sweep_method *m,
+                             const struct ucb_eval_result *r);
+
 #endif

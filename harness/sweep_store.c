@@ -99,6 +99,25 @@ static void add_checks(const struct ucb_sweep_group *g, const struct ucb_tally *
                                      : "decode of the first layer, all threads against one";
 }
 
+/* Nothing measured is nothing that differs. */
+static bool resident_agrees(const struct ucb_eval_result *r)
+{
+    return r->resident.n_matrices == 0 || r->resident.same_bits;
+}
+
+static void add_resident_check(const struct ucb_eval_result *r, struct ucb_cell_result *out)
+{
+    size_t i = 0;
+    if (r->resident.n_matrices == 0) return;
+    while (out->checks[i].name != NULL) i++;
+    out->checks[i].name = "resident_same_bits";
+    out->checks[i].status = resident_agrees(r) ? "PASS" : "FAIL";
+    out->checks[i].detail =
+        resident_agrees(r)
+            ? "products of the first layer, encoded against decoded: equal bits"
+            : "a product of the first layer has other bits from the encoded form";
+}
+
 /* One finished cell: metrics, sizes, samples. A cell whose statistics cannot be made is a
  * failed cell. */
 static ucb_status store_cell(struct ucb_sweep_group *g, const struct ucb_sweep_method *m,
@@ -109,7 +128,7 @@ static ucb_status store_cell(struct ucb_sweep_group *g, const struct ucb_sweep_m
     const struct ucb_sweep_task *t = &g->tasks[task];
     const struct ucb_cell *cell = &m->cell[task];
     struct ucb_arena arena;
-    struct ucb_metric metrics[UCB_MAX_METRICS];
+    struct ucb_metric metrics[UCB_MAX_METRICS], costs[UCB_SWEEP_RESIDENT_COSTS];
     struct ucb_samples samples, reference;
     struct ucb_err why = {0};
     struct ucb_cell_result result = {.message = message_of(g, cell),
@@ -122,12 +141,16 @@ static ucb_status store_cell(struct ucb_sweep_group *g, const struct ucb_sweep_m
                                      .items = &t->items,
                                      .metrics = metrics,
                                      .layers = r->layers,
-                                     .n_layers = ucb_model_arch(g->model)->n_layers};
+                                     .n_layers = ucb_model_arch(g->model)->n_layers,
+                                     .costs = costs};
     memcpy(result.weights_digest, r->weights_digest, sizeof(result.weights_digest));
     add_checks(g, &r->tally, &result);
+    add_resident_check(r, &result);
     ucb_arena_init(&arena);
     ucb_status status = samples_of(t, own, &arena, &samples, &why);
     if (status == UCB_OK) status = samples_of(t, original, &arena, &reference, &why);
+    if (status == UCB_OK)
+        status = ucb_sweep_resident_costs(r, costs, &result.n_costs, &why);
     if (status == UCB_OK)
         status = ucb_metrics_compute(t->run.task, t->run.spec, &samples,
                                      own == original ? NULL : &reference, g->seed, &arena,
@@ -140,7 +163,8 @@ static ucb_status store_cell(struct ucb_sweep_group *g, const struct ucb_sweep_m
                                     cell, &result, err);
         if (status == UCB_OK) {
             g->counts->n_new++;
-            g->counts->n_checks_failed += r->tally.n_decodes_differing > 0;
+            g->counts->n_checks_failed += r->tally.n_decodes_differing > 0 ||
+                                          !resident_agrees(r);
             ucb_progress_end(&g->progress);
             show_cell(cell, metrics, result.n_metrics);
         }
@@ -155,6 +179,10 @@ ucb_status ucb_sweep_store_method(struct ucb_sweep_group *g,
                                   const struct ucb_eval_result *original,
                                   struct ucb_err *err)
 {
+    if (g->options->keep_encoded && own->status == UCB_OK) {
+        ucb_progress_end(&g->progress);
+        ucb_sweep_resident_show(m, own);
+    }
     for (size_t s = 0; s < n_sets; s++) {
         if ((m->pending >> set[s] & 1) == 0) continue;
         if (own->status != UCB_OK)

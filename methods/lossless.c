@@ -88,6 +88,21 @@ static ucb_status decode_bits(const void *state, uint32_t row, uint32_t n,
     return status;
 }
 
+static size_t span(const void *state)
+{
+    return ucb_codec_grain(&((const struct state *)state)->codec);
+}
+
+static ucb_status decode_span(const void *state, size_t first, size_t n_bytes,
+                              const float *before, void *bits, struct ucb_err *err)
+{
+    const struct state *s = state;
+    (void)before;
+    ucb_status status = ucb_codec_decode(&s->codec, first, n_bytes, NULL, bits, err);
+    if (status != UCB_OK) ucb_err_prefix(err, "%s", s->matrix->name);
+    return status;
+}
+
 /* Bytes of the stream by purpose, in the order of struct ucb_codec_split. */
 static ucb_status inspect(struct ucb_job *job, const void *state, ucb_inspect_emit *emit,
                           void *context, struct ucb_err *err)
@@ -113,5 +128,7 @@ const struct ucb_method ucb_method_lossless = {
     .encode = encode,
     .open = open_payload,
     .decode_bits = decode_bits,
+    .span = span,
+    .decode_span = decode_span,
     .inspect = inspect,
 };

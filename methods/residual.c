@@ -17,6 +17,7 @@
  * u32 }; eight lengths u64; eight codec streams, class by class in flat order; the raw bits
  * of each segment, lowest first, padded to a byte.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "codec/codec.h"
@@ -347,9 +348,9 @@ struct decode_run {
     const struct state *state;
     const float *before;
     uint8_t *bits;
-    size_t start, end; /* weights asked for; `before` and `bits` begin there */
-    size_t first;      /* segment */
-    bool bad;          /* set by any thread */
+    size_t start; /* the first weight asked for; `before` and `bits` begin there */
+    size_t first; /* segment */
+    bool bad;     /* set by any thread */
 };
 
 /* The next n_raw bits of a segment. */
@@ -417,23 +418,49 @@ static void decode_task(void *context, size_t task)
         __atomic_store_n(&run->bad, true, __ATOMIC_RELAXED);
 }
 
-static ucb_status decode_bits(const void *state, uint32_t row, uint32_t n,
-                              const float *before, void *bits, struct ucb_err *err)
+/* Weights [start, end), from a segment's start to a segment's end. */
+static ucb_status decode_segments(const struct state *s, struct ucb_pool *pool,
+                                  size_t start, size_t end, const float *before, void *bits,
+                                  struct ucb_err *err)
 {
-    const struct state *s = state;
-    struct decode_run run = {.state = s, .before = before, .bits = bits};
-    run.start = (size_t)row * s->matrix->n_in;
-    run.end = run.start + (size_t)n * s->matrix->n_in;
-    if (run.start != 0 || run.end != s->n)
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "%s: a residual is decoded whole, not from row %u", s->matrix->name,
-                        row);
-    ucb_parallel_for(s->pool, s->n_segments, decode_task, &run);
+    struct decode_run run = {.state = s,
+                             .before = before,
+                             .bits = bits,
+                             .start = start,
+                             .first = start / SEGMENT};
+    size_t n_segments = (end + SEGMENT - 1) / SEGMENT - run.first;
+    ucb_parallel_for(pool, n_segments, decode_task, &run);
     if (!run.bad) return UCB_OK;
     return UCB_FAIL(err, UCB_CORRUPT,
                     "%s: the residual does not fit the stages before it; was it written "
                     "with the same method spec?",
                     s->matrix->name);
+}
+
+static ucb_status decode_bits(const void *state, uint32_t row, uint32_t n,
+                              const float *before, void *bits, struct ucb_err *err)
+{
+    const struct state *s = state;
+    if (row != 0 || n != s->matrix->n_out)
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "%s: a residual is decoded by segments, not from row %u",
+                        s->matrix->name, row);
+    return decode_segments(s, s->pool, 0, s->n, before, bits, err);
+}
+
+static size_t span(const void *state)
+{
+    return SEGMENT * (width_of(((const struct state *)state)->matrix->dtype) / 8);
+}
+
+static ucb_status decode_span(const void *state, size_t first, size_t n_bytes,
+                              const float *before, void *bits, struct ucb_err *err)
+{
+    const struct state *s = state;
+    size_t bytes = width_of(s->matrix->dtype) / 8;
+    assert(first % span(state) == 0);
+    return decode_segments(s, NULL, first / bytes, (first + n_bytes) / bytes, before, bits,
+                           err);
 }
 
 const struct ucb_method ucb_method_residual = {
@@ -450,4 +477,6 @@ const struct ucb_method ucb_method_residual = {
     .encode = encode,
     .open = open_payload,
     .decode_bits = decode_bits,
+    .span = span,
+    .decode_span = decode_span,
 };

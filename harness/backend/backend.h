@@ -77,6 +77,30 @@ ucb_status ucb_linear(struct ucb_backend *backend, const struct ucb_packed *weig
                       const float *bias, const float *x, size_t n_rows, float *y,
                       struct ucb_err *err);
 
+/*
+ * A weight that is not in memory as the products read it: its rows are asked for, packed
+ * and multiplied with all rows of x before the next ones. decode() writes rows [row, row +
+ * n_rows) to out[n_rows][n_in]; n_rows is at most 32. Several workers ask at a time, each
+ * under its own number below ucb_pool_threads(); a worker asks in ascending order up to
+ * `end`, the last row of its share, and then begins another share.
+ */
+struct ucb_tiles {
+    ucb_status (*decode)(void *context, unsigned worker, uint32_t row, uint32_t n_rows,
+                         uint32_t end, float *out, struct ucb_err *err);
+    void *context;
+    uint32_t n_out, n_in;
+    /* Packed before they are multiplied, a multiple of 32; 0: what suits the caches. */
+    uint32_t tile_rows;
+    /* A smaller share is decoded at a loss: the fewest rows of one, where every thread has
+     * one; 0: any. */
+    uint32_t share_rows;
+};
+/* The bits of ucb_linear() over what the tiles hold. NOMEM, and what decode() answers; y
+ * then holds nothing of use. */
+ucb_status ucb_linear_tiles(struct ucb_backend *backend, const struct ucb_tiles *weight,
+                            const float *bias, const float *x, size_t n_rows, float *y,
+                            struct ucb_err *err);
+
 /* y = weight * (x * (1 / sqrt(mean(x^2) + eps))), row by row; y may be x. */
 void ucb_rmsnorm(struct ucb_backend *backend, const float *x, size_t n_rows, uint32_t n,
                  const float *weight, float eps, float *y);

@@ -203,4 +203,9 @@ void ucb_panel_pack(enum ucb_arithmetic arithmetic, const struct ucb_source *sou
 void ucb_slab_pack(const struct ucb_products *products, const float *x, size_t x_stride,
                    size_t n_rows, uint32_t n_in, const struct ucb_slab *slab);
 
+/* Columns [column, column + 32) of y[n_rows][n_out], as far as there are such, become the
+ * tile[n_rows][32], plus the bias where it is not NULL. */
+void ucb_tile_store(const struct ucb_backend *backend, const float *tile, size_t n_rows,
+                    size_t column, uint32_t n_out, const float *bias, float *y);
+
 #endif

@@ -64,14 +64,14 @@ static void plan(struct linear_run *run)
     run->worker_bytes = run->slab_bytes + slab_rows * UCB_PANEL * sizeof(float);
 }
 
-static void store_tile(const struct linear_run *run, const float *tile, size_t row,
-                       size_t n_rows, size_t column)
+void ucb_tile_store(const struct ucb_backend *backend, const float *tile, size_t n_rows,
+                    size_t column, uint32_t n_out, const float *bias, float *y)
 {
-    size_t n_out = run->weight->n_out, n = min_u(UCB_PANEL, n_out - column);
+    size_t n = min_u(UCB_PANEL, n_out - column);
     for (size_t i = 0; i < n_rows; i++) {
-        float *y = run->y + (row + i) * n_out + column;
-        memcpy(y, tile + i * UCB_PANEL, n * sizeof(*y));
-        if (run->bias != NULL) run->backend->table->add(y, run->bias + column, n);
+        float *out = y + i * n_out + column;
+        memcpy(out, tile + i * UCB_PANEL, n * sizeof(*out));
+        if (bias != NULL) backend->table->add(out, bias + column, n);
     }
 }
 
@@ -97,7 +97,8 @@ static void multiply_item(void *context, size_t index, unsigned worker)
         uint32_t state = products->begin();
         products->multiply(&slab, (uint32_t)n_rows, n_in, weights, tile, UCB_PANEL);
         products->end(state);
-        store_tile(run, tile, row, n_rows, panel * UCB_PANEL);
+        ucb_tile_store(run->backend, tile, n_rows, panel * UCB_PANEL, run->weight->n_out,
+                       run->bias, run->y + row * run->weight->n_out);
     }
 }
 

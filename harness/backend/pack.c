@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "core/clones.h"
 #include "core/half.h"
 
 enum { HALF_COLUMNS = 16, BLOCK_VALUES = UCB_BLOCK * UCB_PANEL };
@@ -31,12 +32,97 @@ struct ucb_slab ucb_slab_place(unsigned char *data, size_t n_rows)
     return (struct ucb_slab){data, ucb_round_up(n_rows, UCB_SLAB_ROWS) * UCB_ROW_PITCH};
 }
 
+/* ---- whole blocks of rows: 16 x 16 transposes ---- */
+
+typedef uint32_t word16 __attribute__((vector_size(64), aligned(4), may_alias));
+#define ALWAYS static inline __attribute__((always_inline))
+
+/* Element i of a, element i of b, for i of the lower or the upper half. */
+ALWAYS word16 zip_low(word16 a, word16 b)
+{
+    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7,
+                                   23);
+}
+
+ALWAYS word16 zip_high(word16 a, word16 b)
+{
+    return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14,
+                                   30, 15, 31);
+}
+
+/* Zipping row i with row i + 8 four times moves element (i, j) to (j, i). */
+ALWAYS void transpose(word16 *rows)
+{
+    for (int round = 0; round < 4; round++) {
+        word16 out[16];
+        for (int i = 0; i < 8; i++) {
+            out[2 * i] = zip_low(rows[i], rows[i + 8]);
+            out[2 * i + 1] = zip_high(rows[i], rows[i + 8]);
+        }
+        memcpy(rows, out, sizeof(out));
+    }
+}
+
+/* ucb_bf16_from_f32() of 16 floats. */
+ALWAYS word16 bf16_of(word16 u)
+{
+    word16 nan = (word16)((u & 0x7fffffffu) > 0x7f800000u);
+    return (nan & (u >> 16 | 0x40u)) | (~nan & ((u + 0x7fffu + (u >> 16 & 1u)) >> 16));
+}
+
+ALWAYS word16 load16(const float *w)
+{
+    return *(const word16 *)w;
+}
+
+/* 32 columns of 32 k, which are neighbours: w[column * stride + k]. */
+UCB_CLONES static void pack_rows_fp32(const float *w, size_t stride, float *block)
+{
+    for (int part = 0; part < 4; part++) {
+        int column = part / 2 * HALF_COLUMNS, k = part % 2 * 16;
+        word16 rows[16];
+        for (int i = 0; i < 16; i++) rows[i] = load16(w + (column + i) * stride + k);
+        transpose(rows);
+        for (int i = 0; i < 16; i++)
+            memcpy(block + (k + i) * UCB_PANEL + column, &rows[i], sizeof(rows[i]));
+    }
+}
+
+UCB_CLONES static void pack_rows_bf16(const float *w, size_t stride, uint16_t *block)
+{
+    for (int half = 0; half < 2; half++) {
+        word16 rows[16]; /* a column's 16 pairs of k */
+        for (int i = 0; i < 16; i++) {
+            const float *column = w + (half * HALF_COLUMNS + i) * stride;
+            word16 low = bf16_of(load16(column)), high = bf16_of(load16(column + 16));
+            word16 even = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16,
+                                                  18, 20, 22, 24, 26, 28, 30);
+            word16 odd = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17,
+                                                 19, 21, 23, 25, 27, 29, 31);
+            rows[i] = even | odd << 16;
+        }
+        transpose(rows);
+        memcpy(block + half * (BLOCK_VALUES / 2), rows, sizeof(rows));
+    }
+}
+
+static bool is_whole(const struct ucb_source *source, uint32_t n_columns, uint32_t n_k)
+{
+    return n_columns == UCB_PANEL && n_k == UCB_BLOCK && source->k_stride == 1;
+}
+
+/* ---- any block ---- */
+
 static void pack_block_fp32(const struct ucb_source *source, uint32_t n_columns, uint32_t k,
                             uint32_t n_k, float *block)
 {
+    const float *w = source->w + k * source->k_stride;
+    if (is_whole(source, n_columns, n_k)) {
+        pack_rows_fp32(w, source->column_stride, block);
+        return;
+    }
     if (n_columns < UCB_PANEL || n_k < UCB_BLOCK)
         memset(block, 0, BLOCK_VALUES * sizeof(*block));
-    const float *w = source->w + k * source->k_stride;
     if (source->column_stride == 1) {
         for (uint32_t i = 0; i < n_k; i++)
             memcpy(block + i * UCB_PANEL, w + i * source->k_stride, 4 * n_columns);
@@ -50,9 +136,13 @@ static void pack_block_fp32(const struct ucb_source *source, uint32_t n_columns,
 static void pack_block_bf16(const struct ucb_source *source, uint32_t n_columns, uint32_t k,
                             uint32_t n_k, uint16_t *block)
 {
+    const float *w = source->w + k * source->k_stride;
+    if (is_whole(source, n_columns, n_k)) {
+        pack_rows_bf16(w, source->column_stride, block);
+        return;
+    }
     if (n_columns < UCB_PANEL || n_k < UCB_BLOCK)
         memset(block, 0, BLOCK_VALUES * sizeof(*block));
-    const float *w = source->w + k * source->k_stride;
     for (uint32_t column = 0; column < n_columns; column++, w += source->column_stride) {
         uint16_t *out = block + column / HALF_COLUMNS * (BLOCK_VALUES / 2) +
                         column % HALF_COLUMNS * 2;

@@ -71,6 +71,9 @@ ucb_status ucb_codec_open(enum ucb_dtype dtype, uint64_t n_decoded, const uint8_
 ucb_status ucb_codec_decode(const struct ucb_codec *codec, uint64_t first, uint64_t n_bytes,
                             struct ucb_pool *pool, void *out, struct ucb_err *err);
 
+/* Decoded bytes of a chunk (the last may have fewer): what no range costs less than. */
+uint64_t ucb_codec_grain(const struct ucb_codec *codec);
+
 /* The bytes of a stream by what they are for; they add up to its size. */
 struct ucb_codec_split {
     uint64_t header, index, checksums, tables;

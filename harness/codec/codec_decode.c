@@ -367,7 +367,7 @@ static void decode_group(void *context, size_t group)
 ucb_status ucb_codec_decode(const struct ucb_codec *codec, uint64_t first, uint64_t n_bytes,
                             struct ucb_pool *pool, void *out, struct ucb_err *err)
 {
-    uint64_t chunk = (uint64_t)codec->chunk_weights * codec_formats[codec->format].width;
+    uint64_t chunk = ucb_codec_grain(codec);
     struct decode_run run = {
         .codec = codec, .first = first, .n_bytes = n_bytes, .out = out};
     if (first > codec->n_bytes || n_bytes > codec->n_bytes - first)

@@ -132,6 +132,11 @@ ucb_status ucb_codec_open(enum ucb_dtype dtype, uint64_t n_decoded, const uint8_
     return UCB_OK;
 }
 
+uint64_t ucb_codec_grain(const struct ucb_codec *codec)
+{
+    return (uint64_t)codec->chunk_weights * codec_formats[codec->format].width;
+}
+
 void ucb_codec_split(const struct ucb_codec *codec, struct ucb_codec_split *out)
 {
     const struct codec_format *f = &codec_formats[codec->format];

@@ -23,8 +23,10 @@ void ucb_progress_add(struct ucb_progress *p, double work, const char *note);
 void ucb_progress_end(struct ucb_progress *p);
 void ucb_progress_quiet(bool quiet);
 
-/* Nanoseconds of a clock that never goes back; the only clock of the program besides the
- * store's time stamps. */
+/* Nanoseconds of a clock that never goes back; with the next one the only clock of the
+ * program besides the store's time stamps. */
 uint64_t ucb_clock_ns(void);
+/* Nanoseconds that processors have spent in this process, all threads together. */
+uint64_t ucb_busy_ns(void);
 
 #endif

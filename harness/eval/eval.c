@@ -107,6 +107,7 @@ static ucb_status prepare(struct ucb_eval *e, struct ucb_err *err)
     UCB_TRY(lay_rows(e, err));
     UCB_TRY(ucb_loader_open(e->model, e->options.backend, e->options.pool, e->options.scope,
                             e->options.seed, e->options.model_digest, &e->loader, err));
+    if (e->options.keep_encoded) UCB_TRY(ucb_loader_keep_encoded(e->loader, err));
     UCB_TRY(ucb_loader_head_bias(e->loader, &e->head_bias, err));
     return ucb_forward_open(e->options.backend, e->arch, e->options.batch, e->longest,
                             &e->forward, err);
@@ -295,6 +296,9 @@ static void step_layer(struct ucb_eval *e, struct ucb_variant *v, uint32_t layer
     snprintf(where, sizeof(where), "layer %u", layer);
     ucb_loader_set_shared(e->loader, &v->shared);
     ucb_status status = load_layer(e, v, layer);
+    if (status == UCB_OK && e->options.keep_encoded && layer == 0)
+        status = ucb_resident_cost_measure(e->options.backend, e->options.pool, &v->layer,
+                                           e->options.batch, &r->resident, &r->err);
     struct ucb_pass pass = pass_of(e, v);
     uint64_t start = ucb_clock_ns();
     if (status == UCB_OK)

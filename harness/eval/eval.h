@@ -11,6 +11,7 @@
 #include "core/progress.h"
 #include "eval/calib.h"
 #include "eval/loader.h"
+#include "eval/resident_cost.h"
 #include "task/task.h"
 
 struct ucb_eval_options {
@@ -23,6 +24,8 @@ struct ucb_eval_options {
     uint64_t memory_bytes; /* hidden states beyond it go to files */
     const char *cache;     /* folder of those files, and of saved calibrations */
     const struct ucb_calib_text *calib; /* for chains that need one; NULL: none */
+    bool keep_encoded; /* layers stay encoded while they run, and what that costs is
+                          measured on the first */
 };
 
 /* What one method's pass gave. `status` not OK: `err` says why and there are no samples. */
@@ -32,9 +35,10 @@ struct ucb_eval_result {
     struct ucb_tally tally;
     char weights_digest[UCB_SHA256_HEX];
     double tokens_per_second;
-    struct ucb_layer_record *layers; /* [n_layers]; from `arena` */
-    struct ucb_sample **samples;     /* [set][item]; from `arena` */
-    struct ucb_arena arena;          /* owned by the result */
+    struct ucb_resident_cost resident; /* n_matrices is 0 where nothing stayed encoded */
+    struct ucb_layer_record *layers;   /* [n_layers]; from `arena` */
+    struct ucb_sample **samples;       /* [set][item]; from `arena` */
+    struct ucb_arena arena;            /* owned by the result */
 };
 void ucb_eval_result_free(struct ucb_eval_result *result);
 

@@ -76,9 +76,11 @@ static void drop_layer(struct ucb_loader *l)
     for (size_t i = 0; i < l->n_slots; i++) ucb_mem_free(l->weight[i].data);
     ucb_mem_free(l->weight);
     ucb_mem_free(l->product);
+    ucb_mem_free(l->tiles);
     ucb_mem_free(l->packed_bytes);
     l->weight = NULL;
     l->product = NULL;
+    l->tiles = NULL;
     l->packed_bytes = NULL;
     l->n_slots = 0;
 }
@@ -102,6 +104,7 @@ void ucb_loader_close(struct ucb_loader *l)
     ucb_arena_free(&l->arena);
     ucb_arena_free(&l->scratch);
     ucb_arena_free(&l->products);
+    ucb_rooms_close(l->rooms);
     for (int i = 0; i < UCB_N_VECTORS; i++) ucb_mem_free(l->vector[i]);
     ucb_mem_free(l);
 }
@@ -375,8 +378,10 @@ static ucb_status reserve_slots(struct ucb_loader *l, size_t n, struct ucb_err *
     drop_layer(l);
     l->weight = ucb_mem_alloc(n * sizeof(*l->weight));
     l->product = ucb_mem_alloc(n * sizeof(*l->product));
+    l->tiles = ucb_mem_alloc(n * sizeof(*l->tiles));
     l->packed_bytes = ucb_mem_alloc(n * sizeof(*l->packed_bytes));
-    if (l->weight == NULL || l->product == NULL || l->packed_bytes == NULL)
+    if (l->weight == NULL || l->product == NULL || l->tiles == NULL ||
+        l->packed_bytes == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for a layer of %zu matrices", n);
     l->n_slots = n;
     return UCB_OK;
@@ -392,22 +397,29 @@ static ucb_status begin_layer(struct ucb_loader *l, uint32_t layer, struct ucb_l
     ucb_arena_reset(&l->products);
     UCB_TRY(reserve_slots(l, n, err));
     memset(l->product, 0, n * sizeof(*l->product));
+    memset(l->tiles, 0, n * sizeof(*l->tiles));
     *out = (struct ucb_layer){.index = layer,
                               .n_matrices = n,
                               .first = ucb_model_layer_slots(l->model, layer),
                               .weight = l->weight,
-                              .product = l->product};
+                              .product = l->product,
+                              .tiles = l->tiles};
     for (size_t i = 0; i < n; i++) {
-        struct ucb_packed *w = &l->weight[i];
-        size_t n_bytes = ucb_pack_bytes(l->backend, list[i]->n_out, list[i]->n_in);
-        UCB_TRY(reserve(&w->data, &l->packed_bytes[i], n_bytes, list[i]->name, err));
-        w->n_out = list[i]->n_out;
-        w->n_in = list[i]->n_in;
+        l->weight[i].n_out = list[i]->n_out;
+        l->weight[i].n_in = list[i]->n_in;
     }
     for (int v = 0; v < UCB_N_VECTORS; v++)
         if (ucb_vector_is_of_layer((enum ucb_vector)v))
             UCB_TRY(ucb_loader_vector(l, layer, (enum ucb_vector)v, &out->vector[v], err));
     return UCB_OK;
+}
+
+/* Room for the packed matrix at `slot`. */
+static ucb_status reserve_packed(struct ucb_loader *l, const struct ucb_matrix *m,
+                                 size_t slot, struct ucb_err *err)
+{
+    return reserve(&l->weight[slot].data, &l->packed_bytes[slot],
+                   ucb_pack_bytes(l->backend, m->n_out, m->n_in), m->name, err);
 }
 
 /* The matrix at `slot` and those after it, reading the same input, that go through one
@@ -457,21 +469,27 @@ static ucb_status load_matrices(struct ucb_loader *l, const struct ucb_chain *ch
                                 struct ucb_layer *out, struct ucb_err *err)
 {
     struct seen seen = {NULL, {0}};
+    bool encoded = ucb_loader_stays_encoded(l, chain);
     for (size_t i = 0; i < n; i++) {
         const struct ucb_packed *packed[UCB_MAX_GROUPED];
         struct ucb_loader_group g;
         if (done[i]) continue;
         if (!ucb_loader_takes(l, chain, list[i]->role)) {
+            UCB_TRY(reserve_packed(l, list[i], i, err));
             UCB_TRY(ucb_loader_original(l, list[i], list[i]->role, tally, &out->weight[i],
                                         err));
             continue;
         }
         if (calibrator != NULL) UCB_TRY(look(calibrator, list, i, out, &seen, err));
         make_group(l, chain, list, n, i, done, &g);
-        for (uint32_t k = 0; k < g.n; k++) packed[k] = &out->weight[g.slot[k]];
+        for (uint32_t k = 0; k < g.n; k++) {
+            packed[k] = encoded ? NULL : &out->weight[g.slot[k]];
+            if (!encoded) UCB_TRY(reserve_packed(l, g.matrix[k], g.slot[k], err));
+        }
         UCB_TRY(ucb_loader_chain(l, chain, &g, calibrator == NULL ? NULL : &seen.calib,
                                  tally, packed, err));
-        UCB_TRY(open_products(l, chain, &g, out, err));
+        UCB_TRY(encoded ? ucb_loader_open_residents(l, chain, &g, err)
+                        : open_products(l, chain, &g, out, err));
     }
     return UCB_OK;
 }
@@ -504,6 +522,7 @@ ucb_status ucb_loader_build(struct ucb_loader *l, const struct ucb_chain *chain,
     if (status == UCB_OK)
         status = load_matrices(l, chain, list, n, done, tally, calibrator, out, err);
     l->kept = NULL;
+    if (status == UCB_OK) ucb_loader_count_resident(l, n, tally);
     ucb_mem_free(done);
     return status;
 }

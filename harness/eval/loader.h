@@ -30,7 +30,10 @@ struct ucb_tally {
     uint64_t extra_bytes, extra_stored_bytes;
     double encode_seconds, decode_seconds;
     uint32_t n_decoded_twice,
-        n_decodes_differing;  /* matrices of layer 0, decoded again by one thread */
+        n_decodes_differing; /* matrices of layer 0, decoded again by one thread */
+    /* Of the largest layer, with --resident encoded: what its weights take as they are
+       kept (payloads, opened states, decoded what must be) and what they take decoded. */
+    uint64_t resident_layer_bytes, decoded_layer_bytes;
     struct ucb_sha256 digest; /* of decoded fp32 values; begun by ucb_tally_begin */
 };
 void ucb_tally_begin(struct ucb_tally *tally);
@@ -51,6 +54,9 @@ ucb_status ucb_loader_open(const struct ucb_model *model, struct ucb_backend *ba
                            const char *model_digest, struct ucb_loader **out,
                            struct ucb_err *err);
 void ucb_loader_close(struct ucb_loader *loader); /* NULL is fine */
+/* From now on matrices stay encoded while their layer lives, where the chain allows it. No
+ * result changes. NOMEM. */
+ucb_status ucb_loader_keep_encoded(struct ucb_loader *loader, struct ucb_err *err);
 /* Gives back the memory of the layer that was loaded last; vectors stay. */
 void ucb_loader_rest(struct ucb_loader *loader);
 

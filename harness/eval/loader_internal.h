@@ -8,6 +8,7 @@
 #include "core/arena.h"
 #include "eval/layer_store.h"
 #include "eval/loader.h"
+#include "method/resident.h"
 
 struct ucb_loader {
     const struct ucb_model *model;
@@ -27,7 +28,9 @@ struct ucb_loader {
     /* Of the layer at work, by slot; as many as the fullest layer so far has. */
     struct ucb_packed *weight;
     struct ucb_own_product *product;
+    struct ucb_tiles *tiles; /* decode is NULL where the weight is packed */
     size_t *packed_bytes, n_slots;
+    struct ucb_rooms *rooms; /* NULL: layers are decoded */
     float *vector[UCB_N_VECTORS];
     uint32_t vector_size[UCB_N_VECTORS];
     const struct ucb_layer_bytes *kept; /* NULL, or what stands in for the encoder */
@@ -76,6 +79,14 @@ ucb_status ucb_loader_original(struct ucb_loader *l, const struct ucb_matrix *m,
  */
 ucb_status ucb_loader_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector which,
                              const float **out, struct ucb_err *err);
+/* Whether the matrices that the chain takes stay encoded. */
+bool ucb_loader_stays_encoded(const struct ucb_loader *l, const struct ucb_chain *chain);
+/* Keeps the payloads of a group, opened, in the place of packed weights. */
+ucb_status ucb_loader_open_residents(struct ucb_loader *l, const struct ucb_chain *chain,
+                                     const struct ucb_loader_group *g, struct ucb_err *err);
+/* The layer's bytes into the tally, where it is the largest so far. */
+void ucb_loader_count_resident(const struct ucb_loader *l, size_t n_matrices,
+                               struct ucb_tally *tally);
 /* Frees what encoding needed: the sources and the payloads. */
 void ucb_loader_drop_sources(struct ucb_loader *l);
 

@@ -46,4 +46,26 @@ ucb_status ucb_chain_split(const struct ucb_chain *chain, const struct ucb_matri
                            const uint8_t *payload, size_t n_bytes, const uint8_t **bytes,
                            size_t *lengths, struct ucb_err *err);
 
+/* The stages of a payload, opened; the states live in the arena they were opened in. */
+struct ucb_opened {
+    const struct ucb_matrix *matrix;
+    uint32_t n_stages; /* that are summed: all but an exact one */
+    const struct ucb_method *method[UCB_MAX_STAGES]; /* the exact one behind them */
+    const void *state[UCB_MAX_STAGES];
+    enum ucb_dtype dtype; /* that the sum is rounded to */
+    bool
+        is_sum; /* rounded here alone; false: a stage that is alone may round its own way */
+};
+/* Of an exact chain the sum is what its last stage predicts from: not rounded. */
+ucb_status ucb_opened_open(const struct ucb_chain *chain,
+                           const struct ucb_chain_context *context,
+                           const struct ucb_matrix *matrix, const uint8_t *payload,
+                           size_t n_bytes, struct ucb_opened *out, struct ucb_err *err);
+/* Rows [row, row + n_rows): the sum of the stages, in fp32. Any thread. */
+void ucb_opened_sum(const struct ucb_opened *opened, uint32_t row, uint32_t n_rows,
+                    float *out);
+/* The same rows in the deployed dtype, widened; `sum` is theirs where the caller has it. */
+void ucb_opened_rows(const struct ucb_opened *opened, uint32_t row, uint32_t n_rows,
+                     const float *sum, float *w);
+
 #endif

@@ -34,20 +34,6 @@ UCB_CLONES static bool all_finite(const float *w, size_t n)
     return true;
 }
 
-UCB_CLONES static void round_f16(float *w, size_t n)
-{
-    for (size_t i = 0; i < n; i += UCB_LANES)
-        ucb_lanes_store_some(w + i, ucb_lanes_f16_round(ucb_lanes_load_some(w + i, n - i)),
-                             n - i);
-}
-
-UCB_CLONES static void round_bf16(float *w, size_t n)
-{
-    for (size_t i = 0; i < n; i += UCB_LANES)
-        ucb_lanes_store_some(w + i, ucb_lanes_bf16_round(ucb_lanes_load_some(w + i, n - i)),
-                             n - i);
-}
-
 static uint32_t chunk_rows(const struct ucb_matrix *matrix)
 {
     return matrix->n_in >= CHUNK_WEIGHTS ? 1 : CHUNK_WEIGHTS / matrix->n_in;
@@ -284,47 +270,28 @@ ucb_status ucb_chain_fit_shared(const struct ucb_chain *chain,
 
 /* One pass over the rows: decode the stages, keep the fp32 sum if asked, round, check. */
 struct decode_run {
-    const struct ucb_matrix *matrix;
-    uint32_t n_stages;
-    const struct ucb_method *method[UCB_MAX_STAGES];
-    const void *state[UCB_MAX_STAGES];
-    enum ucb_dtype dtype; /* deployed */
-    float *w, *exact;     /* exact: decoded_f32, or NULL */
-    bool *bad;            /* by chunk */
+    struct ucb_opened of;
+    float *w, *exact; /* exact: decoded_f32, or NULL */
+    bool *bad;        /* by chunk */
 };
-
-static void sum_stages(const struct decode_run *run, uint32_t row, uint32_t n_rows,
-                       float *out)
-{
-    for (uint32_t i = 0; i < run->n_stages; i++)
-        run->method[i]->decode(run->state[i], row, n_rows, out);
-}
 
 static void decode_chunk(void *context, size_t chunk)
 {
     struct decode_run *run = context;
-    uint32_t row = (uint32_t)chunk * chunk_rows(run->matrix),
-             n_rows = run->matrix->n_out - row;
-    if (n_rows > chunk_rows(run->matrix)) n_rows = chunk_rows(run->matrix);
-    size_t at = (size_t)row * run->matrix->n_in, n = (size_t)n_rows * run->matrix->n_in;
-    bool own_rounding = run->n_stages == 1 && run->method[0]->decode_deployed != NULL;
-
-    if (run->exact != NULL) sum_stages(run, row, n_rows, run->exact + at);
-    if (own_rounding)
-        run->method[0]->decode_deployed(run->state[0], row, n_rows, run->w + at);
-    else if (run->exact != NULL)
-        memcpy(run->w + at, run->exact + at, n * sizeof(float));
-    else
-        sum_stages(run, row, n_rows, run->w + at);
-    if (!own_rounding && run->dtype == UCB_F16) round_f16(run->w + at, n);
-    if (!own_rounding && run->dtype == UCB_BF16) round_bf16(run->w + at, n);
+    const struct ucb_matrix *m = run->of.matrix;
+    uint32_t row = (uint32_t)chunk * chunk_rows(m), n_rows = m->n_out - row;
+    if (n_rows > chunk_rows(m)) n_rows = chunk_rows(m);
+    size_t at = (size_t)row * m->n_in, n = (size_t)n_rows * m->n_in;
+    if (run->exact != NULL) ucb_opened_sum(&run->of, row, n_rows, run->exact + at);
+    ucb_opened_rows(&run->of, row, n_rows, run->exact == NULL ? NULL : run->exact + at,
+                    run->w + at);
     run->bad[chunk] = !all_finite(run->w + at, n);
 }
 
 static ucb_status run_decode(struct decode_run *run,
                              const struct ucb_chain_context *context, struct ucb_err *err)
 {
-    const struct ucb_matrix *matrix = run->matrix;
+    const struct ucb_matrix *matrix = run->of.matrix;
     run->bad = new_marks(matrix, context->scratch, err);
     if (run->bad == NULL) return UCB_NOMEM;
     ucb_parallel_for(context->pool, count_chunks(matrix), decode_chunk, run);
@@ -336,7 +303,7 @@ static ucb_status run_decode(struct decode_run *run,
                     "the dtype that %s "
                     "deploys; try a method that deploys F32",
                     matrix->name, at / matrix->n_in, at % matrix->n_in,
-                    ucb_dtype_name(run->dtype), run->method[0]->name);
+                    ucb_dtype_name(run->of.dtype), run->of.method[0]->name);
 }
 
 /* Adds the decode of stage `index`, given its bytes, to `before` (the first stage writes
@@ -347,15 +314,14 @@ static ucb_status extend_before(const struct ucb_chain *chain, uint32_t index,
                                 size_t n_bytes, float *before, struct ucb_err *err)
 {
     struct decode_run run = {
-        .matrix = matrix, .n_stages = 1, .dtype = UCB_F32, .w = before};
-    struct ucb_method plain = *chain->stages[index].method;
+        .of = {.matrix = matrix, .n_stages = 1, .dtype = UCB_F32, .is_sum = true},
+        .w = before};
     struct ucb_job job;
     void *state;
     UCB_TRY(
         ucb_stage_open(chain, index, context, matrix, bytes, n_bytes, &state, &job, err));
-    plain.decode_deployed = NULL; /* stages are summed in fp32 */
-    run.method[0] = &plain;
-    run.state[0] = state;
+    run.of.method[0] = chain->stages[index].method;
+    run.of.state[0] = state;
     return run_decode(&run, context, err);
 }
 
@@ -484,49 +450,26 @@ ucb_status ucb_chain_split(const struct ucb_chain *chain, const struct ucb_matri
     return UCB_OK;
 }
 
-/* Opens all stages of a payload; run->n_stages of them are set to be summed. */
-static ucb_status open_stages(const struct ucb_chain *chain,
-                              const struct ucb_chain_context *context,
-                              const uint8_t *payload, size_t n_bytes,
-                              struct decode_run *run, struct ucb_err *err)
-{
-    const uint8_t *bytes[UCB_MAX_STAGES];
-    size_t lengths[UCB_MAX_STAGES];
-    UCB_TRY(ucb_chain_split(chain, run->matrix, payload, n_bytes, bytes, lengths, err));
-    for (uint32_t i = 0; i < chain->n_coded; i++) {
-        struct ucb_job job;
-        void *state;
-        UCB_TRY(ucb_stage_open(chain, i, context, run->matrix, bytes[i], lengths[i], &state,
-                               &job, err));
-        run->method[i] = chain->stages[i].method;
-        run->state[i] = state;
-    }
-    return UCB_OK;
-}
-
 ucb_status ucb_chain_decode_bits(const struct ucb_chain *chain,
                                  const struct ucb_chain_context *context,
                                  const struct ucb_matrix *matrix, const uint8_t *payload,
                                  size_t n_bytes, void *bits, struct ucb_err *err)
 {
     uint32_t last = chain->n_coded - 1;
-    struct decode_run run = {.matrix = matrix, .n_stages = last, .dtype = UCB_F32};
+    struct decode_run run = {.w = NULL};
     if (!ucb_chain_is_exact(chain))
         return UCB_FAIL(err, UCB_USAGE, "%s: %s does not restore bits", matrix->name,
                         ucb_chain_spec(chain));
-    UCB_TRY(open_stages(chain, context, payload, n_bytes, &run, err));
+    UCB_TRY(ucb_opened_open(chain, context, matrix, payload, n_bytes, &run.of, err));
     if (last > 0) {
-        struct ucb_method plain = *run.method[0];
         run.w = UCB_NEW(context->arena, float, ucb_matrix_weights(matrix));
         if (run.w == NULL)
             return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for the decode of a stage",
                             matrix->name);
-        plain.decode_deployed = NULL; /* as the encoder of the last stage saw it */
-        run.method[0] = &plain;
         UCB_TRY(run_decode(&run, context, err));
     }
-    ucb_status status = run.method[last]->decode_bits(run.state[last], 0, matrix->n_out,
-                                                      run.w, bits, err);
+    ucb_status status = run.of.method[last]->decode_bits(run.of.state[last], 0,
+                                                         matrix->n_out, run.w, bits, err);
     ucb_arena_reset(context->scratch);
     return status;
 }
@@ -571,12 +514,10 @@ ucb_status ucb_chain_decode(const struct ucb_chain *chain,
                             size_t n_bytes, float *w, float *decoded_f32,
                             struct ucb_err *err)
 {
-    struct decode_run run = {
-        .matrix = matrix, .n_stages = chain->n_coded, .w = w, .exact = decoded_f32};
+    struct decode_run run = {.w = w, .exact = decoded_f32};
     if (ucb_chain_is_exact(chain))
         return decode_exact(chain, context, matrix, payload, n_bytes, w, decoded_f32, err);
-    run.dtype = ucb_chain_decoded_dtype(chain, matrix->dtype);
-    UCB_TRY(open_stages(chain, context, payload, n_bytes, &run, err));
+    UCB_TRY(ucb_opened_open(chain, context, matrix, payload, n_bytes, &run.of, err));
     return run_decode(&run, context, err);
 }
 

@@ -222,6 +222,15 @@ struct ucb_method {
     ucb_status (*decode_bits)(const void *state, uint32_t row, uint32_t n,
                               const float *before, void *bits, struct ucb_err *err);
     /*
+     * EXACT only, both or neither: decode_bits() for a part of the matrix, in this thread.
+     * span() is how many bytes of bits come out together; decode_span() writes bytes
+     * [first, first + n_bytes) of the matrix's bits, where `first` is a multiple of that
+     * and n_bytes is too, unless it reaches the end. `before` begins at the same weight.
+     */
+    size_t (*span)(const void *state);
+    ucb_status (*decode_span)(const void *state, size_t first, size_t n_bytes,
+                              const float *before, void *bits, struct ucb_err *err);
+    /*
      * What a TUNE stage may move; all four or none. unfreeze() lists the continuous
      * parameters of an opened state with their values, in memory from job->arena;
      * decode_with() is decode() with those values in the place of the stored ones;

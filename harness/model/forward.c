@@ -178,10 +178,15 @@ ucb_status ucb_forward_linear(struct ucb_forward *f, const struct ucb_layer_run 
     const float *bias = run->layer->vector[ucb_bias_of(role)];
     if (run->layer->product[slot].run != NULL)
         return multiply_windows(&run->layer->product[slot], w, bias, rows, x, y, err);
+    const struct ucb_tiles *tiles = run->layer->tiles == NULL ? NULL
+                                                              : &run->layer->tiles[slot];
     for (size_t row = 0; row < n_rows; row += f->batch) {
         size_t n = n_rows - row < f->batch ? n_rows - row : f->batch;
-        UCB_TRY(
-            ucb_linear(f->backend, w, bias, x + row * w->n_in, n, y + row * w->n_out, err));
+        const float *in = x + row * w->n_in;
+        float *out = y + row * w->n_out;
+        UCB_TRY(tiles != NULL && tiles->decode != NULL
+                    ? ucb_linear_tiles(f->backend, tiles, bias, in, n, out, err)
+                    : ucb_linear(f->backend, w, bias, in, n, out, err));
     }
     return UCB_OK;
 }

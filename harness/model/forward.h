@@ -31,9 +31,11 @@ struct ucb_layer {
     uint32_t index; /* in arch->layers */
     size_t n_matrices;
     const uint32_t *first;           /* [UCB_N_LAYER_ROLES], see ucb_model_layer_slots */
-    struct ucb_packed *weight;       /* of one with a product of its own only the shape is
-                                        looked at */
+    struct ucb_packed *weight;       /* of one with a product of its own, or given in tiles,
+                                        only the shape is looked at */
     struct ucb_own_product *product; /* by slot, like the weights */
+    const struct ucb_tiles *tiles; /* by slot: where decode is not NULL, in the place of the
+                                      weight; NULL: nowhere */
     const float *vector[UCB_N_VECTORS]; /* NULL: none */
 };
 static inline size_t ucb_layer_slot(const struct ucb_layer *layer, enum ucb_role role,

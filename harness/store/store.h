@@ -82,6 +82,8 @@ struct ucb_cell_result {
     size_t n_metrics;
     const struct ucb_layer_record *layers; /* [n_layers]; NULL: not known */
     size_t n_layers;
+    const struct ucb_metric *costs; /* more of time and memory, outside the digest */
+    size_t n_costs;
     struct {
         const char *name, *status, *detail;
     } checks[16]; /* status PASS FAIL SKIPPED; ended by a NULL name */

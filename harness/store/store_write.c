@@ -313,6 +313,8 @@ static ucb_status put_metrics(struct put *p, struct ucb_err *err)
         status = put_metric(p, insert, &r->metrics[i], true, err);
     for (size_t i = 0; i < sizeof(costs) / sizeof(costs[0]) && status == UCB_OK; i++)
         status = put_metric(p, insert, &costs[i], false, err);
+    for (size_t i = 0; i < r->n_costs && status == UCB_OK; i++)
+        status = put_metric(p, insert, &r->costs[i], false, err);
     sqlite3_finalize(insert);
     return status;
 }
