@@ -250,6 +250,8 @@ ucb_status gsq_grid_optimal(const struct gsq_bin *bins, size_t n_bins, unsigned 
         grid[k - 1] = mean_of(&b, first, last);
         last = first;
     }
-    for (size_t k = n_clusters; k < n_levels; k++) grid[k] = grid[n_clusters - 1];
+    /* No bin counts where a scale has passed the largest fp16: the caller refuses it. */
+    float last_level = n_clusters == 0 ? 0 : grid[n_clusters - 1];
+    for (size_t k = n_clusters; k < n_levels; k++) grid[k] = last_level;
     return UCB_OK;
 }

@@ -209,7 +209,7 @@ TEST(a_blocks_peak_decodes_to_its_nearest_level_and_zeros_stay_zeros)
     const uint8_t *codes = fixture_role(&f, "codes")->data;
     for (size_t b = 0; b < 8; b++) {
         size_t at = 64 * b;
-        for (size_t i = at; i < at + 64; i++)
+        for (size_t i = 64 * b; i < 64 * (b + 1); i++)
             if (fabsf(w[i]) > fabsf(w[at])) at = i;
         CHECK_EQ(codes[at], w[at] < 0 ? 0 : 7);
     }
