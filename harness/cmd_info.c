@@ -11,12 +11,14 @@
 #include "model/catalog.h"
 #include "model/checkpoint.h"
 #include "model/model.h"
+#include "pack_print.h"
 
 static const char help[] =
-    "usage: ucbench info MODEL [--cache DIR] [--json]\n"
+    "usage: ucbench info MODEL|PACK [--cache DIR] [--json]\n"
     "\n"
     "Prints a model's architecture, its files and digest, how many parameters each type of tensor holds and the\n"
-    "bits per weight of the file. MODEL is a name, a Hugging Face folder, a .safetensors or a .gguf file.\n";
+    "bits per weight of the file. MODEL is a name, a Hugging Face folder, a .safetensors or a .gguf file. Of a pack:\n"
+    "what it was made from and by, what it unpacks to, and what every byte of it is for.\n";
 
 static json_t *types_of(const struct ucb_checkpoint *c)
 {
@@ -87,6 +89,15 @@ static void print_for_people(json_t *o)
                (long long)json_integer_value(json_object_get(entry, "bytes")));
 }
 
+static ucb_status info_pack(const char *path, bool as_json, struct ucb_err *err)
+{
+    struct ucb_packfile *pack;
+    UCB_TRY(ucb_packfile_open(path, UINT64_MAX, &pack, err));
+    ucb_pack_print(pack, as_json);
+    ucb_packfile_close(pack);
+    return UCB_OK;
+}
+
 static ucb_status info_main(int n_args, char **args, struct ucb_err *err)
 {
     const char *name = NULL, *cache = NULL, *digest;
@@ -99,6 +110,7 @@ static ucb_status info_main(int n_args, char **args, struct ucb_err *err)
     if (n == 0)
         return UCB_FAIL(err, UCB_USAGE,
                         "ucbench info needs a model; see `ucbench list models`");
+    if (ucb_packfile_is(name)) return info_pack(name, as_json, err);
     struct ucb_model *model;
     UCB_TRY(ucb_model_locate(name, cache, path, sizeof(path), err));
     UCB_TRY(ucb_model_open(path, &model, err));
@@ -121,7 +133,7 @@ static ucb_status info_main(int n_args, char **args, struct ucb_err *err)
 
 const struct ucb_command ucb_command_info = {
     .name = "info",
-    .summary = "what is inside a model file",
+    .summary = "what is inside a model file or a pack",
     .help = help,
     .run = info_main,
 };
