@@ -77,7 +77,8 @@ static ucb_status check_matrix(const struct ucb_packfile *p, uint32_t i,
         x->n_in % ucb_dtype_block_elements(x->dtype) != 0 ||
         x->n_in % ucb_dtype_block_elements(m->dtype) != 0)
         return wrong(p, err, "matrices", i, "has a shape that its dtypes do not divide");
-    if (m->n_bytes > p->unpacked_bytes)
+    /* Blocks of a GGUF decode to at most 13 times their bytes in fp32. */
+    if (m->n_bytes / 16 > p->unpacked_bytes)
         return wrong(p, err, "matrices", i, "is larger than what the pack unpacks to");
     enum ucb_dtype dtype = ucb_chain_is_exact(p->chain)
                                ? x->dtype

@@ -127,16 +127,23 @@ static ucb_status unpack_once(const char *pack_path, const char *folder,
     return status;
 }
 
+ucb_status ucb_pack_locate(const char *pack_path, const char *sha256, const char *cache,
+                           char *path, size_t size, struct ucb_err *err)
+{
+    char folder[3900];
+    UCB_TRY(ucb_cache_folder(cache, folder, sizeof(folder), err));
+    int n = snprintf(path, size, "%s/packs/%s", folder, sha256);
+    if (n < 0 || (size_t)n >= size)
+        return UCB_FAIL(err, UCB_USAGE, "the cache folder's name is too long");
+    return unpack_once(pack_path, path, err);
+}
+
 ucb_status ucb_pack_locate_model(const char *name_or_path, const char *cache, char *path,
                                  size_t size, struct ucb_err *err)
 {
-    char folder[3900], digest[UCB_SHA256_HEX];
+    char digest[UCB_SHA256_HEX];
     if (!ucb_packfile_is(name_or_path))
         return ucb_model_locate(name_or_path, cache, path, size, err);
-    UCB_TRY(ucb_cache_folder(cache, folder, sizeof(folder), err));
     UCB_TRY(ucb_sha256_file(name_or_path, digest, err));
-    int n = snprintf(path, size, "%s/packs/%s", folder, digest);
-    if (n < 0 || (size_t)n >= size)
-        return UCB_FAIL(err, UCB_USAGE, "the cache folder's name is too long");
-    return unpack_once(name_or_path, path, err);
+    return ucb_pack_locate(name_or_path, digest, cache, path, size, err);
 }
