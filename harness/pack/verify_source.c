@@ -157,6 +157,12 @@ static void conclude(const struct comparing *c, struct ucb_verify_result *r)
         ucb_check_add(r, name, UCB_CHECK_FAIL, "%s", c->first);
         return;
     }
+    if (!c->pack->is_exact && strcmp(c->files.model_sha256, c->pack->source_sha256) != 0) {
+        ucb_check_add(r, name, UCB_CHECK_FAIL,
+                      "the source has SHA-256 %s, the pack was made from %s",
+                      c->files.model_sha256, c->pack->source_sha256);
+        return;
+    }
     if (c->pack->is_exact) compare_files(c, differs);
     if (differs[0] != '\0')
         ucb_check_add(r, name, UCB_CHECK_FAIL,
