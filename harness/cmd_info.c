@@ -11,6 +11,7 @@
 #include "model/catalog.h"
 #include "model/checkpoint.h"
 #include "model/model.h"
+#include "pack/seed.h"
 #include "pack_print.h"
 
 static const char help[] =
@@ -18,7 +19,7 @@ static const char help[] =
     "\n"
     "Prints a model's architecture, its files and digest, how many parameters each type of tensor holds and the\n"
     "bits per weight of the file. MODEL is a name, a Hugging Face folder, a .safetensors or a .gguf file. Of a pack:\n"
-    "what it was made from and by, what it unpacks to, and what every byte of it is for.\n";
+    "what it was made from and by, what it unpacks to, and what every byte of it is for. Of a .uc layer, a folder of them, or a UCV17 file: the matrices in it.\n";
 
 static json_t *types_of(const struct ucb_checkpoint *c)
 {
@@ -111,6 +112,7 @@ static ucb_status info_main(int n_args, char **args, struct ucb_err *err)
         return UCB_FAIL(err, UCB_USAGE,
                         "ucbench info needs a model; see `ucbench list models`");
     if (ucb_packfile_is(name)) return info_pack(name, as_json, err);
+    if (ucb_seed_is(name)) return ucb_seed_print(name, false, as_json, err);
     struct ucb_model *model;
     UCB_TRY(ucb_model_locate(name, cache, path, sizeof(path), err));
     UCB_TRY(ucb_model_open(path, &model, err));

@@ -16,6 +16,7 @@
 #include "core/text.h"
 #include "environment.h"
 #include "pack/receipt.h"
+#include "pack/seed.h"
 #include "pack/unpack.h"
 #include "store/store.h"
 
@@ -26,7 +27,8 @@ static const char help[] =
     "Checks a pack: its structure and every digest; each tensor decoded twice and by 1, 2 and 3 threads, against the\n"
     "digest recorded when it was packed; the files it unpacks to. With --source the tensors are compared with the\n"
     "model's, bit for bit, and both are run side by side: every hidden state and every logit of a text and of\n"
-    "inputs made up to be awkward. What was not run is printed as SKIPPED, with the reason.\n"
+    "inputs made up to be awkward. What was not run is printed as SKIPPED, with the reason. Of a .uc layer, a folder of\n"
+    "them, or a UCV17 file the structure is checked, and what such files leave unverified is said.\n"
     "\n"
     "  --source M       the model it was made from: a name, folder, file, or pack\n"
     "  --receipt FILE   with --source, or where there is no such FILE: written (an in-toto statement, JSON, with a SHA-256\n"
@@ -262,6 +264,7 @@ static ucb_status verify_main(int n_args, char **args, struct ucb_err *err)
     ucb_progress_quiet(a.quiet);
     bool is_there = a.receipt != NULL && access(a.receipt, F_OK) == 0;
     if (a.pack == NULL || (is_there && a.source == NULL)) return check_receipt(&a, err);
+    if (ucb_seed_is(a.pack)) return ucb_seed_print(a.pack, true, a.json, err);
     return verify(&a, err);
 }
 

@@ -175,7 +175,8 @@ TEST(verify_says_yes_of_every_kind_of_method)
 
 TEST(verify_carries_tuned_gains_and_side_data)
 {
-    static const char *const methods[] = {"row_overlay", "nf4+distill:steps=2"};
+    static const char *const methods[] = {"row_overlay",
+                                          "gsq:bits=4+lowrank:rank=4+distill:steps=2"};
     const char *model = tiny();
     for (size_t i = 0; i < 2; i++) {
         RUN(0,
