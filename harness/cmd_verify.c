@@ -135,17 +135,26 @@ static void print_json(const struct verify_args *a, const struct ucb_verify_resu
     json_decref(o);
 }
 
+static bool passed(const struct ucb_verify_result *r, const char *name)
+{
+    for (uint32_t i = 0; i < r->n_checks; i++)
+        if (strcmp(r->checks[i].name, name) == 0)
+            return r->checks[i].verdict == UCB_CHECK_PASS;
+    return false;
+}
+
 static const char *advice(const struct ucb_verify_result *r)
 {
     if (r->failed)
         return "do not use this pack: fetch or make it again, and keep this output if the "
                "new one fails too";
-    for (uint32_t i = 0; i < r->n_checks; i++)
-        if (strcmp(r->checks[i].name, "logits_bit_exact") == 0 &&
-            r->checks[i].verdict == UCB_CHECK_PASS)
-            return "whole, decodes as recorded, and runs as its source says";
-    return "whole, and decodes as recorded; --source M compares it with the model it was "
-           "made from";
+    if (passed(r, "source_bits_equal"))
+        return passed(r, "logits_bit_exact")
+                   ? "its source bit for bit, and runs as its source"
+                   : "its source bit for bit; no forward pass was run";
+    if (passed(r, "logits_bit_exact"))
+        return "decodes as recorded, and runs as its payloads do in an evaluation";
+    return "whole, and decodes as recorded; with --source it is compared with a model";
 }
 
 static void print_for_people(const struct verify_args *a, const struct ucb_verify_result *r)

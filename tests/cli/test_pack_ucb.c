@@ -265,6 +265,34 @@ TEST(a_changed_receipt_is_refused)
     CHECK_HAS(out, "it was changed");
 }
 
+TEST(a_sweep_runs_a_pack_and_scores_as_the_method_did)
+{
+    const char *model = tiny(), *task = "wikitext:ctx=32,n=4";
+    double values[2] = {0, 0};
+    RUN(0, "pack --quiet --model %s --method nf4 --out %s", model, here("p.ucb"));
+    for (int i = 0; i < 2; i++) {
+        json_t *root;
+        const char *db = here(i == 0 ? "a.db" : "b.db");
+        RUN(0, "sweep --quiet --model %s --method %s --task %s --cache %s --db %s",
+            i == 0 ? model : here("p.ucb"), i == 0 ? "nf4" : "none", task, here("cache"),
+            db);
+        RUN(0, "export --db %s --format json", db);
+        CHECK_OK(ucb_json_parse("export", out, strlen(out), &root, &err), err);
+        size_t k;
+        json_t *row;
+        json_array_foreach(root, k, row)
+        {
+            const char *metric = json_string_value(json_object_get(row, "metric")),
+                       *spec = json_string_value(json_object_get(row, "spec"));
+            if (metric != NULL && strcmp(metric, "ppl") == 0 &&
+                strcmp(spec, i == 0 ? "nf4" : "none") == 0)
+                values[i] = json_real_value(json_object_get(row, "value"));
+        }
+        json_decref(root);
+    }
+    CHECK(values[0] > 1.0 && values[0] == values[1]);
+}
+
 TEST(info_counts_every_byte_of_a_pack_once)
 {
     static const char *const methods[] = {"lossless", "nf4:double_quant=1", "row_overlay",

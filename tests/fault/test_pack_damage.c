@@ -2,6 +2,7 @@
  * gives the exact bytes; nothing else. */
 #include "test.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,9 +13,6 @@
 static struct ucb_err err;
 static char said[1 << 14];
 
-/* SHA-256 over all files of a pack in memory; false where it is refused. */
-static bool digest_of(const uint8_t *bytes, size_t n, char hex[UCB_SHA256_HEX]);
-
 static ucb_status hash(void *context, uint64_t at, const uint8_t *bytes, size_t n,
                        struct ucb_err *e)
 {
@@ -23,6 +21,7 @@ static ucb_status hash(void *context, uint64_t at, const uint8_t *bytes, size_t 
     return UCB_OK;
 }
 
+/* SHA-256 over all files of a pack in memory; false where it is refused. */
 static bool digest_of(const uint8_t *bytes, size_t n, char hex[UCB_SHA256_HEX])
 {
     struct ucb_packfile *pack;
@@ -57,7 +56,7 @@ static uint8_t *make_pack(const char *method, size_t *n)
     return copy;
 }
 
-/* Every bit of every seventh byte, and all of the header. */
+/* Every bit of the header; three bits of every 61st byte behind it. */
 static void check_flips(const char *method)
 {
     size_t n, n_same = 0;
@@ -106,4 +105,43 @@ TEST(a_pack_that_unpacks_to_too_much_is_refused_before_anything_is_allocated)
                  UCB_UNSUPPORTED, err);
     CHECK_HAS(err.text, "--limit");
     free(bytes);
+}
+
+/* The limit on file sizes stands in for a full disk. */
+TEST(a_pack_that_cannot_be_finished_leaves_the_old_one_whole)
+{
+    const char *folder = ucb_test_path("%s/out", ucb_test_folder()),
+               *path = ucb_test_path("%s/p.ucb", folder);
+    struct ucb_file file;
+    CHECK_OK(ucb_folder_make(folder, &err), err);
+    CHECK_OK(ucb_file_write(path, "old", 3, &err), err);
+    FILE *pipe = popen(
+        ucb_test_path("sh -c 'ulimit -f 16; %s pack --method lossless --model "
+                      "%s/tests/golden/arch/llama-sharded --out %s 2>&1; "
+                      "echo exit $?; ls %s'",
+                      ucb_test_program(), ucb_test_root(), path, folder),
+        "r");
+    CHECK(pipe != NULL);
+    said[fread(said, 1, sizeof(said) - 1, pipe)] = '\0';
+    pclose(pipe);
+    CHECK_HAS(said, "exit 4\np.ucb\n");
+    CHECK_OK(ucb_file_map(path, &file, &err), err);
+    CHECK_EQ(file.n_bytes, 3);
+    ucb_file_unmap(&file);
+}
+
+TEST(a_damaged_pack_leaves_no_file_behind)
+{
+    size_t n;
+    uint8_t *bytes = make_pack("lossless", &n);
+    const char *path = ucb_test_path("%s/bad.ucb", ucb_test_folder());
+    bytes[n / 2] ^= 1;
+    CHECK_OK(ucb_file_write(path, bytes, n, &err), err);
+    free(bytes);
+    CHECK_EQ(ucb_run_program(said, sizeof(said), "unpack %s --out %s/o; ls %s/o", path,
+                             ucb_test_folder(), ucb_test_folder()),
+             0);
+    CHECK(strstr(said, "safetensors\n") == NULL);
+    CHECK_EQ(ucb_run_program(said, sizeof(said), "verify %s", path), 1);
+    CHECK_HAS(said, "FAIL     pack_digest");
 }
