@@ -166,7 +166,8 @@ static void print_for_people(const struct verify_args *a, const struct ucb_verif
     printf("%s: %s\n", r->failed ? "FAILED" : "PASSED", advice(r));
 }
 
-/* A verification is a cell of its own: the pack in the place of a data set. */
+/* A verification is a cell of its own: the pack in the place of a data set, the source in
+ * the task. */
 static ucb_status store_checks(const struct verify_args *a, uint32_t n_inputs,
                                const struct ucb_verify_result *r, const char *command,
                                struct ucb_err *err)
@@ -176,7 +177,11 @@ static ucb_status store_checks(const struct verify_args *a, uint32_t n_inputs,
     int64_t run;
     char task[64], method[64] = "unknown";
     const struct ucb_packfile *p = r->pack;
-    snprintf(task, sizeof(task), "verify:inputs=%u,source=%d", n_inputs, a->source != NULL);
+    if (a->source == NULL)
+        snprintf(task, sizeof(task), "verify");
+    else
+        snprintf(task, sizeof(task), "verify:inputs=%u,source=%.12s", n_inputs,
+                 r->source_sha256);
     if (p != NULL) snprintf(method, sizeof(method), "%s", ucb_chain_name(p->chain));
     struct ucb_cell cell = {.model = a->source != NULL ? a->source : a->pack,
                             .model_digest = p == NULL ? r->pack_sha256 : p->source_sha256,

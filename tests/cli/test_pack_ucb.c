@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <sqlite3.h>
+
 #include "core/file.h"
 #include "core/json.h"
 #include "model/checkpoint.h"
@@ -231,6 +233,25 @@ TEST(verify_of_a_lossy_pack_refuses_another_source)
     CHECK_HAS(out, "the pack was made from");
 }
 
+static int count_checks(const char *db, const char *name, const char *status)
+{
+    sqlite3 *handle;
+    sqlite3_stmt *query;
+    CHECK_EQ(sqlite3_open(db, &handle), SQLITE_OK);
+    CHECK_EQ(sqlite3_prepare_v2(
+                 handle,
+                 "SELECT count(*) FROM v_checks WHERE check_name = ? AND status = ?", -1,
+                 &query, NULL),
+             SQLITE_OK);
+    sqlite3_bind_text(query, 1, name, -1, SQLITE_STATIC);
+    sqlite3_bind_text(query, 2, status, -1, SQLITE_STATIC);
+    CHECK_EQ(sqlite3_step(query), SQLITE_ROW);
+    int n = sqlite3_column_int(query, 0);
+    sqlite3_finalize(query);
+    sqlite3_close(handle);
+    return n;
+}
+
 TEST(verify_stores_its_checks_and_gives_a_receipt_that_is_checked_offline)
 {
     const char *model = tiny(), *receipt = here("r.json");
@@ -243,7 +264,13 @@ TEST(verify_stores_its_checks_and_gives_a_receipt_that_is_checked_offline)
     CHECK_HAS(out, "\"pack_hashed\": true");
     RUN(1, "verify %s --receipt %s", here("r.db"), receipt);
     CHECK_HAS(out, "the receipt is for");
-    RUN(0, "export --db %s --format csv", here("r.db"));
+    CHECK_EQ(count_checks(here("r.db"), "logits_bit_exact", "PASS"), 1);
+    CHECK_EQ(count_checks(here("r.db"), "source_bits_equal", "PASS"), 1);
+    change_bits(model, "model.layers.0.mlp.up_proj.weight", 3, 1);
+    RUN(1, "verify %s --source %s --inputs 10 --cache %s --db %s", here("p.ucb"), model,
+        here("cache"), here("r.db"));
+    CHECK_EQ(count_checks(here("r.db"), "source_bits_equal", "PASS"), 1);
+    CHECK_EQ(count_checks(here("r.db"), "source_bits_equal", "FAIL"), 1);
 }
 
 TEST(a_changed_receipt_is_refused)
