@@ -107,7 +107,7 @@ static const char done_name[] = "unpacked";
 
 /* The mark is written last: a folder without it was not finished. */
 static ucb_status unpack_once(const char *pack_path, const char *folder,
-                              struct ucb_err *err)
+                              uint64_t limit_bytes, struct ucb_err *err)
 {
     char done[4200];
     struct ucb_packfile *pack;
@@ -115,7 +115,7 @@ static ucb_status unpack_once(const char *pack_path, const char *folder,
     snprintf(done, sizeof(done), "%s/%s", folder, done_name);
     if (access(done, R_OK) == 0) return UCB_OK;
     fprintf(stderr, "unpacking %s into %s (once)\n", pack_path, folder);
-    UCB_TRY(ucb_packfile_open(pack_path, 0, &pack, err));
+    UCB_TRY(ucb_packfile_open(pack_path, limit_bytes, &pack, err));
     ucb_status status = ucb_pool_open(0, &pool, err);
     if (status == UCB_OK) {
         status = ucb_packfile_unpack(pack, pool, folder, true, err);
@@ -128,14 +128,15 @@ static ucb_status unpack_once(const char *pack_path, const char *folder,
 }
 
 ucb_status ucb_pack_locate(const char *pack_path, const char *sha256, const char *cache,
-                           char *path, size_t size, struct ucb_err *err)
+                           uint64_t limit_bytes, char *path, size_t size,
+                           struct ucb_err *err)
 {
     char folder[3900];
     UCB_TRY(ucb_cache_folder(cache, folder, sizeof(folder), err));
     int n = snprintf(path, size, "%s/packs/%s", folder, sha256);
     if (n < 0 || (size_t)n >= size)
         return UCB_FAIL(err, UCB_USAGE, "the cache folder's name is too long");
-    return unpack_once(pack_path, path, err);
+    return unpack_once(pack_path, path, limit_bytes, err);
 }
 
 ucb_status ucb_pack_locate_model(const char *name_or_path, const char *cache, char *path,
@@ -145,5 +146,5 @@ ucb_status ucb_pack_locate_model(const char *name_or_path, const char *cache, ch
     if (!ucb_packfile_is(name_or_path))
         return ucb_model_locate(name_or_path, cache, path, size, err);
     UCB_TRY(ucb_sha256_file(name_or_path, digest, err));
-    return ucb_pack_locate(name_or_path, digest, cache, path, size, err);
+    return ucb_pack_locate(name_or_path, digest, cache, 0, path, size, err);
 }

@@ -472,8 +472,8 @@ ucb_status ucb_verify_logits(const struct ucb_verify_options *o,
         ucb_check_add(r, name, UCB_CHECK_SKIPPED, "%s", why);
         return UCB_OK;
     }
-    UCB_TRY(ucb_pack_locate(o->path, r->pack_sha256, o->cache, unpacked, sizeof(unpacked),
-                            err));
+    UCB_TRY(ucb_pack_locate(o->path, r->pack_sha256, o->cache, o->limit_bytes, unpacked,
+                            sizeof(unpacked), err));
     ucb_arena_init(&b.arena);
     b.side[0].path = o->source;
     b.side[1].path = unpacked;
