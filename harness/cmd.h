@@ -19,7 +19,7 @@ struct ucb_command {
 
 /* clang-format off */
 #define UCB_COMMAND_LIST(X) \
-    X(sweep) X(report) X(compare) X(digest) X(export) X(list) X(info) X(doctor) X(tokenize) X(dump) X(quantize) X(pack)
+    X(sweep) X(report) X(compare) X(digest) X(export) X(list) X(info) X(doctor) X(tokenize) X(dump) X(quantize) X(pack) X(unpack) X(verify)
 /* clang-format on */
 #define UCB_COMMAND_DECLARE(name) extern const struct ucb_command ucb_command_##name;
 UCB_COMMAND_LIST(UCB_COMMAND_DECLARE)

@@ -12,7 +12,7 @@
 #include "core/file.h"
 #include "core/text.h"
 #include "eval/loader.h"
-#include "model/catalog.h"
+#include "pack/unpack.h"
 #include "model/checkpoint.h"
 #include "stats/sum.h"
 #include "core/fmath.h"
@@ -127,7 +127,7 @@ static ucb_status open_engine(struct dump *d, struct ucb_err *err)
             a->method);
     UCB_TRY(ucb_pool_open(threads, &d->pool, err));
     UCB_TRY(ucb_backend_open(arithmetic, kernel, d->pool, &d->backend, err));
-    UCB_TRY(ucb_model_locate(a->model, a->cache, path, sizeof(path), err));
+    UCB_TRY(ucb_pack_locate_model(a->model, a->cache, path, sizeof(path), err));
     UCB_TRY(ucb_model_open(path, &d->model, err));
     UCB_TRY(ucb_model_digest(d->model, &digest, err));
     d->arch = ucb_model_arch(d->model);

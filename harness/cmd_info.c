@@ -9,18 +9,22 @@
 
 #include "info.h"
 #include "model/catalog.h"
+#include "pack/seed.h"
+#include "pack_print.h"
 
 /* A model of this size is read in seconds: nobody waits for it, so it is checked before a
  * line is printed, and its weights are looked at unasked. */
 static const uint64_t small_bytes = (uint64_t)1 << 30, auto_bytes = (uint64_t)4 << 30;
 
 static const char help[] =
-    "usage: ucbench info MODEL [--weights auto|yes|no] [--tensors] [--threads N] [--cache DIR] [--quiet] [--json]\n"
+    "usage: ucbench info MODEL|PACK [--weights auto|yes|no] [--tensors] [--threads N] [--cache DIR] [--quiet] [--json]\n"
     "\n"
     "Prints a model's architecture, parameters by what they are for, element types, size, licence and digest; then\n"
     "what its weights say: whether they lie on a low-bit grid (a model that was quantized before: its lossless sizes\n"
     "and 4-bit results mean something else), and the entropy of sign, exponent and mantissa in bits per weight.\n"
-    "MODEL is a name, a Hugging Face folder, a .safetensors or a .gguf file.\n"
+    "MODEL is a name, a Hugging Face folder, a .safetensors or a .gguf file. Of a pack: what it was made from and by,\n"
+    "what it unpacks to, and what every byte of it is for. Of a .uc layer, a folder of them or a UCV17 file: the\n"
+    "matrices in it.\n"
     "\n"
     "  --weights auto|yes|no   look at the weights; auto (default): of files up to 4 GiB. `no` reads only headers:\n"
     "                          no digest either. Larger models show progress; memory stays at some MB a thread\n"
@@ -136,12 +140,23 @@ static ucb_status describe(const struct info_args *a, struct ucb_model *model,
     return status;
 }
 
+static ucb_status info_pack(const char *path, bool as_json, struct ucb_err *err)
+{
+    struct ucb_packfile *pack;
+    UCB_TRY(ucb_packfile_open(path, UINT64_MAX, &pack, err));
+    ucb_pack_print(pack, as_json);
+    ucb_packfile_close(pack);
+    return UCB_OK;
+}
+
 static ucb_status info_main(int n_args, char **args, struct ucb_err *err)
 {
     struct info_args a = {0};
     struct ucb_model *model;
     char path[4096];
     UCB_TRY(parse_args(n_args, args, &a, err));
+    if (ucb_packfile_is(a.model)) return info_pack(a.model, a.json, err);
+    if (ucb_seed_is(a.model)) return ucb_seed_print(a.model, false, a.json, err);
     UCB_TRY(ucb_model_locate(a.model, a.cache, path, sizeof(path), err));
     UCB_TRY(ucb_model_open_unread(path, &model, err));
     ucb_status status = describe(&a, model, err);
@@ -151,7 +166,7 @@ static ucb_status info_main(int n_args, char **args, struct ucb_err *err)
 
 const struct ucb_command ucb_command_info = {
     .name = "info",
-    .summary = "what is inside a model: architecture, element types, grid, entropy",
+    .summary = "what is inside a model (architecture, grid, entropy) or a pack",
     .help = help,
     .run = info_main,
 };

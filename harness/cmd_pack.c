@@ -1,5 +1,6 @@
 /*
- * cmd_pack.c - a model as a method leaves it, as a file that other programs run.
+ * cmd_pack.c - a model as a method leaves it, as a pack or as a file that other programs
+ * run.
  */
 #include "cmd.h"
 
@@ -12,30 +13,39 @@
 #include "core/progress.h"
 #include "core/text.h"
 #include "environment.h"
-#include "eval/calib.h"
+#include "eval/calib_spec.h"
+#include "eval/layer_work.h"
+#include "eval/shared.h"
 #include "model/catalog.h"
 #include "model/checkpoint.h"
 #include "model/tokenizer.h"
 #include "pack/pack_gguf.h"
+#include "pack/packfile_write.h"
+#include "pack/unpack.h"
+#include "pack_print.h"
 
 static const char help[] =
-    "usage: ucbench pack --model M --method SPEC --out FILE.gguf --format gguf [options]\n"
+    "usage: ucbench pack --model M --method SPEC --out PACK [--format ucb|gguf] [options]\n"
     "\n"
-    "Writes a model, as a method leaves it, as one GGUF file that llama.cpp loads. With the method gguf the file\n"
-    "holds the blocks that the method writes, and is as small as they are. GGUF has no types for other methods:\n"
-    "of theirs the file holds the decoded weights, so it runs as measured (but for int8 with a threshold, which is\n"
-    "measured in its own arithmetic), and is not small.\n"
+    "Writes a model as a method leaves it: as a pack of this program (ucb), which holds exactly the bytes that the\n"
+    "method wrote and all else of the checkpoint, or as a GGUF, which llama.cpp loads.\n"
     "\n"
-    "  --model M            a name (`ucbench list models`), a Hugging Face folder, a .safetensors or .gguf file\n"
-    "  --method SPEC        gguf:recipe=Q4_K_M, gguf:type=Q5_0, nf4, ...; none: the source's own types\n"
+    "  --model M            a name (`ucbench list models`), a Hugging Face folder, a .safetensors or .gguf file, a pack\n"
+    "  --method SPEC        lossless, hqq:bits=4, nf4+residual, gguf:recipe=Q4_K_M, ...; none: as it is\n"
+    "  --out PACK           the file; it stays as it was until the new one is whole\n"
     "  --scope body|linear|all   which matrices: the layers' (default), and the head, and the embedding;\n"
-    "                       a recipe chooses its own\n"
-    "  --format gguf        the file's format\n"
+    "                       a recipe chooses its own; `lossless` alone codes every tensor of every file\n"
+    "  --format ucb         one file: `ucbench info` tells what is in it, `verify` checks it, `unpack` gives the\n"
+    "                       checkpoint back, and `sweep --model PACK` runs it. The default.\n"
+    "  --format gguf        with the method gguf the blocks it writes, and as small as they are. GGUF has no types for\n"
+    "                       other methods: of theirs it holds the decoded weights, so it runs as measured (but for int8\n"
+    "                       with a threshold, which is measured in its own arithmetic), and is not small.\n"
     "  --calib SPEC, --data DIR|mini   for methods that need calibration: as `ucbench sweep` takes them\n"
     "  --seed N             of the method's random streams (default 0)\n"
     "  --threads N    --cache DIR    --quiet    --json    a summary as JSON on stdout\n"
     "\n"
-    "example\n"
+    "examples\n"
+    "  ucbench pack --model smollm2-135m-smooth --method lossless --out smollm2.ucb\n"
     "  ucbench pack --model smollm2-135m --method gguf:recipe=Q4_K_M --out smollm2-Q4_K_M.gguf --format gguf\n";
 
 struct pack_args {
@@ -57,23 +67,22 @@ struct pack_run {
     enum ucb_scope scope;
     uint64_t seed;
     struct ucb_pack_result result;
+    /* of --format ucb */
+    struct ucb_checkpoint *checkpoint; /* own, where no model was opened */
+    struct ucb_layer_work *work;
+    struct ucb_writer shared;
+    char calib_identity[UCB_CALIB_IDENTITY];
+    bool is_ucb;
 };
 
-static ucb_status check_format(const char *format, struct ucb_err *err)
+static ucb_status check_format(struct pack_run *run, struct ucb_err *err)
 {
-    static const char *const known[] = {"gguf"};
+    static const char *const known[] = {"ucb", "gguf"};
+    const char *format = run->args.format;
     char near[128];
-    if (format == NULL)
-        return UCB_FAIL(
-            err, UCB_USAGE,
-            "ucbench pack needs --format gguf, the one format it writes so far");
-    if (strcmp(format, "gguf") == 0) return UCB_OK;
-    if (strcmp(format, "ucb") == 0)
-        return UCB_FAIL(
-            err, UCB_USAGE,
-            "--format ucb: packs of this program's own format are not written by "
-            "this version; --format gguf is");
-    ucb_text_near(format, known, 1, near, sizeof(near));
+    run->is_ucb = format == NULL || strcmp(format, "ucb") == 0;
+    if (run->is_ucb || strcmp(format, "gguf") == 0) return UCB_OK;
+    ucb_text_near(format, known, 2, near, sizeof(near));
     return UCB_FAIL(err, UCB_USAGE, "--format %s: %s", format, near);
 }
 
@@ -100,7 +109,12 @@ static ucb_status parse_args(int n_args, char **args, struct pack_args *a,
         return UCB_FAIL(
             err, UCB_USAGE,
             "ucbench pack needs --model, --method and --out; see `ucbench pack --help`");
-    return check_format(a->format, err);
+    return UCB_OK;
+}
+
+static const struct ucb_checkpoint *checkpoint_of(const struct pack_run *run)
+{
+    return run->model == NULL ? run->checkpoint : ucb_model_checkpoint(run->model);
 }
 
 /* The weights, and what lies beside them and is read too. */
@@ -108,7 +122,7 @@ static ucb_status check_out(const struct pack_run *run, struct ucb_err *err)
 {
     static const char *const beside[] = {"config.json", "tokenizer.json",
                                          "tokenizer_config.json", "vocabulary.gguf"};
-    const struct ucb_checkpoint *c = ucb_model_checkpoint(run->model);
+    const struct ucb_checkpoint *c = checkpoint_of(run);
     const char *weights = ucb_checkpoint_file(c, 0), *slash = strrchr(weights, '/');
     int n_folder = slash == NULL ? 0 : (int)(slash + 1 - weights);
     bool is_input = false;
@@ -138,17 +152,20 @@ static ucb_status load_calib(struct pack_run *run, const char *path, struct ucb_
     ucb_status status = ucb_calib_load(&spec, data, tokenizer, &run->arena, &run->calib,
                                        err);
     ucb_tokenizer_close(tokenizer);
+    if (status == UCB_OK)
+        ucb_calib_identity(&run->calib.spec, run->calib.digest, run->calib_identity);
     return status;
 }
 
-/* The sweep's own calibration: statistics that one of the two saved serve the other. */
+/* The sweep's own calibration: statistics and tuned layers that one of the two saved serve
+ * the other. */
 static ucb_status open_calibrator(struct pack_run *run, const char *path,
                                   const char *digest, struct ucb_err *err)
 {
     char cache[4096];
     size_t batch;
     struct ucb_progress progress;
-    if (ucb_chain_needs(run->chain) == UCB_NEEDS_NONE) return UCB_OK;
+    if (!ucb_chain_needs_text(run->chain)) return UCB_OK;
     UCB_TRY(ucb_option_batch(NULL, &batch, err));
     UCB_TRY(ucb_cache_folder(run->args.cache, cache, sizeof(cache), err));
     UCB_TRY(load_calib(run, path, err));
@@ -164,6 +181,8 @@ static ucb_status open_calibrator(struct pack_run *run, const char *path,
                                                    .batch = batch,
                                                    .memory_bytes = ucb_ram_bytes() / 2,
                                                    .cache = kept};
+    UCB_TRY(ucb_layer_work_open(&options, run->chain, &run->work, err));
+    if (ucb_chain_needs(run->chain) == UCB_NEEDS_NONE) return UCB_OK;
     ucb_progress_start(&progress, "calibration",
                        (double)ucb_model_arch(run->model)->n_layers);
     ucb_status status = ucb_calibrator_open(&options, run->chain, &progress,
@@ -172,39 +191,75 @@ static ucb_status open_calibrator(struct pack_run *run, const char *path,
     return status;
 }
 
+/* What a GGUF has no place for. */
+static ucb_status check_gguf(const struct pack_run *run, struct ucb_err *err)
+{
+    bool shared = ucb_chain_has_shared(run->chain);
+    if (!shared && run->work == NULL) return UCB_OK;
+    return UCB_FAIL(err, UCB_UNSUPPORTED,
+                    "%s has %s, and `ucbench pack --format gguf` writes matrix by matrix; "
+                    "`--format ucb` keeps them",
+                    run->args.method,
+                    shared ? "side data that all matrices share" : "tuned layers");
+}
+
+static ucb_status fit_shared(struct pack_run *run, const char *digest, struct ucb_err *err)
+{
+    const struct ucb_shared_options options = {.model = run->model,
+                                               .pool = run->pool,
+                                               .scope = run->scope,
+                                               .seed = run->seed,
+                                               .model_digest = digest};
+    struct ucb_tally tally;
+    uint8_t unused[UCB_SHA256_BYTES];
+    ucb_tally_begin(&tally);
+    ucb_status status = ucb_shared_fit(&options, run->chain, run->calibrator, &tally,
+                                       &run->shared, err);
+    ucb_sha256_final(&tally.digest, unused);
+    return status;
+}
+
+static ucb_status open_model(struct pack_run *run, const char *path, struct ucb_err *err)
+{
+    const char *digest;
+    UCB_TRY(
+        ucb_backend_open(UCB_ARITH_FP32, UCB_KERNEL_AUTO, run->pool, &run->backend, err));
+    UCB_TRY(ucb_model_open(path, &run->model, err));
+    UCB_TRY(ucb_model_digest(run->model, &digest, err));
+    UCB_TRY(check_out(run, err));
+    if (ucb_model_warning(run->model) != NULL)
+        fprintf(stderr, "%s: %s\n", run->args.model, ucb_model_warning(run->model));
+    if (!run->is_ucb && ucb_chain_has_shared(run->chain)) return check_gguf(run, err);
+    UCB_TRY(open_calibrator(run, path, digest, err));
+    UCB_TRY(run->is_ucb ? fit_shared(run, digest, err) : check_gguf(run, err));
+    return ucb_loader_open(run->model, run->backend, run->pool, run->scope, run->seed,
+                           digest, &run->loader, err);
+}
+
 static ucb_status open_run(struct pack_run *run, struct ucb_err *err)
 {
     const struct pack_args *a = &run->args;
     char path[4096];
-    const char *digest;
     unsigned threads;
     UCB_TRY(ucb_option_threads(a->threads, &threads, err));
     if (a->seed != NULL && !ucb_parse_u64(a->seed, &run->seed))
         return UCB_FAIL(err, UCB_USAGE, "--seed %s: a whole number from 0 on", a->seed);
     UCB_TRY(ucb_scope_find(a->scope == NULL ? "body" : a->scope, &run->scope, err));
     UCB_TRY(ucb_chain_parse(a->method, &run->arena, &run->chain, err));
-    if (ucb_chain_has_shared(run->chain))
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "%s has side data that all matrices share, and `ucbench pack "
-                        "--format gguf` writes matrix by matrix; `ucbench sweep` runs it",
-                        a->method);
     UCB_TRY(ucb_pool_open(threads, &run->pool, err));
-    UCB_TRY(
-        ucb_backend_open(UCB_ARITH_FP32, UCB_KERNEL_AUTO, run->pool, &run->backend, err));
-    UCB_TRY(ucb_model_locate(a->model, a->cache, path, sizeof(path), err));
-    UCB_TRY(ucb_model_open(path, &run->model, err));
-    UCB_TRY(ucb_model_digest(run->model, &digest, err));
-    UCB_TRY(check_out(run, err));
-    if (ucb_model_warning(run->model) != NULL)
-        fprintf(stderr, "%s: %s\n", a->model, ucb_model_warning(run->model));
-    UCB_TRY(open_calibrator(run, path, digest, err));
-    return ucb_loader_open(run->model, run->backend, run->pool, run->scope, run->seed,
-                           digest, &run->loader, err);
+    UCB_TRY(ucb_pack_locate_model(a->model, a->cache, path, sizeof(path), err));
+    if (!run->is_ucb || !ucb_packfile_is_whole(run->chain))
+        return open_model(run, path, err);
+    UCB_TRY(ucb_checkpoint_open(path, &run->checkpoint, err));
+    return check_out(run, err);
 }
 
 static void close_run(struct pack_run *run)
 {
     ucb_loader_close(run->loader);
+    ucb_layer_work_close(run->work);
+    ucb_writer_free(&run->shared);
+    ucb_checkpoint_close(run->checkpoint);
     ucb_calibrator_close(run->calibrator);
     ucb_backend_close(run->backend);
     ucb_model_close(run->model);
@@ -282,6 +337,44 @@ static void print_for_people(const struct pack_run *run)
                    (unsigned long long)r->type_bytes[d]);
 }
 
+static ucb_status pack_gguf(struct pack_run *run, struct ucb_err *err)
+{
+    const struct ucb_pack_options options = {.model = run->model,
+                                             .chain = run->chain,
+                                             .loader = run->loader,
+                                             .calibrator = run->calibrator,
+                                             .scope = run->scope,
+                                             .out = run->args.out,
+                                             .label = ucb_chain_spec(run->chain)};
+    UCB_TRY(ucb_pack_gguf(&options, &run->result, err));
+    (run->args.json ? print_json : print_for_people)(run);
+    return UCB_OK;
+}
+
+/* The pack is opened again as any reader would: what is printed is what it says. */
+static ucb_status pack_ucb(struct pack_run *run, struct ucb_err *err)
+{
+    const struct ucb_packfile_options options = {.checkpoint = checkpoint_of(run),
+                                                 .chain = run->chain,
+                                                 .model = run->model,
+                                                 .loader = run->loader,
+                                                 .calibrator = run->calibrator,
+                                                 .work = run->work,
+                                                 .shared = &run->shared,
+                                                 .pool = run->pool,
+                                                 .scope = run->scope,
+                                                 .seed = run->seed,
+                                                 .calib = run->calib_identity,
+                                                 .out = run->args.out,
+                                                 .label = ucb_chain_spec(run->chain)};
+    struct ucb_packfile *pack;
+    UCB_TRY(ucb_packfile_write(&options, err));
+    UCB_TRY(ucb_packfile_open(run->args.out, UINT64_MAX, &pack, err));
+    ucb_pack_print(pack, run->args.json);
+    ucb_packfile_close(pack);
+    return UCB_OK;
+}
+
 static ucb_status pack_main(int n_args, char **args, struct ucb_err *err)
 {
     struct pack_run run = {0};
@@ -289,19 +382,9 @@ static ucb_status pack_main(int n_args, char **args, struct ucb_err *err)
     ucb_arena_init(&run.arena);
     UCB_TRY_OUT(parse_args(n_args, args, &run.args, err));
     ucb_progress_quiet(run.args.quiet);
+    UCB_TRY_OUT(check_format(&run, err));
     UCB_TRY_OUT(open_run(&run, err));
-    const struct ucb_pack_options options = {.model = run.model,
-                                             .chain = run.chain,
-                                             .loader = run.loader,
-                                             .calibrator = run.calibrator,
-                                             .scope = run.scope,
-                                             .out = run.args.out,
-                                             .label = ucb_chain_spec(run.chain)};
-    UCB_TRY_OUT(ucb_pack_gguf(&options, &run.result, err));
-    if (run.args.json)
-        print_json(&run);
-    else
-        print_for_people(&run);
+    status = run.is_ucb ? pack_ucb(&run, err) : pack_gguf(&run, err);
 out:
     close_run(&run);
     return status;
@@ -309,7 +392,7 @@ out:
 
 const struct ucb_command ucb_command_pack = {
     .name = "pack",
-    .summary = "a model as a method leaves it, as a GGUF file",
+    .summary = "a model as a method leaves it, as a pack or a GGUF file",
     .help = help,
     .run = pack_main,
 };

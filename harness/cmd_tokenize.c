@@ -9,7 +9,7 @@
 
 #include "cmd.h"
 #include "core/json.h"
-#include "model/catalog.h"
+#include "pack/unpack.h"
 #include "model/tokenizer.h"
 
 static ucb_status open_model(const char *model, const char *cache,
@@ -21,7 +21,7 @@ static ucb_status open_model(const char *model, const char *cache,
                         "ucbench tokenize needs --model: a name of `ucbench list models`, "
                         "a model's folder or file, "
                         "a tokenizer.json or a vocabulary-only GGUF");
-    UCB_TRY(ucb_model_locate(model, cache, path, sizeof(path), err));
+    UCB_TRY(ucb_pack_locate_model(model, cache, path, sizeof(path), err));
     return ucb_tokenizer_open(path, out, err);
 }
 

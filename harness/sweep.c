@@ -17,6 +17,7 @@
 #include "core/resource.h"
 #include "core/text.h"
 #include "model/catalog.h"
+#include "pack/unpack.h"
 
 /* ---- plan -> slots ---- */
 
@@ -353,7 +354,7 @@ static ucb_status record_files(const struct ucb_sweep_group *g, const char *path
 static ucb_status open_model(struct ucb_sweep_group *g, char *path, size_t size,
                              struct ucb_err *err)
 {
-    UCB_TRY(ucb_model_locate(g->model_name, g->options->cache, path, size, err));
+    UCB_TRY(ucb_pack_locate_model(g->model_name, g->options->cache, path, size, err));
     UCB_TRY(ucb_model_open(path, &g->model, err));
     UCB_TRY(ucb_model_digest(g->model, &g->model_digest, err));
     if (ucb_model_warning(g->model) != NULL)

@@ -72,6 +72,11 @@ void ucb_layer_work_close(struct ucb_layer_work *w)
     ucb_mem_free(w);
 }
 
+const struct ucb_writer *ucb_layer_work_gains(const struct ucb_layer_work *w)
+{
+    return &w->bytes.gains;
+}
+
 void ucb_layer_work_finish(struct ucb_layer_work *w)
 {
     if (ucb_layer_store_bytes(&w->store, w->n_layers) > most_kept_bytes)

@@ -20,6 +20,8 @@ ucb_status ucb_layer_work_run(struct ucb_layer_work *work, struct ucb_loader *lo
                               uint32_t layer, struct ucb_tally *tally,
                               struct ucb_calibrator *calibrator, struct ucb_layer *out,
                               struct ucb_layer_record *record, struct ucb_err *err);
+/* The gains of the layer that ran last (see gains.h); no bytes where none were moved. */
+const struct ucb_writer *ucb_layer_work_gains(const struct ucb_layer_work *work);
 /* The last layer is done: what was kept stays for other tasks, unless it is large. */
 void ucb_layer_work_finish(struct ucb_layer_work *work);
 void ucb_layer_work_close(struct ucb_layer_work *work); /* NULL is fine */

@@ -536,3 +536,11 @@ ucb_status ucb_loader_layer(struct ucb_loader *l, const struct ucb_chain *chain,
     return calibrator == NULL ? UCB_OK
                               : ucb_calibrator_layer_done(calibrator, layer, out, err);
 }
+
+ucb_status ucb_loader_layer_kept(struct ucb_loader *l, const struct ucb_chain *chain,
+                                 uint32_t layer, const struct ucb_layer_bytes *kept,
+                                 struct ucb_tally *tally, struct ucb_layer *out,
+                                 struct ucb_err *err)
+{
+    return ucb_loader_build(l, chain, layer, kept, tally, NULL, out, err);
+}

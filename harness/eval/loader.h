@@ -83,6 +83,12 @@ ucb_status ucb_loader_layer(struct ucb_loader *loader, const struct ucb_chain *c
                             uint32_t layer, struct ucb_tally *tally,
                             struct ucb_calibrator *calibrator, struct ucb_layer *out,
                             struct ucb_err *err);
+struct ucb_layer_bytes;
+/* The same from payloads and gains that were kept (layer_store.h); nothing is encoded. */
+ucb_status ucb_loader_layer_kept(struct ucb_loader *loader, const struct ucb_chain *chain,
+                                 uint32_t layer, const struct ucb_layer_bytes *kept,
+                                 struct ucb_tally *tally, struct ucb_layer *out,
+                                 struct ucb_err *err);
 /*
  * Whether the chain's head is not simply the original's: it is rewritten (a tied head with
  * its embedding), or counted. Nothing calibrates the head and the embedding: a method that

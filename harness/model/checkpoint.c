@@ -390,6 +390,11 @@ size_t ucb_checkpoint_n_files(const struct ucb_checkpoint *c)
     return c->n_files;
 }
 
+const uint8_t *ucb_checkpoint_file_data(const struct ucb_checkpoint *c, size_t index)
+{
+    return c->files[index].map.data;
+}
+
 const char *ucb_checkpoint_file(const struct ucb_checkpoint *c, size_t index)
 {
     return c->files[index].path;

@@ -47,6 +47,8 @@ const struct ucb_tensor *ucb_checkpoint_find(const struct ucb_checkpoint *c,
 size_t ucb_checkpoint_n_files(const struct ucb_checkpoint *c);
 const char *ucb_checkpoint_file(const struct ucb_checkpoint *c, size_t index);
 uint64_t ucb_checkpoint_file_bytes(const struct ucb_checkpoint *c, size_t index);
+/* Its bytes, mapped; NULL for the index of shards. */
+const uint8_t *ucb_checkpoint_file_data(const struct ucb_checkpoint *c, size_t index);
 /* Bytes of the files that hold the tokenizer (a GGUF's tokenizer.* entries): sizes of a
  * model leave them out. */
 uint64_t ucb_checkpoint_vocabulary_bytes(const struct ucb_checkpoint *c);
@@ -90,6 +92,12 @@ uint32_t ucb_checkpoint_alignment(const struct ucb_checkpoint *c); /* of a GGUF'
 ucb_status ucb_tensor_widen(const struct ucb_tensor *tensor, uint64_t first, uint64_t n,
                             float *out, struct ucb_err *err);
 
+struct ucb_text;
+/* The header of a safetensors file with these tensors, without the length before it. USAGE,
+ * NOMEM. */
+ucb_status ucb_safetensors_header(const char *path, const struct ucb_tensor *tensors,
+                                  size_t n_tensors, struct ucb_text *header,
+                                  struct ucb_err *err);
 /* Writing safetensors: tensors in the given order, header keys in that order, atomically.
  * data must hold n_bytes. */
 ucb_status ucb_safetensors_write(const char *path, const struct ucb_tensor *tensors,

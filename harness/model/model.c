@@ -426,6 +426,19 @@ ucb_status ucb_model_gather(const struct ucb_model *model, const struct ucb_matr
     return ucb_checkpoint_intact(model->checkpoint, err);
 }
 
+void ucb_model_place(const struct ucb_model *model, const struct ucb_matrix *matrix,
+                     struct ucb_place *out)
+{
+    const struct ucb_view *v = &((const struct ucb_bound_matrix *)matrix)->view;
+    *out = (struct ucb_place){.tensor = v->tensor,
+                              .base = v->base,
+                              .block = v->block,
+                              .stride = v->stride,
+                              .head_dim = v->interleaved ? model->arch.head_dim : 0,
+                              .columns = v->columns,
+                              .turned = v->transposed};
+}
+
 /* ---- vectors ---- */
 
 static const struct ucb_bound_vector *vector_of(const struct ucb_model *model,
@@ -441,6 +454,15 @@ uint32_t ucb_model_vector_size(const struct ucb_model *model, uint32_t layer,
                                enum ucb_vector which)
 {
     return vector_of(model, layer, which)->n;
+}
+
+const struct ucb_tensor *ucb_model_vector_tensor(const struct ucb_model *model,
+                                                 uint32_t layer, enum ucb_vector which,
+                                                 bool *plus_one)
+{
+    const struct ucb_bound_vector *v = vector_of(model, layer, which);
+    *plus_one = v->plus_one;
+    return v->view.tensor;
 }
 
 uint64_t ucb_model_vector_bytes(const struct ucb_model *model, uint32_t layer,

@@ -201,6 +201,7 @@ static inline bool ucb_reads_same(const struct ucb_matrix *a, const struct ucb_m
 }
 
 struct ucb_model;
+struct ucb_tensor;
 /*
  * `path` as for ucb_checkpoint_open; with safetensors, config.json lies beside. Checks
  * every shape against the configuration and refuses a configuration field that changes
@@ -269,6 +270,30 @@ ucb_status ucb_model_read_bits(const struct ucb_model *model,
 ucb_status ucb_model_gather(const struct ucb_model *model, const struct ucb_matrix *matrix,
                             const uint32_t *ids, size_t n, struct ucb_pool *pool,
                             float *out, struct ucb_err *err);
+
+/*
+ * Where a matrix lies in its tensor: row r is the tensor's row (turned: its column)
+ * base + r / block * stride + r % block, after rows of a head of `head_dim` (0: no such
+ * order) were put from halves into neighbours: i to 2 i, i + head_dim / 2 to 2 i + 1.
+ */
+struct ucb_place {
+    const struct ucb_tensor *tensor;
+    uint32_t base, block, stride, head_dim;
+    uint32_t columns; /* elements of a row of the tensor */
+    bool turned;
+};
+void ucb_model_place(const struct ucb_model *model, const struct ucb_matrix *matrix,
+                     struct ucb_place *out);
+static inline uint64_t ucb_place_of(const struct ucb_place *p, uint32_t row)
+{
+    uint32_t d = p->head_dim, i = d == 0 ? 0 : row % d;
+    if (d != 0) row = row - i + (i < d / 2 ? 2 * i : 2 * (i - d / 2) + 1);
+    return (uint64_t)p->base + (uint64_t)(row / p->block) * p->stride + row % p->block;
+}
+/* The tensor that is a vector, NULL: none; *plus_one: the engine multiplies by 1 + it. */
+const struct ucb_tensor *ucb_model_vector_tensor(const struct ucb_model *model,
+                                                 uint32_t layer, enum ucb_vector which,
+                                                 bool *plus_one);
 
 /* Number of elements of a vector, 0 where the model has none. `layer` is ignored for those
  * of the model. */

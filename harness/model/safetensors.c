@@ -441,9 +441,9 @@ static void put_entry(struct ucb_text *header, const struct ucb_tensor *t, uint6
 }
 
 /* The metadata say what other programs insist on: without "format" some refuse the file. */
-static ucb_status make_header(const char *path, const struct ucb_tensor *tensors,
-                              size_t n_tensors, struct ucb_text *header,
-                              struct ucb_err *err)
+ucb_status ucb_safetensors_header(const char *path, const struct ucb_tensor *tensors,
+                                  size_t n_tensors, struct ucb_text *header,
+                                  struct ucb_err *err)
 {
     uint64_t at = 0;
     ucb_text_add(header, "{\"__metadata__\":{\"format\":\"pt\"}");
@@ -490,7 +490,7 @@ ucb_status ucb_safetensors_write(const char *path, const struct ucb_tensor *tens
     ucb_status status = UCB_OK;
     struct ucb_text header = {0};
     struct ucb_out_file out = {0};
-    UCB_TRY_OUT(make_header(path, tensors, n_tensors, &header, err));
+    UCB_TRY_OUT(ucb_safetensors_header(path, tensors, n_tensors, &header, err));
     UCB_TRY_OUT(check_names_differ(path, tensors, n_tensors, err));
     UCB_TRY_OUT(ucb_out_open(path, &out, err));
     uint64_t length = header.n_chars;

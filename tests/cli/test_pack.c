@@ -543,10 +543,6 @@ TEST(pack_refuses_with_a_reason_what_it_cannot_write)
     const char *model = tiny(), *gguf = here("x.gguf");
     RUN(2, "pack --model %s --method nf4", model);
     CHECK_HAS(out, "--out");
-    RUN(2, "pack --model %s --method nf4 --out %s", model, gguf);
-    CHECK_HAS(out, "--format gguf");
-    RUN(2, "pack --model %s --method nf4 --out %s --format ucb", model, gguf);
-    CHECK_HAS(out, "not written by this version");
     RUN(2, "pack --model %s --method nf4 --out %s --format zip", model, gguf);
     CHECK_HAS(out, "gguf");
     RUN(2, "pack --model %s --method nf5 --out %s --format gguf", model, gguf);

@@ -1,0 +1,290 @@
+/*
+ * cmd_verify.c - whether a pack is whole, decodes to what it says, and is its source; and
+ * whether a receipt that says so is whole itself.
+ */
+#include "cmd.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "core/progress.h"
+#include "core/resource.h"
+#include "core/text.h"
+#include "environment.h"
+#include "pack/receipt.h"
+#include "pack/seed.h"
+#include "pack/unpack.h"
+#include "store/store.h"
+
+static const char help[] =
+    "usage: ucbench verify PACK [--source M] [--receipt FILE] [--db FILE] [options]\n"
+    "       ucbench verify [PACK] --receipt FILE\n"
+    "\n"
+    "Checks a pack: its structure and every digest; each tensor decoded twice and by 1, 2 and 3 threads, against the\n"
+    "digest recorded when it was packed; the files it unpacks to. With --source the tensors are compared with the\n"
+    "model's, bit for bit, and both are run side by side: every hidden state and every logit of a text and of\n"
+    "inputs made up to be awkward. What was not run is printed as SKIPPED, with the reason. Of a .uc layer, a folder of\n"
+    "them, or a UCV17 file the structure is checked, and what such files leave unverified is said.\n"
+    "\n"
+    "  --source M       the model it was made from: a name, folder, file, or pack\n"
+    "  --receipt FILE   with --source, or where there is no such FILE: written (an in-toto statement, JSON, with a SHA-256\n"
+    "                   over everything in it). Otherwise FILE is checked, offline and in milliseconds; PACK, where it is\n"
+    "                   named, is hashed and nothing more.\n"
+    "  --db FILE        stores the checks (view v_checks)\n"
+    "  --inputs N       inputs of 8 tokens for the forward pass (default 10000; 0: no forward pass)\n"
+    "  --limit BYTES    how much the pack may unpack to (default 64 times its size)\n"
+    "  --threads N    --cache DIR    --quiet    --json\n"
+    "\n"
+    "exit code: 0 every check that was run passed; 1 a check failed (the first difference is named); 2 usage; 3 not a\n"
+    "pack that this program reads; 4 environment\n";
+
+struct verify_args {
+    const char *pack, *source, *receipt, *db, *inputs, *limit, *threads, *cache;
+    bool quiet, json;
+};
+
+static ucb_status parse_args(int n_args, char **args, struct verify_args *a,
+                             struct ucb_err *err)
+{
+    size_t n = 0;
+    const struct ucb_option options[] = {
+        {"--source", UCB_OPTION_TEXT, .text = &a->source},
+        {"--receipt", UCB_OPTION_TEXT, .text = &a->receipt},
+        {"--db", UCB_OPTION_TEXT, .text = &a->db},
+        {"--inputs", UCB_OPTION_TEXT, .text = &a->inputs},
+        {"--limit", UCB_OPTION_TEXT, .text = &a->limit},
+        {"--threads", UCB_OPTION_TEXT, .text = &a->threads},
+        {"--cache", UCB_OPTION_TEXT, .text = &a->cache},
+        {"--quiet", UCB_OPTION_SWITCH, .on = &a->quiet},
+        {"--json", UCB_OPTION_SWITCH, .on = &a->json},
+    };
+    UCB_TRY(ucb_options_parse("verify", n_args, args, options,
+                              sizeof(options) / sizeof(options[0]), &a->pack, &n, 1, err));
+    if (a->pack == NULL && a->receipt == NULL)
+        return UCB_FAIL(err, UCB_USAGE,
+                        "ucbench verify needs a pack, or --receipt FILE; see `ucbench "
+                        "verify --help`");
+    return UCB_OK;
+}
+
+/* ---- a receipt that is there ---- */
+
+static void print_receipt(const struct verify_args *a, const struct ucb_receipt *r)
+{
+    if (a->json) {
+        json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:i, s:i, s:i, s:b, s:s}",
+                              "receipt", a->receipt, "statement", "whole", "subject",
+                              r->subject, "sha256", r->pack_sha256, "method", r->spec,
+                              "source_sha256", r->source_sha256, "passed", (int)r->n_passed,
+                              "failed", (int)r->n_failed, "skipped", (int)r->n_skipped,
+                              "pack_hashed", a->pack != NULL, "verdict", r->verdict);
+        json_dumpf(o, stdout, JSON_INDENT(2));
+        putchar('\n');
+        json_decref(o);
+        return;
+    }
+    printf(
+        "%s: whole, and says of %s (SHA-256 %s): %s, %u checks passed, %u failed, %u not "
+        "run\n",
+        a->receipt, r->subject, r->pack_sha256, r->verdict, r->n_passed, r->n_failed,
+        r->n_skipped);
+    printf(a->pack != NULL ? "  %s has that SHA-256\n"
+                           : "  no pack was named: none was hashed\n",
+           a->pack);
+}
+
+static ucb_status check_receipt(const struct verify_args *a, struct ucb_err *err)
+{
+    struct ucb_arena arena;
+    struct ucb_receipt receipt;
+    char found[UCB_SHA256_HEX] = "";
+    ucb_arena_init(&arena);
+    ucb_status status = ucb_receipt_read(a->receipt, &arena, &receipt, err);
+    if (status == UCB_CORRUPT) status = UCB_NO;
+    if (status == UCB_OK && a->pack != NULL) status = ucb_sha256_file(a->pack, found, err);
+    if (status == UCB_OK && a->pack != NULL && strcmp(found, receipt.pack_sha256) != 0)
+        status = UCB_FAIL(err, UCB_NO, "%s has SHA-256 %s, the receipt is for %s", a->pack,
+                          found, receipt.pack_sha256);
+    if (status == UCB_OK) print_receipt(a, &receipt);
+    if (status == UCB_OK && receipt.n_failed > 0)
+        status = UCB_FAIL(err, UCB_NO, "%s: the verification that it records failed",
+                          a->receipt);
+    ucb_arena_free(&arena);
+    return status;
+}
+
+/* ---- a verification ---- */
+
+static void print_json(const struct verify_args *a, const struct ucb_verify_result *r)
+{
+    json_t *checks = json_array();
+    for (uint32_t i = 0; i < r->n_checks; i++)
+        json_array_append_new(checks,
+                              json_pack("{s:s, s:s, s:s}", "name", r->checks[i].name,
+                                        "status", ucb_verdict_name(r->checks[i].verdict),
+                                        "detail", r->checks[i].detail));
+    json_t *o = json_pack("{s:s, s:s, s:s?, s:s, s:o}", "pack", a->pack, "sha256",
+                          r->pack_sha256, "method", r->pack == NULL ? NULL : r->pack->spec,
+                          "verdict", r->failed ? "FAILED" : "PASSED", "checks", checks);
+    json_dumpf(o, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(o);
+}
+
+static bool passed(const struct ucb_verify_result *r, const char *name)
+{
+    for (uint32_t i = 0; i < r->n_checks; i++)
+        if (strcmp(r->checks[i].name, name) == 0)
+            return r->checks[i].verdict == UCB_CHECK_PASS;
+    return false;
+}
+
+static const char *advice(const struct ucb_verify_result *r)
+{
+    if (r->failed)
+        return "do not use this pack: fetch or make it again, and keep this output if the "
+               "new one fails too";
+    if (passed(r, "source_bits_equal"))
+        return passed(r, "logits_bit_exact")
+                   ? "its source bit for bit, and runs as its source"
+                   : "its source bit for bit; no forward pass was run";
+    if (passed(r, "logits_bit_exact"))
+        return "decodes as recorded, and runs as its payloads do in an evaluation";
+    return "whole, and decodes as recorded; with --source it is compared with a model";
+}
+
+static void print_for_people(const struct verify_args *a, const struct ucb_verify_result *r)
+{
+    printf("%s: %s\n", a->pack, r->pack == NULL ? "not readable" : r->pack->spec);
+    for (uint32_t i = 0; i < r->n_checks; i++)
+        printf("  %-8s %-22s %s\n", ucb_verdict_name(r->checks[i].verdict),
+               r->checks[i].name, r->checks[i].detail);
+    printf("%s: %s\n", r->failed ? "FAILED" : "PASSED", advice(r));
+}
+
+/* A verification is a cell of its own: the pack in the place of a data set, the source in
+ * the task. */
+static ucb_status store_checks(const struct verify_args *a, uint32_t n_inputs,
+                               const struct ucb_verify_result *r, const char *command,
+                               struct ucb_err *err)
+{
+    static struct ucb_cell_result result;
+    struct ucb_store *store;
+    int64_t run;
+    char task[64], method[64] = "unknown";
+    const struct ucb_packfile *p = r->pack;
+    if (a->source == NULL)
+        snprintf(task, sizeof(task), "verify");
+    else
+        snprintf(task, sizeof(task), "verify:inputs=%u,source=%.12s", n_inputs,
+                 r->source_sha256);
+    if (p != NULL) snprintf(method, sizeof(method), "%s", ucb_chain_name(p->chain));
+    struct ucb_cell cell = {.model = a->source != NULL ? a->source : a->pack,
+                            .model_digest = p == NULL ? r->pack_sha256 : p->source_sha256,
+                            .scope = p == NULL ? "body" : ucb_scope_name(p->scope),
+                            .method = method,
+                            .spec = p == NULL ? "unknown" : p->spec,
+                            .identity = p == NULL ? "unknown" : p->identity,
+                            .calib = p == NULL ? "" : p->calib,
+                            .task = task,
+                            .task_revision = 1,
+                            .dataset = "pack",
+                            .dataset_digest = r->pack_sha256,
+                            .arithmetic = ucb_arithmetic_name(UCB_ARITH_FP32),
+                            .arithmetic_revision = ucb_arithmetic_revision(UCB_ARITH_FP32),
+                            .seed = p == NULL ? 0 : p->seed};
+    result = (struct ucb_cell_result){.failed = r->failed,
+                                      .message = r->failed ? "a check failed" : NULL,
+                                      .reason = r->failed ? "UCB_NO" : NULL};
+    for (uint32_t i = 0; i < r->n_checks && i + 1 < UCB_MAX_CHECKS; i++) {
+        result.checks[i].name = r->checks[i].name;
+        result.checks[i].status = ucb_verdict_name(r->checks[i].verdict);
+        result.checks[i].detail = r->checks[i].detail;
+    }
+    ucb_cell_identify(&cell);
+    UCB_TRY(ucb_store_open(a->db, UCB_STORE_WRITE, &store, err));
+    json_t *environment = ucb_environment();
+    char *text = json_dumps(environment, JSON_COMPACT);
+    const struct ucb_run_info info = {ucb_build_id(), command, text == NULL ? "{}" : text};
+    ucb_status status = ucb_store_begin_run(store, &info, &run, err);
+    if (status == UCB_OK)
+        status = ucb_store_put_cell(store, run, ucb_build_id(), &cell, &result, err);
+    if (status == UCB_OK) status = ucb_store_end_run(store, run, err);
+    free(text);
+    json_decref(environment);
+    ucb_store_close(store);
+    return status;
+}
+
+static ucb_status conclude(const struct verify_args *a, uint32_t n_inputs,
+                           const struct ucb_verify_result *r, const char *source_sha256,
+                           struct ucb_err *err)
+{
+    if (a->json)
+        print_json(a, r);
+    else
+        print_for_people(a, r);
+    if (a->receipt != NULL)
+        UCB_TRY(ucb_receipt_write(a->receipt, r, a->pack, source_sha256, n_inputs, err));
+    if (a->db != NULL) UCB_TRY(store_checks(a, n_inputs, r, "ucbench verify", err));
+    if (!r->failed) return UCB_OK;
+    for (uint32_t i = 0; i < r->n_checks; i++)
+        if (r->checks[i].verdict == UCB_CHECK_FAIL)
+            return UCB_FAIL(err, UCB_NO, "%s: %s: %s", a->pack, r->checks[i].name,
+                            r->checks[i].detail);
+    return UCB_OK;
+}
+
+static ucb_status verify(const struct verify_args *a, struct ucb_err *err)
+{
+    char source[4096];
+    uint64_t n_inputs = 10000, limit = 0;
+    unsigned threads;
+    struct ucb_verify_result r = {0};
+    struct ucb_pool *pool;
+    if (a->inputs != NULL && (!ucb_parse_u64(a->inputs, &n_inputs) || n_inputs > 1000000))
+        return UCB_FAIL(err, UCB_USAGE, "--inputs %s: a number from 0 to 1000000",
+                        a->inputs);
+    if (a->limit != NULL && (!ucb_parse_bytes(a->limit, &limit) || limit == 0))
+        return UCB_FAIL(err, UCB_USAGE, "--limit %s: a count of bytes, 20G", a->limit);
+    UCB_TRY(ucb_option_threads(a->threads, &threads, err));
+    if (a->source != NULL)
+        UCB_TRY(ucb_pack_locate_model(a->source, a->cache, source, sizeof(source), err));
+    UCB_TRY(ucb_pool_open(threads, &pool, err));
+    const struct ucb_verify_options options = {.path = a->pack,
+                                               .source = a->source == NULL ? NULL : source,
+                                               .cache = a->cache,
+                                               .limit_bytes = limit,
+                                               .n_inputs = (uint32_t)n_inputs,
+                                               .pool = pool,
+                                               .memory_bytes = ucb_ram_bytes() / 2};
+    ucb_status status = ucb_verify_run(&options, &r, err);
+    if (status == UCB_OK)
+        status = conclude(a, (uint32_t)n_inputs, &r,
+                          a->source == NULL ? NULL : r.source_sha256, err);
+    ucb_packfile_close(r.pack);
+    ucb_pool_close(pool);
+    return status;
+}
+
+static ucb_status verify_main(int n_args, char **args, struct ucb_err *err)
+{
+    struct verify_args a = {0};
+    UCB_TRY(parse_args(n_args, args, &a, err));
+    ucb_progress_quiet(a.quiet);
+    bool is_there = a.receipt != NULL && access(a.receipt, F_OK) == 0;
+    if (a.pack == NULL || (is_there && a.source == NULL)) return check_receipt(&a, err);
+    if (ucb_seed_is(a.pack)) return ucb_seed_print(a.pack, true, a.json, err);
+    return verify(&a, err);
+}
+
+const struct ucb_command ucb_command_verify = {
+    .name = "verify",
+    .summary = "is a pack whole, and is it its source?",
+    .help = help,
+    .run = verify_main,
+};
