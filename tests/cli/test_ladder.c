@@ -187,6 +187,27 @@ TEST(the_ratio_against_the_original_is_the_stored_one_to_the_bit)
     ucb_arena_free(&arena);
 }
 
+/* What docs/distillation.md says of the two tiers of 5 bits. */
+TEST(tier_5_plus_decodes_to_the_weights_of_tier_5)
+{
+    sqlite3 *handle;
+    sqlite3_stmt *rows;
+    sweep("--method gsq:bits=5+lowrank:rank=16+distill:steps=3 --method "
+          "gsq:bits=5+lowrank:rank=16,store=packed+distill:steps=3");
+    CHECK_EQ(sqlite3_open(database(), &handle), SQLITE_OK);
+    CHECK_EQ(
+        sqlite3_prepare_v2(handle,
+                           "SELECT count(*), count(DISTINCT weights_digest) FROM cells "
+                           "WHERE spec LIKE '%+distill%' AND status = 'OK'",
+                           -1, &rows, NULL),
+        SQLITE_OK);
+    CHECK_EQ(sqlite3_step(rows), SQLITE_ROW);
+    CHECK_EQ(sqlite3_column_int(rows, 0), 2);
+    CHECK_EQ(sqlite3_column_int(rows, 1), 1);
+    sqlite3_finalize(rows);
+    sqlite3_close(handle);
+}
+
 TEST(several_models_make_a_cohort_with_an_interval)
 {
     const char *second = ucb_test_path("%s/second", ucb_test_folder());
