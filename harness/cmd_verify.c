@@ -123,10 +123,10 @@ static void print_json(const struct verify_args *a, const struct ucb_verify_resu
 {
     json_t *checks = json_array();
     for (uint32_t i = 0; i < r->n_checks; i++)
-        json_array_append_new(checks,
-                              json_pack("{s:s, s:s, s:s}", "name", r->checks[i].name,
-                                        "status", ucb_verdict_name(r->checks[i].verdict),
-                                        "detail", r->checks[i].detail));
+        json_array_append_new(checks, json_pack("{s:s, s:s, s:s}", "name",
+                                                r->checks[i].name, "status",
+                                                ucb_check_status_name(r->checks[i].verdict),
+                                                "detail", r->checks[i].detail));
     json_t *o = json_pack("{s:s, s:s, s:s?, s:s, s:o}", "pack", a->pack, "sha256",
                           r->pack_sha256, "method", r->pack == NULL ? NULL : r->pack->spec,
                           "verdict", r->failed ? "FAILED" : "PASSED", "checks", checks);
@@ -161,7 +161,7 @@ static void print_for_people(const struct verify_args *a, const struct ucb_verif
 {
     printf("%s: %s\n", a->pack, r->pack == NULL ? "not readable" : r->pack->spec);
     for (uint32_t i = 0; i < r->n_checks; i++)
-        printf("  %-8s %-22s %s\n", ucb_verdict_name(r->checks[i].verdict),
+        printf("  %-8s %-22s %s\n", ucb_check_status_name(r->checks[i].verdict),
                r->checks[i].name, r->checks[i].detail);
     printf("%s: %s\n", r->failed ? "FAILED" : "PASSED", advice(r));
 }
@@ -202,7 +202,7 @@ static ucb_status store_checks(const struct verify_args *a, uint32_t n_inputs,
                                       .reason = r->failed ? "UCB_NO" : NULL};
     for (uint32_t i = 0; i < r->n_checks && i + 1 < UCB_MAX_CHECKS; i++) {
         result.checks[i].name = r->checks[i].name;
-        result.checks[i].status = ucb_verdict_name(r->checks[i].verdict);
+        result.checks[i].status = ucb_check_status_name(r->checks[i].verdict);
         result.checks[i].detail = r->checks[i].detail;
     }
     ucb_cell_identify(&cell);

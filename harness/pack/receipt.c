@@ -30,7 +30,7 @@ static json_t *checks_of(const struct ucb_verify_result *r)
     for (uint32_t i = 0; i < r->n_checks; i++)
         json_array_append_new(list,
                               json_pack("{s:s, s:s, s:s}", "name", r->checks[i].name,
-                                        "status", ucb_verdict_name(r->checks[i].verdict),
+                                        "status", ucb_check_status_name(r->checks[i].verdict),
                                         "detail", r->checks[i].detail));
     return list;
 }

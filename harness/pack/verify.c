@@ -7,14 +7,14 @@
 
 #include "core/progress.h"
 
-const char *ucb_verdict_name(enum ucb_verdict verdict)
+const char *ucb_check_status_name(enum ucb_check_status verdict)
 {
     static const char *const names[] = {"PASS", "FAIL", "SKIPPED"};
     return names[verdict];
 }
 
-void ucb_check_add(struct ucb_verify_result *r, const char *name, enum ucb_verdict verdict,
-                   const char *format, ...)
+void ucb_check_add(struct ucb_verify_result *r, const char *name,
+                   enum ucb_check_status verdict, const char *format, ...)
 {
     struct ucb_check *c = &r->checks[r->n_checks++];
     va_list args;

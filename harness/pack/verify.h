@@ -8,14 +8,15 @@
 #include "core/sha256.h"
 #include "pack/packfile.h"
 
-enum ucb_verdict { UCB_CHECK_PASS, UCB_CHECK_FAIL, UCB_CHECK_SKIPPED };
+enum ucb_check_status { UCB_CHECK_PASS, UCB_CHECK_FAIL, UCB_CHECK_SKIPPED };
 struct ucb_check {
     const char *name; /* one of the database's check names */
-    enum ucb_verdict verdict;
+    enum ucb_check_status verdict;
     char detail[600]; /* what was compared, what differs first, or why it was not run */
 };
 enum { UCB_MAX_CHECKS = 16 };
-const char *ucb_verdict_name(enum ucb_verdict verdict); /* "PASS", "FAIL", "SKIPPED" */
+const char *
+ucb_check_status_name(enum ucb_check_status verdict); /* "PASS", "FAIL", "SKIPPED" */
 
 /* Everything is borrowed. */
 struct ucb_verify_options {
@@ -45,8 +46,9 @@ ucb_status ucb_verify_run(const struct ucb_verify_options *options,
 
 /* ---- for the files of the verifier ---- */
 
-void ucb_check_add(struct ucb_verify_result *r, const char *name, enum ucb_verdict verdict,
-                   const char *format, ...) __attribute__((format(printf, 4, 5)));
+void ucb_check_add(struct ucb_verify_result *r, const char *name,
+                   enum ucb_check_status verdict, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 /* decode_deterministic, threads_invariant, recorded_decode_equal, roundtrip_bit_exact. */
 ucb_status ucb_verify_decodes(const struct ucb_packfile *pack, struct ucb_verify_result *r,
                               struct ucb_err *err);

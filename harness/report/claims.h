@@ -35,9 +35,9 @@ enum ucb_claim_kind {
     X(UCB_VERDICT_INCONCLUSIVE, "inconclusive")     \
     X(UCB_VERDICT_NOT_COMPARABLE, "not comparable") \
     X(UCB_VERDICT_NOT_RUN, "not run")
-enum ucb_verdict { UCB_VERDICT_LIST(UCB_CLAIM_ENUM) UCB_N_VERDICTS };
+enum ucb_claim_verdict { UCB_VERDICT_LIST(UCB_CLAIM_ENUM) UCB_N_VERDICTS };
 #undef UCB_CLAIM_ENUM
-const char *ucb_verdict_name(enum ucb_verdict verdict);
+const char *ucb_claim_verdict_name(enum ucb_claim_verdict verdict);
 const char *ucb_claim_kind_name(enum ucb_claim_kind kind);
 
 enum { UCB_CLAIM_MAX_INPUTS = 8 };
@@ -58,7 +58,7 @@ struct ucb_claim {
     /* The outcome. NaN where there is none; n 0. */
     double measured, ci_low, ci_high, p, p_adjusted;
     int64_t n;
-    enum ucb_verdict verdict;
+    enum ucb_claim_verdict verdict;
     const char *reason;
     const char *inputs[UCB_CLAIM_MAX_INPUTS]; /* claims that its expression asked for */
     size_t n_inputs;

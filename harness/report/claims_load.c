@@ -22,7 +22,7 @@ static const struct {
     {"reports/models-shapes.csv", "shapes"},
 };
 
-const char *ucb_verdict_name(enum ucb_verdict verdict)
+const char *ucb_claim_verdict_name(enum ucb_claim_verdict verdict)
 {
 #define VERDICT_NAME(code, name) name,
     static const char *const names[] = {UCB_VERDICT_LIST(VERDICT_NAME)};

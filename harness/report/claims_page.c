@@ -89,7 +89,7 @@ static void add_row(struct page *p, const struct ucb_claim *c)
                                   c->metric,
                                   claimed,
                                   measured_text(p->claims, c),
-                                  ucb_verdict_name(c->verdict),
+                                  ucb_claim_verdict_name(c->verdict),
                                   why};
     enum { N = sizeof(fields) / sizeof(fields[0]) };
     ucb_text_add(p->out, "%s", p->open);

@@ -36,7 +36,8 @@ static void add_counts(struct ucb_text *out, const char *name, int n_chars,
     size_t total = 0;
     ucb_text_add(out, "%-6.*s", n_chars, name);
     for (int v = 0; v < UCB_N_VERDICTS; v++) {
-        ucb_text_add(out, "  %*zu", (int)strlen(ucb_verdict_name((enum ucb_verdict)v)),
+        ucb_text_add(out, "  %*zu",
+                     (int)strlen(ucb_claim_verdict_name((enum ucb_claim_verdict)v)),
                      counts[v]);
         total += counts[v];
     }
@@ -68,7 +69,7 @@ void ucb_claims_summary(const struct ucb_claims *claims, struct ucb_text *out)
     size_t counts[UCB_N_VERDICTS] = {0}, all[UCB_N_VERDICTS] = {0};
     ucb_text_add(out, "%-6s", "table");
     for (int v = 0; v < UCB_N_VERDICTS; v++)
-        ucb_text_add(out, "  %s", ucb_verdict_name((enum ucb_verdict)v));
+        ucb_text_add(out, "  %s", ucb_claim_verdict_name((enum ucb_claim_verdict)v));
     ucb_text_add(out, "  claims\n");
     for (size_t i = 0; i < claims->n; i++) {
         const struct ucb_claim *c = &claims->list[i];
@@ -103,8 +104,9 @@ static void add_claim(struct ucb_text *out, const struct ucb_claims *claims,
                       const struct ucb_claim *c)
 {
     ucb_text_add(out, "%s  %s: %s%s%s, %s: claimed %s%s%s", c->id,
-                 ucb_verdict_name(c->verdict), c->model, *c->model == '\0' ? "" : ", ",
-                 c->method, c->metric, c->value, *c->unit == '\0' ? "" : " ", c->unit);
+                 ucb_claim_verdict_name(c->verdict), c->model,
+                 *c->model == '\0' ? "" : ", ", c->method, c->metric, c->value,
+                 *c->unit == '\0' ? "" : " ", c->unit);
     add_measured(out, claims, c);
     ucb_text_add(out, "\n        %s: %s\n", ucb_claim_kind_name(c->kind), c->reason);
     if (*c->notes != '\0') ucb_text_add(out, "        note: %s\n", c->notes);
@@ -157,7 +159,7 @@ static void csv_claim(struct ucb_text *out, const struct ucb_claims *claims,
                       const struct ucb_claim *c)
 {
     const char *const keys[] = {c->id, c->source, c->model, c->method, c->metric},
-                      *const why[] = {ucb_verdict_name(c->verdict), c->reason,
+                      *const why[] = {ucb_claim_verdict_name(c->verdict), c->reason,
                                       ucb_claim_note_text(claims, c)},
                       *const more[] = {c->value, c->unit, ucb_claim_kind_name(c->kind)};
     csv_texts(out, keys, 5);

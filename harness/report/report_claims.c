@@ -46,7 +46,7 @@ static int put_claim(const struct ucb_claims *claims, const struct ucb_claim *c,
         sqlite3_bind_int64(row, 10, c->n);
     else
         sqlite3_bind_null(row, 10);
-    bind_text(row, 11, ucb_verdict_name(c->verdict));
+    bind_text(row, 11, ucb_claim_verdict_name(c->verdict));
     bind_text(row, 12, c->reason);
     bind_text(row, 13, note);
     int code = sqlite3_step(row);

@@ -73,7 +73,7 @@ static const char *verdict_from(struct ucb_store *store, const char *id)
     CHECK_OK(ucb_claims_measure(&claims, store, "r.db", &err), err);
     for (size_t i = 0; i < claims.n; i++)
         if (strcmp(claims.list[i].id, id) == 0)
-            out = ucb_test_path("%s; %s", ucb_verdict_name(claims.list[i].verdict),
+            out = ucb_test_path("%s; %s", ucb_claim_verdict_name(claims.list[i].verdict),
                                 claims.list[i].reason);
     ucb_claims_close(&claims);
     ucb_arena_free(&arena);

@@ -78,7 +78,7 @@ TEST(arithmetic_gives_the_known_numbers)
     static const struct {
         const char *id;
         double value, within;
-        enum ucb_verdict verdict;
+        enum ucb_claim_verdict verdict;
     } known[] = {
         /* half a unit of the digits that the specification gives */
         {"A1-001", 13.476, 0.001, UCB_VERDICT_REPRODUCED},
@@ -111,8 +111,8 @@ TEST(arithmetic_gives_the_known_numbers)
     load();
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         const struct ucb_claim *c = find(known[i].id);
-        CHECK_TEXT(ucb_test_path("%s %s", c->id, ucb_verdict_name(c->verdict)),
-                   ucb_test_path("%s %s", c->id, ucb_verdict_name(known[i].verdict)));
+        CHECK_TEXT(ucb_test_path("%s %s", c->id, ucb_claim_verdict_name(c->verdict)),
+                   ucb_test_path("%s %s", c->id, ucb_claim_verdict_name(known[i].verdict)));
         CHECK_NEAR(c->measured, known[i].value, known[i].within);
     }
     unload();
