@@ -339,7 +339,7 @@ static ucb_status put_pieces(struct vocabulary *v, struct ucb_err *err)
 static ucb_status check_pieces(const struct vocabulary *v, struct ucb_err *err)
 {
     const struct ucb_tokenizer *t = v->tokenizer;
-    bool plain = !t->normalizer.nfc && !t->whole_pieces;
+    bool plain = !t->normalizer.nfc && !t->whole_pieces && !t->normalizer.metaspace;
     for (size_t i = 0; i < t->pretok.n_steps; i++)
         plain &= strcmp(t->pretok.names[i], "words") == 0;
     if (plain) return UCB_OK;

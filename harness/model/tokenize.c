@@ -152,13 +152,13 @@ static ucb_status cut_segment(struct run *r, size_t begin, size_t end, struct uc
  * A stretch between added tokens of the raw text: normalized, then cut at those of the
  * normalized text.
  */
-static ucb_status take_segment(struct run *r, const char *text, size_t n_bytes,
+static ucb_status take_segment(struct run *r, const char *text, size_t n_bytes, bool begins,
                                struct ucb_err *err)
 {
     size_t n, at = 0, begin, end;
     uint32_t id;
-    UCB_TRY(
-        ucb_normalize(&r->t->normalizer, text, n_bytes, r->scratch, &r->segment, &n, err));
+    UCB_TRY(ucb_normalize(&r->t->normalizer, text, n_bytes, begins, r->scratch, &r->segment,
+                          &n, err));
     if (n > UINT32_MAX - r->segment_start) return too_long(err);
     while (ucb_added_next(&r->t->added_normalized, r->segment, n, at, &begin, &end, &id)) {
         UCB_TRY(cut_segment(r, at, begin, err));
@@ -177,13 +177,13 @@ static ucb_status take_text(struct run *r, const char *text, size_t n_bytes,
     size_t at = 0, begin, end;
     uint32_t id;
     while (ucb_added_next(&r->t->added_raw, text, n_bytes, at, &begin, &end, &id)) {
-        UCB_TRY(take_segment(r, text + at, begin - at, err));
+        UCB_TRY(take_segment(r, text + at, begin - at, at == 0, err));
         UCB_TRY(room_for(r, 1, err));
         push(r, id, r->segment_start);
         r->segment_start += end - begin;
         at = end;
     }
-    return take_segment(r, text + at, n_bytes - at, err);
+    return take_segment(r, text + at, n_bytes - at, at == 0, err);
 }
 
 static ucb_status check_utf8(const char *text, size_t n_bytes, struct ucb_err *err)

@@ -114,14 +114,17 @@ struct ucb_normalizer {
     bool nfc;
     bool spaces; /* U+2581 counts as a space, as SentencePiece has it */
     bool prefix; /* a space is put before the text */
+    /* As the pretokenizer Metaspace has it: none before a text that begins with one, and
+     * with `first` only where the text begins. */
+    bool metaspace, first;
 };
 /*
- * *out is `text` itself when nothing changes, else lies in `scratch`. `text` is valid
- * UTF-8.
+ * `begins`: the text is not what follows an added token. *out is `text` itself when nothing
+ * changes, else lies in `scratch`. `text` is valid UTF-8.
  */
 ucb_status ucb_normalize(const struct ucb_normalizer *n, const char *text, size_t n_bytes,
-                         struct ucb_arena *scratch, const char **out, size_t *n_out,
-                         struct ucb_err *err);
+                         bool begins, struct ucb_arena *scratch, const char **out,
+                         size_t *n_out, struct ucb_err *err);
 
 /* ---- pretok.c: regular expressions that cut a text into pieces ---- */
 

@@ -4,8 +4,9 @@
  *     added_tokens   id, content, normalized, special: recognised as they are written
  *     normalizer     null, NFC, SentencePiece's Prepend U+2581 and Replace " " by U+2581,
  *                    or a Sequence of those
- *     pre_tokenizer  ByteLevel, Digits, Split with a known expression (or, after Replace,
- *                    at a space, where there is none left), or a Sequence
+ *     pre_tokenizer  ByteLevel, Digits, Metaspace without split, Split with a known
+ *                    expression (or, after Replace, at a space, where there is none left),
+ *                    or a Sequence
  *     model          BPE: vocab {text: id}, merges ["a b"] or [["a", "b"]],
  *                    byte_fallback, ignore_merges
  *
@@ -168,9 +169,10 @@ static ucb_status put_added(struct ucb_tokenizer *t, const json_t *vocab, size_t
     UCB_TRY(get_bool(token, "normalized", !special, &normalized, err));
     UCB_TRY(ucb_vocab_put(&t->vocab, id, json_string_value(content), n,
                           special ? UCB_TOKEN_CONTROL : UCB_TOKEN_USER, err));
-    text = t->vocab.tokens[id].text; /* lives as long as the tokenizer */
+    text = t->vocab.tokens[id].text;        /* lives as long as the tokenizer */
+    normalized &= !t->normalizer.metaspace; /* which comes after added tokens are found */
     if (normalized)
-        UCB_TRY(ucb_normalize(&t->normalizer, text, n, &t->memory, &text, &n, err));
+        UCB_TRY(ucb_normalize(&t->normalizer, text, n, true, &t->memory, &text, &n, err));
     ucb_added_put(normalized ? &t->added_normalized : &t->added_raw, text, n, id);
     return UCB_OK;
 }
@@ -439,10 +441,36 @@ static ucb_status read_byte_level(struct ucb_tokenizer *t, const json_t *compone
     return regex ? ucb_pretok_add(&t->pretok, "gpt2", err) : UCB_OK;
 }
 
+/* Spaces become U+2581, and one may be put before; "split" would cut at them. */
+static ucb_status read_metaspace(struct ucb_tokenizer *t, const json_t *component,
+                                 struct ucb_err *err)
+{
+    struct ucb_normalizer *n = &t->normalizer;
+    bool split, always;
+    UCB_TRY(get_bool(component, "split", true, &split, err));
+    UCB_TRY(get_bool(component, "add_prefix_space", true, &always, err));
+    const json_t *scheme = json_object_get(component, "prepend_scheme");
+    bool first = is_string(component, "prepend_scheme", "first");
+    if (scheme != NULL) always = is_string(component, "prepend_scheme", "always");
+    bool known = scheme == NULL || always || first ||
+                 is_string(component, "prepend_scheme", "never");
+    if (split || !known || n->spaces || n->prefix ||
+        !is_string(component, "replacement", MARK))
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "pre_tokenizer: this use of Metaspace is not implemented; known: "
+                        "replacement U+2581, split false, prepend_scheme always, first or "
+                        "never, without Prepend or Replace before it");
+    n->spaces = n->metaspace = true;
+    n->prefix = always || first;
+    n->first = first;
+    return UCB_OK;
+}
+
 static ucb_status read_pretokenizer(struct ucb_tokenizer *t, const json_t *component,
                                     struct ucb_err *err)
 {
-    static const char *const known[] = {"ByteLevel", "Digits", "Split", "Sequence"};
+    static const char *const known[] = {"ByteLevel", "Digits", "Metaspace", "Split",
+                                        "Sequence"};
     const char *type = type_of(component);
     bool individual;
     if (!t->by_char)
@@ -450,6 +478,7 @@ static ucb_status read_pretokenizer(struct ucb_tokenizer *t, const json_t *compo
                         "pre_tokenizer: `%.60s` after ByteLevel is not implemented", type);
     if (strcmp(type, "ByteLevel") == 0) return read_byte_level(t, component, err);
     if (strcmp(type, "Split") == 0) return read_split(t, component, err);
+    if (strcmp(type, "Metaspace") == 0) return read_metaspace(t, component, err);
     if (strcmp(type, "Digits") != 0)
         return unknown_type("pre_tokenizer", component, known,
                             sizeof(known) / sizeof(known[0]), err);

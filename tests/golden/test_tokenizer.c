@@ -159,6 +159,17 @@ static const char *gemma3(void)
     return path;
 }
 
+TEST(metaspace_tokenizers_equal_their_vectors)
+{
+    static const char *const names[] = {"metaspace-always", "metaspace-first",
+                                        "metaspace-never"};
+    for (size_t i = 0; i < 3; i++)
+        check_vectors_of(names[i],
+                         ucb_test_path("%s/tests/golden/tokenizer/%s.tokenizer.json",
+                                       ucb_test_root(), names[i]),
+                         13);
+}
+
 TEST(the_gemma3_tokenizer_equals_its_vectors)
 {
     check_vectors_of("gemma3", gemma3(), 153);

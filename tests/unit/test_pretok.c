@@ -108,7 +108,7 @@ static const char *normalized(const struct ucb_normalizer *how, const char *text
     const char *out;
     size_t n;
     ucb_arena_init(&arena);
-    CHECK_OK(ucb_normalize(how, text, strlen(text), &arena, &out, &n, &err), err);
+    CHECK_OK(ucb_normalize(how, text, strlen(text), true, &arena, &out, &n, &err), err);
     const char *kept = ucb_test_path("%.*s", (int)n, out);
     ucb_arena_free(&arena);
     return kept;
@@ -139,7 +139,8 @@ static void check_point(const struct ucb_normalizer *nfc, utf8proc_int32_t point
     utf8proc_uint8_t *expected;
     size_t used = (size_t)utf8proc_encode_char(point, (utf8proc_uint8_t *)text);
     memcpy(text + used, tail, sizeof(tail));
-    CHECK_OK(ucb_normalize(nfc, text, used + sizeof(tail) - 1, arena, &out, &n, &err), err);
+    CHECK_OK(ucb_normalize(nfc, text, used + sizeof(tail) - 1, true, arena, &out, &n, &err),
+             err);
     utf8proc_ssize_t n_expected = utf8proc_map(
         (utf8proc_uint8_t *)text, (utf8proc_ssize_t)(used + sizeof(tail) - 1), &expected,
         UTF8PROC_COMPOSE | UTF8PROC_STABLE);
@@ -171,7 +172,7 @@ TEST(nfc_of_a_megabyte_of_marks_is_not_quadratic)
     CHECK(text != NULL);
     for (size_t i = 0; i < N; i++) memcpy(text + 4 * i, "\xcc\x81\xcc\xa3", 4);
     ucb_arena_init(&arena);
-    CHECK_OK(ucb_normalize(&nfc, text, N * 4, &arena, &out, &n, &err), err);
+    CHECK_OK(ucb_normalize(&nfc, text, N * 4, true, &arena, &out, &n, &err), err);
     CHECK_EQ(n, N * 4);
     for (size_t i = 0; i < n; i += 2)
         CHECK(memcmp(out + i, i < n / 2 ? "\xcc\xa3" : "\xcc\x81", 2) == 0);
@@ -188,6 +189,33 @@ TEST(sentencepiece_marks_are_spaces_and_one_is_put_before)
                " a b c");
     CHECK_TEXT(normalized(&bare, "\xe2\x96\x81\xe2\x96\x82"), " \xe2\x96\x82");
     CHECK_TEXT(normalized(&spaces, ""), "");
+}
+
+TEST(metaspace_puts_a_space_before_a_text_that_has_none)
+{
+    const struct ucb_normalizer always = {.spaces = true,
+                                          .prefix = true,
+                                          .metaspace = true},
+                                first = {.spaces = true,
+                                         .prefix = true,
+                                         .metaspace = true,
+                                         .first = true};
+    struct ucb_arena arena;
+    struct ucb_err err;
+    const char *out;
+    size_t n;
+    CHECK_TEXT(normalized(&always, "a b"), " a b");
+    CHECK_TEXT(normalized(&always, " a b"), " a b");
+    CHECK_TEXT(normalized(&always, "\xe2\x96\x81"
+                                   "a"),
+               " a");
+    CHECK_TEXT(normalized(&first, "a"), " a");
+    ucb_arena_init(&arena);
+    CHECK_OK(ucb_normalize(&first, "a", 1, false, &arena, &out, &n, &err), err);
+    CHECK(n == 1 && out[0] == 'a');
+    CHECK_OK(ucb_normalize(&always, "a", 1, false, &arena, &out, &n, &err), err);
+    CHECK(n == 2 && out[0] == ' ');
+    ucb_arena_free(&arena);
 }
 
 /* ---- added tokens ---- */
