@@ -21,6 +21,7 @@
 #include "core/file.h"
 #include "method/chain.h"
 #include "method/payload.h"
+#include "method/stream.h"
 #include "method/tunable.h"
 #include "model/checkpoint.h"
 #include "quantize_input.h"
@@ -238,38 +239,13 @@ static ucb_status load_calib(struct quantize *q, struct ucb_err *err)
 }
 
 /* Side data is fitted to what the chain takes: here one matrix. */
-struct one_matrix {
-    const struct ucb_source *src;
-    bool given;
-};
-
-static ucb_status give_matrix(void *context, const struct ucb_source **out,
-                              struct ucb_err *err)
-{
-    struct one_matrix *one = context;
-    (void)err;
-    *out = one->given ? NULL : one->src;
-    one->given = true;
-    return UCB_OK;
-}
-
-static void give_again(void *context)
-{
-    struct one_matrix *one = context;
-    one->given = false;
-}
-
 static ucb_status fit_shared(struct quantize *q, const struct ucb_source *src,
                              struct ucb_err *err)
 {
-    struct one_matrix one = {src, false};
-    struct ucb_stream stream = {.n_matrices = 1,
-                                .n_weights = (uint64_t)q->matrix.n_out * q->matrix.n_in,
-                                .next = give_matrix,
-                                .rewind = give_again,
-                                .context = &one};
+    struct ucb_one_matrix one;
     uint64_t n_bytes;
-    UCB_TRY(ucb_chain_fit_shared(q->chain, &q->context, &stream, &q->shared, err));
+    ucb_stream_of_one(&one, src);
+    UCB_TRY(ucb_chain_fit_shared(q->chain, &q->context, &one.stream, &q->shared, err));
     n_bytes = q->shared.n_bytes;
     if (n_bytes == 0) return UCB_OK;
     q->context.shared = q->shared.data;

@@ -8,6 +8,7 @@
 
 #include "core/half.h"
 #include "core/pcg.h"
+#include "method/stream.h"
 #include "test.h"
 
 enum { MAX_MADE_UP = 512 }; /* widths that one test's process may ask statistics for */
@@ -50,28 +51,6 @@ void fixture_open(struct method_fixture *f, const char *spec, uint32_t n_out, ui
     if (ucb_chain_needs(f->chain) != UCB_NEEDS_NONE) f->calib = made_up_calib(n_in);
 }
 
-/* A stream of one matrix. */
-struct one_matrix {
-    const struct ucb_source *src;
-    bool given;
-};
-
-static ucb_status give_matrix(void *context, const struct ucb_source **out,
-                              struct ucb_err *err)
-{
-    struct one_matrix *one = context;
-    (void)err;
-    *out = one->given ? NULL : one->src;
-    one->given = true;
-    return UCB_OK;
-}
-
-static void give_again(void *context)
-{
-    struct one_matrix *one = context;
-    one->given = false;
-}
-
 /* Weights rounded to the matrix's dtype, for methods that restore them. */
 static const void *bits_of(struct method_fixture *f, const float *w)
 {
@@ -91,16 +70,12 @@ static const void *bits_of(struct method_fixture *f, const float *w)
 ucb_status fixture_try_encode(struct method_fixture *f, const float *w, struct ucb_err *err)
 {
     struct ucb_source src = {.matrix = &f->matrix, .w = w, .calib = f->calib};
-    struct one_matrix one = {&src, false};
-    struct ucb_stream stream = {.n_matrices = 1,
-                                .n_weights = (uint64_t)f->matrix.n_out * f->matrix.n_in,
-                                .next = give_matrix,
-                                .rewind = give_again,
-                                .context = &one};
+    struct ucb_one_matrix one;
     struct ucb_writer *out = &f->out;
     if (ucb_chain_is_exact(f->chain)) src.bits = bits_of(f, w);
     if (ucb_chain_has_shared(f->chain)) {
-        UCB_TRY(ucb_chain_fit_shared(f->chain, &f->context, &stream, &f->shared, err));
+        ucb_stream_of_one(&one, &src);
+        UCB_TRY(ucb_chain_fit_shared(f->chain, &f->context, &one.stream, &f->shared, err));
         f->context.shared = f->shared.data;
         f->context.n_shared = f->shared.n_bytes;
     }

@@ -297,9 +297,10 @@ static void set_gain(struct ucb_grid *g, size_t row, const struct ucb_ladder_gai
     /* What perplexity fell by; the upper end of the ratio is the lower one of the gain. */
     struct ucb_estimate fell = {1 - e.value, 1 - e.high, 1 - e.low};
     size_t column = 0;
+    const char *stage = strstr(gain->cell->spec, "distill:");
     ucb_grid_set(g, row, column++, gain->cell->model);
     ucb_grid_set(g, row, column++, ucb_arena_printf(g->arena, "  %s", gain->base_spec));
-    ucb_grid_set(g, row, column++, ucb_arena_printf(g->arena, "%ld", gain->steps));
+    ucb_grid_set(g, row, column++, ucb_arena_printf(g->arena, "  %s", stage));
     set_estimate(g, row, &column, e, UCB_LADDER_ppl_ratio);
     ucb_grid_set(g, row, column++, number(g->arena, fell.value * 100, 2));
     g->left[column] = true;
@@ -313,14 +314,14 @@ static void set_gain(struct ucb_grid *g, size_t row, const struct ucb_ladder_gai
 
 bool ucb_ladder_print_gains(const struct ucb_ladder_report *r, struct ucb_text *out)
 {
-    static const char *const headings[] = {"model", "  chain without distillation",
-                                           "steps", "ppl distilled / not",
-                                           "",      "gain %",
-                                           "",      "verdict"};
+    static const char *const headings[] = {"model",   "  chain without distillation",
+                                           "  stage", "ppl distilled / not",
+                                           "",        "gain %",
+                                           "",        "verdict"};
     struct ucb_grid g;
     size_t n_rows = 1;
     if (!ucb_grid_open(&g, r->job->arena, r->n_gains + 1)) return false;
-    g.left[0] = g.left[1] = true;
+    g.left[0] = g.left[1] = g.left[2] = true;
     g.n_columns = sizeof(headings) / sizeof(headings[0]);
     for (size_t i = 0; i < g.n_columns; i++) ucb_grid_set(&g, 0, i, headings[i]);
     for (size_t i = 0; i < r->n_gains; i++)

@@ -13,6 +13,7 @@
 
 #include "core/half.h"
 #include "method/chain.h"
+#include "method/stream.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
 
@@ -97,42 +98,15 @@ static const struct ucb_calib *calibration(uint32_t n_in)
     return &calib;
 }
 
-/* A stream of one matrix. */
-struct one_matrix {
-    const struct ucb_source *src;
-    bool given;
-};
-
-static ucb_status give_matrix(void *context, const struct ucb_source **out,
-                              struct ucb_err *err)
-{
-    struct one_matrix *one = context;
-    (void)err;
-    *out = one->given ? NULL : one->src;
-    one->given = true;
-    return UCB_OK;
-}
-
-static void give_again(void *context)
-{
-    struct one_matrix *one = context;
-    one->given = false;
-}
-
 static ucb_status fit_shared(size_t spec, size_t shape, const struct ucb_source *src,
                              struct ucb_chain_context *context)
 {
     struct ucb_writer *shared = &specs[spec].shared[shape];
-    struct one_matrix one = {src, false};
-    struct ucb_stream stream = {.n_matrices = 1,
-                                .n_weights = (uint64_t)src->matrix->n_out *
-                                             src->matrix->n_in,
-                                .next = give_matrix,
-                                .rewind = give_again,
-                                .context = &one};
+    struct ucb_one_matrix one;
     if (!ucb_chain_has_shared(specs[spec].chain)) return UCB_OK;
-    ucb_status status = ucb_chain_fit_shared(specs[spec].chain, context, &stream, shared,
-                                             NULL);
+    ucb_stream_of_one(&one, src);
+    ucb_status status = ucb_chain_fit_shared(specs[spec].chain, context, &one.stream,
+                                             shared, NULL);
     context->shared = shared->data;
     context->n_shared = shared->n_bytes;
     return status;
