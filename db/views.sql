@@ -6,7 +6,8 @@ DROP VIEW IF EXISTS v_checks;
 DROP VIEW IF EXISTS v_claims;
 DROP VIEW IF EXISTS v_layers;
 
--- One row per run, cell and metric. A failed cell is one row whose metric is NULL.
+-- One row per run, cell and metric. A failed cell is one row whose metric is NULL. What scored nothing (the checks
+-- of `ucbench verify`) is no result: it stands in v_checks alone.
 CREATE VIEW v_results AS
 SELECT run_cells.run_id, cells.build_id, cells.cell_id, cells.model, cells.method, cells.spec, cells.arithmetic,
        sizes.bpw_nominal, sizes.bpw_matrices, sizes.bpw_model,
@@ -29,7 +30,8 @@ FROM cells
 JOIN run_cells USING (cell_key)
 LEFT JOIN models USING (model_digest)
 LEFT JOIN sizes USING (cell_key)
-LEFT JOIN metrics USING (cell_key);
+LEFT JOIN metrics USING (cell_key)
+WHERE cells.status <> 'OK' OR cells.n_items > 0;
 
 CREATE VIEW v_checks AS
 SELECT cells.cell_id, cells.model, cells.spec, checks.check_name, checks.status, checks.detail,

@@ -145,8 +145,10 @@ static ucb_status run_original(struct ucb_tuner *t, uint32_t layer, struct ucb_e
     UCB_TRY(
         ucb_loader_layer(t->loader, t->none, layer, &t->uncounted, NULL, &weights, err));
     memcpy(t->after.x, t->before.x, t->before.n_bytes);
-    return ucb_forward_layer(t->forward, &weights, t->options.text->n_windows, t->start,
-                             t->after.x, err);
+    ucb_status status = ucb_forward_layer(t->forward, &weights, t->options.text->n_windows,
+                                          t->start, t->after.x, err);
+    ucb_loader_rest(t->loader); /* tuning needs the memory */
+    return status;
 }
 
 static void step_on(struct ucb_tuner *t)

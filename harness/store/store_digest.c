@@ -149,8 +149,10 @@ static ucb_status collect_digests(struct ucb_store *store, struct ucb_err *err)
     char hex[UCB_SHA256_HEX];
     bool row = false;
     ucb_status status = UCB_OK;
-    UCB_TRY_OUT(
-        ucb_sql_prepare(store, "SELECT cell_key, cell_id FROM cells", doing, &cells, err));
+    UCB_TRY_OUT(ucb_sql_prepare(store,
+                                "SELECT cell_key, cell_id FROM cells"
+                                " WHERE status <> 'OK' OR n_items > 0", /* as v_results */
+                                doing, &cells, err));
     UCB_TRY_OUT(ucb_sql_prepare(store,
                                 "INSERT OR IGNORE INTO temp.cell_digests VALUES (?, ?)",
                                 doing, &insert, err));

@@ -273,6 +273,23 @@ TEST(verify_stores_its_checks_and_gives_a_receipt_that_is_checked_offline)
     CHECK_EQ(count_checks(here("r.db"), "source_bits_equal", "FAIL"), 1);
 }
 
+TEST(checks_of_a_pack_are_no_results)
+{
+    const char *model = tiny(), *db = here("s.db");
+    static char before[256];
+    RUN(0, "sweep --quiet --model %s --method nf4 --task lambada:n=2 --cache %s --db %s",
+        model, here("cache"), db);
+    RUN(0, "digest --db %s", db);
+    snprintf(before, sizeof(before), "%s", out);
+    RUN(0, "pack --quiet --model %s --method nf4 --out %s", model, here("p.ucb"));
+    RUN(0, "verify %s --db %s", here("p.ucb"), db);
+    CHECK_EQ(count_checks(db, "recorded_decode_equal", "PASS"), 1);
+    RUN(0, "digest --db %s", db);
+    CHECK_TEXT(out, before);
+    RUN(0, "report table --db %s --out %s", db, here("t"));
+    CHECK(strstr(out, "p.ucb") == NULL);
+}
+
 TEST(a_changed_receipt_is_refused)
 {
     const char *model = tiny(), *receipt = here("r.json");

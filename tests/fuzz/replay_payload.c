@@ -6,27 +6,11 @@
 
 #include "test.h"
 
-#include <dirent.h>
-
-#include "core/file.h"
+#include "fuzz/replay.h"
 
 TEST(the_payload_corpus_replays)
 {
-    const char *folder = ucb_test_path("%s/tests/fuzz/corpus/payload", ucb_test_root());
-    DIR *dir = opendir(folder);
-    size_t n = 0;
-    CHECK(dir != NULL);
-    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
-        struct ucb_file file;
-        struct ucb_err err;
-        if (e->d_name[0] == '.') continue;
-        CHECK_OK(ucb_file_map(ucb_test_path("%s/%s", folder, e->d_name), &file, &err), err);
-        CHECK_EQ(fuzz_payload_one(file.data, file.n_bytes), 0);
-        ucb_file_unmap(&file);
-        n++;
-    }
-    closedir(dir);
-    CHECK(n > 0);
+    replay_corpus("payload", fuzz_payload_one);
 }
 
 TEST(payloads_of_every_method_and_choice_decode_whole_and_survive_damage)
