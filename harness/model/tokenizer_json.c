@@ -20,59 +20,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/text.h"
-#include "model/tokenizer_internal.h"
-
-/* ---- fields of the file ---- */
-
-static const char *kind_name(const json_t *value)
-{
-    static const char *const names[] = {"an object",  "an array",      "a string",
-                                        "an integer", "a real number", "true",
-                                        "false",      "null"};
-    return value == NULL ? "absent" : names[json_typeof(value)];
-}
-
-static ucb_status wrong_kind(const char *field, const json_t *found, const char *expected,
-                             struct ucb_err *err)
-{
-    return UCB_FAIL(err, UCB_CORRUPT, "%s is %s, must be %s", field, kind_name(found),
-                    expected);
-}
-
-/* The name in "type" of a component; "" where there is none. */
-static const char *type_of(const json_t *component)
-{
-    const char *type = json_string_value(json_object_get(component, "type"));
-    return type == NULL ? "" : type;
-}
-
-static bool is_absent(const json_t *value)
-{
-    return value == NULL || json_is_null(value);
-}
-
-/* A boolean field that may be absent. */
-static ucb_status get_bool(const json_t *object, const char *key, bool absent, bool *out,
-                           struct ucb_err *err)
-{
-    const json_t *value = json_object_get(object, key);
-    if (!is_absent(value) && !json_is_boolean(value))
-        return wrong_kind(key, value, "true or false", err);
-    *out = is_absent(value) ? absent : json_is_true(value);
-    return UCB_OK;
-}
-
-static ucb_status unknown_type(const char *field, const json_t *component,
-                               const char *const *known, size_t n_known,
-                               struct ucb_err *err)
-{
-    char near[256];
-    ucb_text_near(type_of(component), known, n_known, near, sizeof(near));
-    return UCB_FAIL(
-        err, UCB_UNSUPPORTED,
-        "%s has the type `%.60s`, which would change the ids and is not implemented; %s",
-        field, type_of(component), near);
-}
+#include "model/tokenizer_parts.h"
 
 /* ---- vocabulary ---- */
 
@@ -83,7 +31,7 @@ static ucb_status check_id(const char *text, size_t n_chars, const json_t *id,
                            size_t n_tokens, struct ucb_err *err)
 {
     if (!json_is_integer(id))
-        return wrong_kind(ucb_show(text, n_chars).text, id, "an integer id", err);
+        return ucb_field_wrong(ucb_show(text, n_chars).text, id, "an integer id", err);
     json_int_t limit = (json_int_t)n_tokens + ID_SLACK, value = json_integer_value(id);
     if (value >= 0 && value < limit) return UCB_OK;
     return UCB_FAIL(
@@ -117,7 +65,7 @@ static ucb_status measure(json_t *vocab, const json_t *added, uint32_t *n_ids,
             return UCB_FAIL(
                 err, UCB_CORRUPT,
                 "added_tokens[%zu].content is %s, must be a string of 1 byte or more", i,
-                kind_name(content));
+                ucb_field_kind(content));
         UCB_TRY(check_id(json_string_value(content), json_string_length(content), id,
                          n_tokens, err));
         if (json_integer_value(id) > top) top = json_integer_value(id);
@@ -138,7 +86,7 @@ static ucb_status check_added(const json_t *vocab, size_t index, const json_t *t
     const json_t *twin = json_object_getn(vocab, text, n);
     bool on;
     for (size_t i = 0; i < sizeof(moving) / sizeof(moving[0]); i++) {
-        UCB_TRY(get_bool(token, moving[i], false, &on, err));
+        UCB_TRY(ucb_field_bool(token, moving[i], false, &on, err));
         if (on)
             return UCB_FAIL(err, UCB_UNSUPPORTED,
                             "added_tokens[%zu] `%s` sets %s, which is not implemented",
@@ -165,8 +113,8 @@ static ucb_status put_added(struct ucb_tokenizer *t, const json_t *vocab, size_t
     uint32_t id = (uint32_t)json_integer_value(json_object_get(token, "id"));
     bool special, normalized;
     UCB_TRY(check_added(vocab, index, token, err));
-    UCB_TRY(get_bool(token, "special", false, &special, err));
-    UCB_TRY(get_bool(token, "normalized", !special, &normalized, err));
+    UCB_TRY(ucb_field_bool(token, "special", false, &special, err));
+    UCB_TRY(ucb_field_bool(token, "normalized", !special, &normalized, err));
     UCB_TRY(ucb_vocab_put(&t->vocab, id, json_string_value(content), n,
                           special ? UCB_TOKEN_CONTROL : UCB_TOKEN_USER, err));
     text = t->vocab.tokens[id].text;        /* lives as long as the tokenizer */
@@ -238,9 +186,10 @@ static ucb_status read_vocab(struct ucb_tokenizer *t, json_t *model, const json_
     uint32_t n_ids = 0;
     size_t n_bytes = 0;
     if (json_object_size(vocab) == 0)
-        return wrong_kind("model.vocab", vocab, "an object with one token or more", err);
-    if (!is_absent(added) && !json_is_array(added))
-        return wrong_kind("added_tokens", added, "an array", err);
+        return ucb_field_wrong("model.vocab", vocab, "an object with one token or more",
+                               err);
+    if (!ucb_field_absent(added) && !json_is_array(added))
+        return ucb_field_wrong("added_tokens", added, "an array", err);
     UCB_TRY(measure(vocab, added, &n_ids, &n_bytes, err));
     UCB_TRY(ucb_vocab_reserve(&t->vocab, n_ids, n_bytes, &t->memory, err));
     UCB_TRY(put_all_added(t, vocab, added, err));
@@ -265,7 +214,7 @@ static ucb_status read_merge(struct ucb_tokenizer *t, uint32_t rank, const json_
         strlen(text) != json_string_length(merge))
         return UCB_FAIL(
             err, UCB_CORRUPT, "%s, must be \"left right\" or [\"left\", \"right\"]",
-            text == NULL ? kind_name(merge) : ucb_show(text, strlen(text)).text);
+            text == NULL ? ucb_field_kind(merge) : ucb_show(text, strlen(text)).text);
     return ucb_bpe_merge(t, rank, text, (size_t)(space - text), space + 1,
                          strlen(space + 1), err);
 }
@@ -275,7 +224,8 @@ static ucb_status read_merges(struct ucb_tokenizer *t, const json_t *model,
 {
     const json_t *merges = json_object_get(model, "merges"), *merge;
     size_t i;
-    if (!json_is_array(merges)) return wrong_kind("model.merges", merges, "an array", err);
+    if (!json_is_array(merges))
+        return ucb_field_wrong("model.merges", merges, "an array", err);
     if (json_array_size(merges) >= UCB_NO_ID)
         return UCB_FAIL(err, UCB_CORRUPT, "model.merges has more than %u entries",
                         UCB_NO_ID - 1);
@@ -299,15 +249,15 @@ static ucb_status check_model(const json_t *model, struct ucb_err *err)
     static const char *const unset[] = {"dropout", "continuing_subword_prefix",
                                         "end_of_word_suffix"};
     const json_t *type = json_object_get(model, "type");
-    if (!json_is_object(model)) return wrong_kind("model", model, "an object", err);
+    if (!json_is_object(model)) return ucb_field_wrong("model", model, "an object", err);
     /* Files older than the field hold BPE; merges, which only BPE has, must be there. */
-    if (type != NULL && strcmp(type_of(model), "BPE") != 0)
-        return unknown_type("model", model, known, 1, err);
+    if (type != NULL && strcmp(ucb_field_type(model), "BPE") != 0)
+        return ucb_field_unknown("model", model, known, 1, err);
     for (size_t i = 0; i < sizeof(unset) / sizeof(unset[0]); i++) {
         const json_t *value = json_object_get(model, unset[i]);
         bool empty = json_is_string(value) && json_string_length(value) == 0;
         bool zero = json_is_number(value) && json_number_value(value) == 0;
-        if (!is_absent(value) && !empty && !zero)
+        if (!ucb_field_absent(value) && !empty && !zero)
             return UCB_FAIL(err, UCB_UNSUPPORTED,
                             "model.%s is set, which is not implemented", unset[i]);
     }
@@ -321,7 +271,7 @@ static ucb_status check_model(const json_t *model, struct ucb_err *err)
 static ucb_status check_bytes(const struct ucb_tokenizer *t, const json_t *model,
                               struct ucb_err *err)
 {
-    bool has_unknown = !is_absent(json_object_get(model, "unk_token"));
+    bool has_unknown = !ucb_field_absent(json_object_get(model, "unk_token"));
     for (int b = 0; b < 256; b++) {
         if (t->byte_ids[b] != UCB_NO_ID || (!t->by_char && !has_unknown)) continue;
         return UCB_FAIL(
@@ -338,177 +288,11 @@ static ucb_status read_model(struct ucb_tokenizer *t, const json_t *root,
 {
     json_t *model = json_object_get(root, "model");
     UCB_TRY(check_model(model, err));
-    UCB_TRY(get_bool(model, "ignore_merges", false, &t->whole_pieces, err));
+    UCB_TRY(ucb_field_bool(model, "ignore_merges", false, &t->whole_pieces, err));
     UCB_TRY(read_vocab(t, model, json_object_get(root, "added_tokens"), err));
     UCB_TRY(check_bytes(t, model, err));
     UCB_TRY(read_merges(t, model, err));
     return t->by_char ? ucb_spm_cut_words(t, err) : UCB_OK;
-}
-
-/* ---- normalizer and pretokenizer ---- */
-
-typedef ucb_status component_reader(struct ucb_tokenizer *t, const json_t *component,
-                                    struct ucb_err *err);
-
-/* A component, or each of a Sequence of components. */
-static ucb_status read_components(struct ucb_tokenizer *t, const json_t *component,
-                                  const char *list, component_reader *read,
-                                  struct ucb_err *err)
-{
-    const json_t *one;
-    size_t i;
-    if (is_absent(component)) return UCB_OK;
-    if (strcmp(type_of(component), "Sequence") != 0) return read(t, component, err);
-    const json_t *items = json_object_get(component, list);
-    if (!json_is_array(items)) return wrong_kind(list, items, "an array", err);
-    json_array_foreach(items, i, one) UCB_TRY(read(t, one, err));
-    return UCB_OK;
-}
-
-static bool is_string(const json_t *object, const char *key, const char *expected)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text != NULL && strcmp(text, expected) == 0;
-}
-
-#define MARK "\xe2\x96\x81"
-
-static ucb_status read_normalizer(struct ucb_tokenizer *t, const json_t *component,
-                                  struct ucb_err *err)
-{
-    static const char *const known[] = {"NFC", "Prepend", "Replace", "Sequence"};
-    const char *type = type_of(component);
-    struct ucb_normalizer *n = &t->normalizer;
-    if (strcmp(type, "NFC") == 0 && !n->spaces && !n->prefix)
-        n->nfc = true;
-    else if (strcmp(type, "Prepend") == 0 && is_string(component, "prepend", MARK) &&
-             !n->spaces)
-        n->prefix = true;
-    else if (strcmp(type, "Replace") == 0 &&
-             is_string(json_object_get(component, "pattern"), "String", " ") &&
-             is_string(component, "content", MARK))
-        n->spaces = true;
-    else if (strcmp(type, "NFC") == 0 || strcmp(type, "Prepend") == 0 ||
-             strcmp(type, "Replace") == 0)
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "normalizer: this use of %s is not implemented; known: NFC, then "
-                        "Prepend of U+2581, then Replace of space by U+2581",
-                        type);
-    else
-        return unknown_type("normalizer", component, known,
-                            sizeof(known) / sizeof(known[0]), err);
-    return UCB_OK;
-}
-
-/*
- * "Isolated" keeps matches and what lies between. Keeping only matches is the same: the
- * known expressions match all.
- */
-static ucb_status read_split(struct ucb_tokenizer *t, const json_t *split,
-                             struct ucb_err *err)
-{
-    bool invert;
-    const char *pattern = json_string_value(
-        json_object_get(json_object_get(split, "pattern"), "Regex"));
-    UCB_TRY(get_bool(split, "invert", false, &invert, err));
-    /* Gemma's: the normalizer has left no space to split at. */
-    if (t->normalizer.spaces &&
-        is_string(json_object_get(split, "pattern"), "String", " ") && !invert)
-        return UCB_OK;
-    bool isolated = is_string(split, "behavior", "Isolated") && !invert;
-    bool matches = is_string(split, "behavior", "Removed") && invert;
-    if (pattern == NULL)
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "pre_tokenizer: Split without pattern.Regex is not implemented");
-    if (!isolated && !matches)
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "pre_tokenizer: this behavior of Split is not implemented; known: "
-                        "Isolated, and Removed with invert");
-    return ucb_pretok_add_pattern(&t->pretok, pattern, err);
-}
-
-static ucb_status read_byte_level(struct ucb_tokenizer *t, const json_t *component,
-                                  struct ucb_err *err)
-{
-    bool prefix, regex;
-    UCB_TRY(get_bool(component, "add_prefix_space", true, &prefix, err));
-    UCB_TRY(get_bool(component, "use_regex", true, &regex, err));
-    if (prefix)
-        return UCB_FAIL(
-            err, UCB_UNSUPPORTED,
-            "pre_tokenizer: ByteLevel with add_prefix_space is not implemented");
-    t->by_char = false;
-    return regex ? ucb_pretok_add(&t->pretok, "gpt2", err) : UCB_OK;
-}
-
-/* Spaces become U+2581, and one may be put before; "split" would cut at them. */
-static ucb_status read_metaspace(struct ucb_tokenizer *t, const json_t *component,
-                                 struct ucb_err *err)
-{
-    struct ucb_normalizer *n = &t->normalizer;
-    bool split, always;
-    UCB_TRY(get_bool(component, "split", true, &split, err));
-    UCB_TRY(get_bool(component, "add_prefix_space", true, &always, err));
-    const json_t *scheme = json_object_get(component, "prepend_scheme");
-    bool first = is_string(component, "prepend_scheme", "first");
-    if (scheme != NULL) always = is_string(component, "prepend_scheme", "always");
-    bool known = scheme == NULL || always || first ||
-                 is_string(component, "prepend_scheme", "never");
-    if (split || !known || n->spaces || n->prefix ||
-        !is_string(component, "replacement", MARK))
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "pre_tokenizer: this use of Metaspace is not implemented; known: "
-                        "replacement U+2581, split false, prepend_scheme always, first or "
-                        "never, without Prepend or Replace before it");
-    n->spaces = n->metaspace = true;
-    n->prefix = always || first;
-    n->first = first;
-    return UCB_OK;
-}
-
-static ucb_status read_pretokenizer(struct ucb_tokenizer *t, const json_t *component,
-                                    struct ucb_err *err)
-{
-    static const char *const known[] = {"ByteLevel", "Digits", "Metaspace", "Split",
-                                        "Sequence"};
-    const char *type = type_of(component);
-    bool individual;
-    if (!t->by_char)
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "pre_tokenizer: `%.60s` after ByteLevel is not implemented", type);
-    if (strcmp(type, "ByteLevel") == 0) return read_byte_level(t, component, err);
-    if (strcmp(type, "Split") == 0) return read_split(t, component, err);
-    if (strcmp(type, "Metaspace") == 0) return read_metaspace(t, component, err);
-    if (strcmp(type, "Digits") != 0)
-        return unknown_type("pre_tokenizer", component, known,
-                            sizeof(known) / sizeof(known[0]), err);
-    UCB_TRY(get_bool(component, "individual_digits", false, &individual, err));
-    return ucb_pretok_add(&t->pretok, individual ? "digit" : "digits", err);
-}
-
-/*
- * Either every byte is written as a character of the alphabet (ByteLevel), or it is
- * SentencePiece with byte fallback.
- */
-static ucb_status read_components_of(struct ucb_tokenizer *t, const json_t *root,
-                                     struct ucb_err *err)
-{
-    bool fallback;
-    t->by_char = true; /* until a ByteLevel says otherwise */
-    UCB_TRY(read_components(t, json_object_get(root, "normalizer"), "normalizers",
-                            read_normalizer, err));
-    UCB_TRY(read_components(t, json_object_get(root, "pre_tokenizer"), "pretokenizers",
-                            read_pretokenizer, err));
-    const json_t *model = json_object_get(root, "model");
-    UCB_TRY(get_bool(model, "byte_fallback", false, &fallback, err));
-    t->vocab.spelling = t->by_char ? UCB_SPELL_SPACES : UCB_SPELL_ALPHABET;
-    bool bytes = !t->by_char && !fallback && !t->normalizer.spaces && !t->normalizer.prefix;
-    bool pieces = t->by_char && fallback && t->normalizer.spaces;
-    if (bytes || pieces) return UCB_OK;
-    return UCB_FAIL(err, UCB_UNSUPPORTED,
-                    "neither byte-level BPE (pre_tokenizer ByteLevel, no byte_fallback) "
-                    "nor SentencePiece BPE (model.byte_fallback, normalizer Replace of "
-                    "space by U+2581); other tokenizers are not implemented");
 }
 
 /* ---- post-processor ---- */
@@ -529,7 +313,7 @@ static void read_template(struct ucb_tokenizer *t, const json_t *processor)
     const json_t *first = json_array_get(json_object_get(processor, "single"), 0);
     const char *text = json_string_value(
         json_object_get(json_object_get(first, "SpecialToken"), "id"));
-    if (is_string(processor, "type", "TemplateProcessing") && text != NULL)
+    if (ucb_field_is(processor, "type", "TemplateProcessing") && text != NULL)
         t->template_first = find_added(t, text);
 }
 
@@ -551,9 +335,9 @@ ucb_status ucb_tokenizer_parse_json(struct ucb_tokenizer *t, const char *name,
     ucb_status status;
     UCB_TRY(ucb_json_parse(name, text, n_bytes, &root, err));
     if (!json_is_object(root))
-        status = wrong_kind("the file", root, "an object", err);
+        status = ucb_field_wrong("the file", root, "an object", err);
     else
-        status = read_components_of(t, root, err);
+        status = ucb_tokenizer_read_parts(t, root, err);
     if (status == UCB_OK) status = read_model(t, root, err);
     if (status == UCB_OK) read_post_processor(t, json_object_get(root, "post_processor"));
     if (status != UCB_OK) ucb_err_prefix(err, "%s", name);
@@ -605,8 +389,8 @@ static ucb_status read_bos(struct ucb_tokenizer *t, const char *path, struct ucb
     if (bos_text(config) != NULL) t->bos = find_added(t, bos_text(config));
     if (t->bos == UCB_NO_ID) status = read_bos_id(t, path, err);
     if (status == UCB_OK) {
-        status = get_bool(config, "add_bos_token", t->template_first == t->bos,
-                          &t->adds_bos, err);
+        status = ucb_field_bool(config, "add_bos_token", t->template_first == t->bos,
+                                &t->adds_bos, err);
         if (status != UCB_OK) ucb_err_prefix(err, "tokenizer_config.json beside %s", path);
     }
     json_decref(config);
