@@ -1,4 +1,4 @@
--- schema.sql - the tables of a new database, schema number 3 (PRAGMA user_version).
+-- schema.sql - the tables of a new database, schema number 4 (PRAGMA user_version).
 --
 -- A change raises UCB_SCHEMA_NUMBER in harness/store/store.c, edits this file and adds
 -- db/migrations/NNN_what.sql, which takes a database from NNN - 1 to NNN. Views stand in db/views.sql and are
@@ -67,6 +67,9 @@ CREATE TABLE cells (
     weights_digest      TEXT NOT NULL,           -- '': none was taken
     documents_digest    TEXT,
     n_items             INTEGER NOT NULL,
+    -- '': compared with the original in the same arithmetic; else the arithmetic of the original it is compared with,
+    -- which makes it the model's noise floor (spec none).
+    reference           TEXT NOT NULL DEFAULT '',
     UNIQUE (cell_id, build_id)
 ) STRICT;
 

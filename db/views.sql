@@ -25,7 +25,9 @@ SELECT run_cells.run_id, cells.build_id, cells.cell_id, cells.model, cells.metho
        -- 1: the method was calibrated on a text that tasks are scored on (sweep --compat).
        cells.calib LIKE 'wikitext-test:%' AS contaminated,
        -- since schema 2. '': dense weights; NULL: nobody has looked
-       models.lattice_source, models.lattice_share
+       models.lattice_source, models.lattice_share,
+       -- since schema 4. '', or the arithmetic of the original that a noise-floor cell is compared with
+       cells.reference
 FROM cells
 JOIN run_cells USING (cell_key)
 LEFT JOIN models USING (model_digest)
@@ -51,6 +53,6 @@ FROM layers JOIN cells USING (cell_key);
 DROP VIEW IF EXISTS v_latest;
 CREATE VIEW v_latest AS
 SELECT * FROM (
-    SELECT *, max(run_id) OVER (PARTITION BY model, scope, spec, calib, task, dataset, arithmetic, seed) AS newest
+    SELECT *, max(run_id) OVER (PARTITION BY model, scope, spec, calib, task, dataset, arithmetic, reference, seed) AS newest
     FROM v_results)
 WHERE run_id = newest;
