@@ -22,6 +22,8 @@ static struct ucb_sizes sizes_of(const struct ucb_sweep_group *g,
                    tally->extra_bytes;
     s.bpw_nominal = tally->n_weights > 0 ? tally->nominal_bits / (double)tally->n_weights
                                          : 0;
+    s.bpw_claimed = tally->n_weights > 0 ? tally->claimed_bits / (double)tally->n_weights
+                                         : 0;
     return s;
 }
 

@@ -100,5 +100,6 @@ const struct ucb_method ucb_method_distill = {
     .knobs = knobs,
     .n_shown = 1,
     .nominal_bpw = nominal_bpw,
+    .claimed_bpw = nominal_bpw,
     .tune_plan = tune_plan,
     .tune = tune};

@@ -274,6 +274,7 @@ const struct ucb_method ucb_method_gsq = {
     .n_shown = 1, /* bits */
     .decoded_dtype = decoded_dtype,
     .nominal_bpw = nominal_bpw,
+    .claimed_bpw = nominal_bpw,
     .state_bytes = state_bytes,
     .encode = encode,
     .open = open_payload,

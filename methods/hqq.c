@@ -63,6 +63,12 @@ static double nominal_bpw(const struct ucb_job *job, const struct ucb_matrix *ma
     return bits_of(job);
 }
 
+/* Its table counts scales and zeros of 16 bits, and no rows that fill up a group. */
+static double claimed_bpw(const struct ucb_job *job, const struct ucb_matrix *matrix)
+{
+    return nominal_bpw(job, matrix) + 32 / ucb_job_value(job, "group");
+}
+
 static struct hqq_view view_of(const struct ucb_job *job, const struct ucb_matrix *matrix)
 {
     return hqq_view_of(ucb_matrix_weights(matrix), (size_t)ucb_job_value(job, "group"),
@@ -408,6 +414,7 @@ const struct ucb_method ucb_method_hqq = {
     .fits = fits,
     .decoded_dtype = decoded_dtype,
     .nominal_bpw = nominal_bpw,
+    .claimed_bpw = claimed_bpw,
     .state_bytes = state_bytes,
     .encode = encode,
     .open = open_payload,

@@ -268,6 +268,7 @@ const struct ucb_method ucb_method_int5 = {
     .n_shown = 1,
     .decoded_dtype = decoded_dtype,
     .nominal_bpw = nominal_bpw,
+    .claimed_bpw = nominal_bpw,
     .state_bytes = state_bytes,
     .encode = encode,
     .open = open_payload,

@@ -40,6 +40,7 @@ const struct ucb_method ucb_method_nf4 = {
     .knobs = bnb4_knobs,
     .decoded_dtype = bnb4_decoded_dtype,
     .nominal_bpw = bnb4_nominal_bpw,
+    .claimed_bpw = bnb4_nominal_bpw,
     .state_bytes = bnb4_state_bytes,
     .encode = encode,
     .open = open_payload,

@@ -473,6 +473,7 @@ const struct ucb_method ucb_method_residual = {
     .knobs = knobs,
     .decoded_dtype = decoded_dtype,
     .nominal_bpw = nominal_bpw,
+    .claimed_bpw = nominal_bpw,
     .state_bytes = state_bytes,
     .encode = encode,
     .open = open_payload,

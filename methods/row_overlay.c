@@ -316,6 +316,7 @@ const struct ucb_method ucb_method_row_overlay = {
     .needs = needs,
     .decoded_dtype = decoded_dtype,
     .nominal_bpw = nominal_bpw,
+    .claimed_bpw = nominal_bpw,
     .state_bytes = state_bytes,
     .encode = encode,
     .fit_shared = fit_shared,

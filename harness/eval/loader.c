@@ -6,6 +6,7 @@
 #include "eval/loader_internal.h"
 
 #include <stdio.h>
+#include <math.h>
 #include <string.h>
 
 #include "core/arena.h"
@@ -275,6 +276,7 @@ static void count_original(const struct ucb_matrix *m, struct ucb_tally *tally)
     tally->stored_bytes += m->stored_bytes;
     tally->part_bytes[UCB_PART_CODES] += m->stored_bytes;
     tally->nominal_bits += 8.0 * (double)m->stored_bytes;
+    tally->claimed_bits = NAN;
 }
 
 /* An embedding that is written is a tied head too, and in scope where that is. */
@@ -301,6 +303,7 @@ static void count_compressed(const struct ucb_loader *l, const struct ucb_chain 
     tally->n_weights += (uint64_t)m->n_out * m->n_in;
     tally->stored_bytes += stored;
     tally->nominal_bits += ucb_chain_nominal_bpw(chain, m) * (double)m->n_out * m->n_in;
+    tally->claimed_bits += ucb_chain_claimed_bpw(chain, m) * (double)m->n_out * m->n_in;
     for (int part = 0; part < UCB_N_PARTS; part++)
         tally->part_bytes[part] += l->payload[i].part_bytes[part];
 }

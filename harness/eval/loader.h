@@ -25,6 +25,7 @@ struct ucb_tally {
     uint64_t n_weights;
     uint64_t stored_bytes; /* of the same matrices in the model's file */
     double nominal_bits;   /* sum of nominal bits per weight x weights */
+    double claimed_bits;   /* the same of claimed ones; NaN: the seed counts none */
     /* Of matrices that a method took outside the scope: what it wrote, and what they have
        in the model's file. They count for the model's size only. */
     uint64_t extra_bytes, extra_stored_bytes;

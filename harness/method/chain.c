@@ -451,6 +451,17 @@ double ucb_chain_nominal_bpw(const struct ucb_chain *chain, const struct ucb_mat
     return bits;
 }
 
+double ucb_chain_claimed_bpw(const struct ucb_chain *chain, const struct ucb_matrix *matrix)
+{
+    double bits = 0;
+    for (uint32_t i = 0; i < chain->n_stages; i++) {
+        struct ucb_job job = ucb_stage_job(&chain->stages[i]);
+        if (job.method->claimed_bpw == NULL) return NAN;
+        bits += job.method->claimed_bpw(&job, matrix);
+    }
+    return bits;
+}
+
 enum ucb_dtype ucb_chain_decoded_dtype(const struct ucb_chain *chain, enum ucb_dtype source)
 {
     uint32_t stage = ucb_chain_is_exact(chain) ? chain->n_coded - 1 : 0;

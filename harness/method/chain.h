@@ -48,6 +48,9 @@ bool ucb_chain_is_none(const struct ucb_chain *chain); /* the original, untouche
 bool ucb_chain_has_product(const struct ucb_chain *chain);
 double ucb_chain_nominal_bpw(const struct ucb_chain *chain,
                              const struct ucb_matrix *matrix);
+/* NaN where a stage is none of the seed's. */
+double ucb_chain_claimed_bpw(const struct ucb_chain *chain,
+                             const struct ucb_matrix *matrix);
 /* The dtype the merged decode is rounded to. */
 enum ucb_dtype ucb_chain_decoded_dtype(const struct ucb_chain *chain,
                                        enum ucb_dtype source);

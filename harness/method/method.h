@@ -190,6 +190,9 @@ struct ucb_method {
     enum ucb_dtype (*decoded_dtype)(const struct ucb_job *job, enum ucb_dtype source);
     /* Bits per weight as the method's paper counts them. */
     double (*nominal_bpw)(const struct ucb_job *job, const struct ucb_matrix *matrix);
+    /* As the seed's tables count them, 0 for a stage that they leave out. NULL: the seed has
+     * no such method. */
+    double (*claimed_bpw)(const struct ucb_job *job, const struct ucb_matrix *matrix);
     /* Bytes of the state that open() fills. */
     size_t (*state_bytes)(const struct ucb_job *job, const struct ucb_matrix *matrix);
     /* n_src matrices of one group to n_src payloads. Any thread count, the same bytes.

@@ -281,6 +281,38 @@ TEST(bits_per_weight_of_the_model_count_a_tied_table_as_often_as_it_is_stored)
     }
 }
 
+TEST(claimed_bits_per_weight_stand_beside_the_written_ones_where_the_seed_counts_any)
+{
+    static const struct {
+        const char *spec;
+        double bits; /* 0: the seed has no such method */
+    } claimed[] = {{"hqq:bits=4,group=64", 4.5},
+                   {"gsq:bits=5+lowrank:rank=2", 5.25}, /* factors left out */
+                   {"rtn:bits=4,group=64", 0}};
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
+    ucb_tiny_model(model);
+    for (size_t i = 0; i < sizeof(claimed) / sizeof(claimed[0]); i++) {
+        const char *db = ucb_test_path("%s/claimed-%zu.db", ucb_test_folder(), i);
+        RUN(0, "sweep --model %s --method %s --task lambada:n=1 --db %s --quiet", model,
+            claimed[i].spec, db);
+        RUN(0, "export --db %s --format json", db);
+        json_error_t where;
+        json_t *rows = json_loads(out, 0, &where), *row;
+        CHECK(json_array_size(rows) > 0);
+        size_t k;
+        json_array_foreach(rows, k, row)
+        {
+            json_t *bits = json_object_get(row, "bpw_claimed");
+            bool counted = claimed[i].bits > 0 &&
+                           strcmp(json_string_value(json_object_get(row, "spec")),
+                                  "none") != 0;
+            CHECK(counted ? json_is_real(bits) : json_is_null(bits));
+            if (counted) CHECK_NEAR(json_real_value(bits), claimed[i].bits, 1e-12);
+        }
+        json_decref(rows);
+    }
+}
+
 TEST(a_head_in_scope_is_refused_to_a_method_that_multiplies_in_its_own_arithmetic)
 {
     static const char *const scopes[] = {"linear", "all"};
