@@ -91,8 +91,10 @@ void ucb_codec_split(const struct ucb_codec *codec, struct ucb_codec_split *out)
  * accidents, not against an adversary.
  */
 uint64_t ucb_mix64(const void *data, size_t n_bytes);
+enum { UCB_MIX64_LANES = 32, UCB_MIX64_STRIPE = 8 * UCB_MIX64_LANES };
+#define UCB_MIX64_FACTOR 0x9e3779b97f4a7c15u /* K: 2^64 by the golden ratio, made odd */
 struct ucb_mix64_state {
-    uint64_t lanes[32], n_bytes;
+    uint64_t lanes[UCB_MIX64_LANES], n_bytes;
 };
 void ucb_mix64_begin(struct ucb_mix64_state *state);
 /* All pieces but the last are multiples of 256 bytes. */

@@ -131,45 +131,128 @@ VBMI static inline __attribute__((always_inline)) __m512i unpack(const uint8_t *
     return _mm512_and_si512(bytes, _mm512_set1_epi8((char)((1 << bits) - 1)));
 }
 
-/* Exponents of those that `escaped` marks come from the escapes. */
+/* Exponents of those that `escaped` marks come from the escapes. Some are in nearly every
+ * vector, so whether there are any is not asked. */
 VBMI static inline __attribute__((always_inline)) bool
 take_escapes(struct codec_merge *m, __mmask64 escaped, __m512i *exponent)
 {
-    size_t left = (size_t)(m->escape_end - m->escape), n;
-    if (escaped == 0) return true;
-    n = (size_t)__builtin_popcountll(escaped);
+    size_t left = (size_t)(m->escape_end - m->escape),
+           n = (size_t)__builtin_popcountll(escaped);
     if (n > left) return false;
-    __mmask64 there = n == 64 ? ~(__mmask64)0 : ((__mmask64)1 << n) - 1;
-    *exponent = _mm512_mask_expand_epi8(*exponent, escaped,
-                                        _mm512_maskz_loadu_epi8(there, m->escape));
+    __m512i next = _mm512_maskz_loadu_epi8(_bzhi_u64(~(uint64_t)0, (unsigned)n), m->escape);
+    *exponent = _mm512_mask_expand_epi8(*exponent, escaped, next);
     m->escape += n;
     return true;
 }
 
 /* Sixty-four elements of upper and lower bytes, turned back by one bit. */
-VBMI static inline __attribute__((always_inline)) void store(__m512i upper, __m512i lower,
-                                                             uint8_t *out)
+VBMI static inline __attribute__((always_inline)) void join(__m512i upper, __m512i lower,
+                                                            __m512i *first, __m512i *second)
 {
     /* unpack takes bytes of each 128 bits; put the quarters where it looks for them */
     const __m512i quarters = _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0);
     upper = _mm512_permutexvar_epi64(quarters, upper);
     lower = _mm512_permutexvar_epi64(quarters, lower);
     __m512i a = _mm512_unpacklo_epi8(lower, upper), b = _mm512_unpackhi_epi8(lower, upper);
-    _mm512_storeu_si512(out, _mm512_shldi_epi16(a, a, 15));
-    _mm512_storeu_si512(out + 64, _mm512_shldi_epi16(b, b, 15));
+    *first = _mm512_shldi_epi16(a, a, 15);
+    *second = _mm512_shldi_epi16(b, b, 15);
 }
 
-VBMI bool codec_fast_bf16_avx512(struct codec_merge *m, size_t n, uint8_t *out)
+/*
+ * Where elements go, a stripe of four vectors at a time: into the checksum, and to memory
+ * of any alignment. Past the caches only whole lines can be stored: a line is the end of
+ * one vector and the beginning of the next. Vectors have names, not indices: compilers keep
+ * these in registers.
+ */
+struct vector_sink {
+    uint8_t *line;   /* the next one; of a sink in the caches, any address */
+    unsigned head;   /* bytes of the first line that are not the sink's */
+    __mmask64 first; /* which of the next line's bytes are */
+    __m512i turn;    /* takes `head` bytes of the vector before */
+    __m512i end;     /* that vector */
+    __m512i lane0, lane1, lane2, lane3;
+};
+
+VBMI static inline __attribute__((always_inline)) void
+sink_begin(struct vector_sink *s, const struct codec_merge *m, uint8_t *out)
 {
-    __m512i table = _mm512_maskz_loadu_epi8(0xff, m->exponents);
-    const __m512i escape = _mm512_set1_epi8(FAST_ESCAPE);
-    for (size_t i = 0; i < n; i += 64) {
-        __m512i rank = unpack(m->symbols + i / 8 * FAST_BITS, FAST_BITS);
-        __m512i exponent = _mm512_permutexvar_epi8(rank, table);
-        if (!take_escapes(m, _mm512_cmpeq_epi8_mask(rank, escape), &exponent)) return false;
-        store(exponent, _mm512_loadu_si512(m->plane + i), out + 2 * i);
+    const __m512i steps = _mm512_set_epi8(
+        63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43,
+        42, 41, 40, 39, 38, 37, 36, 35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22,
+        21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const uint64_t *lanes = m->sum->lanes;
+    s->head = m->past_cache ? (uintptr_t)out % 64 : 0;
+    s->line = out - s->head;
+    s->first = ~(__mmask64)0 << s->head;
+    s->turn = _mm512_add_epi8(steps, _mm512_set1_epi8((char)(64 - s->head)));
+    s->end = _mm512_setzero_si512();
+    s->lane0 = _mm512_loadu_si512(lanes), s->lane1 = _mm512_loadu_si512(lanes + 8);
+    s->lane2 = _mm512_loadu_si512(lanes + 16), s->lane3 = _mm512_loadu_si512(lanes + 24);
+}
+
+VBMI static inline __attribute__((always_inline)) __m512i mixed(__m512i lane, __m512i data)
+{
+    lane = _mm512_mullo_epi64(_mm512_xor_si512(lane, data),
+                              _mm512_set1_epi64((long long)UCB_MIX64_FACTOR));
+    return _mm512_xor_si512(lane, _mm512_srli_epi64(lane, 32));
+}
+
+/* Stores `data`, which follows `before`, as the v-th line of a stripe. */
+VBMI static inline __attribute__((always_inline)) void
+sink_store(struct vector_sink *s, bool past_cache, int v, __m512i before, __m512i data)
+{
+    uint8_t *line = s->line + 64 * v;
+    if (!past_cache) {
+        _mm512_storeu_si512(line, data);
+        return;
     }
-    return true;
+    __m512i whole = _mm512_permutex2var_epi8(before, s->turn, data);
+    if (v == 0 && s->first != ~(__mmask64)0)
+        _mm512_mask_storeu_epi8(line, s->first, whole);
+    else
+        _mm512_stream_si512((void *)line, whole);
+}
+
+VBMI static inline __attribute__((always_inline)) void sink_take(struct vector_sink *s,
+                                                                 bool past_cache, __m512i a,
+                                                                 __m512i b, __m512i c,
+                                                                 __m512i d)
+{
+    s->lane0 = mixed(s->lane0, a), s->lane1 = mixed(s->lane1, b);
+    s->lane2 = mixed(s->lane2, c), s->lane3 = mixed(s->lane3, d);
+    sink_store(s, past_cache, 0, s->end, a);
+    sink_store(s, past_cache, 1, a, b);
+    sink_store(s, past_cache, 2, b, c);
+    sink_store(s, past_cache, 3, c, d);
+    s->first = ~(__mmask64)0;
+    s->end = d;
+    s->line += UCB_MIX64_STRIPE;
+}
+
+/* `n` elements in all. */
+VBMI static inline __attribute__((always_inline)) void
+sink_end(const struct vector_sink *s, struct ucb_mix64_state *sum, size_t n)
+{
+    if (s->head > 0 && n > 0)
+        _mm512_mask_storeu_epi8(s->line, ((__mmask64)1 << s->head) - 1,
+                                _mm512_permutexvar_epi8(s->turn, s->end));
+    _mm512_storeu_si512(sum->lanes, s->lane0),
+        _mm512_storeu_si512(sum->lanes + 8, s->lane1);
+    _mm512_storeu_si512(sum->lanes + 16, s->lane2);
+    _mm512_storeu_si512(sum->lanes + 24, s->lane3);
+    sum->n_bytes += 2 * n;
+}
+
+/* Exponents and the bytes below them of sixty-four elements, at i. */
+VBMI static inline __attribute__((always_inline)) bool
+take_fast_bf16(struct codec_merge *m, size_t i, __m512i *upper, __m512i *lower)
+{
+    const __m512i escape = _mm512_set1_epi8(FAST_ESCAPE);
+    __m512i table = _mm512_maskz_loadu_epi8(0xff, m->exponents);
+    __m512i rank = unpack(m->symbols + i / 8 * FAST_BITS, FAST_BITS);
+    *upper = _mm512_permutexvar_epi8(rank, table);
+    *lower = _mm512_loadu_si512(m->plane + i);
+    return take_escapes(m, _mm512_cmpeq_epi8_mask(rank, escape), upper);
 }
 
 /* Exponent and mantissa bits of sixty-four symbols. */
@@ -187,32 +270,61 @@ VBMI static inline __attribute__((always_inline)) bool split_symbols(struct code
     return take_escapes(m, _mm512_cmpge_epu8_mask(symbol, escape), exponent);
 }
 
-VBMI bool codec_merge_bf16_avx512(struct codec_merge *m, size_t n, uint8_t *out)
+VBMI static inline __attribute__((always_inline)) bool
+take_bf16(struct codec_merge *m, size_t i, __m512i *upper, __m512i *lower)
 {
-    for (size_t i = 0; i < n; i += 64) {
-        __m512i exponent, mantissa;
-        if (!split_symbols(m, m->symbols + i, &exponent, &mantissa)) return false;
-        __m512i lower = _mm512_or_si512(_mm512_slli_epi16(mantissa, 6),
-                                        unpack(m->bits + i / 8 * 6, 6));
-        store(exponent, lower, out + 2 * i);
-    }
+    __m512i mantissa;
+    if (!split_symbols(m, m->symbols + i, upper, &mantissa)) return false;
+    *lower = _mm512_or_si512(_mm512_slli_epi16(mantissa, 6),
+                             unpack(m->bits + i / 8 * 6, 6));
     return true;
 }
 
-VBMI bool codec_merge_f16_avx512(struct codec_merge *m, size_t n, uint8_t *out)
+VBMI static inline __attribute__((always_inline)) bool
+take_f16(struct codec_merge *m, size_t i, __m512i *upper, __m512i *lower)
 {
-    for (size_t i = 0; i < n; i += 64) {
-        __m512i exponent, mantissa;
-        __mmask64 ninth;
-        if (!split_symbols(m, m->symbols + i, &exponent, &mantissa)) return false;
-        memcpy(&ninth, m->bits + i / 8, sizeof(ninth));
-        __m512i upper = _mm512_or_si512(_mm512_slli_epi16(exponent, 3),
-                                        _mm512_slli_epi16(mantissa, 1));
-        upper = _mm512_mask_add_epi8(upper, ninth, upper, _mm512_set1_epi8(1));
-        store(upper, _mm512_loadu_si512(m->plane + i), out + 2 * i);
-    }
+    __m512i exponent, mantissa;
+    __mmask64 ninth;
+    if (!split_symbols(m, m->symbols + i, &exponent, &mantissa)) return false;
+    memcpy(&ninth, m->bits + i / 8, sizeof(ninth));
+    *upper = _mm512_or_si512(_mm512_slli_epi16(exponent, 3),
+                             _mm512_slli_epi16(mantissa, 1));
+    *upper = _mm512_mask_add_epi8(*upper, ninth, *upper, _mm512_set1_epi8(1));
+    *lower = _mm512_loadu_si512(m->plane + i);
     return true;
 }
+
+typedef bool take_elements(struct codec_merge *m, size_t i, __m512i *upper, __m512i *lower);
+
+VBMI static inline __attribute__((always_inline)) bool
+merge(struct codec_merge *m, take_elements *take, bool past_cache, size_t n, uint8_t *out)
+{
+    struct vector_sink sink;
+    struct codec_merge from = *m; /* no store to `out` changes this one */
+    sink_begin(&sink, m, out);
+    for (size_t i = 0; i < n; i += CODEC_MERGE) {
+        __m512i a, b, c, d, upper, lower;
+        if (!take(&from, i, &upper, &lower)) return false;
+        join(upper, lower, &a, &b);
+        if (!take(&from, i + 64, &upper, &lower)) return false;
+        join(upper, lower, &c, &d);
+        sink_take(&sink, past_cache, a, b, c, d);
+    }
+    sink_end(&sink, m->sum, n);
+    m->escape = from.escape;
+    return true;
+}
+
+/* With the kind of stores known to the compiler. */
+#define MERGE(name, take)                                         \
+    VBMI bool name(struct codec_merge *m, size_t n, uint8_t *out) \
+    {                                                             \
+        return m->past_cache ? merge(m, take, true, n, out)       \
+                             : merge(m, take, false, n, out);     \
+    }
+MERGE(codec_fast_bf16_avx512, take_fast_bf16)
+MERGE(codec_merge_bf16_avx512, take_bf16)
+MERGE(codec_merge_f16_avx512, take_f16)
 
 VBMI void codec_copy_past_cache_avx512(uint8_t *out, const uint8_t *in, size_t n_bytes)
 {
@@ -222,5 +334,9 @@ VBMI void codec_copy_past_cache_avx512(uint8_t *out, const uint8_t *in, size_t n
     for (; head + 64 <= n_bytes; head += 64)
         _mm512_stream_si512((void *)(out + head), _mm512_loadu_si512(in + head));
     memcpy(out + head, in + head, n_bytes - head);
+}
+
+VBMI void codec_fence_avx512(void)
+{
     _mm_sfence();
 }

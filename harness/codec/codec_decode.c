@@ -114,6 +114,7 @@ static bool begin_chunk(const struct ucb_codec *codec, uint32_t index, struct ch
     c->planes = codec_planes_of(
         codec_raw_bits(c->format, (enum codec_coder)c->entry.coder));
     c->merge.exponents = c->exponents;
+    c->merge.sum = &c->sum;
     ucb_mix64_begin(&c->sum);
     if (ucb_mix64(c->coded, c->entry.n_bytes) != c->entry.coded_sum) return false;
     switch ((enum codec_coder)c->entry.coder) {
@@ -128,23 +129,21 @@ static bool begin_chunk(const struct ucb_codec *codec, uint32_t index, struct ch
 
 /* ---- pieces ---- */
 
-/* Whether the result is larger than caches: then it goes past them, as memcpy's does. A
- * fast chunk is merged where it belongs: one more copy takes longer than the lines' fetch.
- */
+/* Whether the result is larger than caches: then it goes past them, as memcpy's does. */
 static bool is_large(const struct chunk *c)
 {
-    return c->path == UCB_CODEC_AVX512 && c->n_bytes >= LARGE_BYTES &&
-           c->entry.coder != CODER_FAST;
+    return c->path == UCB_CODEC_AVX512 && c->n_bytes >= LARGE_BYTES;
 }
 
-/* Takes a piece's bytes that are done: into the sum, and to the caller. `piece` may be
- * where they go already. */
-static void take_bytes(struct chunk *c, size_t n, const uint8_t *piece)
+/* Takes a piece of n elements that are done: into the sum, which has the first n_summed,
+ * and to the caller. `piece` may be where they go already. */
+static void take_bytes(struct chunk *c, size_t n_summed, size_t n, const uint8_t *piece)
 {
-    uint64_t from = c->entry.decoded + c->at * c->format->width,
-             to = from + n * c->format->width, end = c->first + c->n_bytes;
+    size_t width = c->format->width;
+    uint64_t from = c->entry.decoded + c->at * width, to = from + n * width,
+             end = c->first + c->n_bytes;
     uint64_t low = from > c->first ? from : c->first, high = to < end ? to : end;
-    ucb_mix64_add(&c->sum, piece, n * c->format->width);
+    ucb_mix64_add(&c->sum, piece + n_summed * width, (n - n_summed) * width);
     c->at += n;
     uint8_t *out = c->out + (low - c->first);
     if (low >= high || out == piece + (low - from)) return;
@@ -160,7 +159,7 @@ static uint8_t *piece_room(const struct chunk *c, size_t n, uint8_t *own)
     uint64_t from = c->entry.decoded + c->at * c->format->width,
              to = from + n * c->format->width;
     bool inside = from >= c->first && to <= c->first + c->n_bytes;
-    return inside && !is_large(c) ? c->out + (from - c->first) : own;
+    return inside ? c->out + (from - c->first) : own;
 }
 
 /* The reference for the merging of exponents and planes; [done, n) of the piece. */
@@ -187,11 +186,13 @@ static bool merge_scalar(struct chunk *c, size_t done, size_t n, uint8_t *out)
     return true;
 }
 
-/* As much of a piece as the vectors take; *done says how much. */
+/* As much of a piece as the vectors take, which is in the sum then; *done says how much.
+ */
 static bool merge_vector(struct chunk *c, size_t n, uint8_t *out, size_t *done)
 {
     struct codec_merge *m = &c->merge;
-    size_t whole = n / 64 * 64, bits_at = c->planes.n_bytes * (size_t)c->entry.n;
+    size_t whole = n / CODEC_MERGE * CODEC_MERGE,
+           bits_at = c->planes.n_bytes * (size_t)c->entry.n;
     bool fast = c->entry.coder == CODER_FAST, is_bf16 = c->format->exponent_bits == 8;
     *done = 0;
     if (c->path != UCB_CODEC_AVX512 || c->format->width != 2 || (fast && !is_bf16))
@@ -208,13 +209,14 @@ static bool merge_vector(struct chunk *c, size_t n, uint8_t *out, size_t *done)
 static bool finish_piece(struct chunk *c, size_t n)
 {
     uint8_t own[PIECE_BYTES], *out = piece_room(c, n, own);
-    size_t done = n;
+    size_t done = 0;
+    c->merge.past_cache = out != own && is_large(c);
     if (c->entry.coder == CODER_ENTROPY && c->format->exponent_bits == 0)
         memcpy(out, c->symbols, n);
     else if (!merge_vector(c, n, out, &done) ||
              (done < n && !merge_scalar(c, done, n, out)))
         return false;
-    take_bytes(c, n, out);
+    take_bytes(c, done, n, out);
     return true;
 }
 
@@ -269,7 +271,7 @@ static void run_stored(struct chunk *c)
     size_t piece = PIECE_BYTES / c->format->width;
     while (c->at < c->entry.n) {
         size_t n = c->entry.n - c->at < piece ? c->entry.n - c->at : piece;
-        take_bytes(c, n, c->coded + c->at * c->format->width);
+        take_bytes(c, 0, n, c->coded + c->at * c->format->width);
     }
 }
 
@@ -280,7 +282,7 @@ static void run_constant(struct chunk *c)
     for (size_t i = 0; i < PIECE_BYTES; i += c->format->width)
         memcpy(element + i, c->coded, c->format->width);
     while (c->at < c->entry.n)
-        take_bytes(c, c->entry.n - c->at < piece ? c->entry.n - c->at : piece, element);
+        take_bytes(c, 0, c->entry.n - c->at < piece ? c->entry.n - c->at : piece, element);
 }
 
 /* Elements that the mixer decoded get their raw bits. */
@@ -292,7 +294,7 @@ static bool take_mixed(void *context, const uint32_t *coded, size_t n)
     codec_planes_get(c->planes, c->entry.n, c->at, c->plane, n, turned);
     for (size_t i = 0; i < n; i++) turned[i] = turned[i] << 1 | coded[i];
     codec_turn_back(c->format, turned, n, out);
-    take_bytes(c, n, out);
+    take_bytes(c, 0, n, out);
     return true;
 }
 
@@ -361,6 +363,7 @@ static void decode_group(void *context, size_t group)
     if (good && together) good = run_pieces(all, n);
     for (unsigned i = 0; good && i < n; i++)
         good = (together || run_chunk(run->codec, &chunks[i])) && is_sound(&chunks[i]);
+    if (run->codec->path == UCB_CODEC_AVX512) codec_fence_avx512();
     if (!good) __atomic_store_n(&run->bad, true, __ATOMIC_RELAXED);
 }
 

@@ -5,11 +5,15 @@
 #include "codec/codec.h"
 #include "core/clones.h"
 
-enum { N_LANES = 32, STRIPE = N_LANES * 8, WIDTH = 8, N_VECTORS = N_LANES / WIDTH };
+enum {
+    N_LANES = UCB_MIX64_LANES,
+    STRIPE = UCB_MIX64_STRIPE,
+    WIDTH = 8,
+    N_VECTORS = N_LANES / WIDTH
+};
 typedef uint64_t lanes8 __attribute__((vector_size(64)));
 
-/* 2^64 divided by the golden ratio, made odd. */
-static const uint64_t factor = 0x9e3779b97f4a7c15u;
+static const uint64_t factor = UCB_MIX64_FACTOR;
 
 UCB_CLONES static void add_stripes(uint64_t *lanes, const uint8_t *data, size_t n)
 {

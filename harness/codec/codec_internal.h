@@ -172,19 +172,25 @@ bool rans_read_avx512(struct rans_reader *const *r, const struct rans_alias *con
                       uint8_t *const *symbols);
 /*
  * Elements of BF16 and F16 from symbols (fast: packed ranks) and planes, n a multiple of
- * 64. Escapes are taken from *escape; false past their end.
+ * CODEC_MERGE. Escapes are taken from *escape; false past their end. The elements go into
+ * the checksum while they are in registers.
  */
 struct codec_merge {
     const uint8_t *symbols;      /* entropy: a byte each; fast: the packed ranks */
     const uint8_t *plane, *bits; /* the byte plane and the plane of bits, where there are */
     const uint8_t *exponents;    /* by rank: 16 (fast: 8) */
     const uint8_t *escape, *escape_end;
+    struct ucb_mix64_state *sum;
+    bool past_cache; /* store without fetching the lines that are filled;
+                        codec_fence_avx512() before another thread reads them */
 };
+enum { CODEC_MERGE = UCB_MIX64_STRIPE / 2 };
 bool codec_merge_bf16_avx512(struct codec_merge *m, size_t n, uint8_t *out);
 bool codec_merge_f16_avx512(struct codec_merge *m, size_t n, uint8_t *out);
 bool codec_fast_bf16_avx512(struct codec_merge *m, size_t n, uint8_t *out);
-/* memcpy with stores that do not fetch the lines they fill. */
+/* memcpy with such stores. */
 void codec_copy_past_cache_avx512(uint8_t *out, const uint8_t *in, size_t n_bytes);
+void codec_fence_avx512(void);
 
 /* ---- max ---- */
 
