@@ -17,13 +17,18 @@
 
 struct vector_stream {
     __m512i high, low;
-    __m512i entry[2], first[2], frequency[2]; /* by bucket, by bucket, by symbol */
     const uint8_t *words, *words_end;
+};
+/* Look-ups: by bucket, by bucket, by symbol. Four streams' do not fit the registers beside
+ * their states, so they stay in memory. */
+struct vector_tables {
+    __m512i entry[2], first[2], frequency[2];
 };
 
 VBMI static inline __attribute__((always_inline)) void
-stream_load(struct vector_stream *v, const struct rans_reader *r,
-            const struct rans_alias *a, const struct rans_table *t)
+stream_load(struct vector_stream *v, struct vector_tables *look,
+            const struct rans_reader *r, const struct rans_alias *a,
+            const struct rans_table *t)
 {
     uint16_t entry[RANS_NARROW], first[RANS_NARROW];
     for (unsigned i = 0; i < RANS_NARROW; i++) {
@@ -31,9 +36,9 @@ stream_load(struct vector_stream *v, const struct rans_reader *r,
         first[i] = (uint16_t)(a->first[i] - a->divider[i]);
     }
     for (int half = 0; half < 2; half++) {
-        v->entry[half] = _mm512_loadu_si512(entry + 32 * half);
-        v->first[half] = _mm512_loadu_si512(first + 32 * half);
-        v->frequency[half] = _mm512_loadu_si512(t->frequency + 32 * half);
+        look->entry[half] = _mm512_loadu_si512(entry + 32 * half);
+        look->first[half] = _mm512_loadu_si512(first + 32 * half);
+        look->frequency[half] = _mm512_loadu_si512(t->frequency + 32 * half);
     }
     v->high = _mm512_loadu_si512(r->high);
     v->low = _mm512_loadu_si512(r->low);
@@ -41,19 +46,30 @@ stream_load(struct vector_stream *v, const struct rans_reader *r,
     v->words_end = r->words_end;
 }
 
-VBMI static inline __attribute__((always_inline)) bool step(struct vector_stream *v,
-                                                            uint8_t *symbols)
+VBMI static inline __attribute__((always_inline)) void
+stream_save(const struct vector_stream *v, struct rans_reader *r)
+{
+    _mm512_storeu_si512(r->high, v->high);
+    _mm512_storeu_si512(r->low, v->low);
+    r->words = v->words;
+}
+
+/* Thirty-two symbols. `ample`: at least 32 words are left; otherwise false past their end.
+ */
+VBMI static inline __attribute__((always_inline)) bool
+step(struct vector_stream *v, const struct vector_tables *look, bool ample,
+     uint8_t *symbols)
 {
     const __m512i low6 = _mm512_set1_epi16(63), low7 = _mm512_set1_epi16(127);
     __m512i bucket = _mm512_srli_epi16(v->low, 6); /* a look-up takes its lowest 6 bits */
-    __m512i entry = _mm512_permutex2var_epi16(v->entry[0], bucket, v->entry[1]);
+    __m512i entry = _mm512_permutex2var_epi16(look->entry[0], bucket, look->entry[1]);
     __m512i at = _mm512_and_si512(v->low, low6);
     __mmask32 other = _mm512_cmpge_epu16_mask(at, _mm512_and_si512(entry, low7));
     __m512i symbol = _mm512_mask_srli_epi16(_mm512_and_si512(bucket, low6), other, entry,
                                             8);
     __m512i rank = _mm512_add_epi16(
-        at, _mm512_maskz_permutex2var_epi16(other, v->first[0], bucket, v->first[1]));
-    __m512i f = _mm512_permutex2var_epi16(v->frequency[0], symbol, v->frequency[1]);
+        at, _mm512_maskz_permutex2var_epi16(other, look->first[0], bucket, look->first[1]));
+    __m512i f = _mm512_permutex2var_epi16(look->frequency[0], symbol, look->frequency[1]);
     _mm256_storeu_si256((__m256i *)symbols, _mm512_cvtepi16_epi8(symbol));
 
     __m512i upper = _mm512_mulhi_epu16(v->high, f), lower = _mm512_mullo_epi16(v->high, f);
@@ -66,35 +82,78 @@ VBMI static inline __attribute__((always_inline)) bool step(struct vector_stream
 
     __mmask32 need = _mm512_testn_epi16_mask(high, high);
     size_t left = (size_t)(v->words_end - v->words) / 2;
-    __m512i words = left >= RANS_LANES
+    __m512i words = ample || left >= RANS_LANES
                         ? _mm512_loadu_si512(v->words)
                         : _mm512_maskz_loadu_epi16((1u << left) - 1, v->words);
+    __asm__("" : "+v"(words)); /* loaded early; an expansion from memory waits for `need` */
     size_t n_need = (size_t)__builtin_popcount(need);
     v->high = _mm512_mask_mov_epi16(high, need, low);
     v->low = _mm512_mask_expand_epi16(low, need, words);
-    if (n_need > left) return false;
+    if (!ample && n_need > left) return false;
     v->words += 2 * n_need;
     return true;
 }
 
-VBMI static inline __attribute__((always_inline)) bool
-read_streams(struct rans_reader *const *r, const struct rans_alias *const *alias,
-             const struct rans_table *const *t, unsigned n_streams, size_t n,
-             uint8_t *const *symbols)
+/* How many steps of a stream cannot come to its words' end. */
+static size_t ample_steps(const struct vector_stream *v)
 {
-    struct vector_stream v[RANS_TOGETHER];
-    for (unsigned s = 0; s < n_streams; s++) stream_load(&v[s], r[s], alias[s], t[s]);
-    bool good = true;
-    for (size_t i = 0; i < n && good; i += RANS_LANES) {
-#pragma GCC unroll 4
-        for (unsigned s = 0; s < n_streams; s++) good &= step(&v[s], symbols[s] + i);
+    return (size_t)(v->words_end - v->words) / (2 * RANS_LANES);
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Four streams by name, whose states then stay in registers. */
+VBMI static bool read_four(struct rans_reader *const *r,
+                           const struct rans_alias *const *alias,
+                           const struct rans_table *const *t, size_t n,
+                           uint8_t *const *symbols)
+{
+    struct vector_stream a, b, c, d;
+    struct vector_tables look[RANS_TOGETHER];
+    stream_load(&a, &look[0], r[0], alias[0], t[0]);
+    stream_load(&b, &look[1], r[1], alias[1], t[1]);
+    stream_load(&c, &look[2], r[2], alias[2], t[2]);
+    stream_load(&d, &look[3], r[3], alias[3], t[3]);
+    for (size_t i = 0; i < n;) {
+        size_t safe = least(least(ample_steps(&a), ample_steps(&b)),
+                            least(ample_steps(&c), ample_steps(&d)));
+        size_t end = i + RANS_LANES * least(safe, (n - i) / RANS_LANES);
+        for (; i < end; i += RANS_LANES) {
+            __asm__ volatile(
+                "" ::
+                    : "memory"); /* look-ups from memory, not instead of states */
+            step(&a, &look[0], true, symbols[0] + i);
+            step(&b, &look[1], true, symbols[1] + i);
+            step(&c, &look[2], true, symbols[2] + i);
+            step(&d, &look[3], true, symbols[3] + i);
+        }
+        if (i == n || safe > 0) continue;
+        if (!step(&a, &look[0], false, symbols[0] + i) ||
+            !step(&b, &look[1], false, symbols[1] + i) ||
+            !step(&c, &look[2], false, symbols[2] + i) ||
+            !step(&d, &look[3], false, symbols[3] + i))
+            return false;
+        i += RANS_LANES;
     }
-    if (!good) return false;
-    for (unsigned s = 0; s < n_streams; s++) {
-        _mm512_storeu_si512(r[s]->high, v[s].high);
-        _mm512_storeu_si512(r[s]->low, v[s].low);
-        r[s]->words = v[s].words;
-    }
+    stream_save(&a, r[0]);
+    stream_save(&b, r[1]);
+    stream_save(&c, r[2]);
+    stream_save(&d, r[3]);
+    return true;
+}
+
+VBMI static bool read_one(struct rans_reader *r, const struct rans_alias *alias,
+                          const struct rans_table *t, size_t n, uint8_t *symbols)
+{
+    struct vector_stream v;
+    struct vector_tables look;
+    stream_load(&v, &look, r, alias, t);
+    for (size_t i = 0; i < n; i += RANS_LANES)
+        if (!step(&v, &look, false, symbols + i)) return false;
+    stream_save(&v, r);
     return true;
 }
 
@@ -103,11 +162,9 @@ VBMI bool rans_read_avx512(struct rans_reader *const *r,
                            const struct rans_table *const *t, unsigned n_streams, size_t n,
                            uint8_t *const *symbols)
 {
-    /* With a number known to the compiler, states stay in registers. */
-    if (n_streams == RANS_TOGETHER)
-        return read_streams(r, alias, t, RANS_TOGETHER, n, symbols);
+    if (n_streams == RANS_TOGETHER) return read_four(r, alias, t, n, symbols);
     for (unsigned s = 0; s < n_streams; s++)
-        if (!read_streams(r + s, alias + s, t + s, 1, n, symbols + s)) return false;
+        if (!read_one(r[s], alias[s], t[s], n, symbols[s])) return false;
     return true;
 }
 
