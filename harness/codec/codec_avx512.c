@@ -168,6 +168,87 @@ VBMI bool rans_read_avx512(struct rans_reader *const *r,
     return true;
 }
 
+/* ---- encoding ---- */
+
+struct vector_encoder {
+    __m512i packed[4], inverse[4]; /* sixteen symbols each */
+    const uint16_t *slot;
+};
+
+/* The entries of sixteen symbols below 64. */
+VBMI static inline __attribute__((always_inline)) __m512i look_up(const __m512i table[4],
+                                                                  __m512i symbol)
+{
+    __mmask16 upper = _mm512_test_epi32_mask(symbol, _mm512_set1_epi32(32));
+    __m512i low = _mm512_permutex2var_epi32(table[0], symbol, table[1]),
+            high = _mm512_permutex2var_epi32(table[2], symbol, table[3]);
+    return _mm512_mask_mov_epi32(low, upper, high);
+}
+
+/*
+ * Sixteen states take a symbol each; *grown says which gave a word, *words has all lower
+ * halves. The quotient is below 2^20 and its estimate in single precision less than one
+ * off.
+ */
+VBMI static inline __attribute__((always_inline)) __m512i
+take_symbols(const struct vector_encoder *e, __m512i x, const uint8_t *symbols,
+             __mmask16 *grown, __m256i *words)
+{
+    const __m512i low16 = _mm512_set1_epi32(0xffff);
+    __m512i symbol = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)symbols));
+    __m512i packed = look_up(e->packed, symbol);
+    __m512 inverse = _mm512_castsi512_ps(look_up(e->inverse, symbol));
+    __m512i f = _mm512_and_si512(packed, low16), start = _mm512_srli_epi32(packed, 16);
+    *grown = _mm512_cmpge_epu32_mask(x, _mm512_slli_epi32(f, 32 - RANS_BITS));
+    *words = _mm512_cvtepi32_epi16(x);
+    x = _mm512_mask_srli_epi32(x, *grown, x, 16);
+    __m512i q = _mm512_cvttps_epu32(_mm512_mul_ps(_mm512_cvtepu32_ps(x), inverse));
+    __m512i rest = _mm512_sub_epi32(x, _mm512_mullo_epi32(q, f));
+    const __m512i one = _mm512_set1_epi32(1);
+    __mmask16 below = _mm512_movepi32_mask(rest);
+    q = _mm512_mask_sub_epi32(q, below, q, one);
+    rest = _mm512_mask_add_epi32(rest, below, rest, f);
+    __mmask16 above = _mm512_cmpge_epu32_mask(rest, f);
+    q = _mm512_mask_add_epi32(q, above, q, one);
+    rest = _mm512_mask_sub_epi32(rest, above, rest, f);
+    __m512i slot = _mm512_i32gather_epi32(_mm512_add_epi32(start, rest), e->slot, 2);
+    return _mm512_add_epi32(_mm512_slli_epi32(q, RANS_BITS), _mm512_and_si512(slot, low16));
+}
+
+VBMI uint16_t *rans_encode_avx512(const struct rans_encoder *e, const uint8_t *symbols,
+                                  size_t n_groups, uint16_t *at,
+                                  uint32_t states[RANS_LANES])
+{
+    const __m512i lane = _mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20,
+                                          19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7,
+                                          6, 5, 4, 3, 2, 1, 0);
+    struct vector_encoder v = {.slot = e->slot};
+    for (int i = 0; i < 4; i++) {
+        v.packed[i] = _mm512_loadu_si512(e->packed + 16 * i);
+        v.inverse[i] = _mm512_loadu_si512(e->inverse + 16 * i);
+    }
+    __m512i first = _mm512_loadu_si512(states), second = _mm512_loadu_si512(states + 16);
+    for (size_t group = n_groups; group-- > 0;) {
+        const uint8_t *p = symbols + group * RANS_LANES;
+        __mmask16 grown[2];
+        __m256i words[2];
+        first = take_symbols(&v, first, p, &grown[0], &words[0]);
+        second = take_symbols(&v, second, p + 16, &grown[1], &words[1]);
+        /* Words of lower lanes stand lower: to the upper end, and all of it stored. */
+        __mmask32 both = (__mmask32)grown[1] << 16 | grown[0];
+        unsigned n = (unsigned)__builtin_popcount(both);
+        __m512i all = _mm512_inserti64x4(_mm512_castsi256_si512(words[0]), words[1], 1);
+        all = _mm512_maskz_compress_epi16(both, all);
+        all = _mm512_permutexvar_epi16(_mm512_add_epi16(lane, _mm512_set1_epi16((short)n)),
+                                       all);
+        _mm512_storeu_si512(at - RANS_LANES, all);
+        at -= n;
+    }
+    _mm512_storeu_si512(states, first);
+    _mm512_storeu_si512(states + 16, second);
+    return at;
+}
+
 /* ---- merging ---- */
 
 /* Sixty-four values of `bits` (3 or 6) bits, from 8 bits bytes. */

@@ -37,6 +37,7 @@ struct encode_run {
     const struct ucb_codec_source *source;
     const struct codec_format *format;
     enum ucb_codec_mode mode;
+    enum ucb_codec_path path;
     size_t n, chunk; /* elements, and of a chunk */
     uint32_t n_chunks;
     unsigned n_tops;
@@ -211,8 +212,8 @@ static size_t encode_entropy(const struct encode_run *run, const struct workshop
     }
     uint32_t states[RANS_LANES], head[2];
     uint16_t *end = shop->words + n + RANS_LANES;
-    size_t n_words = rans_encode(&run->encoders[run->plans[index].table], shop->symbols, n,
-                                 end, states);
+    size_t n_words = rans_encode(&run->encoders[run->plans[index].table], run->path,
+                                 shop->symbols, n, end, states);
     head[0] = (uint32_t)n_words;
     head[1] = (uint32_t)(escape - escapes);
     memcpy(out, states, sizeof(states));
@@ -449,7 +450,8 @@ ucb_status ucb_codec_encode(const struct ucb_codec_source *source, enum ucb_code
                             struct ucb_writer *out, struct ucb_err *err)
 {
     const struct codec_format *format = &codec_formats[codec_format_of(source->dtype)];
-    struct encode_run run = {.source = source, .format = format, .mode = mode};
+    struct encode_run run = {
+        .source = source, .format = format, .mode = mode, .path = ucb_codec_path_best()};
     if (source->n_bytes % format->width != 0)
         return UCB_FAIL(err, UCB_USAGE, "%llu bytes are not whole elements of %s",
                         (unsigned long long)source->n_bytes, ucb_dtype_name(source->dtype));

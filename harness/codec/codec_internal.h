@@ -143,13 +143,19 @@ struct rans_encoder {
         uint32_t limit;      /* frequency << 20 */
         uint16_t frequency, start;
     } symbol[RANS_WIDE];
-    uint16_t slot[RANS_SUM]; /* by cumulative start + rank */
+    uint16_t
+        slot[RANS_SUM + 1]; /* by cumulative start + rank; vectors read two at a time */
+    /* For vectors, of a narrow table: frequency and start << 16, and 1 / frequency. */
+    bool narrow;
+    uint32_t packed[RANS_NARROW];
+    float inverse[RANS_NARROW];
 };
 void rans_encoder_make(const struct rans_table *t, struct rans_encoder *out);
 /* Encodes n symbols to states and words; words come last first, so they are written in
  * front of `end`, which the return value counts back from. Room for n + 32 words. */
-size_t rans_encode(const struct rans_encoder *e, const uint8_t *symbols, size_t n,
-                   uint16_t *end, uint32_t states[RANS_LANES]);
+size_t rans_encode(const struct rans_encoder *e, enum ucb_codec_path path,
+                   const uint8_t *symbols, size_t n, uint16_t *end,
+                   uint32_t states[RANS_LANES]);
 
 /* A stream of symbols being read. */
 struct rans_reader {
@@ -166,6 +172,10 @@ bool rans_reader_ended(const struct rans_reader *r);
 
 /* ---- AVX-512 with VBMI2: the same results ---- */
 
+/* Groups of 32 symbols, the last first, of a narrow table; words are written in front of
+ * `at` and up to 32 below them spoilt. Returns where the words begin. */
+uint16_t *rans_encode_avx512(const struct rans_encoder *e, const uint8_t *symbols,
+                             size_t n_groups, uint16_t *at, uint32_t states[RANS_LANES]);
 /* n_streams is 1 to 4, n a multiple of 32. False where one of them runs past its end. */
 bool rans_read_avx512(struct rans_reader *const *r, const struct rans_alias *const *alias,
                       const struct rans_table *const *t, unsigned n_streams, size_t n,

@@ -224,6 +224,13 @@ void rans_encoder_make(const struct rans_table *t, struct rans_encoder *out)
         out->symbol[s].reciprocal = f == 0 ? 0 : (((uint64_t)1 << 63) + f - 1) / f;
         start += f;
     }
+    out->narrow = t->n_symbols == RANS_NARROW;
+    for (unsigned s = 0; out->narrow && s < RANS_NARROW; s++) {
+        unsigned f = out->symbol[s].frequency;
+        out->packed[s] = f | (uint32_t)out->symbol[s].start << 16;
+        out->inverse[s] = f == 0 ? 0 : 1 / (float)f;
+    }
+    out->slot[RANS_SUM] = 0;
     for (unsigned i = 0; i < RANS_SUM; i++)
         out->slot[out->symbol[slots[i] >> 24].start + (slots[i] >> 12 & 0xfff)] = (uint16_t)
             i;
@@ -251,13 +258,16 @@ static inline uint16_t *encode_one(const struct rans_encoder *e, unsigned symbol
     return end;
 }
 
-size_t rans_encode(const struct rans_encoder *e, const uint8_t *symbols, size_t n,
-                   uint16_t *end, uint32_t states[RANS_LANES])
+size_t rans_encode(const struct rans_encoder *e, enum ucb_codec_path path,
+                   const uint8_t *symbols, size_t n, uint16_t *end,
+                   uint32_t states[RANS_LANES])
 {
     uint16_t *at = end;
     for (unsigned i = 0; i < RANS_LANES; i++) states[i] = RANS_START;
     for (size_t i = n; i % RANS_LANES != 0; i--)
         at = encode_one(e, symbols[i - 1], &states[(i - 1) % RANS_LANES], at);
+    if (e->narrow && path == UCB_CODEC_AVX512)
+        return (size_t)(end - rans_encode_avx512(e, symbols, n / RANS_LANES, at, states));
     for (size_t group = n / RANS_LANES; group > 0; group--)
         for (unsigned lane = RANS_LANES; lane > 0; lane--)
             at = encode_one(e, symbols[(group - 1) * RANS_LANES + lane - 1],

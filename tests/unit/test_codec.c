@@ -441,6 +441,35 @@ TEST(frequencies_sum_to_a_power_of_two_and_none_is_lost)
     }
 }
 
+TEST(vectors_encode_the_words_and_states_that_the_scalar_encoder_does)
+{
+    enum { N = 3000 };
+    static uint8_t symbols[N];
+    static uint16_t words[2][N + 2 * RANS_LANES];
+    static struct rans_encoder encoder;
+    struct ucb_pcg r;
+    ucb_pcg_named(&r, 10, "encode");
+    for (int round = 0; round < 400; round++) {
+        struct rans_table t = {.n_symbols = RANS_NARROW};
+        uint32_t counts[RANS_NARROW] = {0}, states[2][RANS_LANES];
+        unsigned n_used = 2 + ucb_pcg_below(&r, RANS_NARROW - 2);
+        size_t n = ucb_pcg_below(&r, N), n_words[2];
+        for (unsigned i = 0; i < n_used; i++)
+            counts[i] = 1 + ucb_pcg_below(&r, 1u << ucb_pcg_below(&r, 25));
+        rans_normalise(counts, RANS_NARROW, t.frequency);
+        rans_encoder_make(&t, &encoder);
+        for (size_t i = 0; i < n; i++) symbols[i] = (uint8_t)ucb_pcg_below(&r, n_used);
+        for (enum ucb_codec_path p = UCB_CODEC_SCALAR; p <= ucb_codec_path_best(); p++)
+            n_words[p] = rans_encode(&encoder, p, symbols, n, words[p] + N + 2 * RANS_LANES,
+                                     states[p]);
+        if (ucb_codec_path_best() == UCB_CODEC_SCALAR) continue;
+        CHECK_EQ(n_words[1], n_words[0]);
+        CHECK(memcmp(states[1], states[0], sizeof(states[0])) == 0);
+        CHECK(memcmp(words[1] + N + 2 * RANS_LANES - n_words[0],
+                     words[0] + N + 2 * RANS_LANES - n_words[0], 2 * n_words[0]) == 0);
+    }
+}
+
 TEST(mix64_sees_every_changed_bit_and_every_length)
 {
     uint8_t data[600];
