@@ -7,7 +7,7 @@
 #include "core/arena.h"
 #include "kernel_cases.h"
 
-static const unsigned thread_counts[] = {1, 2, 3, 7};
+static const unsigned thread_counts[] = {1, 2, 3, 8};
 static const size_t batches[] = {1, 7, 32, 512};
 
 static void compare_path(const struct kernel_case *which, enum ucb_arithmetic arithmetic,
