@@ -66,11 +66,32 @@ static ucb_status method_slot(struct ucb_sweep_group *g, const char *text,
     return UCB_OK;
 }
 
+static bool is_compressed(const struct ucb_plan_row *row)
+{
+    return strcmp(row->method, "none") != 0;
+}
+
+/* Scope and seed have no part in a noise floor: of several groups that differ in them the
+ * one whose row stands first makes it. */
+static bool owns_floor(const struct ucb_plan *plan, const bool *mine, size_t i)
+{
+    const struct ucb_plan_row *row = &plan->rows[i];
+    for (size_t k = 0; k < i; k++) {
+        const struct ucb_plan_row *other = &plan->rows[k];
+        if (!mine[k] && is_compressed(other) && strcmp(other->model, row->model) == 0 &&
+            strcmp(other->arithmetic, row->arithmetic) == 0 &&
+            strcmp(other->task, row->task) == 0)
+            return false;
+    }
+    return is_compressed(row);
+}
+
 static ucb_status collect(struct ucb_sweep_group *g, const struct ucb_plan *plan,
                           const bool *mine, struct ucb_err *err)
 {
     struct ucb_sweep_method *slot;
     UCB_TRY(method_slot(g, "none", "", &slot, err));
+    g->floor = (struct ucb_sweep_method){.chain = slot->chain};
     for (size_t i = 0; i < plan->n_rows; i++) {
         const struct ucb_plan_row *row = &plan->rows[i];
         size_t task;
@@ -79,8 +100,20 @@ static ucb_status collect(struct ucb_sweep_group *g, const struct ucb_plan *plan
         UCB_TRY(method_slot(g, row->method, row->calib, &slot, err));
         slot->wanted |= 1u << task;
         g->methods[0].wanted |= 1u << task;
+        if (g->options->noise_floor && owns_floor(plan, mine, i))
+            g->floor.wanted |= 1u << task;
     }
     return UCB_OK;
+}
+
+static enum ucb_arithmetic other_arithmetic(enum ucb_arithmetic arithmetic)
+{
+    return arithmetic == UCB_ARITH_FP32 ? UCB_ARITH_BF16 : UCB_ARITH_FP32;
+}
+
+const char *ucb_sweep_cell_name(const struct ucb_cell *cell)
+{
+    return cell->reference == NULL ? cell->spec : "noise-floor";
 }
 
 static void fill_cell(const struct ucb_sweep_group *g, const struct ucb_sweep_method *m,
@@ -102,6 +135,15 @@ static void fill_cell(const struct ucb_sweep_group *g, const struct ucb_sweep_me
         .arithmetic_revision = ucb_arithmetic_revision(g->arithmetic),
         .seed = g->seed,
     };
+    if (m == &g->floor) {
+        enum ucb_arithmetic other = other_arithmetic(g->arithmetic);
+        cell->reference = cell->arithmetic;
+        cell->reference_revision = cell->arithmetic_revision;
+        cell->arithmetic = ucb_arithmetic_name(other);
+        cell->arithmetic_revision = ucb_arithmetic_revision(other);
+        cell->scope = ucb_scope_name(UCB_SCOPE_BODY);
+        cell->seed = 0;
+    }
     ucb_cell_identify(cell);
 }
 
@@ -114,44 +156,56 @@ static void list_cell(const struct ucb_sweep_group *g, const struct ucb_sweep_me
                finished            ? "finished"
                : m->misfit != NULL ? "cannot"
                                    : "to do",
-               cell->model, cell->spec, cell->task, cell->arithmetic,
+               cell->model, ucb_sweep_cell_name(cell), cell->task, cell->arithmetic,
                cell->calib[0] == '\0' ? "" : "  ", cell->calib);
         return;
     }
-    entry = json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s}", "cell_id", cell->id,
+    entry = json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "cell_id", cell->id,
                       "finished", finished, "model", cell->model, "spec", cell->spec,
                       "task", cell->task, "scope", cell->scope, "arithmetic",
-                      cell->arithmetic, "calib", cell->calib);
+                      cell->arithmetic, "calib", cell->calib, "reference",
+                      cell->reference == NULL ? "" : cell->reference);
     json_object_set_new(entry, "cannot",
                         m->misfit == NULL ? json_null() : json_string(m->misfit));
     json_array_append_new(g->options->listing, entry);
 }
 
-/* Finds which cells are finished under this build; those are adopted by the run. */
-static ucb_status find_pending(struct ucb_sweep_group *g, struct ucb_err *err)
+/* Finds which cells of a method are finished under this build; those are adopted by the
+ * run. */
+static ucb_status find_finished(struct ucb_sweep_group *g, struct ucb_sweep_method *m,
+                                struct ucb_err *err)
 {
     struct ucb_store *store = g->options->store;
-    for (size_t i = 0; i < g->n_methods; i++)
-        for (size_t t = 0; t < g->n_tasks; t++) {
-            struct ucb_sweep_method *m = &g->methods[i];
-            bool found = false;
-            if ((m->wanted >> t & 1) == 0) continue;
-            fill_cell(g, m, &g->tasks[t], &m->cell[t]);
-            if (store != NULL)
-                UCB_TRY(
-                    ucb_store_has_cell(store, m->cell[t].id, ucb_build_id(), &found, err));
-            g->counts->n_cells++;
-            if (found) {
-                g->counts->n_finished_before++;
-                if (!g->options->dry_run)
-                    UCB_TRY(ucb_store_adopt_cell(store, g->options->run_id, ucb_build_id(),
-                                                 m->cell[t].id, err));
-            } else {
-                m->pending |= 1u << t;
-            }
-            if (g->options->dry_run) list_cell(g, m, &m->cell[t], found);
+    for (size_t t = 0; t < g->n_tasks; t++) {
+        bool found = false;
+        if ((m->wanted >> t & 1) == 0) continue;
+        fill_cell(g, m, &g->tasks[t], &m->cell[t]);
+        if (store != NULL)
+            UCB_TRY(ucb_store_has_cell(store, m->cell[t].id, ucb_build_id(), &found, err));
+        g->counts->n_cells++;
+        if (found) {
+            g->counts->n_finished_before++;
+            if (!g->options->dry_run)
+                UCB_TRY(ucb_store_adopt_cell(store, g->options->run_id, ucb_build_id(),
+                                             m->cell[t].id, err));
+        } else {
+            m->pending |= 1u << t;
         }
+        if (g->options->dry_run) list_cell(g, m, &m->cell[t], found);
+    }
     return UCB_OK;
+}
+
+/* A task that no method can run on the model's shapes needs no noise floor. */
+static ucb_status find_pending(struct ucb_sweep_group *g, struct ucb_err *err)
+{
+    uint32_t compressed = 0;
+    for (size_t i = 0; i < g->n_methods; i++) {
+        UCB_TRY(find_finished(g, &g->methods[i], err));
+        if (i > 0 && g->methods[i].misfit == NULL) compressed |= g->methods[i].wanted;
+    }
+    g->floor.wanted &= compressed;
+    return find_finished(g, &g->floor, err);
 }
 
 /* ---- evaluation ---- */
@@ -230,6 +284,23 @@ static ucb_status run_original(struct ucb_sweep_group *g, struct ucb_eval *eval,
     return status;
 }
 
+/* Of a lost original the floor fails like its methods. */
+static ucb_status run_floor(struct ucb_sweep_group *g, struct ucb_eval *eval,
+                            const size_t *set, size_t n_sets,
+                            const struct ucb_eval_result *original, bool lost,
+                            struct ucb_err *err)
+{
+    struct ucb_eval_result floor;
+    if (lost)
+        return ucb_sweep_store_method(g, &g->floor, set, n_sets, original, original, err);
+    ucb_peak_restart();
+    UCB_TRY(ucb_eval_noise_floor(eval, g->floor_backend, &g->progress, &floor, err));
+    ucb_status status = ucb_sweep_store_method(g, &g->floor, set, n_sets, &floor, original,
+                                               err);
+    ucb_eval_result_free(&floor);
+    return status;
+}
+
 /* Those methods; the original is among them or only the reference. */
 static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_err *err)
 {
@@ -244,6 +315,8 @@ static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_
         sets[n_sets++] = &g->tasks[t].items;
     }
     size_t n_todo = list_methods(g, mask, todo);
+    bool with_floor = (g->floor.pending & mask) != 0;
+    size_t n_passes = n_todo + 1 + with_floor;
     struct ucb_eval_options options = {.backend = g->backend,
                                        .pool = g->options->pool,
                                        .scope = g->scope,
@@ -257,17 +330,20 @@ static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_
     ucb_peak_restart();
     UCB_TRY(ucb_eval_open(g->model, &options, sets, n_sets, &eval, err));
     char label[96];
-    snprintf(label, sizeof(label), "%s, %zu tokens, %zu methods", g->model_name,
-             ucb_eval_n_tokens(eval), n_todo + 1);
+    snprintf(label, sizeof(label), "%s, %zu tokens, %zu passes", g->model_name,
+             ucb_eval_n_tokens(eval), n_passes);
     ucb_progress_start(&g->progress, label,
-                       (double)ucb_eval_n_tokens(eval) * (double)(n_todo + 1));
+                       (double)ucb_eval_n_tokens(eval) * (double)n_passes);
     struct ucb_eval_result original;
     bool lost;
     ucb_status status = run_original(g, eval, todo, n_todo, set, n_sets, &original, &lost,
                                      err);
+    if (status == UCB_OK && with_floor)
+        status = run_floor(g, eval, set, n_sets, &original, lost, err);
     if (status == UCB_OK && !lost)
         status = run_methods(g, eval, todo, n_todo, set, n_sets, &original, err);
     g->methods[0].pending &= ~mask;
+    g->floor.pending &= ~mask;
     for (size_t i = 0; i < n_todo; i++) todo[i]->pending = 0;
     ucb_progress_end(&g->progress);
     ucb_eval_result_free(&original);
@@ -296,11 +372,11 @@ static ucb_status load_tasks(struct ucb_sweep_group *g, uint32_t mask, struct uc
     return UCB_OK;
 }
 
-/* The largest set of tasks first: a method's set is run whole, and the original's cells
- * come along. */
+/* The largest set of tasks first: a method's set is run whole, and the cells of the
+ * original and of the noise floor come along. */
 static uint32_t next_mask(const struct ucb_sweep_group *g)
 {
-    uint32_t best = g->methods[0].pending;
+    uint32_t best = g->methods[0].pending | g->floor.pending;
     int most = 0;
     for (size_t i = 1; i < g->n_methods; i++) {
         int n = __builtin_popcount(g->methods[i].pending);
@@ -362,6 +438,18 @@ static ucb_status open_model(struct ucb_sweep_group *g, char *path, size_t size,
     return ucb_tokenizer_open(path, &g->tokenizer, err);
 }
 
+/* On the path asked for where there is one for the other arithmetic: the bits are the same
+ * on all. */
+static ucb_status open_backends(struct ucb_sweep_group *g, struct ucb_err *err)
+{
+    enum ucb_kernel kernel = g->options->kernel;
+    enum ucb_arithmetic other = other_arithmetic(g->arithmetic);
+    UCB_TRY(ucb_backend_open(g->arithmetic, kernel, g->options->pool, &g->backend, err));
+    if (g->floor.pending == 0) return UCB_OK;
+    if (!ucb_kernel_available(kernel, other, NULL)) kernel = UCB_KERNEL_AUTO;
+    return ucb_backend_open(other, kernel, g->options->pool, &g->floor_backend, err);
+}
+
 static ucb_status run_group(struct ucb_sweep_group *g, const struct ucb_plan *plan,
                             const bool *mine, struct ucb_err *err)
 {
@@ -373,8 +461,7 @@ static ucb_status run_group(struct ucb_sweep_group *g, const struct ucb_plan *pl
     if (g->options->dry_run) return ucb_sweep_store_misfits(g, err);
     UCB_TRY(ucb_sweep_lattice(g, err));
     UCB_TRY(record_files(g, path, err));
-    UCB_TRY(ucb_backend_open(g->arithmetic, g->options->kernel, g->options->pool,
-                             &g->backend, err));
+    UCB_TRY(open_backends(g, err));
     UCB_TRY(ucb_sweep_store_misfits(g, err));
     return run_pending(g, err);
 }
@@ -382,6 +469,7 @@ static ucb_status run_group(struct ucb_sweep_group *g, const struct ucb_plan *pl
 static void close_group(struct ucb_sweep_group *g)
 {
     ucb_backend_close(g->backend);
+    ucb_backend_close(g->floor_backend);
     ucb_tokenizer_close(g->tokenizer);
     ucb_model_close(g->model);
     ucb_arena_free(&g->arena);

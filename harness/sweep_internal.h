@@ -51,6 +51,7 @@ struct ucb_sweep_group {
     enum ucb_arithmetic arithmetic;
     uint64_t seed;
     struct ucb_backend *backend;
+    struct ucb_backend *floor_backend; /* in the other arithmetic; NULL: no floor to make */
     struct ucb_arena arena;
     struct ucb_sweep_task tasks[UCB_SWEEP_MAX_TASKS];
     size_t n_tasks;
@@ -58,8 +59,12 @@ struct ucb_sweep_group {
     size_t n_calibs;
     struct ucb_sweep_method *methods; /* [0] is the original */
     size_t n_methods;
+    struct ucb_sweep_method floor; /* the original in the other arithmetic */
     struct ucb_progress progress;
 };
+
+/* What people call a cell: its spec, or "noise-floor". */
+const char *ucb_sweep_cell_name(const struct ucb_cell *cell);
 
 /*
  * Stores all pending cells of one method; set[i] is the task of the i-th set of the

@@ -94,7 +94,8 @@ static void add_model(const struct ucb_eval *e, struct head_pass *pass,
                                                      .rows = &head->rows,
                                                      .hidden = states->x,
                                                      .bias = e->head_bias,
-                                                     .softcap = e->arch->final_softcap};
+                                                     .softcap = e->arch->final_softcap,
+                                                     .backend = e->options.backend};
     pass->states[pass->n_models] = states;
     pass->variant[pass->n_models++] = variant;
 }
@@ -140,6 +141,37 @@ ucb_status ucb_eval_score_original(struct ucb_eval *e, const struct ucb_chain *n
     return status;
 }
 
+/* The original's head, whatever the scope: no method has touched it, and nothing is
+ * counted. */
+static ucb_status load_reference_head(struct ucb_eval *e, const struct ucb_chain *none,
+                                      struct loaded_head *out, struct ucb_err *err)
+{
+    struct ucb_tally uncounted = {0};
+    uint8_t unused[UCB_SHA256_BYTES];
+    ucb_loader_rest(e->loader);
+    ucb_sha256_init(&uncounted.digest);
+    ucb_status status = load_head(e, none, &uncounted, out, err);
+    ucb_sha256_final(&uncounted.digest, unused);
+    return status;
+}
+
+ucb_status ucb_eval_score_floor(struct ucb_eval *e, struct ucb_eval *other,
+                                const struct ucb_chain *none, struct ucb_variant *floor,
+                                struct ucb_err *err)
+{
+    struct loaded_head head = {0}, own = {0};
+    struct head_pass pass = {.n_models = 0};
+    ucb_loader_rest(other->loader);
+    ucb_status status = load_reference_head(e, none, &head, err);
+    if (status == UCB_OK) status = load_head(other, none, &floor->result->tally, &own, err);
+    add_model(e, &pass, &head, &e->reference, NULL);
+    add_model(other, &pass, &own, &floor->x, floor);
+    if (status == UCB_OK) status = timed_pass(e, &pass, err);
+    ucb_mem_free(own.weight.data);
+    ucb_mem_free(head.weight.data);
+    return status;
+}
+
 /* Variants that leave the head alone share the original's, and its logits are made once for
  * all of them. */
 static ucb_status heads_shared(struct ucb_eval *e, const struct loaded_head *head,
@@ -172,24 +204,18 @@ static ucb_status score_apart(struct ucb_eval *e, const struct loaded_head *head
     return status;
 }
 
-/* The original's head, whatever the scope: no method has touched it. Then those that have
- * one of their own. */
+/* Those that have the original's head, then those that have one of their own. */
 ucb_status ucb_eval_score_variants(struct ucb_eval *e, const struct ucb_chain *none,
                                    struct ucb_variant *variants, size_t n,
                                    struct ucb_err *err)
 {
     struct loaded_head head = {0};
-    struct ucb_tally uncounted = {0};
-    uint8_t unused[UCB_SHA256_BYTES];
-    ucb_loader_rest(e->loader);
-    ucb_sha256_init(&uncounted.digest);
-    ucb_status status = load_head(e, none, &uncounted, &head, err);
+    ucb_status status = load_reference_head(e, none, &head, err);
     if (status == UCB_OK) status = heads_shared(e, &head, variants, n, err);
     for (size_t i = 0; i < n && status == UCB_OK; i++)
         if (variants[i].result->status == UCB_OK &&
             ucb_loader_has_own_head(e->loader, variants[i].chain))
             status = score_apart(e, &head, &variants[i], err);
-    ucb_sha256_final(&uncounted.digest, unused);
     ucb_mem_free(head.weight.data);
     return status;
 }
