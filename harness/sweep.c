@@ -66,26 +66,6 @@ static ucb_status method_slot(struct ucb_sweep_group *g, const char *text,
     return UCB_OK;
 }
 
-static bool is_compressed(const struct ucb_plan_row *row)
-{
-    return strcmp(row->method, "none") != 0;
-}
-
-/* Scope and seed have no part in a noise floor: of several groups that differ in them the
- * one whose row stands first makes it. */
-static bool owns_floor(const struct ucb_plan *plan, const bool *mine, size_t i)
-{
-    const struct ucb_plan_row *row = &plan->rows[i];
-    for (size_t k = 0; k < i; k++) {
-        const struct ucb_plan_row *other = &plan->rows[k];
-        if (!mine[k] && is_compressed(other) && strcmp(other->model, row->model) == 0 &&
-            strcmp(other->arithmetic, row->arithmetic) == 0 &&
-            strcmp(other->task, row->task) == 0)
-            return false;
-    }
-    return is_compressed(row);
-}
-
 static ucb_status collect(struct ucb_sweep_group *g, const struct ucb_plan *plan,
                           const bool *mine, struct ucb_err *err)
 {
@@ -100,20 +80,10 @@ static ucb_status collect(struct ucb_sweep_group *g, const struct ucb_plan *plan
         UCB_TRY(method_slot(g, row->method, row->calib, &slot, err));
         slot->wanted |= 1u << task;
         g->methods[0].wanted |= 1u << task;
-        if (g->options->noise_floor && owns_floor(plan, mine, i))
+        if (g->options->noise_floor && ucb_sweep_floor_owned(plan, mine, i))
             g->floor.wanted |= 1u << task;
     }
     return UCB_OK;
-}
-
-static enum ucb_arithmetic other_arithmetic(enum ucb_arithmetic arithmetic)
-{
-    return arithmetic == UCB_ARITH_FP32 ? UCB_ARITH_BF16 : UCB_ARITH_FP32;
-}
-
-const char *ucb_sweep_cell_name(const struct ucb_cell *cell)
-{
-    return cell->reference == NULL ? cell->spec : "noise-floor";
 }
 
 static void fill_cell(const struct ucb_sweep_group *g, const struct ucb_sweep_method *m,
@@ -135,15 +105,7 @@ static void fill_cell(const struct ucb_sweep_group *g, const struct ucb_sweep_me
         .arithmetic_revision = ucb_arithmetic_revision(g->arithmetic),
         .seed = g->seed,
     };
-    if (m == &g->floor) {
-        enum ucb_arithmetic other = other_arithmetic(g->arithmetic);
-        cell->reference = cell->arithmetic;
-        cell->reference_revision = cell->arithmetic_revision;
-        cell->arithmetic = ucb_arithmetic_name(other);
-        cell->arithmetic_revision = ucb_arithmetic_revision(other);
-        cell->scope = ucb_scope_name(UCB_SCOPE_BODY);
-        cell->seed = 0;
-    }
+    if (m == &g->floor) ucb_sweep_floor_cell(g, cell);
     ucb_cell_identify(cell);
 }
 
@@ -284,23 +246,6 @@ static ucb_status run_original(struct ucb_sweep_group *g, struct ucb_eval *eval,
     return status;
 }
 
-/* Of a lost original the floor fails like its methods. */
-static ucb_status run_floor(struct ucb_sweep_group *g, struct ucb_eval *eval,
-                            const size_t *set, size_t n_sets,
-                            const struct ucb_eval_result *original, bool lost,
-                            struct ucb_err *err)
-{
-    struct ucb_eval_result floor;
-    if (lost)
-        return ucb_sweep_store_method(g, &g->floor, set, n_sets, original, original, err);
-    ucb_peak_restart();
-    UCB_TRY(ucb_eval_noise_floor(eval, g->floor_backend, &g->progress, &floor, err));
-    ucb_status status = ucb_sweep_store_method(g, &g->floor, set, n_sets, &floor, original,
-                                               err);
-    ucb_eval_result_free(&floor);
-    return status;
-}
-
 /* Those methods; the original is among them or only the reference. */
 static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_err *err)
 {
@@ -339,7 +284,7 @@ static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_
     ucb_status status = run_original(g, eval, todo, n_todo, set, n_sets, &original, &lost,
                                      err);
     if (status == UCB_OK && with_floor)
-        status = run_floor(g, eval, set, n_sets, &original, lost, err);
+        status = ucb_sweep_floor_run(g, eval, set, n_sets, &original, lost, err);
     if (status == UCB_OK && !lost)
         status = run_methods(g, eval, todo, n_todo, set, n_sets, &original, err);
     g->methods[0].pending &= ~mask;
@@ -438,18 +383,6 @@ static ucb_status open_model(struct ucb_sweep_group *g, char *path, size_t size,
     return ucb_tokenizer_open(path, &g->tokenizer, err);
 }
 
-/* On the path asked for where there is one for the other arithmetic: the bits are the same
- * on all. */
-static ucb_status open_backends(struct ucb_sweep_group *g, struct ucb_err *err)
-{
-    enum ucb_kernel kernel = g->options->kernel;
-    enum ucb_arithmetic other = other_arithmetic(g->arithmetic);
-    UCB_TRY(ucb_backend_open(g->arithmetic, kernel, g->options->pool, &g->backend, err));
-    if (g->floor.pending == 0) return UCB_OK;
-    if (!ucb_kernel_available(kernel, other, NULL)) kernel = UCB_KERNEL_AUTO;
-    return ucb_backend_open(other, kernel, g->options->pool, &g->floor_backend, err);
-}
-
 static ucb_status run_group(struct ucb_sweep_group *g, const struct ucb_plan *plan,
                             const bool *mine, struct ucb_err *err)
 {
@@ -461,7 +394,9 @@ static ucb_status run_group(struct ucb_sweep_group *g, const struct ucb_plan *pl
     if (g->options->dry_run) return ucb_sweep_store_misfits(g, err);
     UCB_TRY(ucb_sweep_lattice(g, err));
     UCB_TRY(record_files(g, path, err));
-    UCB_TRY(open_backends(g, err));
+    UCB_TRY(ucb_backend_open(g->arithmetic, g->options->kernel, g->options->pool,
+                             &g->backend, err));
+    UCB_TRY(ucb_sweep_floor_open(g, err));
     UCB_TRY(ucb_sweep_store_misfits(g, err));
     return run_pending(g, err);
 }

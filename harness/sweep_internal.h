@@ -63,9 +63,6 @@ struct ucb_sweep_group {
     struct ucb_progress progress;
 };
 
-/* What people call a cell: its spec, or "noise-floor". */
-const char *ucb_sweep_cell_name(const struct ucb_cell *cell);
-
 /*
  * Stores all pending cells of one method; set[i] is the task of the i-th set of the
  * evaluation. A method that failed becomes failed rows. `own` is `original` for the
@@ -94,6 +91,24 @@ ucb_status ucb_sweep_find_misfits(struct ucb_sweep_group *g, struct ucb_err *err
 /* Of a dry run: counts the cells that cannot run, and says why; else makes them failed
  * rows. Nothing of them is pending afterwards. */
 ucb_status ucb_sweep_store_misfits(struct ucb_sweep_group *g, struct ucb_err *err);
+
+/* What people call a cell: its spec, or "noise-floor". */
+const char *ucb_sweep_cell_name(const struct ucb_cell *cell);
+/* Whether row i of a plan, one of `mine`, asks for a noise floor of its task: something is
+ * compressed, and no row before it that is not mine asks for the same one. */
+bool ucb_sweep_floor_owned(const struct ucb_plan *plan, const bool *mine, size_t i);
+/* Turns a cell of the original in the group's arithmetic into the floor's; its id is to be
+ * made anew. */
+void ucb_sweep_floor_cell(const struct ucb_sweep_group *g, struct ucb_cell *cell);
+/* Opens g->floor_backend where a floor is pending: on the path asked for where there is one
+ * for the other arithmetic, for the bits are the same on all. */
+ucb_status ucb_sweep_floor_open(struct ucb_sweep_group *g, struct ucb_err *err);
+/* Scores the floor and stores its pending cells. Of an original that is `lost` it fails as
+ * the methods do. */
+ucb_status ucb_sweep_floor_run(struct ucb_sweep_group *g, struct ucb_eval *eval,
+                               const size_t *set, size_t n_sets,
+                               const struct ucb_eval_result *original, bool lost,
+                               struct ucb_err *err);
 
 /*
  * Sets g->note: what must be said with every result on the group's model, or NULL: that its

@@ -7,12 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COLUMN_LIST(X)                                                           \
-    X(cell_key)                                                                  \
-    X(model)                                                                     \
-    X(spec)                                                                      \
-    X(calib) X(message) X(failed) X(contaminated) X(bpw_nominal) X(bpw_matrices) \
-        X(bpw_model) X(seed) X(n_items) X(metric) X(value) X(ci_low) X(ci_high)
+#define COLUMN_LIST(X)                                                               \
+    X(cell_key)                                                                      \
+    X(model)                                                                         \
+    X(spec)                                                                          \
+    X(calib)                                                                         \
+    X(message) X(failed) X(contaminated) X(bpw_nominal) X(bpw_matrices) X(bpw_model) \
+        X(seed) X(n_items) X(metric) X(value) X(ci_low) X(ci_high)
 enum column {
 #define COLUMN_ENUM(name) COLUMN_##name,
     COLUMN_LIST(COLUMN_ENUM)
@@ -24,6 +25,7 @@ static const char cells_query[] = "SELECT " COLUMN_LIST(
                  "SELECT c.cell_key, v.*, v.status = 'FAILED' AS failed FROM v_latest v"
                  " JOIN cells c ON c.cell_id = v.cell_id AND c.build_id = v.build_id)"
                  " WHERE task = ? AND dataset = ? AND scope = 'body' AND arithmetic = 'fp32'"
+                 " AND reference = ''"
                  " ORDER BY model, spec, failed, contaminated, seed, calib, cell_key";
 
 /* The task asked for, else the one wanted, else one of its kind, else any; the most cells
