@@ -396,7 +396,6 @@ static ucb_status run_group(struct ucb_sweep_group *g, const struct ucb_plan *pl
     UCB_TRY(record_files(g, path, err));
     UCB_TRY(ucb_backend_open(g->arithmetic, g->options->kernel, g->options->pool,
                              &g->backend, err));
-    UCB_TRY(ucb_sweep_floor_open(g, err));
     UCB_TRY(ucb_sweep_store_misfits(g, err));
     return run_pending(g, err);
 }
@@ -404,7 +403,6 @@ static ucb_status run_group(struct ucb_sweep_group *g, const struct ucb_plan *pl
 static void close_group(struct ucb_sweep_group *g)
 {
     ucb_backend_close(g->backend);
-    ucb_backend_close(g->floor_backend);
     ucb_tokenizer_close(g->tokenizer);
     ucb_model_close(g->model);
     ucb_arena_free(&g->arena);

@@ -50,13 +50,15 @@ const char *ucb_sweep_cell_name(const struct ucb_cell *cell)
     return cell->reference == NULL ? cell->spec : "noise-floor";
 }
 
-ucb_status ucb_sweep_floor_open(struct ucb_sweep_group *g, struct ucb_err *err)
+/* On the path asked for where there is one for the other arithmetic: the bits are the same
+ * on all. */
+static ucb_status open_backend(const struct ucb_sweep_group *g, struct ucb_backend **out,
+                               struct ucb_err *err)
 {
     enum ucb_kernel kernel = g->options->kernel;
     enum ucb_arithmetic other = other_arithmetic(g->arithmetic);
-    if (g->floor.pending == 0) return UCB_OK;
     if (!ucb_kernel_available(kernel, other, NULL)) kernel = UCB_KERNEL_AUTO;
-    return ucb_backend_open(other, kernel, g->options->pool, &g->floor_backend, err);
+    return ucb_backend_open(other, kernel, g->options->pool, out, err);
 }
 
 ucb_status ucb_sweep_floor_run(struct ucb_sweep_group *g, struct ucb_eval *eval,
@@ -64,13 +66,16 @@ ucb_status ucb_sweep_floor_run(struct ucb_sweep_group *g, struct ucb_eval *eval,
                                const struct ucb_eval_result *original, bool lost,
                                struct ucb_err *err)
 {
+    struct ucb_backend *backend;
     struct ucb_eval_result floor;
     if (lost)
         return ucb_sweep_store_method(g, &g->floor, set, n_sets, original, original, err);
+    UCB_TRY(open_backend(g, &backend, err));
     ucb_peak_restart();
-    UCB_TRY(ucb_eval_noise_floor(eval, g->floor_backend, &g->progress, &floor, err));
-    ucb_status status = ucb_sweep_store_method(g, &g->floor, set, n_sets, &floor, original,
-                                               err);
+    ucb_status status = ucb_eval_noise_floor(eval, backend, &g->progress, &floor, err);
+    ucb_backend_close(backend); /* its memory serves the methods */
+    UCB_TRY(status);
+    status = ucb_sweep_store_method(g, &g->floor, set, n_sets, &floor, original, err);
     ucb_eval_result_free(&floor);
     return status;
 }

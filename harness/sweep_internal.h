@@ -51,7 +51,6 @@ struct ucb_sweep_group {
     enum ucb_arithmetic arithmetic;
     uint64_t seed;
     struct ucb_backend *backend;
-    struct ucb_backend *floor_backend; /* in the other arithmetic; NULL: no floor to make */
     struct ucb_arena arena;
     struct ucb_sweep_task tasks[UCB_SWEEP_MAX_TASKS];
     size_t n_tasks;
@@ -100,9 +99,6 @@ bool ucb_sweep_floor_owned(const struct ucb_plan *plan, const bool *mine, size_t
 /* Turns a cell of the original in the group's arithmetic into the floor's; its id is to be
  * made anew. */
 void ucb_sweep_floor_cell(const struct ucb_sweep_group *g, struct ucb_cell *cell);
-/* Opens g->floor_backend where a floor is pending: on the path asked for where there is one
- * for the other arithmetic, for the bits are the same on all. */
-ucb_status ucb_sweep_floor_open(struct ucb_sweep_group *g, struct ucb_err *err);
 /* Scores the floor and stores its pending cells. Of an original that is `lost` it fails as
  * the methods do. */
 ucb_status ucb_sweep_floor_run(struct ucb_sweep_group *g, struct ucb_eval *eval,
