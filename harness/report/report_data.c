@@ -21,11 +21,10 @@ const struct ucb_shown_info ucb_shown[UCB_N_SHOWN] = {
 #define COLUMN_LIST(X)                                                                     \
     X(model)                                                                               \
     X(task)                                                                                \
-    X(dataset)                                                                             \
-    X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) X(seed) X(cell_id) \
-        X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model) X(n_items) X(status)       \
-            X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n) X(interval) X(note)    \
-                X(n_weights) X(codes_bytes) X(scales_bytes) X(zeros_bytes)                 \
+    X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) X(seed) \
+        X(cell_id) X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model) X(n_items)      \
+            X(status) X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n) X(interval)  \
+                X(note) X(n_weights) X(codes_bytes) X(scales_bytes) X(zeros_bytes)         \
                     X(codebook_bytes) X(factors_bytes) X(tables_bytes) X(header_bytes)     \
                         X(padding_bytes) X(reference)
 enum column {
