@@ -43,6 +43,9 @@ static const char help[] =
     "                       wikitext-valid:n=128,ctx=512,seed=0 (default with a data folder) or\n"
     "                       calib-mini:n=32,ctx=256,seed=0 (inside the program; default without one);\n"
     "                       mode=auto|sequential|parallel says whose inputs; may be repeated\n"
+    "  --noise-floor auto|off    auto: each model and task that something is compressed on also gets the original in\n"
+    "                       the other arithmetic against the original: what rounding alone changes, below which\n"
+    "                       no difference is claimed (docs/statistics.md). One more pass (default auto)\n"
     "  --compat             allow --calib wikitext-test:n=32,ctx=512,seed=123, the test text itself, as a published\n"
     "                       protocol had it; its results are marked contaminated wherever they are shown\n"
     "\n"
@@ -69,7 +72,8 @@ static const char help[] =
     "exit code: 0 all cells stored, 1 a cell failed (listed), 2 usage, 3 bad input, 4 environment\n";
 
 struct sweep_args {
-    const char *plan, *db, *data, *kernel, *threads, *batch, *memory, *cache, *resident;
+    const char *plan, *db, *data, *kernel, *threads, *batch, *memory, *cache, *resident,
+        *noise_floor;
     const char *model[MAX_LIST], *method[MAX_LIST], *task[MAX_LIST], *scope[4],
         *arithmetic[4], *calib[MAX_CALIBS], *seed[MAX_LIST];
     size_t n_model, n_method, n_task, n_scope, n_arithmetic, n_calib, n_seed;
@@ -89,6 +93,7 @@ static ucb_status parse_args(int n_args, char **args, struct sweep_args *a,
         {"--memory", UCB_OPTION_TEXT, .text = &a->memory},
         {"--cache", UCB_OPTION_TEXT, .text = &a->cache},
         {"--resident", UCB_OPTION_TEXT, .text = &a->resident},
+        {"--noise-floor", UCB_OPTION_TEXT, .text = &a->noise_floor},
         {"--model", UCB_OPTION_LIST, .list = a->model, .n_list = &a->n_model,
          .capacity = MAX_LIST},
         {"--method", UCB_OPTION_LIST, .list = a->method, .n_list = &a->n_method,
@@ -119,6 +124,10 @@ static ucb_status parse_args(int n_args, char **args, struct sweep_args *a,
         strcmp(a->resident, "encoded") != 0)
         return UCB_FAIL(err, UCB_USAGE, "--resident %s: a layer is kept decoded or encoded",
                         a->resident);
+    if (a->noise_floor != NULL && strcmp(a->noise_floor, "auto") != 0 &&
+        strcmp(a->noise_floor, "off") != 0)
+        return UCB_FAIL(err, UCB_USAGE, "--noise-floor %s: it is auto or off",
+                        a->noise_floor);
     return UCB_OK;
 }
 
@@ -268,6 +277,7 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
     options.cache = cache;
     options.dry_run = a.dry_run;
     options.compat = a.compat;
+    options.noise_floor = a.noise_floor == NULL || strcmp(a.noise_floor, "auto") == 0;
     options.keep_encoded = a.resident != NULL && strcmp(a.resident, "encoded") == 0;
     UCB_TRY_OUT(ucb_sweep_check(&plan, options.data, options.compat, err));
     UCB_TRY_OUT(open_store(&a, &options, n_args, args, err));

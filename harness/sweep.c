@@ -71,6 +71,7 @@ static ucb_status collect(struct ucb_sweep_group *g, const struct ucb_plan *plan
 {
     struct ucb_sweep_method *slot;
     UCB_TRY(method_slot(g, "none", "", &slot, err));
+    g->floor = (struct ucb_sweep_method){.chain = slot->chain};
     for (size_t i = 0; i < plan->n_rows; i++) {
         const struct ucb_plan_row *row = &plan->rows[i];
         size_t task;
@@ -79,6 +80,8 @@ static ucb_status collect(struct ucb_sweep_group *g, const struct ucb_plan *plan
         UCB_TRY(method_slot(g, row->method, row->calib, &slot, err));
         slot->wanted |= 1u << task;
         g->methods[0].wanted |= 1u << task;
+        if (g->options->noise_floor && ucb_sweep_floor_owned(plan, mine, i))
+            g->floor.wanted |= 1u << task;
     }
     return UCB_OK;
 }
@@ -102,6 +105,7 @@ static void fill_cell(const struct ucb_sweep_group *g, const struct ucb_sweep_me
         .arithmetic_revision = ucb_arithmetic_revision(g->arithmetic),
         .seed = g->seed,
     };
+    if (m == &g->floor) ucb_sweep_floor_cell(g, cell);
     ucb_cell_identify(cell);
 }
 
@@ -114,44 +118,56 @@ static void list_cell(const struct ucb_sweep_group *g, const struct ucb_sweep_me
                finished            ? "finished"
                : m->misfit != NULL ? "cannot"
                                    : "to do",
-               cell->model, cell->spec, cell->task, cell->arithmetic,
+               cell->model, ucb_sweep_cell_name(cell), cell->task, cell->arithmetic,
                cell->calib[0] == '\0' ? "" : "  ", cell->calib);
         return;
     }
-    entry = json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s}", "cell_id", cell->id,
+    entry = json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "cell_id", cell->id,
                       "finished", finished, "model", cell->model, "spec", cell->spec,
                       "task", cell->task, "scope", cell->scope, "arithmetic",
-                      cell->arithmetic, "calib", cell->calib);
+                      cell->arithmetic, "calib", cell->calib, "reference",
+                      cell->reference == NULL ? "" : cell->reference);
     json_object_set_new(entry, "cannot",
                         m->misfit == NULL ? json_null() : json_string(m->misfit));
     json_array_append_new(g->options->listing, entry);
 }
 
-/* Finds which cells are finished under this build; those are adopted by the run. */
-static ucb_status find_pending(struct ucb_sweep_group *g, struct ucb_err *err)
+/* Finds which cells of a method are finished under this build; those are adopted by the
+ * run. */
+static ucb_status find_finished(struct ucb_sweep_group *g, struct ucb_sweep_method *m,
+                                struct ucb_err *err)
 {
     struct ucb_store *store = g->options->store;
-    for (size_t i = 0; i < g->n_methods; i++)
-        for (size_t t = 0; t < g->n_tasks; t++) {
-            struct ucb_sweep_method *m = &g->methods[i];
-            bool found = false;
-            if ((m->wanted >> t & 1) == 0) continue;
-            fill_cell(g, m, &g->tasks[t], &m->cell[t]);
-            if (store != NULL)
-                UCB_TRY(
-                    ucb_store_has_cell(store, m->cell[t].id, ucb_build_id(), &found, err));
-            g->counts->n_cells++;
-            if (found) {
-                g->counts->n_finished_before++;
-                if (!g->options->dry_run)
-                    UCB_TRY(ucb_store_adopt_cell(store, g->options->run_id, ucb_build_id(),
-                                                 m->cell[t].id, err));
-            } else {
-                m->pending |= 1u << t;
-            }
-            if (g->options->dry_run) list_cell(g, m, &m->cell[t], found);
+    for (size_t t = 0; t < g->n_tasks; t++) {
+        bool found = false;
+        if ((m->wanted >> t & 1) == 0) continue;
+        fill_cell(g, m, &g->tasks[t], &m->cell[t]);
+        if (store != NULL)
+            UCB_TRY(ucb_store_has_cell(store, m->cell[t].id, ucb_build_id(), &found, err));
+        g->counts->n_cells++;
+        if (found) {
+            g->counts->n_finished_before++;
+            if (!g->options->dry_run)
+                UCB_TRY(ucb_store_adopt_cell(store, g->options->run_id, ucb_build_id(),
+                                             m->cell[t].id, err));
+        } else {
+            m->pending |= 1u << t;
         }
+        if (g->options->dry_run) list_cell(g, m, &m->cell[t], found);
+    }
     return UCB_OK;
+}
+
+/* A task that no method can run on the model's shapes needs no noise floor. */
+static ucb_status find_pending(struct ucb_sweep_group *g, struct ucb_err *err)
+{
+    uint32_t compressed = 0;
+    for (size_t i = 0; i < g->n_methods; i++) {
+        UCB_TRY(find_finished(g, &g->methods[i], err));
+        if (i > 0 && g->methods[i].misfit == NULL) compressed |= g->methods[i].wanted;
+    }
+    g->floor.wanted &= compressed;
+    return find_finished(g, &g->floor, err);
 }
 
 /* ---- evaluation ---- */
@@ -244,6 +260,8 @@ static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_
         sets[n_sets++] = &g->tasks[t].items;
     }
     size_t n_todo = list_methods(g, mask, todo);
+    bool with_floor = (g->floor.pending & mask) != 0;
+    size_t n_passes = n_todo + 1 + with_floor;
     struct ucb_eval_options options = {.backend = g->backend,
                                        .pool = g->options->pool,
                                        .scope = g->scope,
@@ -257,17 +275,20 @@ static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_
     ucb_peak_restart();
     UCB_TRY(ucb_eval_open(g->model, &options, sets, n_sets, &eval, err));
     char label[96];
-    snprintf(label, sizeof(label), "%s, %zu tokens, %zu methods", g->model_name,
-             ucb_eval_n_tokens(eval), n_todo + 1);
+    snprintf(label, sizeof(label), "%s, %zu tokens, %zu passes", g->model_name,
+             ucb_eval_n_tokens(eval), n_passes);
     ucb_progress_start(&g->progress, label,
-                       (double)ucb_eval_n_tokens(eval) * (double)(n_todo + 1));
+                       (double)ucb_eval_n_tokens(eval) * (double)n_passes);
     struct ucb_eval_result original;
     bool lost;
     ucb_status status = run_original(g, eval, todo, n_todo, set, n_sets, &original, &lost,
                                      err);
+    if (status == UCB_OK && with_floor)
+        status = ucb_sweep_floor_run(g, eval, set, n_sets, &original, lost, err);
     if (status == UCB_OK && !lost)
         status = run_methods(g, eval, todo, n_todo, set, n_sets, &original, err);
     g->methods[0].pending &= ~mask;
+    g->floor.pending &= ~mask;
     for (size_t i = 0; i < n_todo; i++) todo[i]->pending = 0;
     ucb_progress_end(&g->progress);
     ucb_eval_result_free(&original);
@@ -296,11 +317,11 @@ static ucb_status load_tasks(struct ucb_sweep_group *g, uint32_t mask, struct uc
     return UCB_OK;
 }
 
-/* The largest set of tasks first: a method's set is run whole, and the original's cells
- * come along. */
+/* The largest set of tasks first: a method's set is run whole, and the cells of the
+ * original and of the noise floor come along. */
 static uint32_t next_mask(const struct ucb_sweep_group *g)
 {
-    uint32_t best = g->methods[0].pending;
+    uint32_t best = g->methods[0].pending | g->floor.pending;
     int most = 0;
     for (size_t i = 1; i < g->n_methods; i++) {
         int n = __builtin_popcount(g->methods[i].pending);

@@ -24,6 +24,7 @@ struct ucb_sweep_options {
     uint64_t memory_bytes;
     bool dry_run;
     bool keep_encoded; /* --resident encoded */
+    bool noise_floor;  /* one for each model and task that something is compressed on */
     bool compat;     /* the test text that a published protocol calibrated on is allowed */
     json_t *listing; /* a dry run's cells as JSON objects; NULL: as lines on stdout */
     struct ucb_store *store; /* NULL only with dry_run: nothing is finished yet */

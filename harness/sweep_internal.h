@@ -58,6 +58,7 @@ struct ucb_sweep_group {
     size_t n_calibs;
     struct ucb_sweep_method *methods; /* [0] is the original */
     size_t n_methods;
+    struct ucb_sweep_method floor; /* the original in the other arithmetic */
     struct ucb_progress progress;
 };
 
@@ -89,6 +90,21 @@ ucb_status ucb_sweep_find_misfits(struct ucb_sweep_group *g, struct ucb_err *err
 /* Of a dry run: counts the cells that cannot run, and says why; else makes them failed
  * rows. Nothing of them is pending afterwards. */
 ucb_status ucb_sweep_store_misfits(struct ucb_sweep_group *g, struct ucb_err *err);
+
+/* What people call a cell: its spec, or "noise-floor". */
+const char *ucb_sweep_cell_name(const struct ucb_cell *cell);
+/* Whether row i of a plan, one of `mine`, asks for a noise floor of its task: something is
+ * compressed, and no row before it that is not mine asks for the same one. */
+bool ucb_sweep_floor_owned(const struct ucb_plan *plan, const bool *mine, size_t i);
+/* Turns a cell of the original in the group's arithmetic into the floor's; its id is to be
+ * made anew. */
+void ucb_sweep_floor_cell(const struct ucb_sweep_group *g, struct ucb_cell *cell);
+/* Scores the floor and stores its pending cells. Of an original that is `lost` it fails as
+ * the methods do. */
+ucb_status ucb_sweep_floor_run(struct ucb_sweep_group *g, struct ucb_eval *eval,
+                               const size_t *set, size_t n_sets,
+                               const struct ucb_eval_result *original, bool lost,
+                               struct ucb_err *err);
 
 /*
  * Sets g->note: what must be said with every result on the group's model, or NULL: that its

@@ -40,7 +40,7 @@ static void show_metric(const struct ucb_metric *m)
 static void show_cell(const struct ucb_cell *cell, const struct ucb_metric *metrics,
                       size_t n)
 {
-    fprintf(stderr, "  %-32s %-36s", cell->spec, cell->task);
+    fprintf(stderr, "  %-32s %-36s", ucb_sweep_cell_name(cell), cell->task);
     for (size_t i = 0; i < n; i++)
         if (strcmp(metrics[i].name, "ppl") == 0 || strcmp(metrics[i].name, "kld_mean") == 0)
             show_metric(&metrics[i]);
@@ -77,7 +77,7 @@ static ucb_status store_failed(struct ucb_sweep_group *g, const struct ucb_cell 
         .failed = true, .message = why->text, .reason = ucb_status_name(why->status)};
     g->counts->n_failed++;
     ucb_progress_end(&g->progress);
-    fprintf(stderr, "  FAILED %s%s%s, %s: %s\n", cell->spec,
+    fprintf(stderr, "  FAILED %s%s%s, %s: %s\n", ucb_sweep_cell_name(cell),
             cell->calib[0] == '\0' ? "" : ", ", cell->calib, cell->task, why->text);
     return ucb_store_put_cell(g->options->store, g->options->run_id, ucb_build_id(), cell,
                               &result, err);
@@ -155,8 +155,8 @@ static ucb_status store_cell(struct ucb_sweep_group *g, const struct ucb_sweep_m
         status = ucb_sweep_resident_costs(r, costs, &result.n_costs, &why);
     if (status == UCB_OK)
         status = ucb_metrics_compute(t->run.task, t->run.spec, &samples,
-                                     own == original ? NULL : &reference, g->seed, &arena,
-                                     metrics, &result.n_metrics, &why);
+                                     own == original ? NULL : &reference, cell->seed,
+                                     &arena, metrics, &result.n_metrics, &why);
     if (status != UCB_OK) {
         status = store_failed(g, cell, &why, err);
     } else {

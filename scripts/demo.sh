@@ -6,8 +6,8 @@ out=${1:-demo}
 sh scripts/fetch.sh model smollm2-135m
 mkdir -p "$out"
 status=0
-# 40 passages and 12 windows: about 10,500 tokens for each of 20 model x method pairs, some minutes on two cores;
-# gptq and awq look at 16 windows of the calibration text first.
+# 40 passages and 12 windows: about 10,500 tokens for each of 20 model x method pairs and two noise floors, some
+# minutes on two cores; gptq and awq look at 16 windows of the calibration text first.
 ./ucbench sweep scripts/demo.csv --task lambada:n=40 --task wikitext:ctx=512,half=1,n=12,spread=1 --data mini --calib calib-mini:n=16,ctx=256,seed=0 --db "$out/results.db" || status=$?
 [ "$status" -le 1 ] || exit "$status"
 ./ucbench report table --db "$out/results.db" --out "$out"

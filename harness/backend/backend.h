@@ -199,6 +199,9 @@ struct ucb_head {
     const float *bias;               /* [vocabulary], or NULL */
     float softcap;                   /* of the logits; 0: none */
     const struct ucb_weight_rows *rows; /* where the weight's data is NULL; else not used */
+    /* Whose arithmetic makes its logits, and packed the weight; NULL: the call's. The
+       statistics of logits are the same in all. */
+    const struct ucb_backend *backend;
 };
 struct ucb_position {
     double logp;           /* log softmax(z)[target], natural */

@@ -71,6 +71,12 @@ struct head_run {
     struct reference_row *rows;
 };
 
+static const struct ucb_backend *backend_of(const struct head_run *run,
+                                            const struct ucb_head *model)
+{
+    return model->backend != NULL ? model->backend : run->backend;
+}
+
 /* Bias, then cap, on the ids [first, end) of every row: where a model has them. */
 static void finish_logits(const struct head_run *run, const struct side *side, size_t first,
                           size_t end)
@@ -90,7 +96,7 @@ static const void *panel_at(const struct head_run *run, size_t id, unsigned work
 {
     const struct ucb_head *model = run->side[0].model;
     const struct ucb_packed *weight = model->weight;
-    enum ucb_arithmetic arithmetic = run->backend->arithmetic;
+    enum ucb_arithmetic arithmetic = backend_of(run, model)->arithmetic;
     if (weight->data != NULL)
         return (const unsigned char *)weight->data +
                id / UCB_PANEL * ucb_panel_bytes(arithmetic, weight->n_in);
@@ -109,8 +115,9 @@ static const void *panel_at(const struct head_run *run, size_t id, unsigned work
 static void logits_item(void *context, size_t index, unsigned worker)
 {
     const struct head_run *run = context;
-    const struct ucb_products *products = run->backend->products;
-    uint32_t n_in = run->side[0].model->weight->n_in;
+    const struct ucb_head *model = run->side[0].model;
+    const struct ucb_products *products = backend_of(run, model)->products;
+    uint32_t n_in = model->weight->n_in;
     size_t first = index * TILE_IDS,
            end = first + TILE_IDS < run->n_ids ? first + TILE_IDS : run->n_ids;
     for (size_t id = first; id < end; id += UCB_PANEL) {
@@ -240,8 +247,8 @@ static ucb_status make_logits(struct head_run *run, const struct ucb_head *model
         run->side[s] = (struct side){&models[s], run->slab[s],
                                      run->is_reference && s == 0 ? run->logits0
                                                                  : run->logits};
-        ucb_slab_pack(run->backend->products, models[s].hidden + run->row * n_in, n_in,
-                      run->n_rows, n_in, &run->slab[s]);
+        ucb_slab_pack(backend_of(run, models)->products, models[s].hidden + run->row * n_in,
+                      n_in, run->n_rows, n_in, &run->slab[s]);
     }
     ucb_parallel_workers(run->backend->pool, ucb_n_units(run->n_ids, TILE_IDS), logits_item,
                          run);
@@ -256,7 +263,7 @@ static ucb_status make_logits(struct head_run *run, const struct ucb_head *model
 
 static bool share_weight(const struct ucb_head *a, const struct ucb_head *b)
 {
-    return a->weight == b->weight && a->rows == b->rows;
+    return a->weight == b->weight && a->rows == b->rows && a->backend == b->backend;
 }
 
 static ucb_status score_block(struct head_run *run, const struct ucb_head *models,
@@ -308,16 +315,27 @@ static bool any_read(const struct ucb_head *models, uint32_t n_models, uint32_t 
     return reads;
 }
 
-static ucb_status place(struct head_run *run, size_t block_rows, uint32_t n_in, bool reads,
-                        struct ucb_err *err)
+/* Of the arithmetic that has the largest panels. */
+static size_t panel_bytes(const struct head_run *run, const struct ucb_head *models,
+                          uint32_t n_models, uint32_t n_in)
+{
+    size_t most = 0;
+    for (uint32_t m = 0; m < n_models; m++) {
+        size_t n = ucb_panel_bytes(backend_of(run, &models[m])->arithmetic, n_in);
+        if (n > most) most = n;
+    }
+    return most;
+}
+
+static ucb_status place(struct head_run *run, size_t block_rows, uint32_t n_in,
+                        size_t panel, bool reads, struct ucb_err *err)
 {
     unsigned n_readers = reads ? ucb_pool_threads(run->backend->pool) : 0;
     size_t logits = block_rows * run->stride * sizeof(float),
            slab = ucb_slab_bytes(block_rows, n_in),
            rows = ucb_round_up(block_rows * sizeof(*run->rows), 64),
            readers = ucb_round_up(n_readers * sizeof(*run->reader), 64),
-           read = ucb_round_up((size_t)UCB_PANEL * n_in * sizeof(float), 64),
-           panel = ucb_panel_bytes(run->backend->arithmetic, n_in);
+           read = ucb_round_up((size_t)UCB_PANEL * n_in * sizeof(float), 64);
     unsigned char *at;
     UCB_TRY(ucb_backend_scratch((struct ucb_backend *)run->backend,
                                 3 * logits + 2 * slab + rows + readers +
@@ -350,7 +368,8 @@ ucb_status ucb_head_score(struct ucb_backend *backend, const struct ucb_head *mo
     if (n_rows == 0) return UCB_OK;
     run.stride = row_stride(run.n_ids);
     size_t block_rows = choose_block_rows(backend, run.n_ids, reads, n_rows);
-    UCB_TRY(place(&run, block_rows, n_in, reads, err));
+    UCB_TRY(place(&run, block_rows, n_in, panel_bytes(&run, models, n_models, n_in), reads,
+                  err));
     for (run.row = 0; run.row < n_rows; run.row += block_rows) {
         run.n_rows = n_rows - run.row < block_rows ? n_rows - run.row : block_rows;
         UCB_TRY(score_block(&run, models, n_models, n_rows, out, err));

@@ -377,11 +377,39 @@ static void take_back(struct ucb_criterion *c)
     c->n_decides = NAN; /* no number of documents tells it from rounding */
 }
 
+/* Without an interval the mean itself counts. */
+static bool above(const struct ucb_divergence *d, const struct ucb_divergence *floor)
+{
+    struct ucb_estimate e = d->kld_mean;
+    double least = isnan(e.low) ? e.value : e.low;
+    return !(least <= floor->kld_mean.value); /* NaN is above */
+}
+
+static double least_ear(const struct ucb_divergence *floor)
+{
+    return isnan(floor->ear.low) ? floor->ear.value : floor->ear.low;
+}
+
+/* A floor of zero, equal to the bit, hides nothing. */
+static bool kld_below(const struct ucb_comparison *c, const struct ucb_divergence *floor)
+{
+    bool any = false;
+    if (!floor->present || !(floor->kld_mean.value > 0)) return false;
+    for (int k = 0; k < 2; k++) {
+        if (!c->divergence[k].present) continue;
+        if (above(&c->divergence[k], floor)) return false;
+        any = true;
+    }
+    return any;
+}
+
 void ucb_compare_apply_floor(struct ucb_comparison *comparison,
                              const struct ucb_comparison *floor)
 {
+    const struct ucb_divergence *noise_kld = &floor->divergence[1];
     struct ucb_criterion *ppl = &comparison->criteria[UCB_CRITERION_PPL],
-                         *accuracy = &comparison->criteria[UCB_CRITERION_ACCURACY];
+                         *accuracy = &comparison->criteria[UCB_CRITERION_ACCURACY],
+                         *ear = &comparison->criteria[UCB_CRITERION_EAR];
     struct ucb_estimate noise = floor->criteria[UCB_CRITERION_PPL].evidence.wide;
     enum ucb_verdict before = comparison->verdict;
     if (before == UCB_VERDICT_IDENTICAL) return;
@@ -392,7 +420,15 @@ void ucb_compare_apply_floor(struct ucb_comparison *comparison,
     double flips = (double)(floor->n_lost + floor->n_won) / (double)floor->n_items;
     if (accuracy->present && flips > 0 && fabs(accuracy->evidence.wide.value) <= flips)
         take_back(accuracy);
+    if (ear->present && noise_kld->present && noise_kld->ear.value < 1 &&
+        ear->evidence.wide.value >= least_ear(noise_kld))
+        take_back(ear);
+    comparison->kld_below_floor = kld_below(comparison, noise_kld);
+    for (int k = 0; k < UCB_N_CRITERIA && comparison->kld_below_floor; k++)
+        if (comparison->criteria[k].present) take_back(&comparison->criteria[k]);
     decide(comparison);
     comparison->below_floor = comparison->verdict == UCB_VERDICT_INCONCLUSIVE &&
-                              before != UCB_VERDICT_INCONCLUSIVE;
+                              (before != UCB_VERDICT_INCONCLUSIVE ||
+                               comparison->kld_below_floor);
+    if (comparison->below_floor) comparison->n_decides = NAN;
 }

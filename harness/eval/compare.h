@@ -68,9 +68,11 @@ struct ucb_divergence {
 
 struct ucb_comparison {
     enum ucb_verdict verdict;
-    bool contradicted; /* inconclusive because criteria point both ways */
-    bool below_floor;  /* inconclusive because of the noise floor */
-    bool items_equal;  /* every stored score is the same bits */
+    bool contradicted;    /* inconclusive because criteria point both ways */
+    bool below_floor;     /* inconclusive, and no number of documents changes that: what is
+                             seen is not above the noise floor */
+    bool kld_below_floor; /* no divergence from the original is above the floor's */
+    bool items_equal;     /* every stored score is the same bits */
     size_t n_items, n_documents, n_tokens;
     struct ucb_criterion criteria[UCB_N_CRITERIA];
     double n_decides;              /* the largest of the criteria; NaN where none has one */
@@ -94,8 +96,11 @@ ucb_status ucb_compare(const struct ucb_compare_job *job, struct ucb_comparison 
 /*
  * Takes back what the noise floor can explain: `floor` compares the original with itself in
  * another arithmetic on the same items. A perplexity ratio nearer to 1 than the floor's
- * farther end, or an accuracy difference not above the floor's share of flips, is marked
- * below_floor, and is no longer worse or better but inconclusive.
+ * farther end, an accuracy difference not above the floor's share of flips, an EAR not
+ * below the floor's lower end is marked below_floor, and is no longer worse or better but
+ * inconclusive. Where the cells have divergences from the original and the floor has one,
+ * and no cell's is shown to be larger (the lower end of the interval of its mean above the
+ * floor's mean), all criteria are. What is equivalent stays so.
  */
 void ucb_compare_apply_floor(struct ucb_comparison *comparison,
                              const struct ucb_comparison *floor);

@@ -398,6 +398,68 @@ ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
     return status;
 }
 
+/* An evaluation of the same rows in another arithmetic, with a loader and a forward pass of
+ * its own; everything else is e's. */
+static ucb_status open_other(const struct ucb_eval *e, struct ucb_backend *backend,
+                             struct ucb_eval *other, struct ucb_err *err)
+{
+    *other = *e;
+    other->options.backend = backend;
+    other->options.scope = UCB_SCOPE_BODY;
+    other->options.keep_encoded = false;
+    other->loader = NULL;
+    other->forward = NULL;
+    UCB_TRY(ucb_loader_open(e->model, backend, e->options.pool, other->options.scope,
+                            e->options.seed, e->options.model_digest, &other->loader, err));
+    return ucb_forward_open(backend, e->arch, e->options.batch, e->longest, &other->forward,
+                            err);
+}
+
+static ucb_status run_other(struct ucb_eval *e, struct ucb_eval *other,
+                            const struct ucb_chain *none, struct ucb_progress *progress,
+                            struct ucb_variant *v, struct ucb_err *err)
+{
+    struct ucb_eval_result *r = v->result;
+    double work = (double)e->n_rows / (e->arch->n_layers + 1);
+    begin_variant(other, v, 1, progress);
+    for (uint32_t layer = 0; layer < e->arch->n_layers; layer++) {
+        if (r->status == UCB_OK) step_layer(other, v, layer);
+        ucb_progress_add(progress, work, "noise floor");
+    }
+    ucb_forward_close(other->forward); /* its memory serves the head */
+    other->forward = NULL;
+    if (r->status == UCB_OK) {
+        ucb_status status = keep_scored(other, &v->x, &r->err);
+        if (status == UCB_OK) status = alloc_samples(e, r);
+        if (status != UCB_OK) ucb_variant_fail(v, status, "last norm");
+    }
+    ucb_status status = r->status == UCB_OK ? ucb_eval_score_floor(e, other, none, v, err)
+                                            : UCB_OK;
+    finish_variant(other, v);
+    ucb_progress_add(progress, work, "noise floor");
+    return status;
+}
+
+ucb_status ucb_eval_noise_floor(struct ucb_eval *e, struct ucb_backend *backend,
+                                struct ucb_progress *progress,
+                                struct ucb_eval_result *result, struct ucb_err *err)
+{
+    struct ucb_eval other;
+    struct ucb_chain *none;
+    struct ucb_variant v = {.result = result};
+    assert(e->reference.x != NULL);
+    UCB_TRY(ucb_chain_parse("none", &e->arena, &none, err));
+    v.chain = none;
+    *result = (struct ucb_eval_result){0};
+    ucb_loader_rest(e->loader); /* there is one layer at a time */
+    ucb_status status = open_other(e, backend, &other, err);
+    if (status == UCB_OK) status = run_other(e, &other, none, progress, &v, err);
+    ucb_forward_close(other.forward);
+    ucb_loader_close(other.loader);
+    if (status != UCB_OK) ucb_eval_result_free(result);
+    return status;
+}
+
 /* From the last layer's states to samples. */
 static ucb_status score_group(struct ucb_eval *e, const struct ucb_chain *none,
                               struct ucb_variant *variants, size_t n, struct ucb_err *err)

@@ -63,6 +63,15 @@ ucb_status ucb_eval_original(struct ucb_eval *eval, const struct ucb_chain *none
                              struct ucb_progress *progress, struct ucb_eval_result *result,
                              struct ucb_err *err);
 /*
+ * The original once more, in the arithmetic of `backend` (another one than the options'),
+ * scored against its own pass: what rounding alone changes. Call it after
+ * ucb_eval_original; results and failures are as in a group of one. Its weights are counted
+ * as of scope body, whatever the options': no scope has a part in it.
+ */
+ucb_status ucb_eval_noise_floor(struct ucb_eval *eval, struct ucb_backend *backend,
+                                struct ucb_progress *progress,
+                                struct ucb_eval_result *result, struct ucb_err *err);
+/*
  * A group of methods, each with a calibration of its own where it needs one (the original's
  * pass over the text is made by the first that finds none saved). A method that fails has
  * its status in its result and the others go on; the call itself fails only for what

@@ -94,18 +94,20 @@ static void add_model(const struct ucb_eval *e, struct head_pass *pass,
                                                      .rows = &head->rows,
                                                      .hidden = states->x,
                                                      .bias = e->head_bias,
-                                                     .softcap = e->arch->final_softcap};
+                                                     .softcap = e->arch->final_softcap,
+                                                     .backend = e->options.backend};
     pass->states[pass->n_models] = states;
     pass->variant[pass->n_models++] = variant;
 }
 
+/* Packed where that takes no more than most_bytes. */
 static ucb_status load_head(struct ucb_eval *e, const struct ucb_chain *chain,
-                            struct ucb_tally *tally, struct loaded_head *out,
-                            struct ucb_err *err)
+                            struct ucb_tally *tally, size_t most_bytes,
+                            struct loaded_head *out, struct ucb_err *err)
 {
     const struct ucb_matrix *m = ucb_model_matrix(e->model, 0, UCB_ROLE_HEAD);
     size_t n_bytes = ucb_pack_bytes(e->options.backend, m->n_out, m->n_in);
-    bool packed = n_bytes <= PACKED_BYTES;
+    bool packed = n_bytes <= most_bytes;
     *out = (struct loaded_head){{NULL, m->n_out, m->n_in},
                                 ucb_loader_head_rows(e->loader, chain)};
     if (packed) out->weight.data = ucb_mem_alloc(n_bytes);
@@ -133,9 +135,45 @@ ucb_status ucb_eval_score_original(struct ucb_eval *e, const struct ucb_chain *n
     struct loaded_head head = {0};
     struct head_pass pass = {.n_models = 0};
     ucb_loader_rest(e->loader);
-    ucb_status status = load_head(e, none, &original->result->tally, &head, err);
+    ucb_status status = load_head(e, none, &original->result->tally, PACKED_BYTES, &head,
+                                  err);
     add_model(e, &pass, &head, &e->reference, original);
     if (status == UCB_OK) status = timed_pass(e, &pass, err);
+    ucb_mem_free(head.weight.data);
+    return status;
+}
+
+/* The original's head, whatever the scope: no method has touched it, and nothing is
+ * counted. */
+static ucb_status load_reference_head(struct ucb_eval *e, const struct ucb_chain *none,
+                                      struct loaded_head *out, struct ucb_err *err)
+{
+    struct ucb_tally uncounted = {0};
+    uint8_t unused[UCB_SHA256_BYTES];
+    ucb_loader_rest(e->loader);
+    ucb_sha256_init(&uncounted.digest);
+    ucb_status status = load_head(e, none, &uncounted, PACKED_BYTES, out, err);
+    ucb_sha256_final(&uncounted.digest, unused);
+    return status;
+}
+
+/* Where the original's head is read for every block, the other is too: blocks are as large
+ * then as memory allows. */
+ucb_status ucb_eval_score_floor(struct ucb_eval *e, struct ucb_eval *other,
+                                const struct ucb_chain *none, struct ucb_variant *floor,
+                                struct ucb_err *err)
+{
+    struct loaded_head head = {0}, own = {0};
+    struct head_pass pass = {.n_models = 0};
+    ucb_loader_rest(other->loader);
+    ucb_status status = load_reference_head(e, none, &head, err);
+    if (status == UCB_OK)
+        status = load_head(other, none, &floor->result->tally,
+                           head.weight.data == NULL ? 0 : PACKED_BYTES, &own, err);
+    add_model(e, &pass, &head, &e->reference, NULL);
+    add_model(other, &pass, &own, &floor->x, floor);
+    if (status == UCB_OK) status = timed_pass(e, &pass, err);
+    ucb_mem_free(own.weight.data);
     ucb_mem_free(head.weight.data);
     return status;
 }
@@ -160,7 +198,8 @@ static ucb_status score_apart(struct ucb_eval *e, const struct loaded_head *head
     struct loaded_head own = {0};
     struct head_pass pass = {.n_models = 0};
     ucb_loader_set_shared(e->loader, &v->shared);
-    ucb_status loaded = load_head(e, v->chain, &v->result->tally, &own, &v->result->err),
+    ucb_status loaded = load_head(e, v->chain, &v->result->tally, PACKED_BYTES, &own,
+                                  &v->result->err),
                status = UCB_OK;
     add_model(e, &pass, head, &e->reference, NULL);
     add_model(e, &pass, &own, &v->x, v);
@@ -172,24 +211,18 @@ static ucb_status score_apart(struct ucb_eval *e, const struct loaded_head *head
     return status;
 }
 
-/* The original's head, whatever the scope: no method has touched it. Then those that have
- * one of their own. */
+/* Those that have the original's head, then those that have one of their own. */
 ucb_status ucb_eval_score_variants(struct ucb_eval *e, const struct ucb_chain *none,
                                    struct ucb_variant *variants, size_t n,
                                    struct ucb_err *err)
 {
     struct loaded_head head = {0};
-    struct ucb_tally uncounted = {0};
-    uint8_t unused[UCB_SHA256_BYTES];
-    ucb_loader_rest(e->loader);
-    ucb_sha256_init(&uncounted.digest);
-    ucb_status status = load_head(e, none, &uncounted, &head, err);
+    ucb_status status = load_reference_head(e, none, &head, err);
     if (status == UCB_OK) status = heads_shared(e, &head, variants, n, err);
     for (size_t i = 0; i < n && status == UCB_OK; i++)
         if (variants[i].result->status == UCB_OK &&
             ucb_loader_has_own_head(e->loader, variants[i].chain))
             status = score_apart(e, &head, &variants[i], err);
-    ucb_sha256_final(&uncounted.digest, unused);
     ucb_mem_free(head.weight.data);
     return status;
 }

@@ -50,6 +50,10 @@ void ucb_variant_fail(struct ucb_variant *v, ucb_status status, const char *wher
 /* The original's samples, from e->reference; its head is tallied. */
 ucb_status ucb_eval_score_original(struct ucb_eval *e, const struct ucb_chain *none,
                                    struct ucb_variant *original, struct ucb_err *err);
+/* The samples of the original in the arithmetic of `other`, against e->reference. */
+ucb_status ucb_eval_score_floor(struct ucb_eval *e, struct ucb_eval *other,
+                                const struct ucb_chain *none, struct ucb_variant *floor,
+                                struct ucb_err *err);
 /* The variants' samples, from their states; only what concerns all is an error. */
 ucb_status ucb_eval_score_variants(struct ucb_eval *e, const struct ucb_chain *none,
                                    struct ucb_variant *variants, size_t n,

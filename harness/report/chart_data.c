@@ -102,7 +102,8 @@ static double real_or(sqlite3_stmt *row, int column, double otherwise)
 static bool is_on_chart(const struct ucb_chart *c, const struct ucb_report_cell *cell)
 {
     return strcmp(cell->task, c->task) == 0 &&
-           strcmp(cell->dataset_digest, c->dataset_digest) == 0 && !cell->failed;
+           strcmp(cell->dataset_digest, c->dataset_digest) == 0 && !cell->failed &&
+           !cell->floor; /* no point, and of every panel's scope and seed */
 }
 
 /* The cell of a row; NULL when it was not asked for. */

@@ -26,6 +26,7 @@ static const char cells_sql[] =
     "SELECT model, dataset, cell_id, value, ci_low, ci_high, n, calib, lattice_source"
     " FROM v_latest"
     " WHERE spec = ?1 AND task = ?2 AND metric = ?3 AND status = 'OK' AND value IS NOT NULL"
+    " AND reference = ''"
     " ORDER BY model <> ?4, dataset <> ?5, scope <> 'body', arithmetic <> 'fp32', model,"
     " dataset, scope, arithmetic, calib, seed, cell_id";
 

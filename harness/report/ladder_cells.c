@@ -24,6 +24,7 @@ static const char cells_query[] = "SELECT " COLUMN_LIST(
                  "SELECT c.cell_key, v.*, v.status = 'FAILED' AS failed FROM v_latest v"
                  " JOIN cells c ON c.cell_id = v.cell_id AND c.build_id = v.build_id)"
                  " WHERE task = ? AND dataset = ? AND scope = 'body' AND arithmetic = 'fp32'"
+                 " AND reference = ''"
                  " ORDER BY model, spec, failed, contaminated, seed, calib, cell_key";
 
 /* The task asked for, else the one wanted, else one of its kind, else any; the most cells

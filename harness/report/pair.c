@@ -47,14 +47,21 @@ static bool same_arithmetic(const struct ucb_stored_cell *a,
            a->arithmetic_revision == b->arithmetic_revision;
 }
 
-/* The original's divergences are 0 by definition; a compressed cell's are those from the
- * original in its arithmetic. */
+/* A compressed cell's divergences are those from the original in its arithmetic, a noise
+ * floor's those from its reference; the original's are 0 by definition. */
+static bool diverges_from(const struct ucb_stored_cell *c,
+                          const struct ucb_stored_cell *original)
+{
+    if (!original->is_original || c->is_original) return false;
+    return c->is_floor ? strcmp(c->reference, original->arithmetic) == 0
+                       : same_arithmetic(c, original);
+}
+
 static enum ucb_divergence_of divergence_of(const struct ucb_stored_cell *a,
                                             const struct ucb_stored_cell *b)
 {
-    if (!same_arithmetic(a, b) || a->is_original == b->is_original)
-        return UCB_DIVERGES_UNKNOWN;
-    return a->is_original ? UCB_AFTER_FROM_BEFORE : UCB_BEFORE_FROM_AFTER;
+    if (diverges_from(b, a)) return UCB_AFTER_FROM_BEFORE;
+    return diverges_from(a, b) ? UCB_BEFORE_FROM_AFTER : UCB_DIVERGES_UNKNOWN;
 }
 
 static ucb_status compare_samples(struct ucb_pair *pair, size_t n_replicates,
@@ -81,11 +88,17 @@ static ucb_status compare_samples(struct ucb_pair *pair, size_t n_replicates,
 
 /* ---- the noise floor ---- */
 
-/* An original on the items of `cell`. */
+/* The original's weights, whatever they are compared with. */
+static bool has_original_weights(const struct ucb_stored_cell *c)
+{
+    return c->is_original || c->is_floor;
+}
+
+/* Those weights on the items of `cell`. */
 static bool is_original_of(const struct ucb_stored_cell *o,
                            const struct ucb_stored_cell *cell)
 {
-    return o->is_original && !o->failed &&
+    return has_original_weights(o) && !o->failed &&
            strcmp(o->model_digest, cell->model_digest) == 0 &&
            strcmp(o->task, cell->task) == 0 && o->task_revision == cell->task_revision &&
            strcmp(o->dataset_digest, cell->dataset_digest) == 0 &&
@@ -101,21 +114,27 @@ static const struct ucb_stored_cell *newer(const struct ucb_stored_cell *a,
 
 /*
  * The original in the arithmetic of `before`, and in that of `after` where it is another,
- * else in any other. The newest of each.
+ * else in any other; best where it was scored against the first, which has divergences,
+ * else by itself. The newest of each.
  */
 static void find_floor(const struct ucb_stored_cell *cells, size_t n_cells,
                        struct ucb_pair *pair)
 {
     const struct ucb_stored_cell *a = pair->cell[0], *b = pair->cell[1], *own = NULL,
-                                 *other = NULL;
+                                 *other = NULL, *scored = NULL;
     for (size_t i = 0; i < n_cells; i++) {
         const struct ucb_stored_cell *o = &cells[i];
         if (!is_original_of(o, a)) continue;
-        if (same_arithmetic(o, a))
+        bool fits = same_arithmetic(a, b) || same_arithmetic(o, b);
+        if (o->is_floor) {
+            if (fits && strcmp(o->reference, a->arithmetic) == 0) scored = newer(scored, o);
+        } else if (same_arithmetic(o, a)) {
             own = newer(own, o);
-        else if (same_arithmetic(a, b) || same_arithmetic(o, b))
+        } else if (fits) {
             other = newer(other, o);
+        }
     }
+    if (scored != NULL) other = scored;
     if (own == NULL || other == NULL) return;
     pair->floor_cell[0] = own;
     pair->floor_cell[1] = other;
@@ -128,8 +147,9 @@ static ucb_status compare_floor(struct ucb_store *store, struct ucb_pair *pair,
     for (int k = 0; k < 2; k++)
         UCB_TRY(
             ucb_store_read_samples(store, pair->floor_cell[k], arena, &samples[k], err));
-    UCB_TRY(
-        compare_samples(pair, 0, samples, UCB_DIVERGES_UNKNOWN, arena, &pair->floor, err));
+    UCB_TRY(compare_samples(pair, 0, samples,
+                            divergence_of(pair->floor_cell[0], pair->floor_cell[1]), arena,
+                            &pair->floor, err));
     ucb_compare_apply_floor(&pair->result, &pair->floor);
     return UCB_OK;
 }
@@ -149,7 +169,7 @@ ucb_status ucb_pair_compare(struct ucb_store *store, const struct ucb_stored_cel
                             arena, &pair.result, err));
     pair.weights_equal = before->weights_digest[0] != '\0' &&
                          strcmp(before->weights_digest, after->weights_digest) == 0;
-    pair.is_floor = before->is_original && after->is_original &&
+    pair.is_floor = has_original_weights(before) && has_original_weights(after) &&
                     !same_arithmetic(before, after);
     if (!pair.is_floor) find_floor(cells, n_cells, &pair);
     if (pair.floor_cell[0] != NULL) UCB_TRY(compare_floor(store, &pair, arena, err));

@@ -16,7 +16,9 @@ struct ucb_pair {
     struct ucb_comparison result;
     bool weights_equal; /* both have a digest of their decoded weights, the same one */
     bool is_floor;      /* this pair is the original in two arithmetics */
-    const struct ucb_stored_cell *floor_cell[2]; /* NULL: the database has none */
+    /* The original, and what it is in the other arithmetic: scored against it, or by itself
+       and without divergence. NULL: the database has none. */
+    const struct ucb_stored_cell *floor_cell[2];
     struct ucb_comparison floor;
 };
 

@@ -19,10 +19,10 @@ static json_t *estimate(struct ucb_estimate e)
 
 static json_t *cell(const struct ucb_stored_cell *c)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "cell_id", c->cell_id,
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "cell_id", c->cell_id,
                      "build_id", c->build_id, "model", c->model, "spec", c->spec, "calib",
-                     c->calib, "arithmetic", c->arithmetic, "weights_digest",
-                     c->weights_digest);
+                     c->calib, "arithmetic", c->arithmetic, "reference", c->reference,
+                     "weights_digest", c->weights_digest);
 }
 
 static json_t *criterion(const struct ucb_criterion *c, const struct ucb_comparison *r)
@@ -95,13 +95,15 @@ static json_t *divergence(const struct ucb_divergence *d)
 static json_t *noise_floor(const struct ucb_pair *pair)
 {
     const struct ucb_comparison *f = &pair->floor;
+    const struct ucb_divergence *d = &f->divergence[1];
     if (pair->floor_cell[0] == NULL) return json_null();
-    return json_pack("{s:o, s:o, s:o, s:o, s:I}", "a", cell(pair->floor_cell[0]), "b",
-                     cell(pair->floor_cell[1]), "ppl_ratio",
-                     estimate(f->criteria[UCB_CRITERION_PPL].evidence.wide), "flips",
-                     f->has_accuracy ? json_integer((json_int_t)(f->n_lost + f->n_won))
-                                     : json_null(),
-                     "n", (json_int_t)f->n_documents);
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "a", cell(pair->floor_cell[0]), "b",
+        cell(pair->floor_cell[1]), "ppl_ratio",
+        estimate(f->criteria[UCB_CRITERION_PPL].evidence.wide), "flips",
+        f->has_accuracy ? json_integer((json_int_t)(f->n_lost + f->n_won)) : json_null(),
+        "kld_mean", d->present ? estimate(d->kld_mean) : json_null(), "ear",
+        d->present ? estimate(d->ear) : json_null(), "n", (json_int_t)f->n_documents);
 }
 
 static json_t *whole(const struct ucb_pair *pair)

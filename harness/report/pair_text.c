@@ -96,7 +96,8 @@ void ucb_pair_sentence(const struct ucb_pair *pair, struct ucb_text *out)
         break;
     case UCB_VERDICT_EQUIVALENT:
         add_criteria(pair, UCB_VERDICT_EQUIVALENT, true, out);
-        ucb_text_add(out, ", 90%% intervals inside the bands");
+        ucb_text_add(out, ", 90%% intervals inside the bands%s",
+                     r->kld_below_floor ? "; divergence below the noise floor" : "");
         break;
     case UCB_VERDICT_WORSE:
     case UCB_VERDICT_BETTER: add_criteria(pair, r->verdict, true, out); break;
@@ -109,7 +110,7 @@ static void add_cell(const struct ucb_pair *pair, int side, struct ucb_text *out
 {
     const struct ucb_stored_cell *c = pair->cell[side];
     ucb_text_add(out, "%c  %.12s  %s/%s/%s@%s%s%s, build %.12s\n", side == 0 ? 'A' : 'B',
-                 c->cell_id, c->model, c->spec, c->task, c->arithmetic,
+                 c->cell_id, c->model, ucb_stored_cell_spec(c), c->task, c->arithmetic,
                  c->calib[0] == '\0' ? "" : ", calib ", c->calib, c->build_id);
 }
 
@@ -221,6 +222,7 @@ static void add_divergences(const struct ucb_pair *pair, struct ucb_text *out)
 static void add_floor(const struct ucb_pair *pair, struct ucb_text *out)
 {
     const struct ucb_comparison *f = &pair->floor;
+    const struct ucb_divergence *kld = &f->divergence[1];
     char value[NUMBER_TEXT], ends[2 * NUMBER_TEXT];
     if (pair->is_floor) {
         ucb_text_add(out, "noise floor: this pair is the noise floor, the original in two "
@@ -241,6 +243,10 @@ static void add_floor(const struct ucb_pair *pair, struct ucb_text *out)
     if (f->has_accuracy)
         ucb_text_add(out, ", flips %llu lost, %llu won", (unsigned long long)f->n_lost,
                      (unsigned long long)f->n_won);
+    if (kld->present)
+        ucb_text_add(out, ", KLD mean %.3g [%.3g, %.3g], EAR %.4f [%.4f, %.4f]",
+                     kld->kld_mean.value, fmax(kld->kld_mean.low, 0), kld->kld_mean.high,
+                     kld->ear.value, kld->ear.low, fmin(kld->ear.high, 1));
     ucb_text_add(out, ", n = %zu documents\n", f->n_documents);
 }
 

@@ -26,7 +26,7 @@ const struct ucb_shown_info ucb_shown[UCB_N_SHOWN] = {
             X(status) X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n) X(interval)  \
                 X(note) X(n_weights) X(codes_bytes) X(scales_bytes) X(zeros_bytes)         \
                     X(codebook_bytes) X(factors_bytes) X(tables_bytes) X(header_bytes)     \
-                        X(padding_bytes)
+                        X(padding_bytes) X(reference)
 enum column {
 #define COLUMN_ENUM(name) COLUMN_##name,
     COLUMN_LIST(COLUMN_ENUM)
@@ -36,7 +36,7 @@ enum column {
 static const char query[] = "SELECT " COLUMN_LIST(
     COLUMN_TEXT) "0 FROM v_latest"
                  " ORDER BY model, task, dataset, status = 'FAILED', spec <> 'none', "
-                 "bpw_matrices, spec, calib, arithmetic, cell_id, metric";
+                 "reference <> '', bpw_matrices, spec, calib, arithmetic, cell_id, metric";
 
 /* ---- rows -> cells ---- */
 
@@ -76,6 +76,7 @@ static bool read_cell(struct ucb_arena *arena, sqlite3_stmt *row, struct ucb_rep
         .scope = text_at(arena, row, COLUMN_scope),
         .arithmetic = text_at(arena, row, COLUMN_arithmetic),
         .calib = text_at(arena, row, COLUMN_calib),
+        .reference = text_at(arena, row, COLUMN_reference),
         .cell_id = text_at(arena, row, COLUMN_cell_id),
         .build_id = text_at(arena, row, COLUMN_build_id),
         .seed = sqlite3_column_int64(row, COLUMN_seed),
@@ -89,11 +90,12 @@ static bool read_cell(struct ucb_arena *arena, sqlite3_stmt *row, struct ucb_rep
     if (c->model == NULL || c->task == NULL || c->dataset == NULL ||
         c->dataset_digest == NULL || c->method == NULL || c->spec == NULL ||
         c->scope == NULL || c->arithmetic == NULL || c->calib == NULL ||
-        c->cell_id == NULL || c->build_id == NULL)
+        c->reference == NULL || c->cell_id == NULL || c->build_id == NULL)
         return false;
     c->failed = strcmp((const char *)sqlite3_column_text(row, COLUMN_status), "FAILED") ==
                 0;
     c->original = strcmp(c->spec, "none") == 0;
+    c->floor = c->reference[0] != '\0';
     return true;
 }
 
@@ -226,9 +228,12 @@ static struct differences find_differences(const struct ucb_report_data *data)
 {
     struct differences d = {0};
     const char *first = NULL;
+    const struct ucb_report_cell *seeded = NULL;
     for (size_t i = 0; i < data->n_cells; i++) {
         const char *calib = data->cells[i].calib;
-        d.seeds |= data->cells[i].seed != data->cells[0].seed;
+        if (data->cells[i].floor) continue; /* of every seed */
+        if (seeded == NULL) seeded = &data->cells[i];
+        d.seeds |= data->cells[i].seed != seeded->seed;
         if (calib[0] == '\0') continue;
         if (first == NULL) first = calib;
         d.calibs |= strcmp(calib, first) != 0;
@@ -275,13 +280,25 @@ static bool label_cell(struct ucb_arena *arena, struct ucb_report_cell *c,
     return c->label != NULL && c->name != NULL;
 }
 
+/* "noise floor: bf16 arithmetic", in the setting of the cells in its reference. */
+static bool label_floor(struct ucb_arena *arena, struct ucb_report_cell *c)
+{
+    bool usual = strcmp(c->reference, "fp32") == 0;
+    c->setting = usual ? "" : c->reference;
+    c->calib_shown = "";
+    c->label = ucb_arena_printf(arena, "noise floor: %s arithmetic%s%s", c->arithmetic,
+                                usual ? "" : " against ", c->setting);
+    c->name = c->label;
+    return c->label != NULL;
+}
+
 static ucb_status finish_cells(struct ucb_report_job *job, struct ucb_report_data *data,
                                struct ucb_err *err)
 {
     struct differences d = find_differences(data);
     for (size_t i = 0; i < data->n_cells; i++) {
         struct ucb_report_cell *c = &data->cells[i];
-        if (!label_cell(job->arena, c, &d))
+        if (c->floor ? !label_floor(job->arena, c) : !label_cell(job->arena, c, &d))
             return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its labels", job->database);
         for (int k = UCB_N_SHOWN - 1; k >= 0; k--)
             if (c->values[k].present) c->n_documents = c->values[k].n;
@@ -454,7 +471,7 @@ const struct ucb_report_cell **ucb_report_sizes(struct ucb_arena *arena,
         const struct ucb_report_cell *c = &data->cells[i];
         size_t k = 0;
         while (k < *n && !sized_alike(list[k], c)) k++;
-        if (k < *n || c->failed || isnan(c->bpw_matrices)) continue;
+        if (k < *n || c->failed || c->floor || isnan(c->bpw_matrices)) continue;
         list[(*n)++] = c;
         for (int part = 0; part < UCB_N_PARTS; part++)
             used[part] = used[part] || c->bpw_parts[part] > 0;

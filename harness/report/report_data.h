@@ -55,13 +55,17 @@ struct ucb_report_cell {
     int64_t n_documents;   /* n of its first metric; a metric that rests on another n shows
                               that n */
     double peak_rss_bytes; /* on the machine of the run; NaN where unknown */
-    bool failed, original;
+    bool failed;
+    bool original; /* the file's own weights: in this arithmetic, or as a noise floor */
+    bool floor;    /* the original scored against itself in another arithmetic; it belongs
+                      to the setting of the cells that are above it or not */
+    const char *reference; /* of a floor: the arithmetic of that setting; "" otherwise */
     const char
         *verdict; /* against its original, as one sentence: ucb_report_verdicts; NULL */
     struct ucb_value values[UCB_N_SHOWN];
 };
-/* One table: the cells of a model on a task, the original first, then by bpw_matrices,
- * failed ones last. */
+/* One table: the cells of a model on a task, the original first, then its noise floor, then
+ * by bpw_matrices, failed ones last. */
 struct ucb_report_group {
     const char *model, *task, *dataset, *dataset_digest;
     const struct ucb_report_cell *cells;

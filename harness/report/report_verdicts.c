@@ -16,16 +16,20 @@ static const struct ucb_stored_cell *stored(const struct ucb_stored_cell *cells,
 }
 
 /*
- * What a cell is compared with: the original of the same scope, arithmetic and seed; for an
- * original in a second arithmetic the first one, which shows the noise floor. NULL:
- * nothing.
+ * What a cell is compared with: the original of the same scope, arithmetic and seed; of a
+ * noise floor the original that it was scored against; for an original in a second
+ * arithmetic the first one, which is a noise floor without divergence. NULL: nothing.
  */
 static const struct ucb_report_cell *original_of(const struct ucb_report_group *g,
                                                  const struct ucb_report_cell *c)
 {
     for (size_t i = 0; i < g->n_cells; i++) {
         const struct ucb_report_cell *o = &g->cells[i];
-        if (!o->original || o->failed) continue;
+        if (!o->original || o->floor || o->failed) continue;
+        if (c->floor) {
+            if (strcmp(o->arithmetic, c->reference) == 0) return o;
+            continue;
+        }
         if (c->original) {
             bool exact = strcmp(o->arithmetic, "fp32") == 0;
             if (exact && strcmp(c->arithmetic, "fp32") != 0) return o;

@@ -49,6 +49,10 @@ struct ucb_cell {
     const char *arithmetic;
     uint32_t arithmetic_revision;
     uint64_t seed;
+    /* Of a noise floor: the arithmetic of the original that the original in `arithmetic` is
+     * compared with. NULL or "": the cell's own, and no part of the id. */
+    const char *reference;
+    uint32_t reference_revision;
 };
 void ucb_cell_identify(struct ucb_cell *cell);
 

@@ -54,6 +54,10 @@ void ucb_cell_identify(struct ucb_cell *cell)
     id_text(&h, "arithmetic", cell->arithmetic);
     id_number(&h, "arithmetic_revision", cell->arithmetic_revision);
     id_number(&h, "seed", cell->seed);
+    if (cell->reference != NULL && cell->reference[0] != '\0') {
+        id_text(&h, "reference", cell->reference);
+        id_number(&h, "reference_revision", cell->reference_revision);
+    }
     ucb_sha256_final_hex(&h, cell->id);
 }
 

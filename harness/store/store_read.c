@@ -11,7 +11,7 @@
 /* clang-format off */
 #define TEXT_COLUMNS(X) \
     X(cell_id) X(build_id) X(model) X(model_digest) X(scope) X(spec) X(calib) X(task) X(dataset) \
-    X(dataset_digest) X(arithmetic) X(weights_digest) X(message) X(documents_digest)
+    X(dataset_digest) X(arithmetic) X(weights_digest) X(reference) X(message) X(documents_digest)
 #define INTEGER_COLUMNS(X) X(cell_key) X(task_revision) X(arithmetic_revision) X(n_items)
 /* clang-format on */
 #define COLUMN_TEXT(name) "cells." #name ", "
@@ -46,8 +46,17 @@ static bool read_cell(struct ucb_arena *arena, sqlite3_stmt *row, struct ucb_sto
     c->seed = (uint64_t)sqlite3_column_int64(row, at++);
     c->failed = strcmp((const char *)sqlite3_column_text(row, at++), "FAILED") == 0;
     c->newest_run = sqlite3_column_int64(row, at);
-    c->is_original = enough && strcmp(c->spec, "none") == 0;
-    return enough;
+    if (!enough) return false;
+    c->is_floor = c->reference[0] != '\0';
+    c->is_original = strcmp(c->spec, "none") == 0 && !c->is_floor;
+    return true;
+}
+
+static const char floor_spec[] = "noise-floor";
+
+const char *ucb_stored_cell_spec(const struct ucb_stored_cell *c)
+{
+    return c->is_floor ? floor_spec : c->spec;
 }
 
 ucb_status ucb_store_cells(struct ucb_store *store, struct ucb_arena *arena,
@@ -129,7 +138,9 @@ static bool selected(const struct selector *s, const struct ucb_stored_cell *c)
         (strlen(s->at) < 4 || strncmp(s->at, c->build_id, strlen(s->at)) != 0))
         return false;
     if (s->id != NULL) return strncmp(s->id, c->cell_id, strlen(s->id)) == 0;
-    return model_fits(s->model, c->model) && fits(s->spec, c->spec, !s->whole) &&
+    if (c->is_floor && strcmp(s->spec, floor_spec) != 0) return false;
+    return model_fits(s->model, c->model) &&
+           fits(s->spec, ucb_stored_cell_spec(c), !s->whole) &&
            fits(s->task, c->task, !s->whole);
 }
 
@@ -146,9 +157,9 @@ static const char *list_cells(const struct ucb_stored_cell *cells, size_t n_cell
             continue;
         last = cells[i].cell_id;
         if (n++ < SHOWN)
-            text = ucb_arena_printf(arena, "%s\n  %.12s  %s/%s/%s@%s", text,
-                                    cells[i].cell_id, cells[i].model, cells[i].spec,
-                                    cells[i].task, cells[i].arithmetic);
+            text = ucb_arena_printf(
+                arena, "%s\n  %.12s  %s/%s/%s@%s", text, cells[i].cell_id, cells[i].model,
+                ucb_stored_cell_spec(&cells[i]), cells[i].task, cells[i].arithmetic);
     }
     if (text != NULL && n > SHOWN)
         text = ucb_arena_printf(arena, "%s\n  and %zu more", text, n - SHOWN);

@@ -14,12 +14,18 @@ struct ucb_stored_cell {
     int64_t cell_key, newest_run;
     const char *cell_id, *build_id, *model, *model_digest, *scope, *spec, *calib, *task,
         *dataset, *dataset_digest, *arithmetic, *weights_digest;
+    const char *reference;        /* the arithmetic of the original that a noise floor is
+                                     compared with, "" otherwise */
     const char *message;          /* why it failed, or a caveat; NULL */
     const char *documents_digest; /* NULL: it failed */
     int64_t task_revision, arithmetic_revision, n_items;
     uint64_t seed;
-    bool failed, is_original;
+    /* A noise floor is the original, too, but none that others are compared with. */
+    bool failed, is_original, is_floor;
 };
+
+/* What people call the cell's spec: the spec, or "noise-floor". */
+const char *ucb_stored_cell_spec(const struct ucb_stored_cell *cell);
 
 /* All cells, by model, task, spec, arithmetic, then newest first. */
 ucb_status ucb_store_cells(struct ucb_store *store, struct ucb_arena *arena,
@@ -30,7 +36,8 @@ ucb_status ucb_store_cells(struct ucb_store *store, struct ucb_arena *arena,
  * The one cell that `selector` names:
  *   ID            the first digits of a cell id, at least 4
  *   MODEL/SPEC/TASK  each as stored, spec and task also cut at a ':' where nothing is
- * stored in just these words; * for any; of the model its last part will do and behind
+ * stored in just these words; * for any but noise floors, whose SPEC is noise-floor; of
+ * the model its last part will do and behind
  * either, after an @, an arithmetic or the first digits of a build. Of equal cells of
  * several builds the newest is taken. USAGE lists what is there, or which cells the
  * selector fits.

@@ -183,7 +183,8 @@ static const char doing_put[] = "store a cell";
     X(message, text, p->result->message)                                                   \
     X(weights_digest, text, p->result->weights_digest)                                     \
     X(documents_digest, text, p->documents_digest[0] == '\0' ? NULL : p->documents_digest) \
-    X(n_items, integer, p->result->samples.n)
+    X(n_items, integer, p->result->samples.n)                                              \
+    X(reference, text, p->cell->reference == NULL ? "" : p->cell->reference)
 
 #define SIZE_COLUMNS(X)                                             \
     X(n_weights, integer, s->n_weights)                             \
@@ -259,8 +260,9 @@ static ucb_status put_items(struct put *p, struct ucb_err *err)
     static const char sql[] = "INSERT INTO items (cell_key, item, kld" ITEM_COLUMNS(
         COLUMN_NAME) ") VALUES (?, ?, ?" ITEM_COLUMNS(COLUMN_MARK) ")";
     const struct ucb_samples *samples = &p->result->samples;
-    bool original = strcmp(p->cell->spec, "none") ==
-                    0; /* all its divergences are 0 by definition: stored as NULL */
+    /* All its divergences are 0 by definition: stored as NULL. */
+    bool original = strcmp(p->cell->spec, "none") == 0 &&
+                    (p->cell->reference == NULL || p->cell->reference[0] == '\0');
     sqlite3_stmt *insert = NULL;
     ucb_status status = ucb_sql_prepare(p->store, sql, doing_put, &insert, err);
     for (size_t i = 0; i < samples->n && status == UCB_OK; i++) {

@@ -114,7 +114,7 @@ static void check_ways(const struct way *ways, size_t n)
         CHECK(same_files(dump, in("dump0")));
         RUN_IN(from, "sweep", "--model", model, "--method", "nf4", "--task", "lambada:n=2",
                "--db", db, "--dry-run");
-        CHECK_HAS(out, "2 cells, 0 finished, 2 to do");
+        CHECK_HAS(out, "3 cells, 0 finished, 3 to do");
         RUN_IN(from, "sweep", "--model", model, "--method", "nf4", "--task", "lambada:n=2",
                "--db", db, "--quiet");
         RUN_IN(from, "digest", "--db", db);

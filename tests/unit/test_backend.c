@@ -276,8 +276,8 @@ TEST(scores_of_positions_agree_with_double)
     struct ucb_backend *backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
     struct ucb_packed packed[2] = {packed_for_test(backend, w0, IDS, 1),
                                    packed_for_test(backend, w, IDS, 1)};
-    struct ucb_head models[2] = {{&packed[0], hidden, NULL, 0, NULL},
-                                 {&packed[1], hidden, NULL, 0, NULL}};
+    struct ucb_head models[2] = {{&packed[0], hidden, NULL, 0, NULL, NULL},
+                                 {&packed[1], hidden, NULL, 0, NULL, NULL}};
     struct ucb_position out[2 * ROWS];
     struct ucb_err err;
     CHECK_OK(ucb_head_score(backend, models, 2, target, ROWS, out, &err), err);
@@ -306,8 +306,8 @@ TEST(a_model_beside_itself_has_no_divergence_and_full_agreement)
         struct ucb_backend *backend = backend_for_test((enum ucb_arithmetic)a,
                                                        UCB_KERNEL_AUTO, NULL);
         struct ucb_packed packed = packed_for_test(backend, w, IDS, HIDDEN);
-        struct ucb_head models[2] = {{&packed, hidden, NULL, 0, NULL},
-                                     {&packed, hidden, NULL, 0, NULL}};
+        struct ucb_head models[2] = {{&packed, hidden, NULL, 0, NULL, NULL},
+                                     {&packed, hidden, NULL, 0, NULL, NULL}};
         struct ucb_position out[2 * ROWS];
         struct ucb_err err;
         CHECK_OK(ucb_head_score(backend, models, 2, target, ROWS, out, &err), err);
@@ -338,8 +338,8 @@ TEST(rounding_alone_makes_no_divergence_below_minus_a_millionth)
         float *w = named_values("noise", IDS * HIDDEN, ldexpf(1, 2 * step - 23));
         for (int i = 0; i < IDS * HIDDEN; i++) w[i] += w0[i];
         struct ucb_packed packed = packed_for_test(backend, w, IDS, HIDDEN);
-        struct ucb_head models[2] = {{&reference, hidden, NULL, 0, NULL},
-                                     {&packed, hidden, NULL, 0, NULL}};
+        struct ucb_head models[2] = {{&reference, hidden, NULL, 0, NULL, NULL},
+                                     {&packed, hidden, NULL, 0, NULL, NULL}};
         struct ucb_position out[2 * ROWS];
         struct ucb_err err;
         CHECK_OK(ucb_head_score(backend, models, 2, target, ROWS, out, &err), err);
@@ -363,8 +363,8 @@ TEST(equal_logits_rank_by_lower_id_and_ranks_count_strictly_larger)
     struct ucb_backend *backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
     struct ucb_packed packed[2] = {packed_for_test(backend, w0, N, 1),
                                    packed_for_test(backend, w, N, 1)};
-    struct ucb_head models[2] = {{&packed[0], hidden, NULL, 0, NULL},
-                                 {&packed[1], hidden, NULL, 0, NULL}};
+    struct ucb_head models[2] = {{&packed[0], hidden, NULL, 0, NULL, NULL},
+                                 {&packed[1], hidden, NULL, 0, NULL, NULL}};
     struct ucb_position out[2];
     struct ucb_err err;
     const uint32_t target[1] = {12};
@@ -419,7 +419,7 @@ TEST(memory_that_runs_out_is_answered_and_the_backend_stays_usable)
                  UCB_NOMEM, err);
     backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
     struct ucb_packed packed = packed_for_test(backend, w, 2, 2);
-    struct ucb_head model = {&packed, x, NULL, 0, NULL};
+    struct ucb_head model = {&packed, x, NULL, 0, NULL, NULL};
     ucb_mem_fail_after(1);
     CHECK_STATUS(ucb_linear(backend, &packed, NULL, x, 1, y, &err), UCB_NOMEM, err);
     ucb_mem_fail_after(1);

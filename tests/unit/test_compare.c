@@ -202,6 +202,78 @@ TEST(below_the_noise_floor_no_difference_is_claimed)
     CHECK(!c.below_floor);
 }
 
+/* Documents that lose `loss`, with a divergence of `kld` and an EAR of `ear`, both spread a
+ * little. */
+static void diverge(double loss, double kld, double ear)
+{
+    make(&a, 60, 0, true);
+    make(&b, 60, 0, false);
+    for (int i = 0; i < 60; i++) {
+        double spread = 0.9 + 0.05 * (i % 5);
+        b.samples[i].sum_logp = -8 - loss * spread;
+        b.samples[i].kld_sum = TOKENS * kld * spread;
+        b.samples[i].ear_sum = TOKENS * (1 - (1 - ear) * spread);
+        for (int t = 0; t < TOKENS; t++) b.kld[i][t] = (float)(kld * spread);
+    }
+    compare_well(&per_token, UCB_AFTER_FROM_BEFORE);
+}
+
+TEST(a_divergence_not_above_the_floors_is_no_difference_whatever_else_is_seen)
+{
+    struct ucb_comparison noise;
+    diverge(0.0001, 0.001, 0.97);
+    noise = c;
+    CHECK(noise.divergence[1].present);
+    /* Every document loses, and more than the floor: worse, but for its divergence. */
+    diverge(0.1, 0.0009, 0.999);
+    CHECK_EQ(c.verdict, UCB_VERDICT_WORSE);
+    ucb_compare_apply_floor(&c, &noise);
+    CHECK_EQ(c.verdict, UCB_VERDICT_INCONCLUSIVE);
+    CHECK(c.below_floor && c.kld_below_floor && isnan(c.n_decides));
+    CHECK(c.criteria[UCB_CRITERION_PPL].below_floor);
+    /* A mean above the floor's is not enough, the interval must be. */
+    diverge(0.1, 0.00101, 0.999);
+    CHECK(c.divergence[1].kld_mean.low < noise.divergence[1].kld_mean.value);
+    ucb_compare_apply_floor(&c, &noise);
+    CHECK_EQ(c.verdict, UCB_VERDICT_INCONCLUSIVE);
+    diverge(0.1, 0.0011, 0.999);
+    ucb_compare_apply_floor(&c, &noise);
+    CHECK_EQ(c.verdict, UCB_VERDICT_WORSE);
+    CHECK(!c.below_floor && !c.kld_below_floor);
+}
+
+TEST(the_floor_takes_back_an_acceptance_rate_that_rounding_alone_has)
+{
+    struct ucb_comparison noise;
+    diverge(0.0001, 0.001, 0.97);
+    noise = c;
+    diverge(0.0001, 0.01, 0.975);
+    CHECK_EQ(c.verdict, UCB_VERDICT_WORSE);
+    ucb_compare_apply_floor(&c, &noise);
+    CHECK_EQ(c.verdict, UCB_VERDICT_INCONCLUSIVE);
+    CHECK(c.criteria[UCB_CRITERION_EAR].below_floor && !c.kld_below_floor);
+    diverge(0.0001, 0.01, 0.9);
+    ucb_compare_apply_floor(&c, &noise);
+    CHECK_EQ(c.verdict, UCB_VERDICT_WORSE);
+}
+
+TEST(what_is_equivalent_stays_so_below_the_floor_and_a_floor_of_zero_hides_nothing)
+{
+    struct ucb_comparison noise;
+    diverge(0.0001, 0.001, 0.97);
+    noise = c;
+    diverge(0.00001, 0.0001, 0.999);
+    CHECK_EQ(c.verdict, UCB_VERDICT_EQUIVALENT);
+    ucb_compare_apply_floor(&c, &noise);
+    CHECK_EQ(c.verdict, UCB_VERDICT_EQUIVALENT);
+    CHECK(c.kld_below_floor && !c.below_floor);
+    diverge(0, 0, 1);
+    noise = c;
+    diverge(0.1, 0.0009, 0.9);
+    ucb_compare_apply_floor(&c, &noise);
+    CHECK_EQ(c.verdict, UCB_VERDICT_WORSE);
+}
+
 TEST(one_document_has_no_interval_and_no_n)
 {
     make(&a, 1, 0, true);

@@ -2,6 +2,7 @@
  */
 #include "test.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,4 +141,83 @@ TEST(a_head_read_row_by_row_takes_memory_that_does_not_grow_with_positions)
     }
     CHECK_EQ(peak[1], peak[0]);
     close_heads(&h);
+}
+
+/* ---- models of two arithmetics ---- */
+
+static bool same_alone(const struct ucb_position *a, const struct ucb_position *b)
+{
+    return memcmp(&a->logp, &b->logp, sizeof(a->logp)) == 0 && a->argmax == b->argmax &&
+           a->rank == b->rank;
+}
+
+/* One model by itself, in the arithmetic of `h`. */
+static void score_alone(const struct heads *h, struct ucb_position *out)
+{
+    struct ucb_err err;
+    const struct ucb_head model = {
+        .weight = &h->packed[0], .hidden = h->hidden[0], .bias = h->bias, .softcap = 4};
+    CHECK_OK(ucb_head_score(h->backend, &model, 1, h->target, ROWS, out, &err), err);
+}
+
+/* The same hidden states in both arithmetics; `read`: no weight is in memory. */
+static void score_both(const struct heads *const sides[2], bool read,
+                       struct ucb_backend *caller, struct ucb_position *out)
+{
+    struct ucb_err err;
+    struct ucb_head models[2];
+    for (int m = 0; m < 2; m++)
+        models[m] = (struct ucb_head){.weight = read ? &sides[m]->absent
+                                                     : &sides[m]->packed[0],
+                                      .rows = &sides[m]->rows[0],
+                                      .hidden = sides[0]->hidden[0],
+                                      .bias = sides[0]->bias,
+                                      .softcap = 4,
+                                      .backend = sides[m]->backend};
+    CHECK_OK(ucb_head_score(caller, models, 2, sides[0]->target, ROWS, out, &err), err);
+}
+
+TEST(two_arithmetics_in_one_call_give_the_bits_of_two_calls)
+{
+    static struct ucb_position alone[2][ROWS], both[2 * ROWS], again[2 * ROWS];
+    for (int first = 0; first < UCB_N_ARITHS; first++) {
+        struct heads h[2];
+        for (int m = 0; m < 2; m++) {
+            open_heads(&h[m], (enum ucb_arithmetic)(m == 0 ? first : !first), 1 + 2 * m);
+            score_alone(&h[m], alone[m]);
+        }
+        const struct heads *const sides[2] = {&h[0], &h[1]};
+        score_both(sides, false, h[0].backend, both);
+        size_t n_apart = 0;
+        for (size_t i = 0; i < ROWS; i++) {
+            CHECK(same_alone(&both[i], &alone[0][i]));
+            CHECK(same_alone(&both[ROWS + i], &alone[1][i]));
+            CHECK(both[i].kld == 0 && both[i].ear == 1);
+            CHECK(fabsf(both[ROWS + i].kld) < 1e-3f && both[ROWS + i].ear > 0.99f);
+            n_apart += both[ROWS + i].ear < 1;
+        }
+        CHECK(n_apart > ROWS / 2);
+        /* Whoever calls, and wherever the weights are. */
+        for (int k = 0; k < 4; k++) {
+            memset(again, 0, sizeof(again));
+            score_both(sides, k & 1, h[k >> 1].backend, again);
+            CHECK(memcmp(again, both, sizeof(again)) == 0);
+        }
+        close_heads(&h[1]);
+        close_heads(&h[0]);
+    }
+}
+
+TEST(naming_the_calls_own_arithmetic_changes_nothing)
+{
+    static struct ucb_position both[2 * ROWS];
+    for (int a = 0; a < UCB_N_ARITHS; a++) {
+        struct heads h;
+        open_heads(&h, (enum ucb_arithmetic)a, 2);
+        const struct heads *const sides[2] = {&h, &h};
+        score_both(sides, false, h.backend, both);
+        for (size_t i = 0; i < ROWS; i++)
+            CHECK(both[ROWS + i].kld == 0 && both[ROWS + i].ear == 1);
+        close_heads(&h);
+    }
 }

@@ -167,8 +167,8 @@ static void score_known(struct ucb_backend *backend, struct ucb_position out[MOD
     for (int i = 0; i < IDS * HIDDEN; i++) noise[i] += w[i];
     struct ucb_packed packed[MODELS] = {packed_for_test(backend, w, IDS, HIDDEN),
                                         packed_for_test(backend, noise, IDS, HIDDEN)};
-    struct ucb_head models[MODELS] = {{&packed[0], hidden, NULL, 0, NULL},
-                                      {&packed[1], hidden, NULL, 0, NULL}};
+    struct ucb_head models[MODELS] = {{&packed[0], hidden, NULL, 0, NULL, NULL},
+                                      {&packed[1], hidden, NULL, 0, NULL, NULL}};
     const uint32_t target[ROWS] = {0, 100, 200, 300};
     struct ucb_err err;
     CHECK_OK(ucb_head_score(backend, models, MODELS, target, ROWS, out, &err), err);

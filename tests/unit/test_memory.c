@@ -12,8 +12,8 @@
 
 enum { WINDOWS = 2, CTX = 40 };
 
-/* The most that the original's pass and one method's hold beyond what was there before;
- * bytes of the tokens' states are not counted: they are mapped. */
+/* The most that the original's pass, its noise floor's and one method's hold beyond what
+ * was there before; bytes of the tokens' states are not counted: they are mapped. */
 static uint64_t peak_of(const struct synthetic_shape *shape, const char *method,
                         enum ucb_scope scope)
 {
@@ -22,8 +22,9 @@ static uint64_t peak_of(const struct synthetic_shape *shape, const char *method,
     struct ucb_window windows[WINDOWS];
     struct ucb_item items[WINDOWS];
     struct ucb_document document = {.name = "made up"};
-    struct ucb_eval_result original, result;
+    struct ucb_eval_result original, floor, result;
     struct ucb_progress progress;
+    struct ucb_backend *other;
     struct ucb_eval *eval;
     struct ucb_chain *chain;
     struct ucb_err err;
@@ -58,6 +59,11 @@ static uint64_t peak_of(const struct synthetic_shape *shape, const char *method,
     ucb_progress_start(&progress, "test", 1);
     CHECK_OK(ucb_eval_open(f.model, &options, sets, 1, &eval, &err), err);
     CHECK_OK(ucb_eval_original(eval, f.none, &progress, &original, &err), err);
+    CHECK_OK(ucb_backend_open(UCB_ARITH_BF16, UCB_KERNEL_AUTO, f.pool, &other, &err), err);
+    CHECK_OK(ucb_eval_noise_floor(eval, other, &progress, &floor, &err), err);
+    CHECK_OK(floor.status, floor.err);
+    ucb_backend_close(other);
+    ucb_eval_result_free(&floor);
     CHECK_OK(ucb_eval_group(eval, (const struct ucb_chain *const *)&chain, 1, &progress,
                             &result, &err),
              err);

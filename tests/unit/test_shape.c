@@ -234,7 +234,7 @@ TEST(logits_get_their_bias_before_their_cap)
     const float w[3] = {1, 2, 3}, hidden[1] = {2}, bias[3] = {0.5f, -3, 1};
     const uint32_t target[1] = {1};
     struct ucb_packed packed = packed_for_test(backend, w, 3, 1);
-    const struct ucb_head model = {&packed, hidden, bias, 4, NULL};
+    const struct ucb_head model = {&packed, hidden, bias, 4, NULL, NULL};
     struct ucb_position out;
     struct ucb_err err;
     CHECK_OK(ucb_head_score(backend, &model, 1, target, 1, &out, &err), err);

@@ -9,6 +9,7 @@
 
 #include "made_up.h"
 #include "store/store_internal.h"
+#include "store/store_read.h"
 
 #define BUILD "b1"
 
@@ -286,6 +287,66 @@ TEST(the_cell_id_names_everything_a_result_depends_on_and_nothing_else)
         ucb_cell_identify(&other[i]);
         CHECK(strcmp(other[i].id, b.cell.id) != 0);
     }
+    bench_close(&b);
+}
+
+TEST(the_reference_of_a_noise_floor_is_part_of_its_id_and_of_no_other)
+{
+    struct bench b;
+    bench_open(&b, "f.db");
+    struct ucb_cell plain = b.cell, floor = b.cell, newer;
+    plain.reference = "";
+    plain.reference_revision = 7;
+    ucb_cell_identify(&plain);
+    CHECK_TEXT(plain.id, b.cell.id);
+    floor.reference = "bf16";
+    floor.reference_revision = 1;
+    ucb_cell_identify(&floor);
+    CHECK(strcmp(floor.id, b.cell.id) != 0);
+    newer = floor;
+    newer.reference_revision = 2;
+    ucb_cell_identify(&newer);
+    CHECK(strcmp(newer.id, floor.id) != 0);
+    bench_close(&b);
+}
+
+TEST(a_noise_floor_keeps_its_divergences_and_is_no_original)
+{
+    struct bench b;
+    struct ucb_stored_cell *cells;
+    const struct ucb_stored_cell *found;
+    size_t n;
+    bench_open(&b, "g.db");
+    b.cell.method = b.cell.spec = b.cell.identity = "none";
+    ucb_cell_identify(&b.cell);
+    CHECK_OK(bench_put(&b), b.err);
+    CHECK_TEXT(ask(b.store, "SELECT count(kld) FROM items"), "0");
+    b.cell.reference = "bf16";
+    b.cell.reference_revision = 1;
+    ucb_cell_identify(&b.cell);
+    CHECK_OK(bench_put(&b), b.err);
+    CHECK_TEXT(
+        ask(b.store, "SELECT count(kld) = count(*) / 2 AND count(kld) > 0 FROM items"),
+        "1");
+    CHECK_TEXT(ask(b.store, "SELECT count(DISTINCT cell_id) || ' ' || max(reference)"
+                            " FROM v_latest"),
+               "2 bf16");
+    struct ucb_arena arena;
+    ucb_arena_init(&arena);
+    CHECK_OK(ucb_store_cells(b.store, &arena, &cells, &n, &b.err), b.err);
+    CHECK_EQ(n, 2);
+    CHECK_EQ(cells[0].is_original + cells[1].is_original, 1);
+    CHECK_EQ(cells[0].is_floor + cells[1].is_floor, 1);
+    CHECK_OK(ucb_store_find_cell(cells, n, "*/none/*", &arena, &found, &b.err), b.err);
+    CHECK(found->is_original && !found->is_floor);
+    CHECK_OK(ucb_store_find_cell(cells, n, "*/noise-floor/*", &arena, &found, &b.err),
+             b.err);
+    CHECK(found->is_floor);
+    CHECK_TEXT(found->cell_id, b.cell.id);
+    struct ucb_samples samples;
+    CHECK_OK(ucb_store_read_samples(b.store, found, &arena, &samples, &b.err), b.err);
+    CHECK(samples.n > 0 && samples.samples[0].kld != NULL);
+    ucb_arena_free(&arena);
     bench_close(&b);
 }
 
