@@ -50,6 +50,8 @@ static const char *advice_of(int code)
     switch (code & 0xff) {
     case SQLITE_FULL:
         return "; free some space and run the same command again, finished cells are kept";
+    case SQLITE_IOERR:
+        return "; see to the disk and run the same command again, finished cells are kept";
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return "; another process holds the database, wait for it or use another --db";
