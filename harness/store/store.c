@@ -385,6 +385,17 @@ void ucb_store_close(struct ucb_store *store)
     ucb_mem_free(store);
 }
 
+ucb_status ucb_store_begin_read(struct ucb_store *store, struct ucb_err *err)
+{
+    return ucb_sql_run(store, "BEGIN", "read", err);
+}
+
+void ucb_store_end_read(struct ucb_store *store)
+{
+    if (!sqlite3_get_autocommit(store->db))
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
 struct sqlite3 *ucb_store_db(struct ucb_store *store)
 {
     return store->db;

@@ -296,22 +296,6 @@ static void small_database(const char *path)
     ucb_store_close(store);
 }
 
-static void database_of_schema_1(const char *path)
-{
-    struct ucb_file sql;
-    struct ucb_err err;
-    sqlite3 *db = NULL;
-    CHECK_OK(ucb_file_map(ucb_test_path("%s/tests/fault/schema_1.sql", ucb_test_root()),
-                          &sql, &err),
-             err);
-    char *text = strndup((const char *)sql.data, sql.n_bytes);
-    CHECK_EQ(sqlite3_open(path, &db), SQLITE_OK);
-    CHECK_EQ(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-    free(text);
-    ucb_file_unmap(&sql);
-}
-
 /* Killed at the last call before the new state counts: all is written, and the journal that
  * takes it back is still there. */
 static void database_with_a_hot_journal(const char *path)
@@ -481,7 +465,7 @@ TEST(a_new_database_is_made_whole_or_not_at_all)
 TEST(a_migration_from_the_first_schema_is_done_whole_or_not_at_all)
 {
     try_everything(&(struct operation){
-        .prepare = database_of_schema_1,
+        .prepare = fire_old_database,
         .opens = true,
         .run = run_open,
         .says = {"cannot make the tables", "cannot bring the tables to a newer schema"}});
