@@ -319,19 +319,30 @@ static ucb_status prepare_for_writing(struct ucb_store *store, struct ucb_err *e
 
 /* ---- open and close ---- */
 
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 /* SQLite calls this while another process holds the lock; 0 gives up. */
 static int wait_for_other(void *context, int n_calls)
 {
     enum { STEP_MS = 20 };
     struct ucb_store *store = context;
     struct timespec step = {0, STEP_MS * 1000000L};
-    if (n_calls == 0) store->waited_ms = 0;
-    if (store->waited_ms >= store->patience_ms) return 0;
+    int64_t now = now_ms();
+    if (n_calls == 0) {
+        store->waits_since_ms = now;
+        store->said = false;
+    }
+    if (now - store->waits_since_ms >= store->patience_ms) return 0;
+    if (now - store->waits_since_ms >= SAY_AFTER_MS && !store->said) {
+        fprintf(stderr, "ucbench: %s: another process is using it, waiting\n", store->path);
+        store->said = true;
+    }
     nanosleep(&step, NULL);
-    store->waited_ms += STEP_MS;
-    if (store->waited_ms == SAY_AFTER_MS)
-        fprintf(stderr, "ucbench: %s: another process is writing to it, waiting\n",
-                store->path);
     return 1;
 }
 
