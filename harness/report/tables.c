@@ -64,7 +64,7 @@ static const struct {
     const char *type, *duckdb;
 } duckdb_types[] = {{"int64", "BIGINT"},
                     {"double", "DOUBLE"},
-                    {"timestamp", "TIMESTAMPTZ"},
+                    {"timestamp", "TIMESTAMP"},
                     {"string", "VARCHAR"},
                     {"hex", "VARCHAR"}};
 
