@@ -155,6 +155,25 @@ TEST(sweeps_of_equal_and_overlapping_plans_share_a_database_and_readers_look_on)
     }
 }
 
+/* Each keeps the layers it tuned, under the same names, and takes those of the other. */
+TEST(sweeps_that_tune_share_a_database_and_the_layers_in_the_cache)
+{
+    unsigned n_rounds = fire_is_long() ? 40 : 2;
+    ucb_tiny_model(in_folder("tiny"));
+    make_place("whole");
+    fire_finish(in_folder("log"), sweep("whole", tuning), NULL);
+    for (unsigned round = 0; round < n_rounds; round++) {
+        pid_t writer[3];
+        make_place("shared");
+        for (size_t i = 0; i < 3; i++)
+            writer[i] = fire_start(in_folder("log"), sweep("shared", tuning));
+        for (size_t i = 0; i < 3; i++) CHECK_EQ(fire_wait(writer[i]), 0);
+        fire_finish(in_folder("log"), sweep("shared", tuning), NULL);
+        check_place("shared", "whole");
+        remove_place("shared");
+    }
+}
+
 TEST(sweeps_that_meet_an_old_database_migrate_it_once)
 {
     unsigned n_rounds = fire_is_long() ? 40 : 3;
