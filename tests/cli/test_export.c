@@ -14,6 +14,7 @@
 #include "made_up.h"
 #include "report/rows.h"
 #include "report/tables.h"
+#include "store/store_internal.h"
 #include "tiny.h"
 
 static const char *const hostile[] = {
@@ -386,6 +387,27 @@ TEST(the_schema_beside_a_parquet_ready_file_names_a_type_for_every_column)
         ucb_file_unmap(&file);
     }
     sqlite3_close(db);
+}
+
+/* A pager that shows the first page holds its pipe still: nobody who stores may wait for
+ * it. */
+TEST(an_export_that_nobody_reads_on_does_not_hold_the_database)
+{
+    const char *path = make_database();
+    struct ucb_store *store = NULL;
+    struct ucb_err err;
+    struct ucb_run_info info = {"b1", "ucbench sweep", "{}"};
+    int64_t run_id;
+    char first[64];
+    FILE *pipe = popen(ucb_test_path("%s export --db %s --table items 2>/dev/null",
+                                     ucb_test_program(), path),
+                       "r");
+    CHECK(pipe != NULL && fgets(first, sizeof(first), pipe) != NULL);
+    CHECK_OK(ucb_store_open(path, UCB_STORE_WRITE, &store, &err), err);
+    store->patience_ms = 1000;
+    CHECK_OK(ucb_store_begin_run(store, &info, &run_id, &err), err);
+    ucb_store_close(store);
+    pclose(pipe);
 }
 
 TEST(export_says_what_it_cannot_do)

@@ -100,22 +100,24 @@ TEST(sweeps_killed_while_they_tune_end_with_every_cell_once)
 
 /* ---- two and more on one database ---- */
 
-/* Every writer finds or makes each of its cells; readers look meanwhile. */
+/* Every writer finds or makes each of its cells; readers look meanwhile, one of which
+ * stores claims. */
 static void hammer(const char *const *work, size_t n_writers, const char *all)
 {
     static const char *const looks[] = {"report table --db %s/r.db --out %s/table",
                                         "export --db %s/r.db --format json --out %s/o.json",
-                                        "digest --db %s/r.db", "list runs --db %s/r.db"};
+                                        "digest --db %s/r.db", "list runs --db %s/r.db",
+                                        "report claims --db %s/r.db --out %s/claims"};
     pid_t writer[8];
     char log[1024];
     size_t n_looks = 0;
     snprintf(log, sizeof(log), "%s/log", in_folder("shared"));
     for (size_t i = 0; i < n_writers; i++)
         writer[i] = fire_start(log, sweep("shared", work[i]));
-    for (; n_looks < 8; n_looks++) {
+    for (; n_looks < 10; n_looks++) {
         char words[2048];
         const char *place = in_folder("shared");
-        snprintf(words, sizeof(words), looks[n_looks % 4], place, place);
+        snprintf(words, sizeof(words), looks[n_looks % 5], place, place);
         fire_finish(log, words, NULL);
     }
     for (size_t i = 0; i < n_writers; i++) CHECK_EQ(fire_wait(writer[i]), 0);
