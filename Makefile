@@ -176,7 +176,7 @@ $(B)/synthetic_model: $(call obj,tests/synthetic.c tests/tools/synthetic_model.c
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ -lm
 
-fire: all ## 200 kills, crowded databases and a failing disk, at length (about ten minutes)
+fire: all ## 200 kills, crowded databases and a failing disk, at length (a quarter of an hour)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-test
 	@UCB_FIRE=1 $(B)/ucbench-test fault -k tests/fault/test_fire.c
 	@UCB_FIRE=1 $(B)/ucbench-test fault -k tests/fault/test_store_inject.c
