@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COLUMN_LIST(X)                                                               \
-    X(cell_key)                                                                      \
-    X(model)                                                                         \
-    X(spec)                                                                          \
-    X(calib)                                                                         \
-    X(message) X(failed) X(contaminated) X(bpw_nominal) X(bpw_matrices) X(bpw_model) \
-        X(seed) X(n_items) X(metric) X(value) X(ci_low) X(ci_high)
+#define COLUMN_LIST(X)                                                            \
+    X(cell_key)                                                                   \
+    X(model)                                                                      \
+    X(spec)                                                                       \
+    X(calib)                                                                      \
+    X(message)                                                                    \
+    X(failed) X(contaminated) X(bpw_nominal) X(bpw_matrices) X(bpw_model) X(seed) \
+        X(n_items) X(metric) X(value) X(ci_low) X(ci_high)
 enum column {
 #define COLUMN_ENUM(name) COLUMN_##name,
     COLUMN_LIST(COLUMN_ENUM)
