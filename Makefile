@@ -59,7 +59,7 @@ obj = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIBRARY)) $(B)/gen/resources.o
 GEN := $(B)/gen/methods.list $(B)/gen/tasks.list
 
-.PHONY: all help demo test test-fast asan tsan clang check bench bench-depth ladder ladder-ci bench-memory bench-peers simulate fuzz clean compdb model setup FORCE
+.PHONY: all help demo test test-fast asan tsan clang check fire bench bench-depth ladder ladder-ci bench-memory bench-peers simulate fuzz clean compdb model setup FORCE
 .DEFAULT_GOAL := all
 
 all: ucbench ## build ./ucbench
@@ -175,6 +175,11 @@ bench-depth: all ## time and memory of a tuned layer against the depth of a mode
 $(B)/synthetic_model: $(call obj,tests/synthetic.c tests/tools/synthetic_model.c)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ -lm
+
+fire: all ## 200 kills, crowded databases and a failing disk, at length (a quarter of an hour)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-test
+	@UCB_FIRE=1 $(B)/ucbench-test fault -k tests/fault/test_fire.c
+	@UCB_FIRE=1 $(B)/ucbench-test fault -k tests/fault/test_store_inject.c
 
 simulate: ## coverage and error rates of the statistics by simulation (minutes; SETS=1000: fewer data sets)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-simulate

@@ -109,7 +109,11 @@ static void clean_up(const char *path)
     DIR *dir = opendir(dirname(folder));
     for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
         long process = writer_of(e->d_name, base);
-        if (process == 0 || kill((pid_t)process, 0) == 0 || errno != ESRCH) continue;
+        if (process == 0) continue;
+        /* In a container every start may have the same process number: a file of ours that
+         * is not locked is one of a process before us. */
+        if (process != (long)getpid() && (kill((pid_t)process, 0) == 0 || errno != ESRCH))
+            continue;
         int fd = openat(dirfd(dir), e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
             unlinkat(dirfd(dir), e->d_name, 0);

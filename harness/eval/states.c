@@ -16,6 +16,17 @@
 
 enum { STRETCH_BYTES = 16 << 20 };
 
+/* A file without a name, so that a process that is killed leaves none; where the file
+ * system has no such files, one whose name is removed at once. -1: errno says why. */
+static int open_spill(const char *folder, char *path)
+{
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) return fd;
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0) unlink(path);
+    return fd;
+}
+
 static ucb_status map_spill(size_t n_bytes, const char *folder, void **out,
                             struct ucb_err *err)
 {
@@ -24,11 +35,10 @@ static ucb_status map_spill(size_t n_bytes, const char *folder, void **out,
     int n = snprintf(path, sizeof(path), "%s/states-XXXXXX", folder);
     if (n < 0 || (size_t)n >= sizeof(path))
         return UCB_FAIL(err, UCB_USAGE, "%s: too long a folder name", folder);
-    int fd = mkostemp(path, O_CLOEXEC);
+    int fd = open_spill(folder, path);
     if (fd < 0)
         return UCB_FAIL(err, UCB_IO, "%s: cannot keep hidden states there: %s", folder,
                         strerror(errno));
-    unlink(path);
     int full = posix_fallocate(fd, 0, (off_t)n_bytes);
     void *p = full != 0 ? MAP_FAILED
                         : mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -1,18 +1,21 @@
 /* ladder_cells.c - see ladder_cells.h: which cells are compared. */
 #include "report/ladder_cells.h"
 
+#include <assert.h>
 #include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define COLUMN_LIST(X)                                                           \
-    X(cell_key)                                                                  \
-    X(model)                                                                     \
-    X(spec)                                                                      \
-    X(calib) X(message) X(failed) X(contaminated) X(bpw_nominal) X(bpw_matrices) \
-        X(bpw_model) X(seed) X(n_items) X(metric) X(value) X(ci_low) X(ci_high)
+#define COLUMN_LIST(X)                                                            \
+    X(cell_key)                                                                   \
+    X(model)                                                                      \
+    X(spec)                                                                       \
+    X(calib)                                                                      \
+    X(message)                                                                    \
+    X(failed) X(contaminated) X(bpw_nominal) X(bpw_matrices) X(bpw_model) X(seed) \
+        X(n_items) X(metric) X(value) X(ci_low) X(ci_high)
 enum column {
 #define COLUMN_ENUM(name) COLUMN_##name,
     COLUMN_LIST(COLUMN_ENUM)
@@ -150,9 +153,7 @@ static ucb_status read_cells(struct ucb_report_job *job, sqlite3_stmt *rows,
         if (same && last->cell_key != sqlite3_column_int64(rows, COLUMN_cell_key))
             continue; /* another calibration or seed of the same */
         if (!same) {
-            if (out->n_cells == capacity)
-                return UCB_FAIL(err, UCB_IO, "%s: grew while it was read; run again",
-                                job->database);
+            assert(out->n_cells < capacity);
             last = &out->cells[out->n_cells++];
             if (!read_cell(job->arena, rows, last))
                 return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its cells",
@@ -163,8 +164,8 @@ static ucb_status read_cells(struct ucb_report_job *job, sqlite3_stmt *rows,
     return code == SQLITE_DONE ? UCB_OK : fail_query(job, err);
 }
 
-ucb_status ucb_ladder_cells_load(struct ucb_report_job *job, const char *preferred,
-                                 struct ucb_ladder_cells *out, struct ucb_err *err)
+static ucb_status load(struct ucb_report_job *job, const char *preferred,
+                       struct ucb_ladder_cells *out, struct ucb_err *err)
 {
     sqlite3 *db = ucb_store_db(job->store);
     sqlite3_stmt *count = NULL, *rows = NULL;
@@ -190,6 +191,15 @@ ucb_status ucb_ladder_cells_load(struct ucb_report_job *job, const char *preferr
 out:
     sqlite3_finalize(rows);
     sqlite3_finalize(count);
+    return status;
+}
+
+ucb_status ucb_ladder_cells_load(struct ucb_report_job *job, const char *preferred,
+                                 struct ucb_ladder_cells *out, struct ucb_err *err)
+{
+    UCB_TRY(ucb_store_begin_read(job->store, err));
+    ucb_status status = load(job, preferred, out, err);
+    ucb_store_end_read(job->store);
     return status;
 }
 

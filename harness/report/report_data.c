@@ -4,6 +4,7 @@
  */
 #include "report/report_data.h"
 
+#include <assert.h>
 #include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -21,10 +22,11 @@ const struct ucb_shown_info ucb_shown[UCB_N_SHOWN] = {
 #define COLUMN_LIST(X)                                                                     \
     X(model)                                                                               \
     X(task)                                                                                \
-    X(dataset) X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) X(seed) \
-        X(cell_id) X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model) X(n_items)      \
-            X(status) X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n) X(interval)  \
-                X(note) X(n_weights) X(codes_bytes) X(scales_bytes) X(zeros_bytes)         \
+    X(dataset)                                                                             \
+    X(dataset_digest) X(method) X(spec) X(scope) X(calib) X(arithmetic) X(seed) X(cell_id) \
+        X(build_id) X(bpw_nominal) X(bpw_matrices) X(bpw_model) X(n_items) X(status)       \
+            X(message) X(metric) X(value) X(ci_low) X(ci_high) X(n) X(interval) X(note)    \
+                X(n_weights) X(codes_bytes) X(scales_bytes) X(zeros_bytes)                 \
                     X(codebook_bytes) X(factors_bytes) X(tables_bytes) X(header_bytes)     \
                         X(padding_bytes) X(reference)
 enum column {
@@ -163,9 +165,7 @@ static ucb_status read_cells(struct ucb_report_job *job, sqlite3_stmt *rows,
             continue;
         bool enough = true;
         if (last == NULL || strcmp(last->cell_id, id) != 0) {
-            if (out->n_cells == capacity)
-                return UCB_FAIL(err, UCB_IO, "%s: grew while it was read; run again",
-                                job->database);
+            assert(out->n_cells < capacity);
             last = &out->cells[out->n_cells++];
             enough = read_cell(job->arena, rows, last);
         }
@@ -336,8 +336,12 @@ ucb_status ucb_report_load(struct ucb_report_job *job, struct ucb_report_data *o
                            struct ucb_err *err)
 {
     struct ucb_report_data data = {0};
-    UCB_TRY(load_cells(job, &data, err));
-    UCB_TRY(ucb_store_digest(job->store, data.digest, err));
+    /* The digest is that of the cells shown, also while a sweep goes on. */
+    UCB_TRY(ucb_store_begin_read(job->store, err));
+    ucb_status status = load_cells(job, &data, err);
+    if (status == UCB_OK) status = ucb_store_digest(job->store, data.digest, err);
+    ucb_store_end_read(job->store);
+    UCB_TRY(status);
     if (data.n_cells == 0)
         return UCB_FAIL(
             err, UCB_MISSING,

@@ -8,23 +8,29 @@
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #include "core/text.h"
+
+#define FORMAT_NAME(code, text) text,
+static const char *const names[] = {UCB_ROW_FORMAT_LIST(FORMAT_NAME)};
+#undef FORMAT_NAME
+
+const char *ucb_row_format_name(enum ucb_row_format format)
+{
+    return names[format];
+}
 
 ucb_status ucb_row_format_parse(const char *name, enum ucb_row_format *out,
                                 struct ucb_err *err)
 {
-#define FORMAT_NAME(code, text) text,
-    static const char *const names[] = {UCB_ROW_FORMAT_LIST(FORMAT_NAME)};
-#undef FORMAT_NAME
-    enum { N = sizeof(names) / sizeof(names[0]) };
     char near[256];
-    for (size_t i = 0; i < N; i++)
+    for (size_t i = 0; i < UCB_N_ROW_FORMATS; i++)
         if (strcmp(names[i], name) == 0) {
             *out = (enum ucb_row_format)i;
             return UCB_OK;
         }
-    ucb_text_near(name, names, N, near, sizeof(near));
+    ucb_text_near(name, names, UCB_N_ROW_FORMATS, near, sizeof(near));
     return UCB_FAIL(err, UCB_USAGE, "--format %s: no such format; %s", name, near);
 }
 
@@ -39,52 +45,76 @@ const char *ucb_real_text(double value, char out[UCB_REAL_TEXT])
 
 /* ---- one value ---- */
 
-/* A value that needs no quoting, as text; NULL for a text column. */
-static const char *plain_value(sqlite3_stmt *rows, int column, char out[UCB_REAL_TEXT])
+/* A text column with what is not UTF-8 replaced; `out` is emptied first. */
+static void clean_text(sqlite3_stmt *rows, int column, struct ucb_text *out)
 {
-    switch (sqlite3_column_type(rows, column)) {
-    case SQLITE_NULL: return "";
-    case SQLITE_INTEGER:
-        snprintf(out, UCB_REAL_TEXT, "%lld", (long long)sqlite3_column_int64(rows, column));
-        return out;
-    case SQLITE_FLOAT: return ucb_real_text(sqlite3_column_double(rows, column), out);
-    case SQLITE_BLOB:
-        snprintf(out, UCB_REAL_TEXT, "%d", sqlite3_column_bytes(rows, column));
-        return out;
-    default: return NULL;
+    const uint8_t *text = sqlite3_column_text(rows, column);
+    utf8proc_ssize_t n = sqlite3_column_bytes(rows, column), at = 0;
+    out->n_chars = 0;
+    while (at < n) {
+        utf8proc_int32_t code;
+        utf8proc_ssize_t used = utf8proc_iterate(text + at, n - at, &code);
+        if (used <= 0 || code == 0)
+            ucb_text_add_chars(out, "\xef\xbf\xbd", 3); /* U+FFFD */
+        else
+            ucb_text_add_chars(out, (const char *)text + at, (size_t)used);
+        at += used <= 0 ? 1 : used;
     }
 }
 
-static void write_escaped(FILE *stream, const char *text)
+static void write_escaped(FILE *stream, const struct ucb_text *text)
 {
-    for (; *text != '\0'; text++) {
-        if (*text == '\t')
-            fputs("\\t", stream);
-        else if (*text == '\n')
-            fputs("\\n", stream);
-        else if (*text == '\\')
-            fputs("\\\\", stream);
+    static const char special[] = "\\\t\n\r", letters[] = "\\tnr";
+    for (size_t i = 0; i < text->n_chars; i++) {
+        const char *found = strchr(special, text->data[i]);
+        if (found == NULL)
+            fputc(text->data[i], stream);
         else
-            fputc(*text, stream);
+            fprintf(stream, "\\%c", letters[found - special]);
     }
+}
+
+static void write_blob(FILE *stream, sqlite3_stmt *rows, int column)
+{
+    const uint8_t *bytes = sqlite3_column_blob(rows, column);
+    for (int i = 0; i < sqlite3_column_bytes(rows, column); i++)
+        fprintf(stream, "%02x", bytes[i]);
 }
 
 static void write_field(FILE *stream, sqlite3_stmt *rows, int column,
-                        enum ucb_row_format format)
+                        enum ucb_row_format format, struct ucb_text *text)
 {
     char buffer[UCB_REAL_TEXT];
-    const char *plain = plain_value(rows, column, buffer);
-    const char *text = plain == NULL ? (const char *)sqlite3_column_text(rows, column)
-                                     : NULL;
-    if (plain != NULL)
-        fputs(plain, stream);
-    else if (format == UCB_ROWS_TSV)
-        write_escaped(stream, text);
-    else
-        csv_fwrite(stream, text, strlen(text));
+    switch (sqlite3_column_type(rows, column)) {
+    case SQLITE_NULL:
+        if (format == UCB_ROWS_PARQUET) fputs("\\N", stream);
+        break;
+    case SQLITE_INTEGER:
+        fprintf(stream, "%lld", (long long)sqlite3_column_int64(rows, column));
+        break;
+    case SQLITE_FLOAT:
+        fputs(ucb_real_text(sqlite3_column_double(rows, column), buffer), stream);
+        break;
+    case SQLITE_BLOB: write_blob(stream, rows, column); break;
+    default:
+        clean_text(rows, column, text);
+        if (format == UCB_ROWS_CSV)
+            csv_fwrite(stream, ucb_text_get(text), text->n_chars);
+        else
+            write_escaped(stream, text);
+    }
 }
 
-static json_t *json_value(sqlite3_stmt *rows, int column)
+static json_t *json_blob(sqlite3_stmt *rows, int column, struct ucb_text *text)
+{
+    const uint8_t *bytes = sqlite3_column_blob(rows, column);
+    text->n_chars = 0;
+    for (int i = 0; i < sqlite3_column_bytes(rows, column); i++)
+        ucb_text_add(text, "%02x", bytes[i]);
+    return json_stringn(ucb_text_get(text), text->n_chars);
+}
+
+static json_t *json_value(sqlite3_stmt *rows, int column, struct ucb_text *text)
 {
     switch (sqlite3_column_type(rows, column)) {
     case SQLITE_INTEGER: return json_integer(sqlite3_column_int64(rows, column));
@@ -92,8 +122,10 @@ static json_t *json_value(sqlite3_stmt *rows, int column)
         if (!isfinite(sqlite3_column_double(rows, column)))
             return json_null(); /* JSON has no infinity */
         return json_real(sqlite3_column_double(rows, column));
-    case SQLITE_TEXT: return json_string((const char *)sqlite3_column_text(rows, column));
-    case SQLITE_BLOB: return json_integer(sqlite3_column_bytes(rows, column));
+    case SQLITE_TEXT:
+        clean_text(rows, column, text);
+        return json_stringn(ucb_text_get(text), text->n_chars);
+    case SQLITE_BLOB: return json_blob(rows, column, text);
     default: return json_null();
     }
 }
@@ -103,27 +135,30 @@ static json_t *json_value(sqlite3_stmt *rows, int column)
 static void write_header(FILE *stream, sqlite3_stmt *rows, enum ucb_row_format format)
 {
     for (int i = 0; i < sqlite3_column_count(rows); i++) {
-        if (i > 0) fputc(format == UCB_ROWS_TSV ? '\t' : ',', stream);
+        if (i > 0) fputc(format == UCB_ROWS_CSV ? ',' : '\t', stream);
         fputs(sqlite3_column_name(rows, i),
               stream); /* our own column names need no quotes */
     }
     fputc('\n', stream);
 }
 
-static void write_row(FILE *stream, sqlite3_stmt *rows, enum ucb_row_format format)
+static void write_row(FILE *stream, sqlite3_stmt *rows, enum ucb_row_format format,
+                      struct ucb_text *text)
 {
     for (int i = 0; i < sqlite3_column_count(rows); i++) {
-        if (i > 0) fputc(format == UCB_ROWS_TSV ? '\t' : ',', stream);
-        write_field(stream, rows, i, format);
+        if (i > 0) fputc(format == UCB_ROWS_CSV ? ',' : '\t', stream);
+        write_field(stream, rows, i, format, text);
     }
     fputc('\n', stream);
 }
 
-static void write_json_row(FILE *stream, sqlite3_stmt *rows, bool first)
+static void write_json_row(FILE *stream, sqlite3_stmt *rows, bool first,
+                           struct ucb_text *text)
 {
     json_t *object = json_object();
     for (int i = 0; i < sqlite3_column_count(rows); i++)
-        json_object_set_new(object, sqlite3_column_name(rows, i), json_value(rows, i));
+        json_object_set_new(object, sqlite3_column_name(rows, i),
+                            json_value(rows, i, text));
     fputs(first ? "\n" : ",\n", stream);
     json_dumpf(object, stream, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(object);
@@ -131,7 +166,8 @@ static void write_json_row(FILE *stream, sqlite3_stmt *rows, bool first)
 
 /* ---- all rows ---- */
 
-static int write_rows(sqlite3_stmt *rows, enum ucb_row_format format, FILE *stream)
+static int write_rows(sqlite3_stmt *rows, enum ucb_row_format format, FILE *stream,
+                      struct ucb_text *text)
 {
     bool first = true;
     int code;
@@ -141,9 +177,9 @@ static int write_rows(sqlite3_stmt *rows, enum ucb_row_format format, FILE *stre
         write_header(stream, rows, format);
     while ((code = sqlite3_step(rows)) == SQLITE_ROW) {
         if (format == UCB_ROWS_JSON)
-            write_json_row(stream, rows, first);
+            write_json_row(stream, rows, first, text);
         else
-            write_row(stream, rows, format);
+            write_row(stream, rows, format, text);
         first = false;
     }
     if (format == UCB_ROWS_JSON) fputs(first ? "]\n" : "\n]\n", stream);
@@ -154,13 +190,18 @@ ucb_status ucb_rows_write(struct ucb_store *store, const char *sql,
                           enum ucb_row_format format, FILE *stream, struct ucb_err *err)
 {
     sqlite3_stmt *rows = NULL;
+    struct ucb_text text = {0}; /* of the value at hand */
     sqlite3 *db = ucb_store_db(store);
     int code = sqlite3_prepare_v2(db, sql, -1, &rows, NULL);
-    if (code == SQLITE_OK) code = write_rows(rows, format, stream);
-    ucb_status status = code == SQLITE_DONE
-                            ? UCB_OK
+    if (code == SQLITE_OK) code = write_rows(rows, format, stream, &text);
+    if (text.failed) code = SQLITE_NOMEM;
+    ucb_status status = code == SQLITE_DONE ? UCB_OK
+                        : code == SQLITE_NOMEM
+                            ? UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its rows",
+                                       sqlite3_db_filename(db, "main"))
                             : UCB_FAIL(err, UCB_CORRUPT, "%s: cannot read the results: %s",
                                        sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
     sqlite3_finalize(rows);
+    ucb_text_free(&text);
     return status;
 }

@@ -50,6 +50,8 @@ static const char *advice_of(int code)
     switch (code & 0xff) {
     case SQLITE_FULL:
         return "; free some space and run the same command again, finished cells are kept";
+    case SQLITE_IOERR:
+        return "; see to the disk and run the same command again, finished cells are kept";
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return "; another process holds the database, wait for it or use another --db";
@@ -317,19 +319,30 @@ static ucb_status prepare_for_writing(struct ucb_store *store, struct ucb_err *e
 
 /* ---- open and close ---- */
 
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 /* SQLite calls this while another process holds the lock; 0 gives up. */
 static int wait_for_other(void *context, int n_calls)
 {
     enum { STEP_MS = 20 };
     struct ucb_store *store = context;
     struct timespec step = {0, STEP_MS * 1000000L};
-    if (n_calls == 0) store->waited_ms = 0;
-    if (store->waited_ms >= store->patience_ms) return 0;
+    int64_t now = now_ms();
+    if (n_calls == 0) {
+        store->waits_since_ms = now;
+        store->said = false;
+    }
+    if (now - store->waits_since_ms >= store->patience_ms) return 0;
+    if (now - store->waits_since_ms >= SAY_AFTER_MS && !store->said) {
+        fprintf(stderr, "ucbench: %s: another process is using it, waiting\n", store->path);
+        store->said = true;
+    }
     nanosleep(&step, NULL);
-    store->waited_ms += STEP_MS;
-    if (store->waited_ms == SAY_AFTER_MS)
-        fprintf(stderr, "ucbench: %s: another process is writing to it, waiting\n",
-                store->path);
     return 1;
 }
 
@@ -381,6 +394,17 @@ void ucb_store_close(struct ucb_store *store)
     sqlite3_close_v2(store->db);
     free(store->path);
     ucb_mem_free(store);
+}
+
+ucb_status ucb_store_begin_read(struct ucb_store *store, struct ucb_err *err)
+{
+    return ucb_sql_run(store, "BEGIN", "read", err);
+}
+
+void ucb_store_end_read(struct ucb_store *store)
+{
+    if (!sqlite3_get_autocommit(store->db))
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
 struct sqlite3 *ucb_store_db(struct ucb_store *store)

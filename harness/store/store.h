@@ -31,6 +31,14 @@ void ucb_store_close(struct ucb_store *store); /* NULL is fine */
 struct sqlite3 *
 ucb_store_db(struct ucb_store *store); /* for reports, read only by convention */
 
+/*
+ * Between the two, all queries see the database at one instant, whatever others store
+ * meanwhile; they wait for the end of it, so print nothing in between. end does nothing
+ * where none began.
+ */
+ucb_status ucb_store_begin_read(struct ucb_store *store, struct ucb_err *err);
+void ucb_store_end_read(struct ucb_store *store);
+
 /* Everything a result depends on. The id is SHA-256 over the canonical text of these fields
  * (ucb_cell_identify). */
 struct ucb_cell {

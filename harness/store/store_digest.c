@@ -194,11 +194,13 @@ ucb_status ucb_store_digest(struct ucb_store *store, char hex[UCB_SHA256_HEX],
         "PRAGMA temp_store = MEMORY; DROP TABLE IF EXISTS temp.cell_digests;"
         "CREATE TEMP TABLE cell_digests (cell_id TEXT, digest TEXT, PRIMARY KEY (cell_id, digest))";
     UCB_TRY(ucb_sql_run(store, table, "collect digests", err));
-    /* One read transaction: a sweep that writes meanwhile is either in the digest whole or
-     * not at all. */
-    UCB_TRY(ucb_sql_run(store, "BEGIN", "collect digests", err));
+    /* One read transaction, or a part of the caller's: a sweep that writes meanwhile is
+     * either in the digest whole or not at all. */
+    UCB_TRY(ucb_sql_run(store, "SAVEPOINT digest", "collect digests", err));
     ucb_status status = collect_digests(store, err);
     if (status == UCB_OK) status = hash_collected(store, hex, err);
-    ucb_sql_end(store, "collect digests", &status, err);
+    if (status == UCB_OK)
+        return ucb_sql_run(store, "RELEASE digest", "collect digests", err);
+    sqlite3_exec(store->db, "ROLLBACK TO digest; RELEASE digest", NULL, NULL, NULL);
     return status;
 }

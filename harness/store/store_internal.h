@@ -12,8 +12,9 @@
 struct ucb_store {
     sqlite3 *db;
     char *path;
-    int patience_ms; /* how long to wait for another process before giving up */
-    int waited_ms;   /* of the wait in progress */
+    int patience_ms;        /* how long to wait for another process before giving up */
+    int64_t waits_since_ms; /* the wait in progress, by the monotonic clock */
+    bool said;              /* that it waits */
 };
 
 /* `doing` completes the sentence "FILE: cannot ...": "store a cell". */

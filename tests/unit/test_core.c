@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -196,6 +197,17 @@ TEST(what_a_killed_writer_left_is_removed_by_the_next_one_of_the_same_file)
     CHECK_EQ(count_temporaries(), 2);
     ucb_out_discard(&other);
     CHECK_OK(ucb_out_commit(&out, &err), err);
+    CHECK_EQ(count_temporaries(), 0);
+}
+
+/* In a container every start of the program may have the same process number. */
+TEST(what_a_killed_process_of_our_own_number_left_is_removed_too)
+{
+    struct ucb_err err;
+    const char *path = ucb_test_path("%s/target", ucb_test_folder()),
+               *left = ucb_test_path("%s.ucb-%ld-7.tmp", path, (long)getpid());
+    CHECK(close(open(left, O_WRONLY | O_CREAT, 0600)) == 0);
+    CHECK_OK(ucb_file_write(path, "x", 1, &err), err);
     CHECK_EQ(count_temporaries(), 0);
 }
 
