@@ -4,13 +4,10 @@
 #include "cmd.h"
 
 #include <errno.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/file.h"
-#include "core/text.h"
 #include "report/rows.h"
 #include "report/tables.h"
 
@@ -32,46 +29,6 @@ static const char help[] =
     "\n"
     "Examples: ucbench export --db results.db --csv --out results.csv\n"
     "          ucbench export --db results.db --table items --parquet-ready --out items.tsv\n";
-
-static ucb_status write_schema(struct ucb_store *store,
-                               const struct ucb_export_table *table, const char *path,
-                               struct ucb_err *err)
-{
-    struct ucb_out_file out;
-    struct ucb_text name = {0}, data = {0};
-    ucb_text_add(&name, "%s.schema.json", path);
-    ucb_text_add(&data, "%s", path);
-    ucb_status status = name.failed || data.failed
-                            ? UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a file name",
-                                       path)
-                            : ucb_out_open(name.data, &out, err);
-    if (status == UCB_OK) {
-        status = ucb_export_schema(store, table, basename(data.data), out.stream, err);
-        if (status == UCB_OK)
-            status = ucb_out_commit(&out, err);
-        else
-            ucb_out_discard(&out);
-    }
-    ucb_text_free(&data);
-    ucb_text_free(&name);
-    return status;
-}
-
-static ucb_status export_to_file(struct ucb_store *store,
-                                 const struct ucb_export_table *table,
-                                 enum ucb_row_format format, const char *path,
-                                 struct ucb_err *err)
-{
-    struct ucb_out_file out;
-    UCB_TRY(ucb_out_open(path, &out, err));
-    ucb_status status = ucb_rows_write(store, table->sql, format, out.stream, err);
-    if (status != UCB_OK) {
-        ucb_out_discard(&out);
-        return status;
-    }
-    UCB_TRY(ucb_out_commit(&out, err));
-    return format == UCB_ROWS_PARQUET ? write_schema(store, table, path, err) : UCB_OK;
-}
 
 /* Into memory first: a reader that holds its end of a pipe still (a pager) would otherwise
  * hold the database, and with it whoever stores into it. */
@@ -153,7 +110,7 @@ static ucb_status run_export(int n_args, char **args, struct ucb_err *err)
     if (a.table != NULL) UCB_TRY(ucb_export_table_find(a.table, &table, err));
     UCB_TRY(ucb_store_open(a.db, UCB_STORE_READ, &store, err));
     ucb_status status = a.path == NULL ? export_to_stdout(store, table, format, err)
-                                       : export_to_file(store, table, format, a.path, err);
+                                       : ucb_export_file(store, table, format, a.path, err);
     ucb_store_close(store);
     return status;
 }

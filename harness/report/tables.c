@@ -5,9 +5,11 @@
 #include "report/tables.h"
 
 #include <jansson.h>
+#include <libgen.h>
 #include <sqlite3.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "core/text.h"
 
 /* cell_key is of one file only and leaves it in no table. */
@@ -164,4 +166,43 @@ ucb_status ucb_export_schema(struct ucb_store *store, const struct ucb_export_ta
     fputc('\n', stream);
     json_decref(root);
     return UCB_OK;
+}
+
+static ucb_status write_schema(struct ucb_store *store,
+                               const struct ucb_export_table *table, const char *path,
+                               struct ucb_err *err)
+{
+    struct ucb_out_file out;
+    struct ucb_text name = {0}, data = {0};
+    ucb_text_add(&name, "%s.schema.json", path);
+    ucb_text_add(&data, "%s", path);
+    ucb_status status = name.failed || data.failed
+                            ? UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a file name",
+                                       path)
+                            : ucb_out_open(name.data, &out, err);
+    if (status == UCB_OK) {
+        status = ucb_export_schema(store, table, basename(data.data), out.stream, err);
+        if (status == UCB_OK)
+            status = ucb_out_commit(&out, err);
+        else
+            ucb_out_discard(&out);
+    }
+    ucb_text_free(&data);
+    ucb_text_free(&name);
+    return status;
+}
+
+ucb_status ucb_export_file(struct ucb_store *store, const struct ucb_export_table *table,
+                           enum ucb_row_format format, const char *path,
+                           struct ucb_err *err)
+{
+    struct ucb_out_file out;
+    UCB_TRY(ucb_out_open(path, &out, err));
+    ucb_status status = ucb_rows_write(store, table->sql, format, out.stream, err);
+    if (status != UCB_OK) {
+        ucb_out_discard(&out);
+        return status;
+    }
+    UCB_TRY(ucb_out_commit(&out, err));
+    return format == UCB_ROWS_PARQUET ? write_schema(store, table, path, err) : UCB_OK;
 }

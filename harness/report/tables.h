@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "core/err.h"
+#include "report/rows.h"
 #include "store/store.h"
 
 struct ucb_export_table {
@@ -27,5 +28,11 @@ ucb_status ucb_export_table_find(const char *name, const struct ucb_export_table
  */
 ucb_status ucb_export_schema(struct ucb_store *store, const struct ucb_export_table *table,
                              const char *data_name, FILE *stream, struct ucb_err *err);
+
+/* The table as a file, whole or not at all; in the format PARQUET `path`.schema.json stands
+ * beside it. IO, NOMEM, and as above. */
+ucb_status ucb_export_file(struct ucb_store *store, const struct ucb_export_table *table,
+                           enum ucb_row_format format, const char *path,
+                           struct ucb_err *err);
 
 #endif

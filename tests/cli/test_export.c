@@ -389,6 +389,44 @@ TEST(the_schema_beside_a_parquet_ready_file_names_a_type_for_every_column)
     sqlite3_close(db);
 }
 
+static bool same_files(const char *a, const char *b)
+{
+    struct ucb_file one, other;
+    struct ucb_err err;
+    CHECK_OK(ucb_file_map(a, &one, &err), err);
+    CHECK_OK(ucb_file_map(b, &other, &err), err);
+    bool same = one.n_bytes == other.n_bytes &&
+                memcmp(one.data, other.data, one.n_bytes) == 0;
+    ucb_file_unmap(&one);
+    ucb_file_unmap(&other);
+    return same;
+}
+
+TEST(the_report_named_export_writes_the_files_that_the_verb_would)
+{
+    const char *path = make_database(),
+               *folder = ucb_test_path("%s/all", ucb_test_folder());
+    static char listed[1 << 14], out[1 << 14];
+    CHECK_EQ(ucb_run_program(listed, sizeof(listed), "report export --db %s --out %s", path,
+                             folder),
+             0);
+    for (const struct ucb_export_table *t = ucb_export_tables(); t->name != NULL; t++) {
+        const char *own = ucb_test_path("%s/%s.tsv", ucb_test_folder(), t->name);
+        CHECK_HAS(listed, ucb_test_path("%s/%s.tsv\n", folder, t->name));
+        CHECK_EQ(ucb_run_program(out, sizeof(out),
+                                 "export --db %s --table %s --parquet-ready --out %s", path,
+                                 t->name, own),
+                 0);
+        CHECK(same_files(own, ucb_test_path("%s/%s.tsv", folder, t->name)));
+        CHECK(same_files(ucb_test_path("%s.schema.json", own),
+                         ucb_test_path("%s/%s.tsv.schema.json", folder, t->name)));
+    }
+    const char *csv = ucb_test_path("%s/r.csv", ucb_test_folder());
+    CHECK_EQ(ucb_run_program(out, sizeof(out), "export --db %s --csv --out %s", path, csv),
+             0);
+    CHECK(same_files(csv, ucb_test_path("%s/results.csv", folder)));
+}
+
 /* A pager that shows the first page holds its pipe still: nobody who stores may wait for
  * it. */
 TEST(an_export_that_nobody_reads_on_does_not_hold_the_database)
