@@ -84,8 +84,8 @@ do for [p = 1:n_panels] {
             }
         }
         if (original_x[s] > x_low && original_x[s] < x_high) {
-            set arrow 10 * s + 4 from original_x[s], graph 0 to original_x[s], graph 0.15 nohead back \
-                linecolor rgb series_rgb[s] dashtype 5 linewidth 1.2
+            set arrow 10 * s + 4 from original_x[s], graph 0 to original_x[s], graph 0.07 nohead back \
+                linecolor rgb series_rgb[s] linewidth 1.8
         }
     } }
     plot for [s = 1:n_series] $limit index s - 1 using (series_panel[s] == p ? $1 : NaN):2 with lines \
@@ -118,11 +118,17 @@ do for [k = 1:n_captions] {
         font caption_font noenhanced
 }
 do for [k = 1:n_lines] {
-    if (line_is_band[k]) {
-        set object k rectangle from line_x[k], line_y[k] - 0.35 * font_size \
-            to line_x[k] + line_length[k], line_y[k] + 0.35 * font_size fillcolor rgb line_rgb[k] fillstyle solid noborder
-    } else {
-        set arrow k from line_x[k], line_y[k] to line_x[k] + line_length[k], line_y[k] nohead \
+    half = 0.35 * font_size
+    if (line_kind[k] eq "band") {
+        set object k rectangle from line_x[k], line_y[k] - half to line_x[k] + line_length[k], line_y[k] + half \
+            fillcolor rgb line_rgb[k] fillstyle solid noborder
+    }
+    if (line_kind[k] eq "tick") {
+        set arrow k from line_x[k] + line_length[k] / 2, line_y[k] - half rto 0, 2 * half nohead \
+            linecolor rgb line_rgb[k] linewidth 1.8
+    }
+    if (line_kind[k] eq "line") {
+        set arrow k from line_x[k], line_y[k] rto line_length[k], 0 nohead \
             linecolor rgb line_rgb[k] dashtype line_dash[k] linewidth 1.2
     }
 }

@@ -52,6 +52,7 @@ static const char *text_of(const struct ucb_chart_layout *l,
     return text;
 }
 
+/* With a little room behind, so that two names on one line do not read as one. */
 static void measure(const struct ucb_chart_layout *l, const char *text,
                     struct ucb_label *label)
 {
@@ -64,6 +65,7 @@ static void measure(const struct ucb_chart_layout *l, const char *text,
         label->height += UCB_CHART_LABEL_LINE * l->label_size;
         text += n + (text[n] == '\n');
     }
+    label->width += 0.4 * l->label_size;
 }
 
 /* ---- what labels must keep clear of ---- */
@@ -126,7 +128,7 @@ static size_t add_original(const struct ucb_chart_layout *l,
     double x = ucb_chart_x_of_bpw(l, s, s->original_bpw);
     size_t n = 0;
     if (x > l->x.low && x < l->x.high)
-        out[n++] = line_box(page_x(l, x), 0, page_x(l, x), 0.15 * l->page->panel_height);
+        out[n++] = line_box(page_x(l, x), 0, page_x(l, x), 0.07 * l->page->panel_height);
     for (int i = 0; i < 3; i++)
         if (lines[i] > l->y.low && lines[i] < l->y.high)
             out[n++] = line_box(0, page_y(l, lines[i]), l->panel_width,

@@ -29,10 +29,10 @@ enum {
     N_COLOURS = sizeof(colours) / sizeof(colours[0]),
     N_MARKS = sizeof(marks) / sizeof(marks[0])
 };
-/* gnuplot's: 1 solid, 2 dashed, 3 dotted, 4 and 5 with dots between dashes. */
+/* gnuplot's: 1 solid, 2 dashed, 3 dotted, 4 dots and dashes. */
 static const int model_dashes[] = {1, 2, 4};
 enum { N_DASHES = sizeof(model_dashes) / sizeof(model_dashes[0]) };
-enum { LIMIT_DASH = 2, LIMIT_DASH_OF_MODELS = 3, REFERENCE_DASH = 4, ORIGINAL_DASH = 5 };
+enum { LIMIT_DASH = 2, LIMIT_DASH_OF_MODELS = 3, REFERENCE_DASH = 4 };
 enum { GREY_RGB = 0x8c8c8c, INK_RGB = 0x222222, BAND_RGB = 0xe9e9e9, LIMIT_RGB = 0x0072b2 };
 enum { GAP = 16 };
 
@@ -239,7 +239,8 @@ int ucb_chart_point_mark(const struct ucb_chart_point *p)
 static struct ucb_legend_entry *
 add_entry(struct ucb_chart_layout *l, enum ucb_legend_kind kind, const char *text, int rgb)
 {
-    double font = l->page->font_size, sample = (kind == UCB_LEGEND_MARK ? 0.8 : 2.4) * font,
+    double font = l->page->font_size,
+           sample = (kind == UCB_LEGEND_MARK || kind == UCB_LEGEND_TICK ? 0.8 : 3) * font,
            width = sample + 0.5 * font + ucb_chart_text_width(text) * font;
     if (l->legend_x > UCB_CHART_RIGHT &&
         l->legend_x + width > l->page->width - UCB_CHART_RIGHT) {
@@ -315,9 +316,7 @@ void ucb_chart_place_legend(struct ucb_chart_layout *l)
                                                  : "the original, its own interval",
                   INK_RGB)
             ->dash = REFERENCE_DASH;
-    if (shows_original(l))
-        add_entry(l, UCB_LEGEND_LINE, "size of the original", INK_RGB)->dash =
-            ORIGINAL_DASH;
+    if (shows_original(l)) add_entry(l, UCB_LEGEND_TICK, "size of the original", INK_RGB);
 }
 
 /* ---- boxes ---- */

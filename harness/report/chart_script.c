@@ -266,7 +266,7 @@ static void write_series(const struct ucb_chart_layout *l, struct ucb_text *out)
 static void write_legend_lines(const struct ucb_chart_layout *l, struct ucb_text *out)
 {
     static const char *const arrays[] = {"line_x",   "line_y",    "line_length",
-                                         "line_rgb", "line_dash", "line_is_band"};
+                                         "line_rgb", "line_dash", "line_kind"};
     size_t k = 0;
     for (size_t i = 0; i < l->n_entries; i++) k += l->entries[i].kind != UCB_LEGEND_MARK;
     ucb_text_add(out, "n_lines = %zu\n", k);
@@ -282,7 +282,10 @@ static void write_legend_lines(const struct ucb_chart_layout *l, struct ucb_text
         add_number(out, "line_length", k, e->sample_width);
         ucb_text_add(out, "line_rgb[%zu] = '#%06x'; line_dash[%zu] = %d; ", k,
                      (unsigned)e->rgb, k, e->dash);
-        ucb_text_add(out, "line_is_band[%zu] = %d\n", k, e->kind == UCB_LEGEND_BAND);
+        ucb_text_add(out, "line_kind[%zu] = '%s'\n", k,
+                     e->kind == UCB_LEGEND_BAND   ? "band"
+                     : e->kind == UCB_LEGEND_TICK ? "tick"
+                                                  : "line");
     }
 }
 

@@ -25,8 +25,7 @@ enum {
     N_DISTANCES = 5,
     N_CANDIDATES = N_DIRECTIONS * N_DISTANCES,
     STEPS_PER_LABEL = 400,
-    GRID = 48,
-    ON_GRID = N_CANDIDATES /* the rank of a place of the grid */
+    GRID = 32
 };
 
 static const double distance_of[N_DISTANCES] = {1, 2.6, 4.6, 7, 10};
@@ -41,10 +40,21 @@ struct layout {
     int *rank; /* order of preference of each label's present place */
 };
 
+/* Of numbers, so that they need no call as fmin and fmax do, which mind NaN. */
+static inline double smaller(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+static inline double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+
 double ucb_box_overlap(const struct ucb_box *a, const struct ucb_box *b)
 {
-    double w = fmin(a->right, b->right) - fmax(a->left, b->left);
-    double h = fmin(a->top, b->top) - fmax(a->bottom, b->bottom);
+    double w = smaller(a->right, b->right) - larger(a->left, b->left);
+    double h = smaller(a->top, b->top) - larger(a->bottom, b->bottom);
     return w > 0 && h > 0 ? w * h : 0;
 }
 
@@ -71,8 +81,8 @@ static struct ucb_box mark_of(const struct layout *l, const struct ucb_label *la
 /* Where a leader meets the box: the box's nearest place to the point. */
 static void leader_end(const struct ucb_label *label, double *x, double *y)
 {
-    *x = fmin(fmax(label->x, label->box.left), label->box.right);
-    *y = fmin(fmax(label->y, label->box.bottom), label->box.top);
+    *x = smaller(larger(label->x, label->box.left), label->box.right);
+    *y = smaller(larger(label->y, label->box.bottom), label->box.top);
 }
 
 static double side(double ax, double ay, double bx, double by, double x, double y)
@@ -97,8 +107,8 @@ static void clip(double start, double step, double low, double high, double *fro
         return;
     }
     double a = (low - start) / step, b = (high - start) / step;
-    *from = fmax(*from, fmin(a, b));
-    *to = fmin(*to, fmax(a, b));
+    *from = larger(*from, smaller(a, b));
+    *to = smaller(*to, larger(a, b));
 }
 
 /* Whether the straight line from the point of `a` to its text meets the inside of the box
@@ -110,6 +120,16 @@ static bool leader_meets(const struct ucb_label *a, const struct ucb_box *box)
     clip(a->x, x - a->x, box->left, box->right, &from, &to);
     clip(a->y, y - a->y, box->bottom, box->top, &from, &to);
     return from < to;
+}
+
+/* A line close to a text is read as part of it. */
+static bool leader_touches(const struct layout *l, const struct ucb_label *a,
+                           const struct ucb_label *other)
+{
+    double gap = l->mark_radius / 2;
+    struct ucb_box around = {other->box.left - gap, other->box.bottom,
+                             other->box.right + gap, other->box.top};
+    return leader_meets(a, &around);
 }
 
 static bool leaders_cross(const struct ucb_label *a, const struct ucb_label *b)
@@ -147,19 +167,19 @@ static bool has_leader(const struct layout *l, const struct ucb_label *label)
 }
 
 /* The part of a mark that a leader of `other` must not meet: of two marks upon each other
- * the middle, none where they have no way around. */
+ * so little that there is a way around. */
 static struct ucb_box core_of(const struct layout *l, const struct ucb_label *label,
                               const struct ucb_label *other)
 {
-    double apart = fmax(fabs(label->x - other->x), fabs(label->y - other->y)),
-           r = fmin(l->mark_radius, fmax(0, apart - l->mark_radius) / 2);
+    double apart = larger(fabs(label->x - other->x), fabs(label->y - other->y)),
+           r = smaller(l->mark_radius, 0.6 * apart);
     return (struct ucb_box){label->x - r, label->y - r, label->x + r, label->y + r};
 }
 
 static double distance_to(const struct ucb_box *box, const struct ucb_label *point)
 {
-    return hypot(fmax(0, fmax(box->left - point->x, point->x - box->right)),
-                 fmax(0, fmax(box->bottom - point->y, point->y - box->top)));
+    return hypot(larger(0, larger(box->left - point->x, point->x - box->right)),
+                 larger(0, larger(box->bottom - point->y, point->y - box->top)));
 }
 
 /* What makes a reader look twice: leaders through other texts, points and leaders. */
@@ -178,8 +198,8 @@ static double leader_cost(const struct layout *l, size_t i, size_t n_placed)
         bool other_leader = has_leader(l, other);
         if (other_leader && leader_meets(other, &mine)) cost += 60;
         if (leader && other_leader) cost += 60 * leaders_cross(label, other);
-        if (leader) cost += 150 * leader_meets(label, &other->box);
-        if (other_leader) cost += 150 * leader_meets(other, &label->box);
+        if (leader) cost += 150 * leader_touches(l, label, other);
+        if (other_leader) cost += 150 * leader_touches(l, other, label);
     }
     return cost;
 }
@@ -239,9 +259,27 @@ static void anneal(struct layout *l, uint64_t seed)
                before = cost_of(l, i, l->n);
         take(l, i, (int)ucb_pcg_below(&r, N_CANDIDATES));
         double worse = cost_of(l, i, l->n) - before;
-        if (worse > 0 && (double)ucb_pcg_unit(&r) >= exp(-worse / fmax(temperature, 1e-9)))
+        if (worse > 0 &&
+            (double)ucb_pcg_unit(&r) >= exp(-worse / larger(temperature, 1e-9)))
             take(l, i, old);
     }
+}
+
+/* Moves a label to the best of its places; false: it is there. */
+static bool improve(struct layout *l, size_t i)
+{
+    int old = l->rank[i], best = old;
+    double best_cost = cost_of(l, i, l->n) - 1e-9;
+    for (int which = 0; which < N_CANDIDATES; which++) {
+        take(l, i, which);
+        double cost = cost_of(l, i, l->n);
+        if (cost < best_cost) {
+            best_cost = cost;
+            best = which;
+        }
+    }
+    take(l, i, best);
+    return best != old;
 }
 
 /* After annealing every label moves to the best of its places until none wants to. */
@@ -250,27 +288,33 @@ static void settle(struct layout *l)
     bool moved = true;
     for (int round = 0; round < 20 && moved; round++) {
         moved = false;
-        for (size_t i = 0; i < l->n; i++) {
-            int old = l->rank[i], best = old;
-            if (l->labels[i].dropped || old == ON_GRID) continue;
-            double best_cost = cost_of(l, i, l->n) - 1e-9;
-            for (int which = 0; which < N_CANDIDATES; which++) {
-                take(l, i, which);
-                double cost = cost_of(l, i, l->n);
-                if (cost < best_cost) {
-                    best_cost = cost;
-                    best = which;
-                }
-            }
-            take(l, i, best);
-            moved |= best != old;
-        }
+        for (size_t i = 0; i < l->n; i++)
+            if (!l->labels[i].dropped) moved |= improve(l, i);
     }
 }
 
+static bool overlap(const struct ucb_box *a, const struct ucb_box *b)
+{
+    return ucb_box_overlap(a, b) > 1e-6; /* more than rounding */
+}
+
+/* Whether hidden_cost is 0, found out as soon as it is not. */
 static bool is_free(const struct layout *l, size_t i)
 {
-    return hidden_cost(l, i, l->n) < 1e-6;
+    const struct ucb_label *label = &l->labels[i];
+    const struct ucb_box *box = &label->box, *frame = &l->frame;
+    if (box->left < frame->left - 1e-6 || box->right > frame->right + 1e-6 ||
+        box->bottom < frame->bottom - 1e-6 || box->top > frame->top + 1e-6)
+        return false;
+    for (size_t k = 0; k < l->n; k++) {
+        struct ucb_box mark = mark_of(l, &l->labels[k]);
+        if (overlap(box, &mark)) return false;
+        if (k != i && !l->labels[k].dropped && overlap(box, &l->labels[k].box))
+            return false;
+    }
+    for (size_t k = 0; k < l->n_obstacles; k++)
+        if (overlap(box, &l->obstacles[k])) return false;
+    return true;
 }
 
 static bool collides(const struct layout *l, size_t i)
@@ -287,7 +331,6 @@ static void place_on_grid(struct layout *l, size_t i)
     double best_cost = is_free(l, i) ? leader_length(label) + leader_cost(l, i, l->n) +
                                            crossing_cost(l, i)
                                      : INFINITY;
-    bool found = false;
     for (int k = 0; k < GRID * GRID; k++) {
         double left = l->frame.left + (l->frame.right - l->frame.left - label->width) *
                                           (k % GRID) / (GRID - 1);
@@ -302,17 +345,23 @@ static void place_on_grid(struct layout *l, size_t i)
         if (cost >= best_cost) continue;
         best_cost = cost;
         best = label->box;
-        found = true;
     }
     label->box = best;
-    if (found) l->rank[i] = ON_GRID;
 }
 
+/* What collides looks for a better place, the eight directions first. */
 static void mend(struct layout *l)
 {
-    settle(l);
-    for (size_t i = 0; i < l->n; i++)
+    for (size_t i = 0; i < l->n; i++) {
+        if (!collides(l, i)) continue;
+        struct ucb_box old = l->labels[i].box;
+        int rank = l->rank[i];
+        if (!improve(l, i)) {
+            l->labels[i].box = old; /* it may have been a place of the grid */
+            l->rank[i] = rank;
+        }
         if (collides(l, i)) place_on_grid(l, i);
+    }
 }
 
 /* The least important label in a collision, of equals the last; n: none collides. */
@@ -343,6 +392,7 @@ ucb_status ucb_labels_place(struct ucb_label *labels, size_t n,
     if (n == 0) return UCB_OK;
     place_greedily(&l);
     anneal(&l, seed);
+    settle(&l);
     mend(&l);
     for (size_t worst; (worst = find_worst(&l)) < n; mend(&l)) labels[worst].dropped = true;
     mark_leaders(&l);
