@@ -148,12 +148,10 @@ static void add_limit(const struct ucb_chart_layout *l, struct ucb_text *out)
 {
     static const char *const why[] = {
         [UCB_LIMIT_NO_LAW] = NULL,
-        [UCB_LIMIT_ON_GRID] = "its weights lie on a grid and are not Gaussian",
+        [UCB_LIMIT_ON_GRID] = "weights on a grid are not Gaussian",
         [UCB_LIMIT_FEW] =
-            "it needs two methods of known squared error with 0 < divergence <= "
-            "0.5 nats",
-        [UCB_LIMIT_DISAGREES] =
-            "its methods' divergence is not in proportion to squared error"};
+            "it takes two methods of known squared error that diverge by 0.5 nats at most",
+        [UCB_LIMIT_DISAGREES] = "divergence is not in proportion to squared error there"};
     const struct ucb_chart *c = l->chart;
     if (c->quantity == UCB_CHART_RETENTION) {
         ucb_text_add(out, "No information limit: nothing ties retention to squared error.");

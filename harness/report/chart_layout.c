@@ -283,6 +283,13 @@ static bool shows_original(const struct ucb_chart_layout *l)
     return false;
 }
 
+static bool shows_dominated(const struct ucb_chart *c)
+{
+    for (size_t i = 0; i < c->n_points; i++)
+        if (!c->points[i].frontier) return true;
+    return false;
+}
+
 static bool shows_reference(const struct ucb_chart *c)
 {
     for (size_t i = 0; i < c->n_series; i++)
@@ -303,9 +310,10 @@ void ucb_chart_place_legend(struct ucb_chart_layout *l)
         add_model_entries(l);
     else
         add_entry(l, UCB_LEGEND_LINE, "frontier", INK_RGB);
-    add_entry(l, UCB_LEGEND_MARK,
-              models ? "pale: off its frontier" : "grey: off the frontier",
-              models ? 0xc8c8c8 : GREY_RGB);
+    if (shows_dominated(c))
+        add_entry(l, UCB_LEGEND_MARK,
+                  models ? "pale: off its frontier" : "grey: off the frontier",
+                  models ? 0xc8c8c8 : GREY_RGB);
     if (l->shows_limit)
         add_entry(l, UCB_LEGEND_LINE, "information limit", models ? INK_RGB : LIMIT_RGB)
             ->dash = ucb_chart_limit_dash(l);

@@ -82,7 +82,7 @@ static void add_log_ticks(const struct ucb_chart_layout *l,
     for (int e = (int)floor(log10(axis->low)); e <= (int)ceil(log10(axis->high)); e++) {
         for (int digit = 1; digit <= 9; digit++) {
             double at = digit * pow(10, e);
-            bool named = digit == 1 || (decades < 1.8 && (digit == 2 || digit == 5));
+            bool named = digit == 1 || (decades < 2.2 && (digit == 2 || digit == 5));
             if (at < axis->low || at > axis->high || (!named && decades > 7)) continue;
             ucb_text_add(out, "%s", comma);
             if (bare || !named)
