@@ -33,18 +33,13 @@ if (kind eq "pdf") {
 }
 if (kind eq "tex") {
     set terminal cairolatex pdf input colortext size width / 72.0 in, height / 72.0 in \
-        font sprintf(",%g", font_size) fontscale 1 linewidth 0.9 pointscale 0.6
+        header sprintf("\\fontsize{%g}{%g}\\selectfont", font_size, 1.2 * font_size) linewidth 0.9 pointscale 0.6
 }
 set output base . "." . kind
 
 caption_font = sprintf("sans-serif,%g", scale * 0.82 * font_size)
 title_font = sprintf("sans-serif,%g", scale * 1.2 * font_size)
 label_font = sprintf("sans-serif,%g", scale * label_size)
-if (kind eq "tex") {
-    caption_font = sprintf(",%g", 0.82 * font_size)
-    title_font = sprintf(",%g", 1.2 * font_size)
-    label_font = sprintf(",%g", label_size)
-}
 
 set encoding utf8
 set datafile separator "\t"
@@ -75,6 +70,10 @@ do for [p = 1:n_panels] {
         if (floor_to[s] > y_low) {
             set object 10 * s rectangle from series_from[s], floor_from[s] to series_to[s], floor_to[s] behind \
                 fillcolor rgb band_rgb fillstyle solid noborder
+        }
+        if (floor_value[s] > y_low && floor_value[s] < y_high) {
+            set arrow 10 * s + 5 from series_from[s], floor_value[s] to series_to[s], floor_value[s] nohead back \
+                linecolor rgb "#b0b0b0" linewidth 1
         }
         do for [k = 1:3] {
             reference = k == 1 ? reference_y[s] : k == 2 ? reference_low[s] : reference_high[s]

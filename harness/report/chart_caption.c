@@ -181,11 +181,13 @@ static void add_floor(const struct ucb_chart_layout *l, struct ucb_text *out)
         ucb_text_add(out, "Noise floor: not measured.");
         return;
     }
-    ucb_text_add(
-        out,
-        "Noise floor: the original in %s against itself in %s, to the upper end of its "
-        "interval; nothing in it is called a difference.",
-        floor->arithmetic, floor->reference);
+    ucb_text_add(out, "Noise floor: the original in %s against itself in %s; %s.",
+                 floor->arithmetic, floor->reference,
+                 c->quantity == UCB_CHART_KLD
+                     ? "line: mean, band: up to the upper end of its interval. A bar that "
+                       "reaches down to the line shows no difference"
+                     : "band: to the farther end of its interval. What lies in it is no "
+                       "difference");
     if (!l->shows_floor)
         ucb_text_add(out, " It lies below the axis, at %.2g.", floor->high);
     if (n < c->n_series) ucb_text_add(out, " Measured for %zu of %zu.", n, c->n_series);

@@ -10,12 +10,11 @@
 
 /* ---- the noise floor ---- */
 
-/* The original in one arithmetic against itself in another; one of the two is the series'.
- */
+/* The original in another arithmetic, scored against the original in the series'. */
 static const char floor_query[] =
     "SELECT value, ci_low, ci_high, arithmetic, reference FROM v_latest"
     " WHERE spec = 'none' AND reference <> '' AND status = 'OK' AND model = ?1 AND task = ?2"
-    " AND dataset_digest = ?3 AND metric = ?4 AND (arithmetic = ?5 OR reference = ?5)"
+    " AND dataset_digest = ?3 AND metric = ?4 AND reference = ?5"
     " ORDER BY arithmetic, reference, cell_id";
 enum floor_column { VALUE, LOW, HIGH, ARITHMETIC, REFERENCE };
 

@@ -19,16 +19,23 @@ enum {
 
 /* ---- texts ---- */
 
-/* As LaTeX where the page is: what it would take for commands stands for itself. */
-static const char *shown(const struct ucb_chart_layout *l, const char *text)
+/*
+ * As LaTeX where the page is: at so many points, and what LaTeX would take for commands
+ * stands for itself. In a data block gnuplot reads \\ as a backslash.
+ */
+static const char *shown(const struct ucb_chart_layout *l, const char *text, double size,
+                         bool in_data)
 {
+    const char *backslash = in_data ? "\\\\" : "\\";
     struct ucb_text out = {0};
     if (!l->page->latex) return text;
+    ucb_text_add(&out, "%sfontsize{%.3g}{%.3g}%sselectfont ", backslash, size, 1.2 * size,
+                 backslash);
     for (; *text != '\0'; text++) {
         if (strchr("#$%&_{}", *text) != NULL)
-            ucb_text_add(&out, "\\%c", *text);
+            ucb_text_add(&out, "%s%c", backslash, *text);
         else if (strchr("~^\\<>|", *text) != NULL)
-            ucb_text_add(&out, "\\char%d{}", *text);
+            ucb_text_add(&out, "%schar%d{}", backslash, *text);
         else
             ucb_text_add(&out, "%c", *text);
     }
@@ -39,10 +46,10 @@ static const char *shown(const struct ucb_chart_layout *l, const char *text)
 
 /* A gnuplot string: single quotes, a quote inside is doubled. */
 static void add_quoted(const struct ucb_chart_layout *l, struct ucb_text *out,
-                       const char *text)
+                       const char *text, double size)
 {
     ucb_text_add(out, "'");
-    for (text = shown(l, text); *text != '\0'; text++)
+    for (text = shown(l, text, size, false); *text != '\0'; text++)
         ucb_text_add(out, *text == '\'' ? "''" : "%c", *text);
     ucb_text_add(out, "'");
 }
@@ -147,7 +154,7 @@ static void write_page(const struct ucb_chart_layout *l, struct ucb_text *out)
                                   : "bits per weight of the quantized matrices",
                  y_labels[l->chart->quantity]);
     ucb_text_add(out, "figure_title = ");
-    add_quoted(l, out, l->title);
+    add_quoted(l, out, l->title, UCB_CHART_TITLE_SIZE * l->page->font_size);
     ucb_text_add(out, "\n");
 }
 
@@ -162,7 +169,7 @@ static void write_caption(const struct ucb_chart_layout *l, struct ucb_text *out
         size_t n = strcspn(text, "\n");
         const char *line = ucb_arena_printf(l->arena, "%.*s", (int)n, text);
         ucb_text_add(out, "caption[%zu] = ", k);
-        add_quoted(l, out, line == NULL ? "" : line);
+        add_quoted(l, out, line == NULL ? "" : line, l->label_size);
         ucb_text_add(out, "\n");
         text += n + (text[n] == '\n');
     }
@@ -187,7 +194,7 @@ static void write_panels(const struct ucb_chart_layout *l, struct ucb_text *out)
         ucb_text_add(out,
                      "panel_has_y[%zu] = %d; panel_has_x[%zu] = %d; panel_title[%zu] = ", k,
                      i % columns == 0, k, i + columns >= l->n_panels, k);
-        add_quoted(l, out, l->panels[i].title);
+        add_quoted(l, out, l->panels[i].title, l->page->font_size);
         ucb_text_add(out, "\n");
     }
 }
@@ -238,6 +245,7 @@ static void write_one_series(const struct ucb_chart_layout *l, size_t i,
     ucb_text_add(out, "\n");
     add_number(out, "floor_from", k, retention ? 1 - s->floor.high : l->y.low);
     add_number(out, "floor_to", k, retention ? 1 + s->floor.high : s->floor.high);
+    add_number(out, "floor_value", k, retention ? NAN : s->floor.value);
     add_number(out, "reference_y", k, s->reference);
     add_number(out, "reference_low", k, s->reference_low);
     add_number(out, "reference_high", k, s->reference_high);
@@ -246,10 +254,10 @@ static void write_one_series(const struct ucb_chart_layout *l, size_t i,
 
 static void write_series(const struct ucb_chart_layout *l, struct ucb_text *out)
 {
-    static const char *const arrays[] = {"series_panel",  "series_rgb",    "series_dash",
-                                         "series_from",   "series_to",     "original_x",
-                                         "floor_from",    "floor_to",      "reference_y",
-                                         "reference_low", "reference_high"};
+    static const char *const arrays[] = {"series_panel", "series_rgb",    "series_dash",
+                                         "series_from",  "series_to",     "original_x",
+                                         "floor_from",   "floor_to",      "floor_value",
+                                         "reference_y",  "reference_low", "reference_high"};
     size_t n = l->chart->n_series;
     ucb_text_add(out, "n_series = %zu; limit_rgb = '#%06x'; band_rgb = '#%06x'\n", n,
                  LIMIT_RGB, BAND_RGB);
@@ -304,7 +312,7 @@ static void write_legend(const struct ucb_chart_layout *l, struct ucb_text *out)
         const struct ucb_legend_entry *e = &l->entries[i];
         ucb_text_add(out, "%.5g\t%.5g\t%s\n",
                      e->x + e->sample_width + 0.5 * l->page->font_size,
-                     l->legend_top - e->y, shown(l, e->text));
+                     l->legend_top - e->y, shown(l, e->text, l->page->font_size, true));
     }
     ucb_text_add(out, "END\n");
 }
@@ -391,7 +399,7 @@ static void write_label(const struct ucb_chart_layout *l, size_t i, struct ucb_t
         size_t n = strcspn(text, "\n");
         const char *words = ucb_arena_printf(l->arena, "%.*s", (int)n, text);
         ucb_text_add(out, "%.6g\t%.6g\t%s\t", axis_x(l, label->box.left), axis_y(l, y),
-                     words == NULL ? "" : shown(l, words));
+                     words == NULL ? "" : shown(l, words, l->label_size, true));
         if (first && label->leader)
             write_leader(l, label, out);
         else
