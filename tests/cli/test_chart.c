@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "chart_text.h"
 #include "core/file.h"
 #include "core/sha256.h"
 #include "made_up.h"
@@ -51,22 +52,9 @@ static const char *content(const char *name)
     return text;
 }
 
-/* The caption of a script as one line. */
 static const char *caption(const char *name)
 {
-    static char text[1 << 14];
-    size_t n = 0;
-    for (const char *line = content(name); (line = strstr(line, "\ncaption[")) != NULL;) {
-        line = strchr(line, '\'') + 1;
-        size_t length = strcspn(line, "\n") - 1; /* without the closing quote */
-        CHECK(n + length + 2 < sizeof(text));
-        memcpy(text + n, line, length);
-        n += length;
-        text[n++] = ' ';
-        line += length;
-    }
-    text[n] = '\0';
-    return text;
+    return chart_caption(content(name));
 }
 
 static void skip_without_gnuplot(void)
