@@ -388,12 +388,21 @@ static void write_leader(const struct ucb_chart_layout *l, const struct ucb_labe
                  axis_x(l, to_x) - axis_x(l, x), axis_y(l, to_y) - axis_y(l, y));
 }
 
+/* In the colour of its model where colours tell models apart, half of it off the frontier.
+ */
+static int label_rgb(const struct ucb_chart_layout *l, const struct ucb_chart_point *p)
+{
+    int rgb = ucb_chart_series_rgb(l, p->series);
+    if (!ucb_chart_colours_models(l)) return p->frontier ? FRONTIER_RGB : QUIET_RGB;
+    return p->frontier ? rgb : (rgb >> 1 & 0x7f7f7f) + (QUIET_RGB >> 1 & 0x7f7f7f);
+}
+
 /* A record for each line of it. */
 static void write_label(const struct ucb_chart_layout *l, size_t i, struct ucb_text *out)
 {
     const struct ucb_label *label = &l->labels[i];
     const char *text = l->texts[i];
-    int rgb = l->chart->points[i].frontier ? FRONTIER_RGB : QUIET_RGB;
+    int rgb = label_rgb(l, &l->chart->points[i]);
     double line = UCB_CHART_LABEL_LINE * l->label_size, y = label->box.top - line / 2;
     for (bool first = true; *text != '\0'; first = false, y -= line) {
         size_t n = strcspn(text, "\n");
