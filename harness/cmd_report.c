@@ -116,9 +116,8 @@ static ucb_status run_report(int n_args, char **args, struct ucb_err *err)
                               sizeof(options) / sizeof(options[0]), &name, &n_operands, 1,
                               err));
     if (n_operands == 0)
-        return UCB_FAIL(
-            err, UCB_USAGE,
-            "report: no NAME was given; known: claims, html, ladder, pareto, table");
+        return UCB_FAIL(err, UCB_USAGE,
+                        "report: no NAME was given; known: claims, html, ladder, pareto, table");
     UCB_TRY(find_report(name, &report, err));
     if (db == NULL)
         return UCB_FAIL(err, UCB_USAGE,
