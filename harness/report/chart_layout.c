@@ -86,6 +86,12 @@ double ucb_chart_from_page(const struct ucb_chart_axis *axis, double length, dou
                      : axis->low + share * (axis->high - axis->low);
 }
 
+static double bpw_of_x(const struct ucb_chart_layout *l, const struct ucb_chart_series *s,
+                       double x)
+{
+    return l->page->by_size ? (x * 1073741824.0 - s->rest_bytes) * 8 / s->weights : x;
+}
+
 size_t ucb_chart_limit_curve(const struct ucb_chart_layout *l,
                              const struct ucb_chart_series *s,
                              double x[UCB_CHART_CURVE_POINTS],
@@ -96,16 +102,17 @@ size_t ucb_chart_limit_curve(const struct ucb_chart_layout *l,
            low = ratio ? log1p(l->y.low) : l->y.low,
            first = ucb_limit_bpw(&s->limit, fmin(high, UCB_LIMIT_LARGEST)),
            last = ucb_limit_bpw(&s->limit, low);
-    size_t n = 0;
     if (s->limit.state != UCB_LIMIT_DRAWN) return 0;
+    first = fmax(fmax(first, 0), bpw_of_x(l, s, l->x.low));
+    last = fmin(last, bpw_of_x(l, s, l->x.high));
+    if (!(first < last)) return 0;
     for (int i = 0; i < UCB_CHART_CURVE_POINTS; i++) {
         double bpw = first + (last - first) * i / (UCB_CHART_CURVE_POINTS - 1),
-               nats = ucb_limit_nats(&s->limit, bpw), at = ucb_chart_x_of_bpw(l, s, bpw);
-        if (bpw < 0 || at < l->x.low || at > l->x.high) continue;
-        x[n] = at;
-        y[n++] = ratio ? expm1(nats) : nats;
+               nats = ucb_limit_nats(&s->limit, bpw);
+        x[i] = ucb_chart_x_of_bpw(l, s, bpw);
+        y[i] = ratio ? expm1(nats) : nats;
     }
-    return n;
+    return UCB_CHART_CURVE_POINTS;
 }
 
 /* Models of very different sizes share an axis only if it is logarithmic. */
