@@ -18,8 +18,9 @@ static const char help[] =
     "           (docs/claims.md): claims.txt, claims.csv, claims.html, claims.tex and the rows of v_claims\n"
     "  table    per model and task: sizes, perplexity, accuracy, divergence, each with interval, n and notes;\n"
     "           table.txt (also printed), table.csv\n"
-    "  pareto   divergence against true bits per weight, a panel for each model and setting: pareto (two columns)\n"
-    "           and pareto-1col as .svg, .png, .pdf and .gp, and pareto.tsv; needs gnuplot\n"
+    "  pareto   quality against true bits per weight, a panel for each model and setting: pareto (two columns) and\n"
+    "           pareto-1col as .svg, .png, .pdf and .gp, and pareto.tsv; the same against the size of the whole model:\n"
+    "           pareto-size, pareto-size-1col, pareto-size.tsv; needs gnuplot (docs/figures.md)\n"
     "  html     report.html: chart, sortable tables, notes, caveats, environment; works offline; also writes pareto\n"
     "  export   every table as TSV with the types of its columns beside it, ready for Parquet; results.csv, results.json\n"
     "  ladder   the seed's production tiers and its head-to-head table (claim 20), measured beside claimed, with what is\n"
@@ -31,7 +32,8 @@ static const char help[] =
     "  --out DIR       folder for the files; made when it does not exist\n"
     "  --model M       only this model; may stand several times\n"
     "  --task T        task or data set of the chart (default: wikitext where it was run); task of the ladder\n"
-    "  --metric NAME   kld_mean (default) or ppl_ratio, the chart's vertical axis\n"
+    "  --metric NAME   kld_mean (default), ppl_ratio or retention, the chart's vertical axis\n"
+    "  --latex         the chart also as pareto-latex.tex and its drawing, pareto-latex.pdf (cairolatex)\n"
     "  --json          print the files that were made as JSON\n"
     "\n"
     "Example: ucbench report pareto --db results.db --out figures\n";
@@ -96,13 +98,14 @@ static ucb_status run_report(int n_args, char **args, struct ucb_err *err)
     const char *db = NULL, *out = NULL, *task = NULL, *metric = NULL, *name = NULL,
                *models[MAX_MODELS];
     size_t n_models = 0, n_operands = 0;
-    bool json = false;
+    bool json = false, latex = false;
     const struct ucb_option options[] = {
         {.name = "--db", .kind = UCB_OPTION_TEXT, .text = &db},
         {.name = "--out", .kind = UCB_OPTION_TEXT, .text = &out},
         {.name = "--task", .kind = UCB_OPTION_TEXT, .text = &task},
         {.name = "--metric", .kind = UCB_OPTION_TEXT, .text = &metric},
         {.name = "--json", .kind = UCB_OPTION_SWITCH, .on = &json},
+        {.name = "--latex", .kind = UCB_OPTION_SWITCH, .on = &latex},
         {.name = "--model",
          .kind = UCB_OPTION_LIST,
          .list = models,
@@ -128,7 +131,8 @@ static ucb_status run_report(int n_args, char **args, struct ucb_err *err)
                                  .models = models,
                                  .n_models = n_models,
                                  .task = task,
-                                 .metric = metric};
+                                 .metric = metric,
+                                 .latex = latex};
     return make_report(report, &job, json, err);
 }
 

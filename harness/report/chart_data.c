@@ -1,9 +1,9 @@
 /*
- * chart_data.c - the points of the Pareto chart: which task, which rows, and which of them
- * lie on the frontier.
+ * chart_data.c - the points of the Pareto chart: which task, which rows, what range the
+ * axis has.
  *
- * A point is on the frontier when no other has at most its bits and a smaller y. Points are
- * compared by their values, not by their intervals: the bars show how sure that is.
+ * A value that a logarithmic axis cannot show (at or below the original) stays among the
+ * points, for it may keep others off the frontier.
  */
 #include <math.h>
 #include <sqlite3.h>
@@ -16,13 +16,15 @@
 static const char script_name[] = "reports/pareto.gp";
 /* The axis follows a bar to this many times its point, or to that part of it. */
 enum { BAR_LIMIT = 10 };
+/* And down to the noise floor while that is at least this part of the lowest point. */
+enum { FLOOR_LIMIT = 20 };
 
 /* ---- which task ---- */
 
-static enum ucb_shown shown_of(const char *metric)
-{
-    return strcmp(metric, "ppl_ratio") == 0 ? UCB_SHOWN_ppl_ratio : UCB_SHOWN_kld_mean;
-}
+static const enum ucb_shown shown_of[] = {[UCB_CHART_KLD] = UCB_SHOWN_kld_mean,
+                                          [UCB_CHART_RATIO] = UCB_SHOWN_ppl_ratio,
+                                          [UCB_CHART_RETENTION] = UCB_SHOWN_retention};
+enum { N_QUANTITIES = sizeof(shown_of) / sizeof(shown_of[0]) };
 
 /* How much a group is wanted for the chart; 0: it cannot be drawn. */
 static int score_group(const struct ucb_report_group *g, const char *task,
@@ -40,7 +42,7 @@ static ucb_status choose_group(const struct ucb_report_job *job,
     int best = 0;
     for (size_t i = 0; i < data->n_groups; i++) {
         const struct ucb_report_group *g = &data->groups[i];
-        int score = score_group(g, job->task, shown_of(c->metric));
+        int score = score_group(g, job->task, shown_of[c->quantity]);
         if (score <= best) continue;
         best = score;
         c->task = g->task;
@@ -60,9 +62,12 @@ static ucb_status choose_metric(const struct ucb_report_job *job, struct ucb_cha
                                 struct ucb_err *err)
 {
     c->metric = job->metric == NULL ? "kld_mean" : job->metric;
-    if (strcmp(c->metric, "kld_mean") == 0 || strcmp(c->metric, "ppl_ratio") == 0)
-        return UCB_OK;
-    return UCB_FAIL(err, UCB_USAGE, "--metric %s: the chart draws kld_mean or ppl_ratio",
+    for (int i = 0; i < N_QUANTITIES; i++) {
+        c->quantity = (enum ucb_chart_quantity)i;
+        if (strcmp(c->metric, ucb_shown[shown_of[i]].name) == 0) return UCB_OK;
+    }
+    return UCB_FAIL(err, UCB_USAGE,
+                    "--metric %s: the chart draws kld_mean, ppl_ratio or retention",
                     c->metric);
 }
 
@@ -88,7 +93,7 @@ static const char *script_lines(struct ucb_arena *arena, const char *script,
 
 /* ---- rows -> points ---- */
 
-enum row_column { CELL_ID, BPW, VALUE, LOW, HIGH, N };
+enum row_column { CELL_ID, BPW, VALUE, LOW, HIGH, N, N_WEIGHTS, REST_BYTES };
 
 static double real_or(sqlite3_stmt *row, int column, double otherwise)
 {
@@ -118,13 +123,13 @@ static const struct ucb_report_cell *cell_of(const struct ucb_report_data *data,
 }
 
 /* NULL: there is none yet. */
-static struct ucb_chart_panel *panel_of(struct ucb_chart *c,
-                                        const struct ucb_report_cell *cell)
+static struct ucb_chart_series *series_of(struct ucb_chart *c,
+                                          const struct ucb_report_cell *cell)
 {
-    for (size_t i = 0; i < c->n_panels; i++)
-        if (strcmp(c->panels[i].model, cell->model) == 0 &&
-            strcmp(c->panels[i].setting, cell->setting) == 0)
-            return &c->panels[i];
+    for (size_t i = 0; i < c->n_series; i++)
+        if (strcmp(c->series[i].model, cell->model) == 0 &&
+            strcmp(c->series[i].setting, cell->setting) == 0)
+            return &c->series[i];
     return NULL;
 }
 
@@ -148,15 +153,20 @@ static bool add_method(struct ucb_chart *c, struct ucb_arena *arena, const char 
     return true;
 }
 
+static double size_gib(const struct ucb_chart_series *s, double bpw)
+{
+    return (bpw * s->weights / 8 + s->rest_bytes) / 1073741824.0;
+}
+
 static ucb_status add_point(struct ucb_report_job *job, const struct ucb_report_data *data,
                             struct ucb_chart *c, sqlite3_stmt *row, struct ucb_err *err)
 {
     const struct ucb_report_cell *cell = cell_of(data, c, row);
-    double shift = shown_of(c->metric) == UCB_SHOWN_ppl_ratio ? 1 : 0,
-           y = real_or(row, VALUE, NAN) - shift;
+    double shift = c->quantity == UCB_CHART_RATIO ? 1 : 0,
+           y = real_or(row, VALUE, NAN) - shift, bpw = sqlite3_column_double(row, BPW);
     if (cell == NULL) return UCB_OK;
-    if (!(y > 0) || !isfinite(y)) {
-        c->n_off_axis++;
+    if (!isfinite(y)) {
+        c->n_not_finite++;
         return UCB_OK;
     }
     if (!add_method(c, job->arena, cell->method))
@@ -165,17 +175,23 @@ static ucb_status add_point(struct ucb_report_job *job, const struct ucb_report_
             "the chart has colours and marks for %d methods; choose with --model",
             UCB_CHART_MAX_METHODS);
     if (sqlite3_column_type(row, LOW) != SQLITE_NULL)
-        c->interval = ucb_interval_meaning(cell->values[shown_of(c->metric)].interval);
+        c->interval = ucb_interval_meaning(cell->values[shown_of[c->quantity]].interval);
+    struct ucb_chart_series *series = series_of(c, cell);
+    series->weights = sqlite3_column_double(row, N_WEIGHTS);
+    series->rest_bytes = sqlite3_column_double(row, REST_BYTES);
     c->points[c->n_points++] = (struct ucb_chart_point){
-        .model = cell->model,
-        .method = cell->method,
+        .cell = cell,
         .label = cell->name,
-        .x = sqlite3_column_double(row, BPW),
+        .bpw = bpw,
+        .size_gib = size_gib(series, bpw),
         .y = y,
         .low = real_or(row, LOW, y + shift) - shift,
         .high = real_or(row, HIGH, y + shift) - shift,
+        .membership = NAN,
+        .has_interval = sqlite3_column_type(row, LOW) != SQLITE_NULL,
         .n = sqlite3_column_int64(row, N),
-        .panel = (size_t)(panel_of(c, cell) - c->panels)};
+        .series = (size_t)(series - c->series),
+        .model = series->model_index};
     return UCB_OK;
 }
 
@@ -203,26 +219,65 @@ static ucb_status read_points(struct ucb_report_job *job,
     return status;
 }
 
-/* A panel for every model and setting that was run on the task. */
-static ucb_status make_panels(const struct ucb_report_data *data, struct ucb_chart *c,
+/*
+ * The original's own value, known no better than its interval: its perplexity over its
+ * perplexity, its accuracy over its accuracy. A divergence from itself is 0 and has none.
+ */
+static void set_reference(const struct ucb_chart *c, const struct ucb_report_cell *cell,
+                          struct ucb_chart_series *s)
+{
+    bool ratio = c->quantity == UCB_CHART_RATIO;
+    const struct ucb_value *v = &cell->values[ratio ? UCB_SHOWN_ppl : UCB_SHOWN_accuracy];
+    if (c->quantity == UCB_CHART_KLD || !v->present || !(v->value > 0)) return;
+    s->reference = ratio ? 0 : 1;
+    s->reference_low = v->low / v->value - (ratio ? 1 : 0);
+    s->reference_high = v->high / v->value - (ratio ? 1 : 0);
+}
+
+/* The original in another arithmetic than its reference's is a noise floor, and no original
+ * of a series: only such a one diverges from something. */
+static bool is_original(const struct ucb_report_cell *cell)
+{
+    return cell->original && !cell->values[UCB_SHOWN_kld_mean].present;
+}
+
+static size_t model_index(struct ucb_chart *c, const char *model)
+{
+    size_t i = 0;
+    while (i < c->n_models && strcmp(c->models[i], model) != 0) i++;
+    if (i == c->n_models) c->models[c->n_models++] = model;
+    return i;
+}
+
+/* A series for every model and setting that was run on the task. */
+static ucb_status make_series(struct ucb_report_job *job,
+                              const struct ucb_report_data *data, struct ucb_chart *c,
                               struct ucb_err *err)
 {
     for (size_t i = 0; i < data->n_cells; i++) {
         const struct ucb_report_cell *cell = &data->cells[i];
-        if (!is_on_chart(c, cell)) continue;
-        struct ucb_chart_panel *panel = panel_of(c, cell);
-        if (panel == NULL) {
-            if (c->n_panels == UCB_CHART_MAX_PANELS)
+        if (!is_on_chart(c, cell) || (cell->original && !is_original(cell))) continue;
+        struct ucb_chart_series *s = series_of(c, cell);
+        if (s == NULL) {
+            if (c->n_series == UCB_CHART_MAX_SERIES)
                 return UCB_FAIL(
                     err, UCB_UNSUPPORTED,
                     "the chart has room for %d panels, one for each model, scope, arithmetic "
                     "and seed; choose with --model",
-                    UCB_CHART_MAX_PANELS);
-            panel = &c->panels[c->n_panels++];
-            *panel = (struct ucb_chart_panel){cell->model, cell->setting, NAN};
+                    UCB_CHART_MAX_SERIES);
+            s = &c->series[c->n_series++];
+            *s = (struct ucb_chart_series){.model = cell->model,
+                                           .setting = cell->setting,
+                                           .model_index = model_index(c, cell->model),
+                                           .original_bpw = NAN,
+                                           .reference = NAN,
+                                           .reference_low = NAN,
+                                           .reference_high = NAN};
+            UCB_TRY(ucb_chart_find_floor(job, c, s, cell->arithmetic, err));
         }
-        if (cell->original && isnan(panel->original_bpw))
-            panel->original_bpw = cell->bpw_matrices;
+        if (!cell->original || !isnan(s->original_bpw)) continue;
+        s->original_bpw = cell->bpw_matrices;
+        set_reference(c, cell, s);
     }
     return UCB_OK;
 }
@@ -240,43 +295,60 @@ static const char *calibration_of(const struct ucb_report_data *data,
     return NULL;
 }
 
-/* Points come in order of bits, then y: one is on the frontier when it is below all before
- * it in its panel. */
-static void find_frontier(struct ucb_chart *c)
+/* A bar may reach zero, which a log axis cannot, or so far up that the points would all lie
+ * at its foot. */
+static void find_log_range(struct ucb_chart *c)
 {
-    double lowest[UCB_CHART_MAX_PANELS];
-    for (size_t i = 0; i < UCB_CHART_MAX_PANELS; i++) lowest[i] = INFINITY;
+    double low = INFINITY, high = 0;
     for (size_t i = 0; i < c->n_points; i++) {
-        struct ucb_chart_point *p = &c->points[i];
-        p->frontier = p->y < lowest[p->panel];
-        if (p->frontier) lowest[p->panel] = p->y;
-        p->method_index = method_index(c, p->method);
+        const struct ucb_chart_point *p = &c->points[i];
+        if (!(p->y > 0)) continue;
+        low = fmin(low, fmax(p->low, p->y / BAR_LIMIT));
+        high = fmax(high, fmin(p->high, p->y * BAR_LIMIT));
     }
+    /* The floor belongs on the chart unless it lies far below everything. */
+    for (size_t i = 0; i < c->n_series; i++)
+        if (c->series[i].floor.high > low / FLOOR_LIMIT)
+            low = fmin(low, c->series[i].floor.high);
+    c->y_low = low / 1.6;
+    c->y_high = high * 2.5; /* room for the highest point's label */
+}
+
+static void find_linear_range(struct ucb_chart *c)
+{
+    double low = 1, high = 1;
+    for (size_t i = 0; i < c->n_points; i++) {
+        low = fmin(low, c->points[i].low);
+        high = fmax(high, c->points[i].high);
+    }
+    double pad = 0.08 * (high - low) + 0.005;
+    c->y_low = low - pad;
+    c->y_high = high + pad;
 }
 
 static void find_ranges(struct ucb_chart *c)
 {
-    double low = INFINITY, high = 0;
-    c->x_low = INFINITY;
     c->n_low = INT64_MAX;
     for (size_t i = 0; i < c->n_points; i++) {
         const struct ucb_chart_point *p = &c->points[i];
-        c->x_low = fmin(c->x_low, p->x);
-        c->x_high = fmax(c->x_high, p->x);
-        /* A bar may reach zero, which a log axis cannot, or so far up that the points would
-         * all lie at its foot. */
-        low = fmin(low, fmax(p->low, p->y / BAR_LIMIT));
-        high = fmax(high, fmin(p->high, p->y * BAR_LIMIT));
         if (p->n < c->n_low) c->n_low = p->n;
         if (p->n > c->n_high) c->n_high = p->n;
     }
-    double pad = fmax(0.06 * (c->x_high - c->x_low), 0.25);
-    c->x_low = fmax(0, c->x_low - pad);
-    c->x_high += pad;
-    c->y_low = low / 1.6;
-    c->y_high = high * 2.5; /* room for the highest point's label */
+    if (ucb_chart_is_log(c))
+        find_log_range(c);
+    else
+        find_linear_range(c);
     for (size_t i = 0; i < c->n_points; i++)
-        c->cuts_bars |= c->points[i].low < c->y_low || c->points[i].high > c->y_high;
+        c->cuts_bars |= c->points[i].y > 0 &&
+                        (c->points[i].low < c->y_low || c->points[i].high > c->y_high);
+}
+
+static size_t count_drawable(const struct ucb_chart *c)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < c->n_points; i++)
+        n += !ucb_chart_is_log(c) || c->points[i].y > 0;
+    return n;
 }
 
 static ucb_status load_script(struct ucb_report_job *job, struct ucb_chart *c,
@@ -302,19 +374,22 @@ ucb_status ucb_chart_load(struct ucb_report_job *job, const struct ucb_report_da
     UCB_TRY(choose_metric(job, &c, err));
     UCB_TRY(choose_group(job, data, &c, err));
     UCB_TRY(load_script(job, &c, &sql, err));
-    UCB_TRY(make_panels(data, &c, err));
+    UCB_TRY(make_series(job, data, &c, err));
     c.points = UCB_NEW(job->arena, struct ucb_chart_point, data->n_cells);
     c.caveats = ucb_report_caveats(job->arena, data, &c.n_caveats);
     if (c.points == NULL || c.caveats == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu points", data->n_cells);
     UCB_TRY(read_points(job, data, sql, &c, err));
-    if (c.n_points == 0)
+    if (count_drawable(&c) == 0)
         return UCB_FAIL(
             err, UCB_MISSING,
             "%s: no %s above zero on task %s, so a logarithmic axis has nothing to show",
             job->database, c.metric, c.task);
     c.calibration = calibration_of(data, &c);
-    find_frontier(&c);
+    for (size_t i = 0; i < c.n_points; i++)
+        c.points[i].method = method_index(&c, c.points[i].cell->method);
+    UCB_TRY(ucb_chart_find_frontier(job, &c, err));
+    UCB_TRY(ucb_chart_find_limits(job, &c, err));
     find_ranges(&c);
     *out = c;
     return UCB_OK;

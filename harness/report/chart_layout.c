@@ -1,22 +1,25 @@
 /*
- * chart_layout.c - from the points of a chart to a page: boxes of panels, places of labels,
- * the words around them.
+ * chart_layout.c - see chart_layout.h: the axes, boxes of panels, the legend.
  *
- * Everything is worked out in points of the page with y upwards, and handed to gnuplot as
- * fractions of the page (boxes) or in the units of the axes (labels), so that one layout
- * serves SVG, PNG and PDF.
+ * Everything is worked out in points of the page and handed to gnuplot as fractions of the
+ * page (boxes) or in the units of the axes (labels), so that one layout serves SVG, PNG and
+ * PDF.
  */
+#include "report/chart_layout.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "report/chart.h"
-#include "report/labels.h"
-#include "report/rows.h"
-
-const struct ucb_chart_page ucb_chart_wide = {"pareto", 486, 2, 190, 7.5}; /* 6.75 inches */
-const struct ucb_chart_page ucb_chart_narrow = {"pareto-1col", 234, 1, 165,
-                                                7}; /* 3.25 inches */
+/* 6.75 and 3.25 inches: two columns and one of a paper. */
+const struct ucb_chart_page ucb_chart_pages[UCB_CHART_N_PAGES] = {
+    {"pareto", "pareto.tsv", 486, 2, 190, 7.5, false, false},
+    {"pareto-1col", "pareto.tsv", 234, 1, 165, 7, false, false},
+    {"pareto-size", "pareto-size.tsv", 486, 2, 230, 7.5, true, false},
+    {"pareto-size-1col", "pareto-size.tsv", 234, 1, 200, 7, true, false},
+};
+const struct ucb_chart_page ucb_chart_latex = {
+    "pareto-latex", "pareto.tsv", 486, 2, 190, 7.5, false, true};
 
 /* Okabe and Ito's colours without black and yellow, which white paper swallows; filled
  * marks first. */
@@ -26,44 +29,17 @@ enum {
     N_COLOURS = sizeof(colours) / sizeof(colours[0]),
     N_MARKS = sizeof(marks) / sizeof(marks[0])
 };
-/* Dominated points, and their labels, which are darker to stay readable. */
-enum { GREY_RGB = 0x8c8c8c, QUIET_RGB = 0x707070 };
-
-/* In points, but for the sizes that follow the font. */
-enum { LEFT = 50, RIGHT = 10, GAP = 16, MARK_RADIUS = 3, MAX_LABELLED = 16 };
-
-/* After the methods: what is not on the frontier, the frontier, the original's size. */
-enum { N_FIXED_ENTRIES = 3 };
-struct legend_entry {
-    const char *text;
-    double x, y,
-        mark_width; /* x of the mark's left end; y counted down from the legend's top */
-};
-
-struct layout {
-    const struct ucb_chart *chart;
-    const struct ucb_chart_page *page;
-    double height, line; /* of the page; of a line of caption */
-    double label_size;
-    struct ucb_box panels[UCB_CHART_MAX_PANELS];
-    double title_y, caption_y;
-    struct legend_entry entries[UCB_CHART_MAX_METHODS + N_FIXED_ENTRIES];
-    size_t n_entries;
-    double legend_x, legend_y; /* of the next entry; y counted down from legend_top */
-    double legend_top;
-    char title[256];
-    struct ucb_text caption; /* with newlines */
-    size_t n_caption_lines;
-};
+/* gnuplot's: 1 solid, 2 dashed, 3 dotted, 4 dots and dashes. */
+static const int model_dashes[] = {1, 2, 4};
+enum { N_DASHES = sizeof(model_dashes) / sizeof(model_dashes[0]) };
+enum { LIMIT_DASH = 2, LIMIT_DASH_OF_MODELS = 3, REFERENCE_DASH = 4 };
+enum { GREY_RGB = 0x8c8c8c, INK_RGB = 0x222222, BAND_RGB = 0xe9e9e9, LIMIT_RGB = 0x0072b2 };
+enum { GAP = 16 };
 
 /* ---- text ---- */
 
-/* Of the title in units of the font, as reports/pareto.gp draws it. */
-static const double TITLE_SIZE = 1.2;
-
-/* Width of a text in a sans-serif font at size 1, on the wide side (DejaVu Sans), so that
- * narrower fonts fit too. */
-static double text_width(const char *text)
+/* Of DejaVu Sans, so that narrower fonts fit too. */
+double ucb_chart_text_width(const char *text)
 {
     double width = 0;
     for (; *text != '\0'; text++) {
@@ -79,433 +55,314 @@ static double text_width(const char *text)
     return width;
 }
 
-static void add_wrapped(struct layout *l, const char *sentence)
+/* ---- the axes ---- */
+
+double ucb_chart_x(const struct ucb_chart_layout *l, const struct ucb_chart_point *p)
 {
-    double limit = (l->page->width - 2 * RIGHT) / (0.82 * l->page->font_size), used = 0;
-    while (*sentence != '\0') {
-        size_t n = strcspn(sentence, " ");
-        char word[256];
-        snprintf(word, sizeof(word), "%.*s", (int)n, sentence);
-        double width = text_width(word);
-        bool breaks = used > 0 && used + 0.34 + width > limit;
-        if (l->n_caption_lines == 0 || breaks || used == 0) {
-            ucb_text_add(&l->caption, "%s%s", l->n_caption_lines == 0 ? "" : "\n", word);
-            l->n_caption_lines++;
-            used = width;
-        } else {
-            ucb_text_add(&l->caption, " %s", word);
-            used += 0.34 + width;
-        }
-        sentence += n;
-        sentence += strspn(sentence, " ");
+    return l->page->by_size ? p->size_gib : p->bpw;
+}
+
+double ucb_chart_x_of_bpw(const struct ucb_chart_layout *l,
+                          const struct ucb_chart_series *s, double bpw)
+{
+    return l->page->by_size ? (bpw * s->weights / 8 + s->rest_bytes) / 1073741824.0 : bpw;
+}
+
+static double share_of(const struct ucb_chart_axis *axis, double value)
+{
+    if (axis->log) return log(value / axis->low) / log(axis->high / axis->low);
+    return (value - axis->low) / (axis->high - axis->low);
+}
+
+double ucb_chart_to_page(const struct ucb_chart_axis *axis, double length, double value)
+{
+    return length * share_of(axis, fmin(fmax(value, axis->low), axis->high));
+}
+
+double ucb_chart_from_page(const struct ucb_chart_axis *axis, double length, double at)
+{
+    double share = at / length;
+    return axis->log ? axis->low * pow(axis->high / axis->low, share)
+                     : axis->low + share * (axis->high - axis->low);
+}
+
+static double bpw_of_x(const struct ucb_chart_layout *l, const struct ucb_chart_series *s,
+                       double x)
+{
+    return l->page->by_size ? (x * 1073741824.0 - s->rest_bytes) * 8 / s->weights : x;
+}
+
+size_t ucb_chart_limit_curve(const struct ucb_chart_layout *l,
+                             const struct ucb_chart_series *s,
+                             double x[UCB_CHART_CURVE_POINTS],
+                             double y[UCB_CHART_CURVE_POINTS])
+{
+    bool ratio = l->chart->quantity == UCB_CHART_RATIO;
+    double high = ratio ? log1p(l->y.high) : l->y.high,
+           low = ratio ? log1p(l->y.low) : l->y.low,
+           first = ucb_limit_bpw(&s->limit, fmin(high, UCB_LIMIT_LARGEST)),
+           last = ucb_limit_bpw(&s->limit, low);
+    if (s->limit.state != UCB_LIMIT_DRAWN) return 0;
+    first = fmax(fmax(first, 0), bpw_of_x(l, s, l->x.low));
+    last = fmin(last, bpw_of_x(l, s, l->x.high));
+    if (!(first < last)) return 0;
+    for (int i = 0; i < UCB_CHART_CURVE_POINTS; i++) {
+        double bpw = first + (last - first) * i / (UCB_CHART_CURVE_POINTS - 1),
+               nats = ucb_limit_nats(&s->limit, bpw);
+        x[i] = ucb_chart_x_of_bpw(l, s, bpw);
+        y[i] = ratio ? expm1(nats) : nats;
+    }
+    return UCB_CHART_CURVE_POINTS;
+}
+
+/* Models of very different sizes share an axis only if it is logarithmic. */
+enum { LINEAR_SIZES = 8 };
+
+static void find_x_range(struct ucb_chart_layout *l)
+{
+    double low = INFINITY, high = 0;
+    for (size_t i = 0; i < l->chart->n_points; i++) {
+        double x = ucb_chart_x(l, &l->chart->points[i]);
+        low = fmin(low, x);
+        high = fmax(high, x);
+    }
+    l->x.log = l->page->by_size && high > LINEAR_SIZES * low;
+    if (l->x.log) {
+        double pad = pow(high / low, 0.06);
+        l->x.low = low / pad;
+        l->x.high = high * pad;
+        return;
+    }
+    double pad = fmax(0.06 * (high - low), l->page->by_size ? 0.05 * high : 0.25);
+    l->x.low = fmax(0, low - pad);
+    l->x.high = high + pad;
+}
+
+/* ---- panels ---- */
+
+static const char *short_name(const char *model)
+{
+    const char *slash = strrchr(model, '/');
+    return slash == NULL ? model : slash + 1;
+}
+
+static void title_series(const struct ucb_chart_layout *l, size_t i, char *out, size_t size)
+{
+    const struct ucb_chart_series *s = &l->chart->series[i];
+    int n = snprintf(out, size, "%s%s%s", short_name(s->model),
+                     s->setting[0] == '\0' ? "" : ", ", s->setting);
+    if (!isnan(s->original_bpw) && n > 0 && (size_t)n < size)
+        snprintf(out + n, size - (size_t)n,
+                 l->page->by_size ? " (original: %.3g GiB)" : " (original: %.3g bpw)",
+                 ucb_chart_x_of_bpw(l, s, s->original_bpw));
+}
+
+/* Against bits a panel holds one series, against size all series of a setting. */
+static size_t find_panel(const struct ucb_chart_layout *l, size_t series)
+{
+    const struct ucb_chart_series *all = l->chart->series;
+    for (size_t i = 0; i < series && l->page->by_size; i++)
+        if (strcmp(all[i].setting, all[series].setting) == 0) return l->panel_of[i];
+    return l->n_panels;
+}
+
+void ucb_chart_place_panels(struct ucb_chart_layout *l)
+{
+    const struct ucb_chart *c = l->chart;
+    l->y = (struct ucb_chart_axis){c->y_low, c->y_high, ucb_chart_is_log(c)};
+    find_x_range(l);
+    for (size_t i = 0; i < c->n_series; i++) {
+        size_t at = find_panel(l, i);
+        struct ucb_chart_panel *panel = &l->panels[at];
+        l->panel_of[i] = at;
+        if (at < l->n_panels) continue;
+        l->n_panels++;
+        if (ucb_chart_colours_models(l))
+            snprintf(panel->title, sizeof(panel->title), "%s", c->series[i].setting);
+        else
+            title_series(l, i, panel->title, sizeof(panel->title));
+    }
+    size_t columns = l->n_panels < l->page->columns ? l->n_panels : l->page->columns;
+    l->panel_width = (l->page->width - UCB_CHART_LEFT - UCB_CHART_RIGHT -
+                      GAP * (double)(columns - 1)) /
+                     (double)columns;
+    for (size_t i = 0; i < c->n_series; i++) {
+        const struct ucb_chart_series *s = &c->series[i];
+        l->shows_floor |= s->floor.high > c->y_low;
+        l->shows_limit |= s->limit.state == UCB_LIMIT_DRAWN;
     }
 }
 
-static void write_caption(struct layout *l)
+/* ---- colours ---- */
+
+bool ucb_chart_colours_models(const struct ucb_chart_layout *l)
+{
+    return l->page->by_size && l->chart->n_models > 1;
+}
+
+int ucb_chart_series_rgb(const struct ucb_chart_layout *l, size_t series)
+{
+    size_t model = l->chart->series[series].model_index;
+    return ucb_chart_colours_models(l) ? colours[model % N_COLOURS] : INK_RGB;
+}
+
+int ucb_chart_series_dash(const struct ucb_chart_layout *l, size_t series)
+{
+    size_t model = l->chart->series[series].model_index;
+    return ucb_chart_colours_models(l) ? model_dashes[model % N_DASHES] : 1;
+}
+
+int ucb_chart_limit_dash(const struct ucb_chart_layout *l)
+{
+    return ucb_chart_colours_models(l) ? LIMIT_DASH_OF_MODELS : LIMIT_DASH;
+}
+
+/* Two thirds of the way to light grey. */
+static int pale(int rgb)
+{
+    int out = 0;
+    for (int shift = 0; shift <= 16; shift += 8)
+        out |= ((rgb >> shift & 255) + 2 * 0xc8) / 3 << shift;
+    return out;
+}
+
+int ucb_chart_point_rgb(const struct ucb_chart_layout *l, const struct ucb_chart_point *p)
+{
+    if (ucb_chart_colours_models(l)) {
+        int rgb = colours[p->model % N_COLOURS];
+        return p->frontier ? rgb : pale(rgb);
+    }
+    return p->frontier ? colours[p->method % N_COLOURS] : GREY_RGB;
+}
+
+int ucb_chart_point_mark(const struct ucb_chart_point *p)
+{
+    return marks[p->method % N_MARKS];
+}
+
+/* ---- the legend ---- */
+
+/* Entries follow each other like the words of a text. */
+static struct ucb_legend_entry *
+add_entry(struct ucb_chart_layout *l, enum ucb_legend_kind kind, const char *text, int rgb)
+{
+    double font = l->page->font_size,
+           sample = (kind == UCB_LEGEND_MARK || kind == UCB_LEGEND_TICK ? 0.8 : 3) * font,
+           width = sample + 0.5 * font + ucb_chart_text_width(text) * font;
+    if (l->legend_x > UCB_CHART_RIGHT &&
+        l->legend_x + width > l->page->width - UCB_CHART_RIGHT) {
+        l->legend_x = UCB_CHART_RIGHT;
+        l->legend_y += 1.5 * font;
+    }
+    struct ucb_legend_entry *e = &l->entries[l->n_entries++];
+    *e = (struct ucb_legend_entry){.kind = kind,
+                                   .rgb = rgb,
+                                   .dash = 1,
+                                   .mark = 5,
+                                   .x = l->legend_x,
+                                   .y = l->legend_y,
+                                   .sample_width = sample};
+    snprintf(e->text, sizeof(e->text), "%s", text);
+    l->legend_x += width + 1.4 * font;
+    return e;
+}
+
+static void add_model_entries(struct ucb_chart_layout *l)
 {
     const struct ucb_chart *c = l->chart;
-    bool kld = strcmp(c->metric, "kld_mean") == 0, bars = c->interval != NULL;
-    char n[64], text[1024];
-    snprintf(n, sizeof(n), c->n_low == c->n_high ? "%lld" : "%lld to %lld",
-             (long long)c->n_low, (long long)c->n_high);
-    snprintf(text, sizeof(text),
-             "%s, task %s on %s (sha256 %.12s), n = %s document%s. Bars: %s%s.%s "
-             "bpw: 8 x every byte written for the quantized matrices / their weights.",
-             kld ? "Mean KL divergence of the next-token distribution from the original's"
-                 : "Perplexity over the original's, less 1",
-             c->task, c->dataset, c->dataset_digest, n, c->n_high == 1 ? "" : "s",
-             bars ? "95% intervals, " : "none, the documents are too few",
-             bars ? c->interval : "",
-             c->cuts_bars ? " A bar cut off by the frame goes on." : "");
-    add_wrapped(l, text);
-    snprintf(
-        text, sizeof(text),
-        "Steps: the best seen at no more bits. No information limit is drawn: rate-distortion theory bounds "
-        "the error of weights, not this quantity.%s",
-        kld ? ""
-            : " Cells at or below the original's perplexity are not on a logarithmic axis.");
-    add_wrapped(l, text);
-    if (c->calibration != NULL) {
-        snprintf(text, sizeof(text), "Calibration, of the methods that need one: %s.",
-                 c->calibration);
-        add_wrapped(l, text);
+    for (size_t m = 0; m < c->n_models; m++) {
+        size_t i = 0;
+        char text[512];
+        while (c->series[i].model_index != m) i++;
+        title_series(l, i, text, sizeof(text));
+        add_entry(l, UCB_LEGEND_LINE, text, ucb_chart_series_rgb(l, i))->dash =
+            ucb_chart_series_dash(l, i);
     }
-    for (size_t i = 0; i < c->n_caveats; i++) {
-        snprintf(text, sizeof(text), "Caveat: %s", c->caveats[i]);
-        add_wrapped(l, text);
+}
+
+static bool shows_original(const struct ucb_chart_layout *l)
+{
+    for (size_t i = 0; i < l->chart->n_series; i++) {
+        const struct ucb_chart_series *s = &l->chart->series[i];
+        double x = ucb_chart_x_of_bpw(l, s, s->original_bpw);
+        if (x > l->x.low && x < l->x.high) return true;
     }
+    return false;
+}
+
+static bool shows_dominated(const struct ucb_chart *c)
+{
+    for (size_t i = 0; i < c->n_points; i++)
+        if (!c->points[i].frontier) return true;
+    return false;
+}
+
+static bool shows_reference(const struct ucb_chart *c)
+{
+    for (size_t i = 0; i < c->n_series; i++)
+        if (!isnan(c->series[i].reference)) return true;
+    return false;
+}
+
+void ucb_chart_place_legend(struct ucb_chart_layout *l)
+{
+    const struct ucb_chart *c = l->chart;
+    bool models = ucb_chart_colours_models(l);
+    l->legend_x = UCB_CHART_RIGHT;
+    for (size_t i = 0; i < c->n_methods; i++)
+        add_entry(l, UCB_LEGEND_MARK, c->methods[i],
+                  models ? INK_RGB : colours[i % N_COLOURS])
+            ->mark = marks[i % N_MARKS];
+    if (models)
+        add_model_entries(l);
+    else
+        add_entry(l, UCB_LEGEND_LINE, "frontier", INK_RGB);
+    if (shows_dominated(c))
+        add_entry(l, UCB_LEGEND_MARK,
+                  models ? "pale: off its frontier" : "grey: off the frontier",
+                  models ? 0xc8c8c8 : GREY_RGB);
+    if (l->shows_limit)
+        add_entry(l, UCB_LEGEND_LINE, "information limit", models ? INK_RGB : LIMIT_RGB)
+            ->dash = ucb_chart_limit_dash(l);
+    if (l->shows_floor) add_entry(l, UCB_LEGEND_BAND, "noise floor", BAND_RGB);
+    if (shows_reference(c))
+        add_entry(l, UCB_LEGEND_LINE,
+                  c->quantity == UCB_CHART_RATIO ? "the original's own interval"
+                                                 : "the original, its own interval",
+                  INK_RGB)
+            ->dash = REFERENCE_DASH;
+    if (shows_original(l)) add_entry(l, UCB_LEGEND_TICK, "size of the original", INK_RGB);
 }
 
 /* ---- boxes ---- */
 
-/* Entries of the legend follow each other like the words of a text. */
-static void add_entry(struct layout *l, const char *text, double mark_width)
+static bool has_titles(const struct ucb_chart_layout *l)
 {
-    double font = l->page->font_size,
-           width = mark_width + 0.5 * font + text_width(text) * font;
-    if (l->legend_x > RIGHT && l->legend_x + width > l->page->width - RIGHT) {
-        l->legend_x = RIGHT;
-        l->legend_y += 1.5 * font;
-    }
-    l->entries[l->n_entries++] = (struct legend_entry){text, l->legend_x, l->legend_y,
-                                                       mark_width};
-    l->legend_x += width + 1.4 * font;
+    for (size_t i = 0; i < l->n_panels; i++)
+        if (l->panels[i].title[0] != '\0') return true;
+    return false;
 }
 
-static void place_legend(struct layout *l)
-{
-    double font = l->page->font_size;
-    l->legend_x = RIGHT;
-    for (size_t i = 0; i < l->chart->n_methods; i++)
-        add_entry(l, l->chart->methods[i], 0.8 * font);
-    add_entry(l, "grey: above the frontier", 0.8 * font);
-    add_entry(l, "frontier", 2.2 * font);
-    add_entry(l, "size of the original", 2.2 * font);
-}
-
-static void place_boxes(struct layout *l)
+void ucb_chart_place_boxes(struct ucb_chart_layout *l)
 {
     const struct ucb_chart_page *page = l->page;
-    double font = page->font_size, title = 2.4 * font, panel_title = 1.8 * font,
-           x_axis = 5.4 * font, between = 1.4 * font;
-    size_t columns = l->chart->n_panels < page->columns ? l->chart->n_panels
-                                                        : page->columns;
-    size_t rows = (l->chart->n_panels + columns - 1) / columns;
+    double font = page->font_size, title = 2.4 * font,
+           panel_title = has_titles(l) ? 1.8 * font : 0, x_axis = 5.4 * font,
+           between = 1.4 * font;
+    size_t columns = l->n_panels < page->columns ? l->n_panels : page->columns,
+           rows = (l->n_panels + columns - 1) / columns;
     double legend = l->legend_y + 1.5 * font,
            caption = ((double)l->n_caption_lines + 0.9) * l->line;
-    double panel_width = (page->width - LEFT - RIGHT - GAP * (double)(columns - 1)) /
-                         (double)columns;
     l->height = title + (double)rows * (panel_title + page->panel_height) +
                 (double)(rows - 1) * between + x_axis + legend + caption;
     l->title_y = l->height - 1.1 * font;
-    for (size_t i = 0; i < l->chart->n_panels; i++) {
-        double left = LEFT + (double)(i % columns) * (panel_width + GAP);
+    for (size_t i = 0; i < l->n_panels; i++) {
+        double left = UCB_CHART_LEFT + (double)(i % columns) * (l->panel_width + GAP);
         double top = l->height - title - panel_title -
                      (double)(i / columns) * (panel_title + page->panel_height + between);
-        l->panels[i] = (struct ucb_box){left, top - page->panel_height, left + panel_width,
-                                        top};
+        l->panels[i].box = (struct ucb_box){left, top - page->panel_height,
+                                            left + l->panel_width, top};
     }
     l->legend_top = legend + caption;
     l->caption_y = caption - 0.7 * l->line;
-}
-
-/* ---- points of the page <-> units of the axes ---- */
-
-static double page_x(const struct layout *l, size_t panel, double x)
-{
-    const struct ucb_box *b = &l->panels[panel];
-    return b->left + (x - l->chart->x_low) / (l->chart->x_high - l->chart->x_low) *
-                         (b->right - b->left);
-}
-
-static double page_y(const struct layout *l, size_t panel, double y)
-{
-    const struct ucb_box *b = &l->panels[panel];
-    return b->bottom + log(fmax(y, l->chart->y_low) / l->chart->y_low) /
-                           log(l->chart->y_high / l->chart->y_low) * (b->top - b->bottom);
-}
-
-static double axis_x(const struct layout *l, size_t panel, double x)
-{
-    const struct ucb_box *b = &l->panels[panel];
-    return l->chart->x_low +
-           (x - b->left) / (b->right - b->left) * (l->chart->x_high - l->chart->x_low);
-}
-
-static double axis_y(const struct layout *l, size_t panel, double y)
-{
-    const struct ucb_box *b = &l->panels[panel];
-    return l->chart->y_low *
-           pow(l->chart->y_high / l->chart->y_low, (y - b->bottom) / (b->top - b->bottom));
-}
-
-/* ---- labels ---- */
-
-static struct ucb_box line_box(double x0, double y0, double x1, double y1)
-{
-    return (struct ucb_box){fmin(x0, x1) - 0.5, fmin(y0, y1) - 0.5, fmax(x0, x1) + 0.5,
-                            fmax(y0, y1) + 0.5};
-}
-
-/* What a panel's labels must keep clear of: bars, the steps of the frontier, the line at
- * the original's size. */
-static size_t collect_obstacles(const struct layout *l, size_t panel, struct ucb_box *out)
-{
-    const struct ucb_chart *c = l->chart;
-    const struct ucb_box *b = &l->panels[panel];
-    double last_x = NAN, last_y = b->top, original = c->panels[panel].original_bpw;
-    size_t n = 0;
-    for (size_t i = 0; i < c->n_points; i++) {
-        const struct ucb_chart_point *p = &c->points[i];
-        double x = page_x(l, panel, p->x), y = page_y(l, panel, p->y);
-        if (p->panel != panel) continue;
-        out[n++] = line_box(x, page_y(l, panel, p->low), x, page_y(l, panel, p->high));
-        if (!p->frontier) continue;
-        if (!isnan(last_x)) out[n++] = line_box(last_x, last_y, x, last_y);
-        out[n++] = line_box(x, last_y, x, y);
-        last_x = x;
-        last_y = y;
-    }
-    if (!isnan(last_x)) out[n++] = line_box(last_x, last_y, b->right, last_y);
-    if (original > c->x_low && original < c->x_high) {
-        double x = page_x(l, panel, original);
-        out[n++] = line_box(x, b->bottom, x, b->bottom + 0.15 * (b->top - b->bottom));
-    }
-    return n;
-}
-
-static void write_label(const struct layout *l, const struct ucb_chart_point *p,
-                        const struct ucb_label *label, struct ucb_text *out)
-{
-    double middle = (label->box.bottom + label->box.top) / 2;
-    /* The leader ends at the box's edge nearest to the point. */
-    double x = axis_x(l, p->panel, fmin(fmax(label->x, label->box.left), label->box.right));
-    double y = axis_y(l, p->panel, fmin(fmax(label->y, label->box.bottom), label->box.top));
-    ucb_text_add(out, "%.6g\t%.6g\t%s\t", axis_x(l, p->panel, label->box.left),
-                 axis_y(l, p->panel, middle), p->label);
-    if (label->leader)
-        ucb_text_add(out, "%.6g\t%.6g\t%.6g\t%.6g", p->x, p->y, x - p->x, y - p->y);
-    else
-        ucb_text_add(out, "NaN\tNaN\tNaN\tNaN");
-    ucb_text_add(out, "\t%d\n", p->frontier ? 0x222222 : QUIET_RGB);
-}
-
-/* In a crowd only the frontier is named; the table has the rest. */
-static bool is_labelled(const struct ucb_chart *c, size_t panel,
-                        const struct ucb_chart_point *p)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < c->n_points; i++) n += c->points[i].panel == panel;
-    return p->panel == panel && (p->frontier || n <= MAX_LABELLED);
-}
-
-static ucb_status write_panel_labels(const struct layout *l, size_t panel,
-                                     struct ucb_arena *arena, struct ucb_text *out,
-                                     struct ucb_err *err)
-{
-    const struct ucb_chart *c = l->chart;
-    struct ucb_label *labels = UCB_NEW(arena, struct ucb_label, c->n_points);
-    struct ucb_box *obstacles = UCB_NEW(arena, struct ucb_box, 3 * c->n_points + 2);
-    size_t n = 0, at = 0;
-    if (labels == NULL || obstacles == NULL)
-        return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu labels", c->n_points);
-    for (size_t i = 0; i < c->n_points; i++)
-        if (is_labelled(c, panel, &c->points[i]))
-            labels[n++] = (struct ucb_label){.x = page_x(l, panel, c->points[i].x),
-                                             .y = page_y(l, panel, c->points[i].y),
-                                             .width = text_width(c->points[i].label) *
-                                                      l->label_size,
-                                             .height = 1.15 * l->label_size};
-    size_t n_obstacles = collect_obstacles(l, panel, obstacles);
-    UCB_TRY(ucb_labels_place(labels, n, obstacles, n_obstacles, l->panels[panel],
-                             MARK_RADIUS, 1, arena, err));
-    for (size_t i = 0; i < c->n_points; i++)
-        if (is_labelled(c, panel, &c->points[i]))
-            write_label(l, &c->points[i], &labels[at++], out);
-    if (n == 0) ucb_text_add(out, "NaN\tNaN\t\tNaN\tNaN\tNaN\tNaN\t0\n");
-    return UCB_OK;
-}
-
-/* A datablock with one index per panel: two empty lines between them. */
-static ucb_status write_labels(const struct layout *l, struct ucb_arena *arena,
-                               struct ucb_text *out, struct ucb_err *err)
-{
-    ucb_text_add(out, "$labels << END\n# x\ty\ttext\tleader x\ty\tdx\tdy\tcolour\n");
-    for (size_t i = 0; i < l->chart->n_panels; i++) {
-        if (i > 0) ucb_text_add(out, "\n\n");
-        UCB_TRY(write_panel_labels(l, i, arena, out, err));
-    }
-    ucb_text_add(out, "END\n");
-    return UCB_OK;
-}
-
-static void write_frontier(const struct layout *l, struct ucb_text *out)
-{
-    const struct ucb_chart *c = l->chart;
-    ucb_text_add(out, "$frontier << END\n");
-    for (size_t panel = 0; panel < c->n_panels; panel++) {
-        double y = NAN;
-        if (panel > 0) ucb_text_add(out, "\n\n");
-        for (size_t i = 0; i < c->n_points; i++) {
-            if (c->points[i].panel != panel || !c->points[i].frontier) continue;
-            if (isnan(y))
-                ucb_text_add(out, "%.6g\t%.6g\n", c->points[i].x,
-                             c->y_high); /* nothing is known left of it */
-            y = c->points[i].y;
-            ucb_text_add(out, "%.6g\t%.6g\n", c->points[i].x, y);
-        }
-        ucb_text_add(out, "%.6g\t%.6g\n", c->x_high, y);
-    }
-    ucb_text_add(out, "END\n");
-}
-
-static void write_legend_lines(const struct layout *l, size_t which, struct ucb_text *out)
-{
-    const struct legend_entry *e = &l->entries[which];
-    ucb_text_add(out, "\n\n%.5g\t%.5g\t%.5g\n", e->x, l->legend_top - e->y, e->mark_width);
-}
-
-/* Index 0: marks (x, y, type, colour); 1: the frontier's line and 2: the original's (x, y,
- * length); 3: texts. */
-static void write_legend(const struct layout *l, struct ucb_text *out)
-{
-    size_t n_methods = l->chart->n_methods;
-    ucb_text_add(out, "$legend << END\n");
-    for (size_t i = 0; i <= n_methods; i++) {
-        const struct legend_entry *e = &l->entries[i];
-        int rgb = i < n_methods ? colours[i % N_COLOURS] : GREY_RGB,
-            mark = i < n_methods ? marks[i % N_MARKS] : 5;
-        ucb_text_add(out, "%.5g\t%.5g\t%d\t%d\n", e->x + e->mark_width / 2,
-                     l->legend_top - e->y, mark, rgb);
-    }
-    write_legend_lines(l, n_methods + 1, out);
-    write_legend_lines(l, n_methods + 2, out);
-    ucb_text_add(out, "\n\n");
-    for (size_t i = 0; i < l->n_entries; i++) {
-        const struct legend_entry *e = &l->entries[i];
-        ucb_text_add(out, "%.5g\t%.5g\t%s\n",
-                     e->x + e->mark_width + 0.5 * l->page->font_size, l->legend_top - e->y,
-                     e->text);
-    }
-    ucb_text_add(out, "END\n");
-}
-
-/* ---- the script ---- */
-
-/* A gnuplot string: single quotes, a quote inside is doubled. */
-static void add_quoted(struct ucb_text *out, const char *text)
-{
-    ucb_text_add(out, "'");
-    for (; *text != '\0'; text++) ucb_text_add(out, *text == '\'' ? "''" : "%c", *text);
-    ucb_text_add(out, "'");
-}
-
-/* Several lines: double quotes, so that gnuplot reads \n. */
-static void add_lines(struct ucb_text *out, const char *text)
-{
-    ucb_text_add(out, "\"");
-    for (; *text != '\0'; text++) {
-        if (*text == '\n')
-            ucb_text_add(out, "\\n");
-        else
-            ucb_text_add(out, *text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
-    }
-    ucb_text_add(out, "\"");
-}
-
-static void add_array(struct ucb_text *out, const char *name, size_t n)
-{
-    ucb_text_add(out, "array %s[%zu]\n", name, n);
-}
-
-static void write_page(const struct layout *l, struct ucb_text *out)
-{
-    const struct ucb_chart *c = l->chart;
-    bool kld = strcmp(c->metric, "kld_mean") == 0;
-    ucb_text_add(out, "base = '%s'; data = 'pareto.tsv'\n", l->page->base);
-    ucb_text_add(out, "width = %.2f; height = %.2f; font_size = %g; label_size = %.4g\n",
-                 l->page->width, l->height, l->page->font_size, l->label_size);
-    ucb_text_add(out, "x_low = %.6g; x_high = %.6g; y_low = %.6g; y_high = %.6g\n",
-                 c->x_low, c->x_high, c->y_low, c->y_high);
-    ucb_text_add(out, "title_x = %d; title_y = %.5g; caption_y = %.5g\n", RIGHT, l->title_y,
-                 l->caption_y);
-    ucb_text_add(out,
-                 "x_label = 'bits per weight of the quantized matrices'\ny_label = '%s'\n",
-                 kld ? "mean KL divergence, nats per token" : "perplexity ratio - 1");
-    ucb_text_add(out, "figure_title = ");
-    add_quoted(out, l->title);
-    ucb_text_add(out, "\ncaption = ");
-    add_lines(out, ucb_text_get(&l->caption));
-    ucb_text_add(out, "\n");
-}
-
-static void write_methods(const struct ucb_chart *c, struct ucb_text *out)
-{
-    ucb_text_add(out, "n_methods = %zu\n", c->n_methods);
-    add_array(out, "method_colour", c->n_methods);
-    add_array(out, "method_point", c->n_methods);
-    for (size_t i = 0; i < c->n_methods; i++) {
-        ucb_text_add(out, "method_colour[%zu] = '#%06x'; method_point[%zu] = %d\n", i + 1,
-                     (unsigned)colours[i % N_COLOURS], i + 1, marks[i % N_MARKS]);
-    }
-}
-
-static void write_panel(const struct layout *l, size_t i, struct ucb_text *out)
-{
-    const struct ucb_chart_panel *panel = &l->chart->panels[i];
-    const struct ucb_box *b = &l->panels[i];
-    size_t columns = l->page->columns, k = i + 1;
-    char title[512];
-    const char *slash = strrchr(panel->model, '/'),
-               *name = slash == NULL ? panel->model : slash + 1;
-    const char *comma = panel->setting[0] == '\0' ? "" : ", ";
-    snprintf(title, sizeof(title),
-             isnan(panel->original_bpw) ? "%s%s%s" : "%s%s%s (original: %.3g bpw)", name,
-             comma, panel->setting, panel->original_bpw);
-    ucb_text_add(
-        out,
-        "panel_left[%zu] = %.2f; panel_right[%zu] = %.2f; panel_bottom[%zu] = %.2f; panel_top[%zu] = %.2f\n",
-        k, b->left, k, b->right, k, b->bottom, k, b->top);
-    ucb_text_add(out, "panel_has_y[%zu] = %d; panel_has_x[%zu] = %d\n", k, i % columns == 0,
-                 k, i + columns >= l->chart->n_panels);
-    ucb_text_add(out, "panel_original[%zu] = %.6g; panel_title[%zu] = ", k,
-                 isnan(panel->original_bpw) ? 0 : panel->original_bpw, k);
-    add_quoted(out, title);
-    ucb_text_add(out, "\n");
-}
-
-static void write_panels(const struct layout *l, struct ucb_text *out)
-{
-    static const char *const arrays[] = {"panel_left",     "panel_right", "panel_bottom",
-                                         "panel_top",      "panel_has_y", "panel_has_x",
-                                         "panel_original", "panel_title"};
-    size_t n = l->chart->n_panels;
-    ucb_text_add(out, "n_panels = %zu\n", n);
-    for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++)
-        add_array(out, arrays[i], n);
-    for (size_t i = 0; i < n; i++) write_panel(l, i, out);
-}
-
-ucb_status ucb_chart_script(const struct ucb_chart *chart,
-                            const struct ucb_chart_page *page, struct ucb_arena *arena,
-                            struct ucb_text *out, struct ucb_err *err)
-{
-    struct layout l = {.chart = chart,
-                       .page = page,
-                       .line = 1.15 * page->font_size,
-                       .label_size = 0.82 * page->font_size};
-    snprintf(l.title, sizeof(l.title), "%s, task %s", chart->title, chart->task);
-    if (text_width(l.title) * TITLE_SIZE * page->font_size > page->width - 2 * RIGHT)
-        snprintf(l.title, sizeof(l.title), "%s",
-                 chart->title); /* the caption has the task */
-    write_caption(&l);
-    place_legend(&l);
-    place_boxes(&l);
-    write_page(&l, out);
-    write_methods(chart, out);
-    write_panels(&l, out);
-    write_legend(&l, out);
-    write_frontier(&l, out);
-    ucb_status status = write_labels(&l, arena, out, err);
-    ucb_text_add(out, "\n%s", chart->script);
-    if (status == UCB_OK && (l.caption.failed || out->failed))
-        status = UCB_FAIL(err, UCB_NOMEM, "no memory for the chart");
-    ucb_text_free(&l.caption);
-    return status;
-}
-
-void ucb_chart_table(const struct ucb_chart *chart, struct ucb_text *out)
-{
-    char text[4][UCB_REAL_TEXT];
-    ucb_text_add(
-        out,
-        "# panel\tmethod\tfrontier\tmodel\tmethod name\tspec\tbpw_matrices\ty\tlow\thigh\tn\n");
-    for (size_t i = 0; i < chart->n_points; i++) {
-        const struct ucb_chart_point *p = &chart->points[i];
-        ucb_text_add(out, "%zu\t%zu\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%lld\n", p->panel + 1,
-                     p->method_index + 1, p->frontier, p->model, p->method, p->label,
-                     ucb_real_text(p->x, text[0]), ucb_real_text(p->y, text[1]),
-                     ucb_real_text(fmax(p->low, chart->y_low), text[2]),
-                     ucb_real_text(fmin(p->high, chart->y_high), text[3]), (long long)p->n);
-    }
 }

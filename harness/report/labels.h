@@ -21,15 +21,19 @@ struct ucb_box {
 struct ucb_label {
     double x, y;          /* the point it names */
     double width, height; /* of the text */
-    struct ucb_box box;   /* out: where it goes */
+    int importance;       /* the least important go first where there is no room for all */
+    bool dropped;         /* in: only its point counts, there is no text; out: no room */
+    struct ucb_box box;   /* out, unless dropped: where it goes */
     bool leader;          /* out: so far from its point that a line should join them */
 };
 
 /*
  * Places labels[0..n) inside `frame`, clear of each other and of obstacles (the points' own
- * marks are kept clear by `mark_radius`). Eight directions at growing distances, greedy
- * first, then annealing with the stream named `seed`; what still collides goes to the
- * nearest free place of a grid. Where the frame is too full, fewest overlaps win. NOMEM.
+ * marks are kept clear by `mark_radius`); no leader crosses another, a text or a point,
+ * except where two points lie upon each other. Eight directions at growing distances,
+ * greedy first, then annealing with the stream named `seed`; what still collides goes to
+ * the nearest free place of a grid, and where there is none, the least important label in
+ * a collision is dropped until nothing collides. NOMEM.
  */
 ucb_status ucb_labels_place(struct ucb_label *labels, size_t n,
                             const struct ucb_box *obstacles, size_t n_obstacles,

@@ -20,6 +20,7 @@ struct ucb_report_job {
     const char *task,
         *metric; /* of the chart, and task of the ladder; NULL: chosen from what is there */
     bool quiet;  /* nothing on standard output */
+    bool latex;  /* the chart for cairolatex, too */
     struct ucb_arena *arena;
     struct ucb_text *files;
 };

@@ -115,8 +115,9 @@ static ucb_status write_chart(struct page *p, struct ucb_err *err)
     ucb_text_add(
         p->out,
         "<figure role=\"img\" aria-label=\"%s against bits per weight; the tables below hold every value\">\n",
-        strcmp(p->chart.metric, "kld_mean") == 0 ? "Mean KL divergence"
-                                                 : "Perplexity ratio");
+        p->chart.quantity == UCB_CHART_KLD     ? "Mean KL divergence"
+        : p->chart.quantity == UCB_CHART_RATIO ? "Perplexity ratio"
+                                               : "Retention of accuracy");
     UCB_TRY(add_svg_file(p, "pareto.svg", "", err));
     UCB_TRY(add_svg_file(p, "pareto-1col.svg", "narrow-", err));
     ucb_text_add(p->out, "</figure>\n");

@@ -17,11 +17,11 @@ static ucb_status write_text(struct ucb_report_job *job, const char *name,
 }
 
 static ucb_status write_table(struct ucb_report_job *job, const struct ucb_chart *chart,
-                              struct ucb_err *err)
+                              const struct ucb_chart_page *page, struct ucb_err *err)
 {
     struct ucb_text text = {0};
-    ucb_chart_table(chart, &text);
-    ucb_status status = write_text(job, "pareto.tsv", &text, err);
+    ucb_chart_table(chart, page, &text);
+    ucb_status status = write_text(job, page->table, &text, err);
     ucb_text_free(&text);
     return status;
 }
@@ -29,24 +29,31 @@ static ucb_status write_table(struct ucb_report_job *job, const struct ucb_chart
 static ucb_status draw_kind(struct ucb_report_job *job, const char *script,
                             const char *base, const char *kind, struct ucb_err *err)
 {
+    bool latex = strcmp(kind, "tex") == 0;
     char name[64];
     UCB_TRY(ucb_gnuplot_run(job->folder, script, kind, err));
     snprintf(name, sizeof(name), "%s.%s", base, kind);
     const char *path = ucb_report_path(job, name);
+    if (latex) { /* the drawing goes to a PDF of its own, which the texts include */
+        snprintf(name, sizeof(name), "%s.pdf", base);
+        path = ucb_report_path(job, name);
+    }
     if (path == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its path", name);
-    return strcmp(kind, "pdf") == 0 ? ucb_pdf_fix_date(path, err) : UCB_OK;
+    return latex || strcmp(kind, "pdf") == 0 ? ucb_pdf_fix_date(path, err) : UCB_OK;
 }
 
 static ucb_status draw_page(struct ucb_report_job *job, const struct ucb_chart *chart,
                             const struct ucb_chart_page *page, struct ucb_err *err)
 {
-    static const char *const kinds[] = {"svg", "png", "pdf"};
+    static const char *const pictures[] = {"svg", "png", "pdf"}, *const latex[] = {"tex"};
+    const char *const *kinds = page->latex ? latex : pictures;
+    size_t n_kinds = page->latex ? 1 : 3;
     struct ucb_text text = {0};
     char script[64];
     snprintf(script, sizeof(script), "%s.gp", page->base);
     ucb_status status = ucb_chart_script(chart, page, job->arena, &text, err);
     if (status == UCB_OK) status = write_text(job, script, &text, err);
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && status == UCB_OK; i++)
+    for (size_t i = 0; i < n_kinds && status == UCB_OK; i++)
         status = draw_kind(job, script, page->base, kinds[i], err);
     ucb_text_free(&text);
     return status;
@@ -55,9 +62,13 @@ static ucb_status draw_page(struct ucb_report_job *job, const struct ucb_chart *
 ucb_status ucb_chart_draw(struct ucb_report_job *job, const struct ucb_chart *chart,
                           struct ucb_err *err)
 {
-    UCB_TRY(write_table(job, chart, err));
-    UCB_TRY(draw_page(job, chart, &ucb_chart_wide, err));
-    return draw_page(job, chart, &ucb_chart_narrow, err);
+    for (size_t i = 0; i < UCB_CHART_N_PAGES; i++) {
+        const struct ucb_chart_page *page = &ucb_chart_pages[i];
+        if (i == 0 || strcmp(page->table, page[-1].table) != 0)
+            UCB_TRY(write_table(job, chart, page, err));
+        UCB_TRY(draw_page(job, chart, page, err));
+    }
+    return job->latex ? draw_page(job, chart, &ucb_chart_latex, err) : UCB_OK;
 }
 
 static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "chart_text.h"
 #include "cmd.h"
 #include "core/file.h"
 #include "core/sha256.h"
@@ -388,7 +389,7 @@ TEST(a_title_that_does_not_fit_the_narrow_page_leaves_the_task_to_the_caption)
               "figure_title = 'What a bit per weight costs, task wikitext:ctx=512,half=1,");
     const char *narrow = content("pareto-1col.gp");
     CHECK_HAS(narrow, "figure_title = 'What a bit per weight costs'\n");
-    CHECK_HAS(narrow, "task wikitext:ctx=512,half=1,n=12,spread=1");
+    CHECK_HAS(chart_caption(narrow), "task wikitext:ctx=512,half=1,n=12,spread=1");
 }
 
 TEST(only_points_of_one_setting_share_a_frontier)
@@ -447,7 +448,8 @@ TEST(a_calibrated_method_is_compared_with_the_others_and_says_on_what_it_was)
     CHECK_HAS(rows,
               "1\t3\t0\tsmollm2-135m\thqq\thqq:bits=3,group=64\t"); /* it lies above */
     CHECK(strstr(rows, "\n2\t") == NULL);                           /* one panel */
-    CHECK_HAS(content("pareto.gp"), "Calibration, of the methods that need one:");
+    CHECK_HAS(chart_caption(content("pareto.gp")),
+              "Calibration, of the methods that need one:");
 }
 
 TEST(several_calibrations_of_one_method_stand_side_by_side)
@@ -463,7 +465,8 @@ TEST(several_calibrations_of_one_method_stand_side_by_side)
     CHECK_HAS(rows, "gptq:bits=3 calib=" ON_MINI "\t");
     CHECK_HAS(rows, "gptq:bits=3 calib=" ON_VALID "\t");
     CHECK(strstr(rows, "\n2\t") == NULL);
-    CHECK(strstr(content("pareto.gp"), "Calibration, of") == NULL); /* the labels say it */
+    CHECK(strstr(chart_caption(content("pareto.gp")), "Calibration, of") ==
+          NULL); /* the labels say it */
 }
 
 TEST(one_calibration_on_two_editions_of_its_text_is_told_apart)
@@ -485,18 +488,11 @@ TEST(the_caption_says_what_the_bars_are)
     CHECK_OK(verb(&ucb_command_report, &err,
                   ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
              err);
-    static char script[1 << 16];
-    size_t n = 0;
-    for (const char *c = content("pareto.gp"); *c != '\0' && n + 1 < sizeof(script); c++) {
-        bool broken = c[0] == '\\' && c[1] == 'n'; /* a line of the caption ends here */
-        script[n++] = broken ? ' ' : *c;
-        c += broken;
-    }
-    script[n] = '\0';
+    const char *script = chart_caption(content("pareto.gp"));
     CHECK_HAS(
         script,
         "n = 12 documents. Bars: 95% intervals, linearised t, clustered by document.");
-    CHECK(strstr(script, "panel_noise") == NULL && strstr(script, "resampled") == NULL);
+    CHECK(strstr(script, "resampled") == NULL);
 }
 
 TEST(a_bar_without_bound_does_not_flatten_the_points)
@@ -511,8 +507,8 @@ TEST(a_bar_without_bound_does_not_flatten_the_points)
                   ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
              err);
     CHECK_HAS(content("pareto.gp"),
-              "y_high = 12.5\n"); /* ten times the point, and room for its label */
-    CHECK_HAS(content("pareto.gp"), "A bar cut off by");
+              "y_high = 12.5;"); /* ten times the point, and room for its label */
+    CHECK_HAS(chart_caption(content("pareto.gp")), "A bar cut off by");
     CHECK(strstr(content("pareto.tsv"), "e+300") == NULL);
 }
 
