@@ -17,4 +17,14 @@ void ucb_tiny_model_scaled(const char *folder, float scale);
 int ucb_run_program(char *out, unsigned long size, const char *arguments, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Runs the program into the caller's array `out`; ends the test where it does not exit with
+ * `expected`. */
+#define RUN(expected, ...)                                                              \
+    do {                                                                                \
+        int code_ = ucb_run_program(out, sizeof(out), __VA_ARGS__);                     \
+        if (code_ != (expected))                                                        \
+            ucb_test_fail(__FILE__, __LINE__, "exit code %d, expected %d; it said: %s", \
+                          code_, (expected), out);                                      \
+    } while (0)
+
 #endif

@@ -15,14 +15,6 @@
 
 static char out[1 << 16];
 
-#define RUN(expected, ...)                                                              \
-    do {                                                                                \
-        int code_ = ucb_run_program(out, sizeof(out), __VA_ARGS__);                     \
-        if (code_ != (expected))                                                        \
-            ucb_test_fail(__FILE__, __LINE__, "exit code %d, expected %d; it said: %s", \
-                          code_, (expected), out);                                      \
-    } while (0)
-
 #define AWQ "awq:bits=4,group=32,grid=4"
 #define NEXT " --calib calib-mini:n=4,ctx=32"
 

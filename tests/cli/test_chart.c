@@ -16,14 +16,6 @@
 
 static char out[1 << 16];
 
-/* Runs `arguments`, ends the test when it does not exit with `code`. */
-static void expect(int code, const char *arguments)
-{
-    int found = ucb_run_program(out, sizeof(out), "%s", arguments);
-    if (found != code)
-        ucb_test_fail(__FILE__, __LINE__, "%s: exit %d: %s", arguments, found, out);
-}
-
 static const char *database(void)
 {
     static char path[512];
@@ -33,8 +25,8 @@ static const char *database(void)
 
 static void pareto(const char *folder, const char *options)
 {
-    expect(0, ucb_test_path("report pareto --db %s --out %s/%s %s", database(),
-                            ucb_test_folder(), folder, options));
+    RUN(0, "report pareto --db %s --out %s/%s %s", database(), ucb_test_folder(), folder,
+        options);
 }
 
 /* A whole file of the test's folder as text, until the next call. */

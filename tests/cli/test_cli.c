@@ -14,14 +14,6 @@
 
 static char out[1 << 16];
 
-#define RUN(expected, ...)                                                              \
-    do {                                                                                \
-        int code_ = ucb_run_program(out, sizeof(out), __VA_ARGS__);                     \
-        if (code_ != (expected))                                                        \
-            ucb_test_fail(__FILE__, __LINE__, "exit code %d, expected %d; it said: %s", \
-                          code_, (expected), out);                                      \
-    } while (0)
-
 TEST(without_arguments_the_program_explains_itself_and_exits_2)
 {
     RUN(2, "%s", "");

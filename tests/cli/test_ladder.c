@@ -14,14 +14,6 @@
 
 static char out[1 << 17];
 
-/* Runs `arguments`, ends the test when it does not exit with `code`. */
-static void expect(int code, const char *arguments)
-{
-    int found = ucb_run_program(out, sizeof(out), "%s", arguments);
-    if (found != code)
-        ucb_test_fail(__FILE__, __LINE__, "%s: exit %d: %s", arguments, found, out);
-}
-
 static const char *model_path(void)
 {
     static char path[512];
@@ -39,16 +31,17 @@ static const char *database(void)
 static void sweep(const char *methods)
 {
     ucb_tiny_model(model_path());
-    expect(0, ucb_test_path("sweep --quiet --data mini --model %s --task "
-                            "lambada-windows:n=5,seed=42 --calib calib-mini:n=6,ctx=24 "
-                            "--cache %s/cache --db %s %s",
-                            model_path(), ucb_test_folder(), database(), methods));
+    RUN(0,
+        "sweep --quiet --data mini --model %s --task "
+        "lambada-windows:n=5,seed=42 --calib calib-mini:n=6,ctx=24 "
+        "--cache %s/cache --db %s %s",
+        model_path(), ucb_test_folder(), database(), methods);
 }
 
 static const char *ladder(void)
 {
-    expect(0, ucb_test_path("report ladder --db %s --out %s --model %s", database(),
-                            ucb_test_folder(), model_path()));
+    RUN(0, "report ladder --db %s --out %s --model %s", database(), ucb_test_folder(),
+        model_path());
     return out;
 }
 
@@ -101,7 +94,7 @@ TEST(the_printed_command_fills_the_gap_it_stands_for)
     static char command[1024];
     text += strlen("3: not run: ucbench ");
     snprintf(command, sizeof(command), "%.*s", (int)strcspn(text, "\n"), text);
-    expect(0, command);
+    RUN(0, "%s", command);
     CHECK(strstr(ladder(), "3: not run") == NULL);
     CHECK_HAS(out, "80.97");
 }
@@ -144,14 +137,13 @@ TEST(a_contaminated_cell_is_marked_in_the_ladder)
 TEST(a_task_that_was_not_run_is_missing_and_one_per_word_is_refused)
 {
     ucb_tiny_model(model_path());
-    expect(0, ucb_test_path("sweep --quiet --data mini --model %s --task "
-                            "wikitext-words:ctx=64,n=1 --db %s --method nf4",
-                            model_path(), database()));
-    expect(3, ucb_test_path("report ladder --db %s --out %s --task lambada", database(),
-                            ucb_test_folder()));
+    RUN(0,
+        "sweep --quiet --data mini --model %s --task "
+        "wikitext-words:ctx=64,n=1 --db %s --method nf4",
+        model_path(), database());
+    RUN(3, "report ladder --db %s --out %s --task lambada", database(), ucb_test_folder());
     CHECK_HAS(out, "no results of --task lambada");
-    expect(2,
-           ucb_test_path("report ladder --db %s --out %s", database(), ucb_test_folder()));
+    RUN(2, "report ladder --db %s --out %s", database(), ucb_test_folder());
     CHECK_HAS(out, "per word");
 }
 
@@ -213,12 +205,13 @@ TEST(several_models_make_a_cohort_with_an_interval)
     const char *second = ucb_test_path("%s/second", ucb_test_folder());
     sweep("--method nf4:double_quant=1");
     ucb_tiny_model_scaled(second, 1.5f);
-    expect(0, ucb_test_path("sweep --quiet --data mini --model %s --task "
-                            "lambada-windows:n=5,seed=42 --db %s --method "
-                            "nf4:double_quant=1",
-                            second, database()));
-    expect(0, ucb_test_path("report ladder --db %s --out %s --model %s --model %s",
-                            database(), ucb_test_folder(), model_path(), second));
+    RUN(0,
+        "sweep --quiet --data mini --model %s --task "
+        "lambada-windows:n=5,seed=42 --db %s --method "
+        "nf4:double_quant=1",
+        second, database());
+    RUN(0, "report ladder --db %s --out %s --model %s --model %s", database(),
+        ucb_test_folder(), model_path(), second);
     const char *row = strstr(csv(), "\"cohort\",\"bnb_nf4\"");
     CHECK(row != NULL);
     double agree, low, high;
@@ -241,8 +234,8 @@ TEST(cells_that_do_not_share_their_items_are_refused_by_name)
                      NULL, NULL, NULL),
         SQLITE_OK);
     sqlite3_close(handle);
-    expect(3, ucb_test_path("report ladder --db %s --out %s --model %s", database(),
-                            ucb_test_folder(), model_path()));
+    RUN(3, "report ladder --db %s --out %s --model %s", database(), ucb_test_folder(),
+        model_path());
     CHECK_HAS(out, "not scored on the same items");
 }
 
@@ -258,8 +251,7 @@ static size_t count(const char *text, const char *part)
 TEST(the_table_says_what_tuning_did_and_lists_every_layer)
 {
     sweep("--method nf4 --method gsq:bits=3+lowrank:rank=4+distill:steps=20,batch=3");
-    expect(0,
-           ucb_test_path("report table --db %s --out %s", database(), ucb_test_folder()));
+    RUN(0, "report table --db %s --out %s", database(), ucb_test_folder());
     CHECK_HAS(out, "What tuning did, layer by layer (layers.csv)");
     CHECK_HAS(out, "layer loss fell by ");
     CHECK_HAS(out, "0 of 2 layers worse; ");
@@ -272,7 +264,7 @@ TEST(the_page_has_a_table_of_the_tuned_layers)
 {
     if (access("/usr/bin/gnuplot", X_OK) != 0) SKIP("gnuplot is not installed");
     sweep("--method gsq:bits=3+lowrank:rank=4+distill:steps=2,batch=3");
-    expect(0, ucb_test_path("report html --db %s --out %s", database(), ucb_test_folder()));
+    RUN(0, "report html --db %s --out %s", database(), ucb_test_folder());
     const char *page = content("report.html");
     CHECK_HAS(page, "<h2 id=\"layers\">");
     CHECK_EQ(count(page, "<tr><th scope=\"row\" data-v=\""), 2);
@@ -281,8 +273,7 @@ TEST(the_page_has_a_table_of_the_tuned_layers)
 TEST(without_tuned_layers_no_report_speaks_of_them)
 {
     sweep("--method nf4");
-    expect(0,
-           ucb_test_path("report table --db %s --out %s", database(), ucb_test_folder()));
+    RUN(0, "report table --db %s --out %s", database(), ucb_test_folder());
     CHECK(strstr(out, "What tuning did") == NULL);
     CHECK(access(ucb_test_path("%s/layers.csv", ucb_test_folder()), F_OK) != 0);
 }

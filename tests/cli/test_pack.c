@@ -20,14 +20,6 @@
 static char out[1 << 16];
 static struct ucb_err err;
 
-#define RUN(expected, ...)                                                              \
-    do {                                                                                \
-        int code_ = ucb_run_program(out, sizeof(out), __VA_ARGS__);                     \
-        if (code_ != (expected))                                                        \
-            ucb_test_fail(__FILE__, __LINE__, "exit code %d, expected %d; it said: %s", \
-                          code_, (expected), out);                                      \
-    } while (0)
-
 static const char *here(const char *name)
 {
     return ucb_test_path("%s/%s", ucb_test_folder(), name);
