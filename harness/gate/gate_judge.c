@@ -52,7 +52,7 @@ const char *ucb_gate_cell_name(const struct ucb_gate_cell *cell, struct ucb_aren
         r->reference[0] == '\0' ? "" : " against ", r->reference);
     if (text != NULL && strcmp(c->scope, "body") != 0)
         text = ucb_arena_printf(arena, "%s, scope %s", text, c->scope);
-    if (text != NULL && c->seed > 1)
+    if (text != NULL && c->seed != 0)
         text = ucb_arena_printf(arena, "%s, seed %llu", text, (unsigned long long)c->seed);
     return text == NULL ? "" : text;
 }
@@ -146,13 +146,20 @@ static ucb_status compare_if_it_fits(struct ucb_gate_cell *cell,
 
 /* ---- the family ---- */
 
-/* Visits every test of the night: a criterion with a p-value of a cell whose scores are
- * not the same bits. */
+/* The same on every item: nothing to test, and no member of the family. */
+static bool untouched(const struct ucb_gate_cell *cell, int k)
+{
+    struct ucb_estimate e = cell->criteria[k].evidence.wide;
+    if (k == UCB_GATE_ACCURACY) return cell->result.n_lost + cell->result.n_won == 0;
+    return e.low == e.high && e.value == cell->criteria[k].evidence.no_change;
+}
+
+/* A test of the night; NULL where criterion k of the cell is none. */
 static struct ucb_criterion *test_of(struct ucb_gate_cell *cell, int k)
 {
     struct ucb_criterion *c = &cell->criteria[k];
-    bool tested = cell->state == UCB_GATE_CHANGED && !cell->result.items_equal &&
-                  c->present && !isnan(c->worse_p);
+    bool tested = cell->state == UCB_GATE_CHANGED && c->present && !isnan(c->worse_p) &&
+                  !untouched(cell, k);
     return tested ? c : NULL;
 }
 

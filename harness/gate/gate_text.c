@@ -22,6 +22,7 @@ static void add_cells(const struct ucb_gate *gate, struct ucb_text *out)
 {
     size_t n_states[UCB_GATE_N_STATES];
     for (int s = 0; s < UCB_GATE_N_STATES; s++) n_states[s] = ucb_gate_count(gate, s);
+    ucb_text_add(out, "%zu cell%s: ", gate->n_cells, gate->n_cells == 1 ? "" : "s");
     add_count(out, ucb_gate_count_verdict(gate, UCB_VERDICT_WORSE), "worse");
     add_count(out, n_states[UCB_GATE_MISSING], "missing");
     add_count(out, n_states[UCB_GATE_FAILED], "failed");
@@ -31,7 +32,7 @@ static void add_cells(const struct ucb_gate *gate, struct ucb_text *out)
               "changed but equivalent");
     add_count(out, ucb_gate_count_verdict(gate, UCB_VERDICT_BETTER), "better");
     add_count(out, ucb_gate_count_verdict(gate, UCB_VERDICT_IDENTICAL),
-              "changed beside the scores");
+              "with equal scores but other weights or metrics");
     add_count(out, n_states[UCB_GATE_STILL_FAILED] + n_states[UCB_GATE_NEW_FAILED],
               "failed as before or new");
     add_count(out, n_states[UCB_GATE_RECOVERED], "recovered");
@@ -39,7 +40,6 @@ static void add_cells(const struct ucb_gate *gate, struct ucb_text *out)
     add_count(out, n_states[UCB_GATE_IDENTICAL], "bit-identical");
     add_count(out, n_states[UCB_GATE_SAME_ROW], "the same row");
     cut_comma(out);
-    ucb_text_add(out, " of %zu cell%s", gate->n_cells, gate->n_cells == 1 ? "" : "s");
 }
 
 static void add_paces(const struct ucb_gate *gate, struct ucb_text *out)

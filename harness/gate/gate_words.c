@@ -38,7 +38,7 @@ const char *ucb_gate_criterion_text(const struct ucb_gate_cell *cell,
                                          shown[k].decimals, e.value * shown[k].factor);
     const char *text = ucb_arena_printf(arena, "%s %s%s %s", shown[k].name, or_empty(value),
                                         shown[k].unit, or_empty(ends));
-    if (text != NULL && !isnan(cell->adjusted_p[k]))
+    if (text != NULL && !isnan(cell->adjusted_p[k]) && c->verdict != UCB_VERDICT_BETTER)
         text = ucb_arena_printf(arena, "%s, p %.2g", text, cell->adjusted_p[k]);
     return or_empty(text);
 }
