@@ -21,6 +21,8 @@ static const char help[] =
     "  pareto   divergence against true bits per weight, a panel for each model and setting: pareto (two columns)\n"
     "           and pareto-1col as .svg, .png, .pdf and .gp, and pareto.tsv; needs gnuplot\n"
     "  html     report.html: chart, sortable tables, notes, caveats, environment; works offline; also writes pareto\n"
+    "  history  metrics over runs and times over nights, with their intervals and changes of level: history-quality and\n"
+    "           history-times as .svg, .png, .gp and .tsv; needs gnuplot\n"
     "  ladder   the seed's production tiers and its head-to-head table (claim 20), measured beside claimed, with what is\n"
     "           missing and the sweep that fills it; ladder.txt (also printed), ladder.csv; plans/ladder.csv runs all of it\n"
     "\n"
@@ -113,8 +115,9 @@ static ucb_status run_report(int n_args, char **args, struct ucb_err *err)
                               sizeof(options) / sizeof(options[0]), &name, &n_operands, 1,
                               err));
     if (n_operands == 0)
-        return UCB_FAIL(err, UCB_USAGE,
-                        "report: no NAME was given; known: claims, html, ladder, pareto, table");
+        return UCB_FAIL(
+            err, UCB_USAGE,
+            "report: no NAME was given; known: claims, history, html, ladder, pareto, table");
     UCB_TRY(find_report(name, &report, err));
     if (db == NULL)
         return UCB_FAIL(err, UCB_USAGE,

@@ -187,13 +187,14 @@ static ucb_status put_time(struct ucb_store *store, sqlite3_stmt *insert,
     return ucb_bind_run(store, &b, "store a timing", err);
 }
 
+/* A first round that is taken again makes the rerun of the old one void. */
 static ucb_status forget_times(struct ucb_store *store, const struct ucb_timing *which,
                                struct ucb_err *err)
 {
     sqlite3_stmt *delete = NULL;
     UCB_TRY(ucb_sql_prepare(store,
                             "DELETE FROM timings WHERE night = ? AND side = ? AND"
-                            " rerun = ? AND round = ?",
+                            " rerun >= ? AND round = ?",
                             "store a timing", &delete, err));
     struct ucb_binder b = {.statement = delete};
     ucb_bind_text(&b, which->night);
