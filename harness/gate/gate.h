@@ -18,13 +18,14 @@
 #include "store/store_night.h"
 
 struct ucb_gate_rules {
-    double alpha;           /* of the changed cells together, of the e-process over all its
-                               nights, of the change points of one night together */
+    double alpha; /* of the changed cells of a night together, and of the e-process over
+                     all its nights */
     struct ucb_bands bands; /* changes too small to matter; `ear` is not used */
     double kld_band;        /* the same for mean KLD, as a share of the baseline's */
     double bet;             /* of the e-process */
     size_t share;           /* a night feeds one item in so many */
-    struct ucb_change_options change;
+    struct ucb_change_options
+        change;       /* its significance is of a night, all series together */
     size_t n_history; /* nights that a change point is looked for in */
     bool strict;      /* what is undecided trips the gate too */
     bool no_timings;

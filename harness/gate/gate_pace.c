@@ -193,7 +193,7 @@ static struct ucb_change_options options_for(const struct ucb_gate_rules *rules,
                                              size_t n_series)
 {
     struct ucb_change_options options = rules->change;
-    options.significance = rules->alpha / (double)n_series;
+    options.significance /= (double)n_series;
     size_t needed = (size_t)ceil(2 / options.significance) - 1;
     if (options.n_permutations < needed) options.n_permutations = needed;
     return options;

@@ -200,7 +200,7 @@ static void write_bands(struct page *p)
 {
     const struct ucb_gate_rules *r = &p->gate->rules;
     ucb_text_add(p->out,
-                 "perplexity ratio %g to %g, accuracy %+g to %+g pp, mean KLD +-%g%%",
+                 "perplexity ratio %g to %g, accuracy %+g to %+g pp, mean KLD &plusmn;%g%%",
                  r->bands.ppl.low, r->bands.ppl.high, 100 * r->bands.accuracy.low,
                  100 * r->bands.accuracy.high, 100 * r->kld_band);
 }

@@ -128,7 +128,7 @@ static void make_table(const struct ucb_history_figure *f, struct ucb_text *out)
 {
     ucb_text_add(out, "# panel\ttime\tvalue\tlow\thigh\tlevel\tchanged\n");
     for (size_t i = 0; i < f->n_panels; i++) {
-        ucb_text_add(out, "%s# %s\n", i == 0 ? "" : "\n\n", f->panels[i].title);
+        ucb_text_add(out, "%s# %s\n", i == 0 ? "" : "\n\n", f->panels[i].name);
         for (size_t k = 0; k < f->panels[i].n; k++) {
             const struct ucb_history_point *q = &f->panels[i].points[k];
             ucb_text_add(out, "%zu\t%lld", i + 1, (long long)q->time);
@@ -205,7 +205,7 @@ static void make_script(const struct ucb_history_figure *f, const char *drawing,
     double height = (double)(TOP + BOTTOM) + (double)n_rows * ROW_HEIGHT;
     time_scale(f, &from, &to);
     double room = fmax(0.03 * (double)(to - from), DAY / 4.0);
-    time_ticks((double)from - room, (double)to + room, &ticks);
+    time_ticks((double)from - room, (double)to, &ticks);
     ucb_text_add(out, "base = \"%s\"; data = \"%s.tsv\"; n_panels = %zu\n", f->base,
                  f->base, f->n_panels);
     ucb_text_add(out,

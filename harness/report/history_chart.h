@@ -16,8 +16,9 @@ struct ucb_history_point {
     bool changed; /* from the point before it */
 };
 struct ucb_history_panel {
-    const char *title;                /* shortened where it is too long for its panel */
-    size_t row, column;               /* its place; column below UCB_HISTORY_COLUMNS */
+    const char *name;   /* of the series, in the table */
+    const char *title;  /* above the panel; shortened where it is too long for it */
+    size_t row, column; /* its place; column below UCB_HISTORY_COLUMNS */
     struct ucb_history_point *points; /* ascending times */
     size_t n;
 };

@@ -40,7 +40,7 @@ static ucb_status add_panel(struct panels *p, const char *title, struct ucb_err 
     UCB_TRY(
         grow(p->job->arena, (void **)&p->list, p->n, &p->capacity, sizeof(*p->list), err));
     if (title == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for the history");
-    p->list[p->n++] = (struct ucb_history_panel){.title = title};
+    p->list[p->n++] = (struct ucb_history_panel){.name = title, .title = title};
     p->point_capacity = 0;
     return UCB_OK;
 }
@@ -60,8 +60,8 @@ static ucb_status add_point(struct panels *p, const struct ucb_history_point *po
 /* One row for each run, cell and metric that is drawn; a series is one `name`. */
 static const char quality_query[] =
     "WITH shown (metric, place, label, factor) AS"
-    " (VALUES ('ppl', 1, 'ppl', 1), ('accuracy', 2, 'accuracy %', 100),"
-    "  ('kld_mean', 3, 'KLD mean', 1)),"
+    " (VALUES ('ppl', 1, 'ppl', 1), ('kld_mean', 2, 'KLD mean', 1),"
+    "  ('accuracy', 3, 'accuracy %', 100)),"
     " models AS (SELECT count(DISTINCT model) AS n FROM v_results),"
     /* A task is cut at its knobs where no other one has that name. */
     " tasks AS (SELECT DISTINCT task, substr(task, 1, instr(task || ':', ':') - 1) AS short"
@@ -138,6 +138,10 @@ static void lay_out(struct panels *p)
         p->list[i].column = rank[place];
     }
     if (row + 1 == p->n) flow(p); /* one metric */
+    /* The first of a row names the cell. */
+    for (size_t i = p->n; i-- > 1;)
+        if (p->list[i].row == p->list[i - 1].row && row + 1 < p->n)
+            p->list[i].title = strrchr(p->list[i].title, ':') + 2;
 }
 
 static ucb_status load_quality(struct panels *p, struct ucb_err *err)
