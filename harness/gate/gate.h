@@ -100,6 +100,8 @@ const char *ucb_gate_cell_name(const struct ucb_gate_cell *cell, struct ucb_aren
 bool ucb_gate_cell_is_regression(const struct ucb_gate_cell *cell);
 /* Undecided, or to be looked at: trips a strict gate. */
 bool ucb_gate_cell_is_warning(const struct ucb_gate_cell *cell);
+/* Bit-identical, one row of two runs, or failed as it did. */
+bool ucb_gate_cell_is_as_before(const struct ucb_gate_cell *cell);
 
 /*
  * Compares every CHANGED cell and fills in all from `result` to `weights_differ`; a cell

@@ -263,10 +263,15 @@ bool ucb_gate_cell_is_warning(const struct ucb_gate_cell *cell)
 {
     switch (cell->state) {
     case UCB_GATE_INCOMPARABLE:
-    case UCB_GATE_STILL_FAILED:
     case UCB_GATE_NEW_FAILED: return true;
     case UCB_GATE_CHANGED:
         return cell->verdict == UCB_VERDICT_INCONCLUSIVE || cell->size_differs;
     default: return false;
     }
+}
+
+bool ucb_gate_cell_is_as_before(const struct ucb_gate_cell *cell)
+{
+    return cell->state == UCB_GATE_SAME_ROW || cell->state == UCB_GATE_IDENTICAL ||
+           cell->state == UCB_GATE_STILL_FAILED;
 }

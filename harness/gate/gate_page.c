@@ -82,23 +82,16 @@ static void add_cell(struct page *p, const struct ucb_gate_cell *c)
     ucb_text_add(p->out, "</tr>\n");
 }
 
-static bool is_normal(const struct ucb_gate_cell *c)
-{
-    return c->state == UCB_GATE_SAME_ROW || c->state == UCB_GATE_IDENTICAL;
-}
-
 static void add_normal(struct page *p, size_t n)
 {
     if (n == 0) return;
     ucb_text_add(p->out, "<details><summary>%zu cell%s as before</summary>\n<ul>\n", n,
                  n == 1 ? " is" : "s are");
     for (size_t i = 0; i < p->gate->n_cells; i++) {
-        if (!is_normal(&p->gate->cells[i])) continue;
+        if (!ucb_gate_cell_is_as_before(&p->gate->cells[i])) continue;
         ucb_text_add(p->out, "<li>");
         ucb_html_escape(p->out, ucb_gate_cell_name(&p->gate->cells[i], p->arena));
-        ucb_text_add(p->out, ": %s</li>\n",
-                     p->gate->cells[i].state == UCB_GATE_IDENTICAL ? "bit-identical"
-                                                                   : "the same row");
+        ucb_text_add(p->out, ": %s</li>\n", ucb_gate_state_text(p->gate->cells[i].state));
     }
     ucb_text_add(p->out, "</ul></details>\n");
 }
@@ -107,12 +100,14 @@ static void write_cells(struct page *p)
 {
     static const char *const headings[] = {"cell", "verdict", "documents", "what changed"};
     size_t n_normal = 0, n = p->gate->n_cells;
-    for (size_t i = 0; i < n; i++) n_normal += is_normal(&p->gate->cells[i]);
+    for (size_t i = 0; i < n; i++)
+        n_normal += ucb_gate_cell_is_as_before(&p->gate->cells[i]);
     if (n_normal == n) ucb_text_add(p->out, "<p>Every cell is as it was.</p>\n");
     if (n_normal < n) {
         open_table(p->out, headings, 4);
         for (size_t i = 0; i < n; i++)
-            if (!is_normal(&p->gate->cells[i])) add_cell(p, &p->gate->cells[i]);
+            if (!ucb_gate_cell_is_as_before(&p->gate->cells[i]))
+                add_cell(p, &p->gate->cells[i]);
         close_table(p->out);
         ucb_text_add(
             p->out,

@@ -310,7 +310,7 @@ static int urgency(const struct ucb_gate_cell *c)
 {
     if (ucb_gate_cell_is_regression(c)) return 0;
     if (ucb_gate_cell_is_warning(c)) return 1;
-    return c->state == UCB_GATE_SAME_ROW || c->state == UCB_GATE_IDENTICAL ? 3 : 2;
+    return ucb_gate_cell_is_as_before(c) ? 3 : 2;
 }
 
 static int by_urgency(const void *x, const void *y)

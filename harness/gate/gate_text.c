@@ -33,8 +33,8 @@ static void add_cells(const struct ucb_gate *gate, struct ucb_text *out)
     add_count(out, ucb_gate_count_verdict(gate, UCB_VERDICT_BETTER), "better");
     add_count(out, ucb_gate_count_verdict(gate, UCB_VERDICT_IDENTICAL),
               "with equal scores but other weights or metrics");
-    add_count(out, n_states[UCB_GATE_STILL_FAILED] + n_states[UCB_GATE_NEW_FAILED],
-              "failed as before or new");
+    add_count(out, n_states[UCB_GATE_NEW_FAILED], "new and failed");
+    add_count(out, n_states[UCB_GATE_STILL_FAILED], "failed as before");
     add_count(out, n_states[UCB_GATE_RECOVERED], "recovered");
     add_count(out, n_states[UCB_GATE_NEW], "new");
     add_count(out, n_states[UCB_GATE_IDENTICAL], "bit-identical");
@@ -104,11 +104,6 @@ void ucb_gate_line(const struct ucb_gate *gate, struct ucb_arena *arena,
 
 /* ---- the page of text ---- */
 
-static bool is_normal(const struct ucb_gate_cell *c)
-{
-    return c->state == UCB_GATE_SAME_ROW || c->state == UCB_GATE_IDENTICAL;
-}
-
 static void add_cell(const struct ucb_gate_cell *c, struct ucb_arena *arena,
                      struct ucb_text *out)
 {
@@ -125,7 +120,7 @@ static void add_changes(const struct ucb_gate *gate, struct ucb_arena *arena,
 {
     size_t n = 0;
     for (size_t i = 0; i < gate->n_cells; i++) {
-        if (is_normal(&gate->cells[i])) continue;
+        if (ucb_gate_cell_is_as_before(&gate->cells[i])) continue;
         if (n++ == 0) ucb_text_add(out, "\nCells that are not as they were\n");
         add_cell(&gate->cells[i], arena, out);
     }

@@ -161,16 +161,20 @@ ucb_status ucb_store_timings(struct ucb_store *store, struct ucb_arena *arena,
 }
 
 /* Name, seconds and build of everything that a repeat's database has timed. Cells of one
- * model and method share their encoding and decoding: the mean over them. */
+ * model and method share their encoding and decoding: the mean over them. Of a model's path
+ * its last part. */
+#define MODEL_NAME "replace(model, rtrim(model, replace(model, '/', '')), '')"
 static const char times_query[] =
-    "SELECT model || '/' || spec || ' ' || replace(metric, '_seconds', ''), avg(value),"
+    "SELECT " MODEL_NAME
+    " || '/' || spec || ' ' || replace(metric, '_seconds', ''), avg(value),"
     "   min(build_id) FROM v_results"
     " WHERE metric IN ('encode_seconds', 'decode_seconds') AND status = 'OK'"
-    " GROUP BY model, spec, metric HAVING avg(value) >= 0.01"
-    " UNION ALL SELECT model || '/' || spec || '/' || task || ' score', avg(1000 / value),"
+    " GROUP BY 1 HAVING avg(value) >= 0.01"
+    " UNION ALL SELECT " MODEL_NAME
+    " || '/' || spec || '/' || task || ' score', avg(1000 / value),"
     "   min(build_id) FROM v_results"
     " WHERE metric = 'tokens_per_second' AND value > 0 AND status = 'OK'"
-    " GROUP BY model, spec, task ORDER BY 1";
+    " GROUP BY 1 ORDER BY 1";
 
 static ucb_status put_time(struct ucb_store *store, sqlite3_stmt *insert,
                            const struct ucb_timing *which, sqlite3_stmt *row,
