@@ -49,14 +49,18 @@ done
 [ -x "$program" ] || fail 4 "$program: no program there; run make"
 base=$db.baseline work=$out/$night/work
 mkdir -p "$work" "$base"
+# Repeats of a killed night count for the same program only.
+version=$("$program" --version)
+[ "$(cat "$work/version" 2>/dev/null)" = "$version" ] || rm -f "$work"/*.db
+echo "$version" >"$work/version"
 # One night at a time: a second one would spoil the times of the first.
 exec 9>"$base/lock"
 if command -v flock >/dev/null; then flock -n 9 || fail 4 "$db: another night is running"; fi
 
 # ---- sweep: exit code 1 is a cell that failed, which the gate judges ----
 status=0
-"$program" sweep "$plan" --data "$data" --db "$db" --quiet "$@" >"$work/sweep.txt" 9>&- || status=$?
-[ "$status" -le 1 ] || fail "$status" "the sweep failed, see $work/sweep.txt"
+"$program" sweep "$plan" --data "$data" --db "$db" --quiet "$@" >"$work/sweep.txt" 2>&1 9>&- || status=$?
+[ "$status" -le 1 ] || fail "$status" "the sweep failed: $(tail -n 1 "$work/sweep.txt") (all of it: $work/sweep.txt)"
 newest=$("$program" list runs --db "$db" --json | sed -n 's/^ *"name": \([0-9]*\),*$/\1/p' | tail -n 1)
 
 set_baseline() {
@@ -74,8 +78,8 @@ repeat() {
     [ ! -e "$work/$1-$2-$3.db" ] || return 0
     rm -f "$work/part.db"
     if [ "$2" = baseline ]; then timed=$base/ucbench; else timed=$program; fi
-    "$timed" sweep "$times_plan" --data "$data" --db "$work/part.db" --quiet >"$work/times.txt" 9>&- ||
-        fail 4 "the sweep that is timed failed with $timed, see $work/times.txt"
+    "$timed" sweep "$times_plan" --data "$data" --db "$work/part.db" --quiet >"$work/times.txt" 2>&1 9>&- ||
+        fail 4 "the sweep that is timed failed with $timed: $(tail -n 1 "$work/times.txt")"
     mv "$work/part.db" "$work/$1-$2-$3.db"
 }
 # take NAME: A B B A A B B A ...; sets `times` to the gate's options.

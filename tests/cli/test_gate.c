@@ -353,3 +353,53 @@ TEST(the_history_is_drawn_and_drawn_again_the_same)
         0);
     RUN(3, "report history --db %s --out %s/3 --task nothing", db, ucb_test_folder());
 }
+
+/* ---- scripts/nightly.sh ---- */
+
+static int nightly(const char *options)
+{
+    const char *folder = ucb_test_folder();
+    return ucb_run_program(out, sizeof(out),
+                           "--version && sh %s/scripts/nightly.sh --program %s --db %s/n.db"
+                           " --out %s/nights --plan %s/plan.csv --times-plan %s/plan.csv"
+                           " --repeats 1 %s",
+                           ucb_test_root(), ucb_test_program(), folder, folder, folder,
+                           folder, options);
+}
+
+#define NIGHT(expected, options)                                                        \
+    do {                                                                                \
+        int code_ = nightly(options);                                                   \
+        if (code_ != (expected))                                                        \
+            ucb_test_fail(__FILE__, __LINE__, "exit code %d, expected %d; it said: %s", \
+                          code_, (expected), out);                                      \
+    } while (0)
+
+TEST(nights_are_swept_timed_and_judged_and_an_accepted_one_is_the_next_baseline)
+{
+    const char *folder = ucb_test_folder(), *db = ucb_test_path("%s/n.db", folder);
+    struct stat info;
+    ucb_tiny_model(ucb_test_path("%s/tiny", folder));
+    FILE *plan = fopen(ucb_test_path("%s/plan.csv", folder), "w");
+    CHECK(plan != NULL);
+    fprintf(plan, "model,method,task\n%s/tiny,none,lambada:n=8\n%s/tiny,nf4,lambada:n=8\n",
+            folder, folder);
+    fclose(plan);
+    NIGHT(0, "--night 2026-11-22");
+    CHECK_HAS(out, "pass: night 2026-11-22, run 1 against 1: 2 cells: 2 the same row");
+    CHECK_EQ(stat(ucb_test_path("%s/nights/2026-11-22/gate.html", folder), &info), 0);
+    CHECK_EQ(stat(ucb_test_path("%s/nights/history-quality.png", folder), &info), 0);
+    CHECK(ask(db, "SELECT count(*) FROM timings") > 0);
+    /* Another build, whose scores were better: tonight's are worse. */
+    change(db, "UPDATE cells SET build_id = 'old'; UPDATE runs SET build_id = 'old';"
+               "UPDATE items SET sum_logp = sum_logp + 0.1 * n_tokens * (1 + item % 3)");
+    NIGHT(1, "--night 2026-11-23");
+    CHECK_HAS(out, "regression: night 2026-11-23, run 2 against 1: 2 cells: 2 worse");
+    NIGHT(1, "--night 2026-11-24 --accept");
+    CHECK_HAS(out, "run 3 is the new baseline");
+    NIGHT(0, "--night 2026-11-25");
+    CHECK_HAS(out, "run 4 against 3");
+    NIGHT(2, "--nonsense 3");
+    CHECK_HAS(out, "no such option");
+    NIGHT(2, "--plan");
+}
