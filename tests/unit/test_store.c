@@ -395,7 +395,10 @@ TEST(a_database_of_the_first_schema_is_brought_to_this_one_with_its_results)
                *digest = digest_of(b.store);
     CHECK_OK(ucb_sql_run(b.store,
                          "DROP VIEW v_latest; DROP VIEW v_results; DROP VIEW v_layers; "
-                         "DROP TABLE models; DROP TABLE layers; PRAGMA user_version = 1",
+                         "DROP VIEW v_checks; DROP VIEW v_claims; "
+                         "DROP TABLE models; DROP TABLE layers; DROP TABLE timings; "
+                         "DROP TABLE evidence; ALTER TABLE cells DROP COLUMN reference; "
+                         "PRAGMA user_version = 1",
                          "age", &b.err),
              b.err);
     ucb_store_close(b.store);
@@ -405,6 +408,8 @@ TEST(a_database_of_the_first_schema_is_brought_to_this_one_with_its_results)
     CHECK_TEXT(digest_of(b.store), digest);
     CHECK_TEXT(ask(b.store, "SELECT count(lattice_source) FROM v_latest"), "0");
     CHECK_TEXT(ask(b.store, "SELECT count(*) FROM v_layers"), "0");
-    CHECK_TEXT(ask(b.store, "PRAGMA user_version"), "3");
+    CHECK_TEXT(ask(b.store, "SELECT count(*) FROM timings"), "0");
+    CHECK_TEXT(ask(b.store, "SELECT count(*) FROM evidence"), "0");
+    CHECK_TEXT(ask(b.store, "PRAGMA user_version"), "5");
     bench_close(&b);
 }
