@@ -90,6 +90,7 @@ struct ucb_gate_cell {
     double n_decides;    /* documents that would decide; NaN: none, or decided */
     size_t n_broken;     /* items whose score is a number in the baseline and none now */
     bool weights_differ; /* both have a digest of their weights, not the same one */
+    bool metrics_worse;  /* beyond a band, though every score is the same bits */
     bool size_differs;   /* of bits per weight */
     struct ucb_gate_evidence evidence;
 };

@@ -184,6 +184,16 @@ static ucb_status correct(struct ucb_gate_cell *cells, size_t n_cells,
     return UCB_OK;
 }
 
+/* Equal scores make equal metrics, unless what computes them changed, or the rows did. */
+static bool metrics_worse(const struct ucb_gate_cell *cell,
+                          const struct ucb_gate_rules *rules)
+{
+    const struct ucb_run_cell *a = cell->side[0], *b = cell->side[1];
+    return b->ppl > a->ppl * rules->bands.ppl.high ||
+           b->accuracy < a->accuracy + rules->bands.accuracy.low ||
+           b->kld_mean > a->kld_mean * (1 + rules->kld_band) + kld_rounding;
+}
+
 /*
  * A loss that the correction took back: the documents after which it would pass the first
  * step of Holm among `n_family` tests with 80% power. The mde of n documents is the
@@ -200,7 +210,8 @@ static double documents_for(const struct ucb_criterion *c, double n, size_t n_fa
 }
 
 /* Worse when one criterion is, whatever another gained: a gate does not weigh them. */
-static void decide(struct ucb_gate_cell *cell, double alpha, size_t n_family)
+static void decide(struct ucb_gate_cell *cell, const struct ucb_gate_rules *rules,
+                   size_t n_family)
 {
     enum ucb_verdict verdicts[UCB_GATE_N_CRITERIA];
     size_t n = 0;
@@ -209,19 +220,20 @@ static void decide(struct ucb_gate_cell *cell, double alpha, size_t n_family)
     for (int k = 0; k < UCB_GATE_N_CRITERIA; k++) {
         struct ucb_criterion *c = &cell->criteria[k];
         if (!c->present) continue;
-        if (c->verdict == UCB_VERDICT_WORSE && cell->adjusted_p[k] > alpha) {
+        if (c->verdict == UCB_VERDICT_WORSE && cell->adjusted_p[k] > rules->alpha) {
             c->verdict = UCB_VERDICT_INCONCLUSIVE;
             c->n_decides = documents_for(c, (double)cell->result.n_documents, n_family,
-                                         alpha);
+                                         rules->alpha);
         }
         worse |= c->verdict == UCB_VERDICT_WORSE;
         verdicts[n++] = c->verdict;
         if (c->verdict == UCB_VERDICT_INCONCLUSIVE)
             cell->n_decides = fmax(cell->n_decides, c->n_decides);
     }
-    cell->verdict = cell->result.items_equal ? UCB_VERDICT_IDENTICAL
-                    : worse                  ? UCB_VERDICT_WORSE
-                                             : ucb_judge_all(verdicts, n);
+    cell->metrics_worse = cell->result.items_equal && metrics_worse(cell, rules);
+    cell->verdict = worse || cell->metrics_worse ? UCB_VERDICT_WORSE
+                    : cell->result.items_equal   ? UCB_VERDICT_IDENTICAL
+                                                 : ucb_judge_all(verdicts, n);
     if (cell->verdict != UCB_VERDICT_INCONCLUSIVE) cell->n_decides = NAN;
 }
 
@@ -241,7 +253,7 @@ ucb_status ucb_gate_judge(struct ucb_gate_cell *cells, size_t n_cells,
     }
     UCB_TRY(correct(cells, n_cells, arena, n_family, err));
     for (size_t i = 0; i < n_cells; i++)
-        if (cells[i].state == UCB_GATE_CHANGED) decide(&cells[i], rules->alpha, *n_family);
+        if (cells[i].state == UCB_GATE_CHANGED) decide(&cells[i], rules, *n_family);
     return UCB_OK;
 }
 

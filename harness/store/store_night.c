@@ -69,6 +69,17 @@ ucb_status ucb_store_runs(struct ucb_store *store, struct ucb_arena *arena,
     return status;
 }
 
+static double real_at(sqlite3_stmt *row, int column)
+{
+    return sqlite3_column_type(row, column) == SQLITE_NULL
+               ? NAN
+               : sqlite3_column_double(row, column);
+}
+
+#define METRIC(name)                                                                \
+    ", (SELECT value FROM metrics WHERE metrics.cell_key = run_cells.cell_key AND " \
+    "metric = '" name "')"
+
 /* Looks a cell of this run up: its reference and size. */
 static ucb_status look_up(struct ucb_store *store, sqlite3_stmt *select,
                           const struct ucb_stored_cell *cell, struct ucb_arena *arena,
@@ -81,10 +92,10 @@ static ucb_status look_up(struct ucb_store *store, sqlite3_stmt *select,
     if (!*found) return UCB_OK;
     *out = (struct ucb_run_cell){.cell = cell,
                                  .reference = text_at(arena, select, 0, &enough),
-                                 .bpw_matrices = sqlite3_column_type(select, 1) ==
-                                                         SQLITE_NULL
-                                                     ? NAN
-                                                     : sqlite3_column_double(select, 1)};
+                                 .bpw_matrices = real_at(select, 1),
+                                 .ppl = real_at(select, 2),
+                                 .accuracy = real_at(select, 3),
+                                 .kld_mean = real_at(select, 4)};
     return enough ? UCB_OK : UCB_FAIL(err, UCB_NOMEM, "no memory for the cells of a run");
 }
 
@@ -100,7 +111,8 @@ ucb_status ucb_store_run_cells(struct ucb_store *store, int64_t run_id,
     UCB_TRY(ucb_sql_prepare(
         store,
         "SELECT reference,"
-        " (SELECT bpw_matrices FROM sizes WHERE sizes.cell_key = run_cells.cell_key)" RESULT_ROWS
+        " (SELECT bpw_matrices FROM sizes WHERE sizes.cell_key = run_cells.cell_key)" METRIC(
+            "ppl") METRIC("accuracy") METRIC("kld_mean") RESULT_ROWS
         " AND run_id = ? AND cell_key = ?",
         "read the cells of a run", &select, err));
     ucb_status status = UCB_OK;

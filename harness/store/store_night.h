@@ -27,6 +27,7 @@ struct ucb_run_cell {
     const struct ucb_stored_cell *cell;
     const char *reference; /* '' or the arithmetic of its original: cells.reference */
     double bpw_matrices;   /* NaN where nothing was counted */
+    double ppl, accuracy, kld_mean; /* as stored; NaN where it has none */
     char digest[UCB_SHA256_HEX];
 };
 /* The results of a run in the order of `all` (ucb_store_cells), digests left empty. */

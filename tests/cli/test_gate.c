@@ -157,6 +157,19 @@ TEST(other_weights_with_equal_scores_and_other_sizes_are_told)
     CHECK(strncmp(out, "warning: ", 9) == 0);
 }
 
+TEST(metrics_that_contradict_equal_scores_trip_the_gate_when_they_are_worse)
+{
+    const char *db = two_runs();
+    change(db, "UPDATE metrics SET value = value * 1.0005 WHERE metric = 'ppl' AND cell_key"
+               " IN " SECOND("nf4"));
+    RUN(0, "gate --db %s --baseline 1 --candidate 2", db);
+    CHECK_HAS(out, "what was made of the scores (metrics, intervals) is not");
+    change(db, "UPDATE metrics SET value = value * 1.1 WHERE metric = 'ppl' AND cell_key IN"
+               " " SECOND("nf4"));
+    RUN(1, "gate --db %s --baseline 1 --candidate 2", db);
+    CHECK_HAS(out, "every score is the same bits, but its metrics are worse: ppl");
+}
+
 TEST(a_raised_revision_is_matched_by_its_words_and_compared)
 {
     const char *db = two_runs();
