@@ -184,7 +184,7 @@ fire: all ## 200 kills, crowded databases and a failing disk, at length (a quart
 simulate: ## coverage and error rates of the statistics by simulation (minutes; SETS=1000: fewer data sets)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-simulate
 	@$(B)/ucbench-simulate $(SETS)
-$(B)/ucbench-simulate: $(call obj,$(sort $(wildcard tests/simulate/*.c))) $(LIB_OBJ)
+$(B)/ucbench-simulate: $(call obj,$(sort $(wildcard tests/simulate/*.c)) tests/gate_year.c) $(LIB_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
 

@@ -19,7 +19,7 @@ struct ucb_command {
 
 /* clang-format off */
 #define UCB_COMMAND_LIST(X) \
-    X(sweep) X(report) X(compare) X(digest) X(export) X(list) X(info) X(doctor) X(tokenize) X(dump) X(quantize) X(pack) X(unpack) X(verify)
+    X(sweep) X(report) X(compare) X(gate) X(digest) X(export) X(list) X(info) X(doctor) X(tokenize) X(dump) X(quantize) X(pack) X(unpack) X(verify)
 /* clang-format on */
 #define UCB_COMMAND_DECLARE(name) extern const struct ucb_command ucb_command_##name;
 UCB_COMMAND_LIST(UCB_COMMAND_DECLARE)
@@ -47,5 +47,10 @@ ucb_status ucb_options_parse(const char *verb, int n_args, char **args,
  * names the range. */
 ucb_status ucb_option_threads(const char *text, unsigned *out, struct ucb_err *err);
 ucb_status ucb_option_batch(const char *text, size_t *out, struct ucb_err *err);
+/* The values of --band-ppl, --band-accuracy and --band-ear into *out, which holds the
+ * defaults; what is NULL stays. USAGE names the range. */
+struct ucb_bands;
+ucb_status ucb_option_bands(const char *ppl, const char *accuracy, const char *ear,
+                            struct ucb_bands *out, struct ucb_err *err);
 
 #endif

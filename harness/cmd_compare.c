@@ -37,41 +37,6 @@ static const char help[] =
     "\n"
     "Example: ucbench compare --db results.db smollm2-135m/none/lambada smollm2-135m/nf4/lambada\n";
 
-static ucb_status parse_band_ppl(const char *text, struct ucb_band *out,
-                                 struct ucb_err *err)
-{
-    char low[32];
-    struct ucb_band band;
-    if (text == NULL) return UCB_OK;
-    int n = 0;
-    if (sscanf(text, "%31[^,],%n", low, &n) != 1 || n == 0 ||
-        !ucb_parse_f64(low, &band.low) || !ucb_parse_f64(text + n, &band.high) ||
-        !(band.low > 0 && band.low < 1 && band.high > 1))
-        return UCB_FAIL(err, UCB_USAGE,
-                        "--band-ppl %s: LOW,HIGH with 0 < LOW < 1 < HIGH; try 0.995,1.005",
-                        text);
-    *out = band;
-    return UCB_OK;
-}
-
-static ucb_status parse_bands(const char *ppl, const char *accuracy, const char *ear,
-                              struct ucb_bands *out, struct ucb_err *err)
-{
-    double points = 0;
-    *out = ucb_bands_default;
-    UCB_TRY(parse_band_ppl(ppl, &out->ppl, err));
-    if (accuracy != NULL) {
-        if (!ucb_parse_f64(accuracy, &points) || !(points > 0 && points <= 100))
-            return UCB_FAIL(
-                err, UCB_USAGE,
-                "--band-accuracy %s: percentage points above 0, to 100; try 0.5", accuracy);
-        out->accuracy = (struct ucb_band){-points / 100, points / 100};
-    }
-    if (ear != NULL && (!ucb_parse_f64(ear, &out->ear) || !(out->ear > 0 && out->ear < 1)))
-        return UCB_FAIL(err, UCB_USAGE, "--band-ear %s: between 0 and 1; try 0.99", ear);
-    return UCB_OK;
-}
-
 static ucb_status compare(struct ucb_store *store, const char *const names[2],
                           const struct ucb_bands *bands, struct ucb_arena *arena,
                           struct ucb_pair *pair, struct ucb_err *err)
@@ -113,7 +78,7 @@ static ucb_status run_compare(int n_args, char **args, struct ucb_err *err)
         {.name = "--json", .kind = UCB_OPTION_SWITCH, .on = &json},
     };
     struct ucb_store *store = NULL;
-    struct ucb_bands bands;
+    struct ucb_bands bands = ucb_bands_default;
     struct ucb_arena arena;
     struct ucb_pair pair;
     size_t n_names = 0;
@@ -128,7 +93,7 @@ static ucb_status run_compare(int n_args, char **args, struct ucb_err *err)
                         "compare: %zu cells were named, it takes two; see `ucbench compare "
                         "--help`",
                         n_names);
-    UCB_TRY(parse_bands(ppl, accuracy, ear, &bands, err));
+    UCB_TRY(ucb_option_bands(ppl, accuracy, ear, &bands, err));
     UCB_TRY(ucb_store_open(db, UCB_STORE_READ, &store, err));
     ucb_arena_init(&arena);
     ucb_status status = compare(store, names, &bands, &arena, &pair, err);

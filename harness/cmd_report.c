@@ -23,6 +23,8 @@ static const char help[] =
     "           pareto-size, pareto-size-1col, pareto-size.tsv; needs gnuplot (docs/figures.md)\n"
     "  html     report.html: chart, sortable tables, notes, caveats, environment; works offline; also writes pareto\n"
     "  export   every table as TSV with the types of its columns beside it, ready for Parquet; results.csv, results.json\n"
+    "  history  metrics over runs and times over nights, with their intervals and changes of level: history-quality and\n"
+    "           history-times as .svg, .png, .gp and .tsv; needs gnuplot\n"
     "  ladder   the seed's production tiers and its head-to-head table (claim 20), measured beside claimed, with what is\n"
     "           missing and the sweep that fills it; ladder.txt (also printed), ladder.csv; plans/ladder.csv runs all of it\n"
     "\n"

@@ -5,9 +5,11 @@
 #include "cmd.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/text.h"
+#include "eval/compare.h"
 
 enum { MAX_OPTIONS = 48 };
 
@@ -109,5 +111,39 @@ ucb_status ucb_option_batch(const char *text, size_t *out, struct ucb_err *err)
         return UCB_FAIL(err, UCB_USAGE, "--batch %s: tokens per product, from 1 to 1048576",
                         text);
     *out = n;
+    return UCB_OK;
+}
+
+static ucb_status parse_band_ppl(const char *text, struct ucb_band *out,
+                                 struct ucb_err *err)
+{
+    char low[32];
+    struct ucb_band band;
+    if (text == NULL) return UCB_OK;
+    int n = 0;
+    if (sscanf(text, "%31[^,],%n", low, &n) != 1 || n == 0 ||
+        !ucb_parse_f64(low, &band.low) || !ucb_parse_f64(text + n, &band.high) ||
+        !(band.low > 0 && band.low < 1 && band.high > 1))
+        return UCB_FAIL(err, UCB_USAGE,
+                        "--band-ppl %s: LOW,HIGH with 0 < LOW < 1 < HIGH; try 0.995,1.005",
+                        text);
+    *out = band;
+    return UCB_OK;
+}
+
+ucb_status ucb_option_bands(const char *ppl, const char *accuracy, const char *ear,
+                            struct ucb_bands *out, struct ucb_err *err)
+{
+    double points = 0;
+    UCB_TRY(parse_band_ppl(ppl, &out->ppl, err));
+    if (accuracy != NULL) {
+        if (!ucb_parse_f64(accuracy, &points) || !(points > 0 && points <= 100))
+            return UCB_FAIL(
+                err, UCB_USAGE,
+                "--band-accuracy %s: percentage points above 0, to 100; try 0.5", accuracy);
+        out->accuracy = (struct ucb_band){-points / 100, points / 100};
+    }
+    if (ear != NULL && (!ucb_parse_f64(ear, &out->ear) || !(out->ear > 0 && out->ear < 1)))
+        return UCB_FAIL(err, UCB_USAGE, "--band-ear %s: between 0 and 1; try 0.99", ear);
     return UCB_OK;
 }

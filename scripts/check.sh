@@ -21,7 +21,7 @@ done
 rank() {
     case $1 in
     core) echo 0 ;; backend) echo 1 ;; stats) echo 1 ;; codec) echo 1 ;; model) echo 2 ;; method) echo 3 ;; task) echo 3 ;;
-    eval) echo 4 ;; plan) echo 4 ;; store) echo 5 ;; pack) echo 5 ;; report) echo 6 ;; *) echo 9 ;;
+    eval) echo 4 ;; plan) echo 4 ;; store) echo 5 ;; pack) echo 5 ;; report) echo 6 ;; gate) echo 7 ;; *) echo 9 ;;
     esac
 }
 for f in $(find harness -mindepth 2 -name '*.[ch]'); do

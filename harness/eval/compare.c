@@ -11,6 +11,7 @@
 #include "core/pcg.h"
 #include "eval/metrics_internal.h"
 #include "stats/bootstrap.h"
+#include "stats/distribution.h"
 #include "stats/power.h"
 #include "stats/quantile.h"
 #include "stats/sum.h"
@@ -77,13 +78,23 @@ static void put_power(struct ucb_criterion *c, double scatter, double n, bool st
         c->n_decides = documents_to_decide(&power, scatter, margin, to_edge, n);
 }
 
-static void put_fit(struct ucb_criterion *c, const struct ucb_cluster_fit *fit)
+/* P of a change for the worse at least as large where there is none. */
+static double worse_p(const struct ucb_cluster_fit *fit, double no_change,
+                      double worse_sign)
+{
+    double gap = worse_sign * (fit->value - no_change);
+    if (fit->error == 0) return gap > 0 ? 0 : 1;
+    return isnan(fit->error) ? NAN : ucb_student_tail(gap / fit->error, fit->n_freedom);
+}
+
+void ucb_criterion_fit(struct ucb_criterion *c, const struct ucb_cluster_fit *fit)
 {
     c->present = true;
     c->evidence.wide = ucb_cluster_interval(fit, UCB_CONFIDENCE);
     c->evidence.narrow = ucb_cluster_interval(fit, UCB_TOST_CONFIDENCE);
     c->interval = isnan(fit->error) ? "none" : "t-cluster";
     c->tost_p = ucb_tost_cluster(fit, c->evidence.band);
+    c->worse_p = worse_p(fit, c->evidence.no_change, c->evidence.worse_sign);
     c->verdict = ucb_judge(&c->evidence);
     put_power(c, fit->error * sqrt(fit->n_freedom + 1), fit->n_freedom + 1, true);
 }
@@ -105,7 +116,7 @@ static ucb_status put_ppl(struct ucb_metrics_run *run, const struct ucb_bands *b
         .name = "ppl_ratio",
         .evidence = {.band = {ucb_log(bands->ppl.low), ucb_log(bands->ppl.high)},
                      .worse_sign = 1}};
-    put_fit(c, &fit);
+    ucb_criterion_fit(c, &fit);
     c->evidence.wide = ucb_estimate_exp(c->evidence.wide);
     c->evidence.narrow = ucb_estimate_exp(c->evidence.narrow);
     c->evidence.no_change = 1;
@@ -134,6 +145,7 @@ static ucb_status put_accuracy_pairs(struct ucb_metrics_run *run,
     UCB_TRY(ucb_tango(&counts, UCB_TOST_CONFIDENCE, &c->evidence.narrow, run->err));
     c->interval = "tango";
     c->tost_p = ucb_tost_paired(&counts, c->evidence.band);
+    c->worse_p = out->mcnemar.worse_p;
     c->verdict = ucb_judge_pairs(&c->evidence, &counts);
     put_power(c, flip_scatter(counts.lost + counts.won, n), n, false);
     return UCB_OK;
@@ -153,7 +165,7 @@ static ucb_status put_accuracy_difference(struct ucb_metrics_run *run,
     /* Documents that all changed alike show no spread, which is not certainty. */
     bool no_spread = ucb_metrics_same_ratio(run, WON_LESS_LOST, ITEMS);
     if (no_spread) fit.error = NAN;
-    put_fit(c, &fit);
+    ucb_criterion_fit(c, &fit);
     if (no_spread)
         put_power(c, flip_scatter(out->n_lost + out->n_won, (double)run->n_documents),
                   (double)run->n_documents, false);
@@ -234,7 +246,7 @@ static ucb_status put_ear(struct ucb_metrics_run *run, const struct ucb_compare_
         .evidence = {.no_change = 1,
                      .band = {job->bands.ear, INFINITY},
                      .worse_sign = job->divergence == UCB_AFTER_FROM_BEFORE ? -1 : 1}};
-    put_fit(c, &fit);
+    ucb_criterion_fit(c, &fit);
     c->evidence.wide.high = fmin(c->evidence.wide.high, 1);
     c->evidence.narrow.high = fmin(c->evidence.narrow.high, 1);
     return UCB_OK;

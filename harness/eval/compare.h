@@ -44,12 +44,17 @@ struct ucb_criterion {
     const char *interval;         /* "t-cluster", "tango", "none" */
     struct ucb_evidence evidence; /* value, 95% and 90% interval, band */
     double tost_p;
+    double worse_p;   /* one-sided, against "no worse than no_change"; NaN: no interval */
     double mde;       /* the smallest change from no_change found with 80% power; NaN */
     double n_decides; /* documents that would decide; NaN unless inconclusive, inf: none */
     enum ucb_verdict verdict;
     bool below_floor; /* an arithmetic of the original alone changes as much */
 };
 enum { UCB_CRITERION_PPL, UCB_CRITERION_ACCURACY, UCB_CRITERION_EAR, UCB_N_CRITERIA };
+
+/* Fills in all but name, band and direction (which `evidence` holds already) from the fit
+ * of a mean. */
+void ucb_criterion_fit(struct ucb_criterion *c, const struct ucb_cluster_fit *fit);
 
 #define UCB_KLD_SHOWN_LIST(X) \
     X(p50, 0.5) X(p90, 0.9) X(p95, 0.95) X(p99, 0.99) X(p999, 0.999) X(max, 1)

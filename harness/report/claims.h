@@ -16,6 +16,7 @@
 #include "core/arena.h"
 #include "core/err.h"
 #include "core/text.h"
+#include "report/html.h" /* ucb_html_escape */
 #include "report/quantity.h"
 #include "store/store.h"
 
@@ -116,8 +117,7 @@ void ucb_claims_summary(const struct ucb_claims *claims, struct ucb_text *out);
 void ucb_claims_csv(const struct ucb_claims *claims, struct ucb_text *out);
 void ucb_claims_html(const struct ucb_claims *claims, struct ucb_text *out);
 void ucb_claims_tex(const struct ucb_claims *claims, struct ucb_text *out);
-/* A text with what is special in LaTeX or HTML written so that it is shown. */
+/* A text with what is special in LaTeX written so that it is shown. For HTML: html.h. */
 void ucb_tex_escape(struct ucb_text *out, const char *text);
-void ucb_html_escape(struct ucb_text *out, const char *text);
 
 #endif

@@ -24,13 +24,6 @@ static void add_escaped(struct ucb_text *out, const char *text, const struct esc
     }
 }
 
-void ucb_html_escape(struct ucb_text *out, const char *text)
-{
-    static const struct escape list[] = {
-        {'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}, {0, NULL}};
-    add_escaped(out, text, list);
-}
-
 void ucb_tex_escape(struct ucb_text *out, const char *text)
 {
     static const struct escape list[] = {{'\\', "\\textbackslash{}"},

@@ -1,18 +1,14 @@
 /* report.c - the list of reports, and the folder they write to. */
 #include "report/report.h"
 
-extern const struct ucb_report ucb_report_claims, ucb_report_export, ucb_report_html,
-    ucb_report_ladder, ucb_report_pareto, ucb_report_table;
+extern const struct ucb_report ucb_report_claims, ucb_report_export, ucb_report_history,
+    ucb_report_html, ucb_report_ladder, ucb_report_pareto, ucb_report_table;
 
 const struct ucb_report *const *ucb_reports(void)
 {
-    static const struct ucb_report *const reports[] = {&ucb_report_claims,
-                                                       &ucb_report_export,
-                                                       &ucb_report_html,
-                                                       &ucb_report_ladder,
-                                                       &ucb_report_pareto,
-                                                       &ucb_report_table,
-                                                       NULL};
+    static const struct ucb_report *const reports[] = {
+        &ucb_report_claims, &ucb_report_export, &ucb_report_history, &ucb_report_html,
+        &ucb_report_ladder, &ucb_report_pareto, &ucb_report_table,   NULL};
     return reports;
 }
 

@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "core/file.h"
-#include "core/resource.h"
 #include "report/chart.h"
+#include "report/html.h"
 #include "report/report_layers.h"
 #include "report/rows.h"
 
@@ -31,24 +31,11 @@ struct page {
 
 /* ---- text ---- */
 
-static void add_escaped(struct ucb_text *out, const char *text)
-{
-    for (; text != NULL && *text != '\0'; text++) {
-        switch (*text) {
-        case '&': ucb_text_add(out, "&amp;"); break;
-        case '<': ucb_text_add(out, "&lt;"); break;
-        case '>': ucb_text_add(out, "&gt;"); break;
-        case '"': ucb_text_add(out, "&quot;"); break;
-        default: ucb_text_add_chars(out, text, 1);
-        }
-    }
-}
-
 /* "<tag>text</tag>\n" */
 static void add_element(struct ucb_text *out, const char *tag, const char *text)
 {
     ucb_text_add(out, "<%s>", tag);
-    add_escaped(out, text);
+    ucb_html_escape(out, text);
     ucb_text_add(out, "</%s>\n", tag);
 }
 
@@ -61,7 +48,7 @@ static ucb_status write_summary(struct page *p, struct ucb_err *err)
     for (size_t i = 0; i < p->data.n_cells; i++) n_failed += p->data.cells[i].failed;
     ucb_text_add(p->out, "%zu results in %zu tables, from <code>",
                  p->data.n_cells - n_failed, p->data.n_groups);
-    add_escaped(p->out, p->job->database);
+    ucb_html_escape(p->out, p->job->database);
     ucb_text_add(p->out, "</code>.");
     if (n_failed > 0)
         ucb_text_add(
@@ -108,7 +95,7 @@ static ucb_status write_chart(struct page *p, struct ucb_err *err)
 {
     if (!p->has_chart) {
         ucb_text_add(p->out, "<p class=\"quiet\">No chart: ");
-        add_escaped(p->out, p->no_chart);
+        ucb_html_escape(p->out, p->no_chart);
         ucb_text_add(p->out, "</p>\n");
         return UCB_OK;
     }
@@ -129,7 +116,7 @@ static ucb_status write_chart(struct page *p, struct ucb_err *err)
 static void add_heading(struct ucb_text *out, const char *text)
 {
     ucb_text_add(out, "<th scope=\"col\"><button type=\"button\">");
-    add_escaped(out, text);
+    ucb_html_escape(out, text);
     ucb_text_add(out, "</button></th>");
 }
 
@@ -177,7 +164,7 @@ static void add_row(struct ucb_text *out, const struct ucb_report_group *g,
                     const struct ucb_report_cell *c)
 {
     ucb_text_add(out, "<tr%s><th scope=\"row\">", c->original ? " class=\"original\"" : "");
-    add_escaped(out, c->label);
+    ucb_html_escape(out, c->label);
     ucb_text_add(out, "</th>");
     add_bpw(out, c->bpw_nominal);
     add_bpw(out, c->bpw_matrices);
@@ -193,18 +180,18 @@ static void add_row(struct ucb_text *out, const struct ucb_report_group *g,
 static void add_failed(struct ucb_text *out, const struct ucb_report_cell *c)
 {
     ucb_text_add(out, "<p class=\"failed\"><code>");
-    add_escaped(out, c->label);
+    ucb_html_escape(out, c->label);
     ucb_text_add(out, "</code> failed: ");
-    add_escaped(out, c->message == NULL ? "no message" : c->message);
+    ucb_html_escape(out, c->message == NULL ? "no message" : c->message);
     ucb_text_add(out, "</p>\n");
 }
 
 static void add_table(struct ucb_text *out, const struct ucb_report_group *g)
 {
     ucb_text_add(out, "<div class=\"scroll\" tabindex=\"0\"><table>\n<caption>task ");
-    add_escaped(out, g->task);
+    ucb_html_escape(out, g->task);
     ucb_text_add(out, " on ");
-    add_escaped(out, g->dataset);
+    ucb_html_escape(out, g->dataset);
     ucb_text_add(out, ", sha256 %.12s; press a heading to sort</caption>\n<thead><tr>",
                  g->dataset_digest);
     add_heading(out, "spec");
@@ -228,9 +215,9 @@ static void add_sizes_row(struct ucb_text *out, const struct ucb_report_cell *c,
                           const bool *used)
 {
     ucb_text_add(out, "<tr><th scope=\"row\">");
-    add_escaped(out, c->model);
+    ucb_html_escape(out, c->model);
     ucb_text_add(out, "</th><td>");
-    add_escaped(out, c->label);
+    ucb_html_escape(out, c->label);
     ucb_text_add(out, "</td>");
     add_bpw(out, c->bpw_nominal);
     for (int part = 0; part < UCB_N_PARTS; part++)
@@ -295,9 +282,9 @@ static ucb_status write_layers(struct page *p, struct ucb_err *err)
     for (size_t i = 0; i < layers.n_chains; i++) {
         const struct ucb_report_chain *chain = &layers.chains[i];
         ucb_text_add(p->out, "<details><summary>");
-        add_escaped(p->out, chain->cell->model);
+        ucb_html_escape(p->out, chain->cell->model);
         ucb_text_add(p->out, ", <code>");
-        add_escaped(p->out, chain->cell->label);
+        ucb_html_escape(p->out, chain->cell->label);
         ucb_text_add(p->out, "</code>: ");
         ucb_report_chain_print(chain, p->out);
         ucb_text_add(p->out, "</summary>\n<div class=\"scroll\" tabindex=\"0\"><table>\n"
@@ -317,9 +304,9 @@ static ucb_status write_tables(struct page *p, struct ucb_err *err)
     for (size_t i = 0; i < p->data.n_groups; i++) {
         const struct ucb_report_group *g = &p->data.groups[i];
         ucb_text_add(p->out, "<h2>");
-        add_escaped(p->out, g->model);
+        ucb_html_escape(p->out, g->model);
         ucb_text_add(p->out, ", ");
-        add_escaped(p->out, g->task);
+        ucb_html_escape(p->out, g->task);
         ucb_text_add(p->out, "</h2>\n");
         add_table(p->out, g);
     }
@@ -334,7 +321,7 @@ static ucb_status write_intervals(struct page *p, struct ucb_err *err)
     ucb_interval_legend(&p->data, &legend);
     ucb_status status = legend.failed ? UCB_FAIL(err, UCB_NOMEM, "no memory for the page")
                                       : UCB_OK;
-    if (status == UCB_OK) add_escaped(p->out, ucb_text_get(&legend));
+    if (status == UCB_OK) ucb_html_escape(p->out, ucb_text_get(&legend));
     ucb_text_free(&legend);
     return status;
 }
@@ -345,7 +332,7 @@ static ucb_status write_notes(struct page *p, struct ucb_err *err)
     if (p->data.n_notes > 0) ucb_text_add(p->out, "<ol>\n");
     for (size_t i = 0; i < p->data.n_notes; i++) {
         ucb_text_add(p->out, "<li id=\"note-%zu\">", i + 1);
-        add_escaped(p->out, p->data.notes[i]);
+        ucb_html_escape(p->out, p->data.notes[i]);
         ucb_text_add(p->out, "</li>\n");
     }
     if (p->data.n_notes > 0) ucb_text_add(p->out, "</ol>\n");
@@ -412,9 +399,9 @@ static ucb_status write_digest(struct page *p, struct ucb_err *err)
 
 /* ---- the page ---- */
 
-static ucb_status write_mark(struct page *p, const char *name, size_t n,
-                             struct ucb_err *err)
+static ucb_status write_mark(void *page, const char *name, size_t n, struct ucb_err *err)
 {
+    struct page *p = page;
     static const struct {
         const char *name;
         ucb_status (*write)(struct page *p, struct ucb_err *err);
@@ -428,20 +415,6 @@ static ucb_status write_mark(struct page *p, const char *name, size_t n,
             return marks[i].write(p, err);
     return UCB_FAIL(err, UCB_CORRUPT, "%s: unknown mark {{%.*s}}", template_name, (int)n,
                     name);
-}
-
-static ucb_status fill_template(struct page *p, const char *text, struct ucb_err *err)
-{
-    for (;;) {
-        const char *open = strstr(text, "{{"),
-                   *close = open == NULL ? NULL : strstr(open, "}}");
-        if (close == NULL) break;
-        ucb_text_add_chars(p->out, text, (size_t)(open - text));
-        UCB_TRY(write_mark(p, open + 2, (size_t)(close - open) - 2, err));
-        text = close + 2;
-    }
-    ucb_text_add(p->out, "%s", text);
-    return UCB_OK;
 }
 
 /* A database without compressed cells still has its tables. A missing gnuplot, though, is
@@ -461,14 +434,10 @@ static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
 {
     struct ucb_text text = {0};
     struct page p = {.job = job, .out = &text};
-    const struct ucb_resource *page = ucb_resource_find(template_name);
     ucb_status status = UCB_OK;
-    if (page == NULL)
-        return UCB_FAIL(err, UCB_ENVIRONMENT,
-                        "%s is missing from this build; build it again", template_name);
     UCB_TRY(ucb_report_load(job, &p.data, err));
     UCB_TRY(make_chart(&p, err));
-    UCB_TRY_OUT(fill_template(&p, page->data, err));
+    UCB_TRY_OUT(ucb_html_fill(template_name, write_mark, &p, &text, err));
     const char *path = ucb_report_path(job, "report.html");
     if (text.failed || path == NULL)
         status = UCB_FAIL(err, UCB_NOMEM, "no memory for the page");

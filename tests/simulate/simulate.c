@@ -12,6 +12,7 @@
 
 #include "core/fmath.h"
 #include "core/pcg.h"
+#include "gate_year.h"
 #include "stats/bootstrap.h"
 #include "stats/changepoint.h"
 #include "stats/cluster.h"
@@ -272,6 +273,70 @@ static void print_changes(unsigned n_sets)
     }
 }
 
+/* ---- a year of the gate itself ---- */
+
+static void print_gate_null(unsigned n_years)
+{
+    unsigned n_worse = 0, n_alarms = 0, n_slower = 0, n_reruns = 0;
+    for (unsigned seed = 0; seed < n_years; seed++) {
+        struct gate_year_judged y = gate_year_quality(
+            &(struct gate_year_quality){seed, 500, 0.03, 0.03, 1, GATE_YEAR_NIGHTS});
+        struct gate_year_paced t = gate_year_times(&(struct gate_year_times){
+            .seed = seed, .n_series = 1, .noise = 0.02, .slow_at = -1});
+        n_worse += y.n_worse;
+        n_alarms += y.alarm_night >= 0;
+        n_slower += t.slower_night >= 0;
+        n_reruns += t.n_reruns;
+    }
+    printf(
+        "\nThe gate over %u years of 365 nights without a regression: another program each "
+        "night, 500 passages,\n6%% flips; times with 2%% noise, drifting by 5%%\n",
+        n_years);
+    printf("  nights called worse, %%      %.3f\n",
+           100.0 * n_worse / (n_years * GATE_YEAR_NIGHTS));
+    printf("  years with an e-alarm, %%    %.1f\n", 100.0 * n_alarms / n_years);
+    printf("  years with a slowdown, %%    %.1f, after %.2f reruns a year\n",
+           100.0 * n_slower / n_years, (double)n_reruns / n_years);
+    require(n_worse <= 0.05 * n_years * GATE_YEAR_NIGHTS,
+            "at most 5% of nights falsely worse");
+    require(n_alarms <= 0.05 * n_years,
+            "at most 5% of years with an alarm of the e-process");
+    require(n_slower <= 0.05 * n_years, "at most 5% of years with a false slowdown");
+}
+
+static double found_at(size_t n, unsigned n_sets)
+{
+    unsigned n_found = 0;
+    for (unsigned seed = 0; seed < n_sets; seed++)
+        n_found += gate_year_quality(
+                       &(struct gate_year_quality){seed, n, 0.004, 0.001, 1, 1})
+                       .n_worse > 0;
+    return 100.0 * n_found / n_sets;
+}
+
+static void print_gate_planted(unsigned n_sets, unsigned n_years)
+{
+    double at_500 = found_at(500, n_sets), at_5153 = found_at(5153, n_sets), nights = 0;
+    unsigned n_found = 0;
+    printf(
+        "\nThe gate, 0.3 pp lost (0.4%% of items lost, 0.1%% won), one night, %u sets: called "
+        "worse\n  n = 500     %.1f%%\n  n = 5,153   %.1f%%\n",
+        n_sets, at_500, at_5153);
+    require(at_5153 > 70, "0.3 pp is found at n = 5,153");
+    require(at_500 < 20, "0.3 pp cannot be found at n = 500");
+    for (unsigned seed = 0; seed < n_years; seed++) {
+        struct gate_year_paced t = gate_year_times(&(struct gate_year_times){
+            .seed = seed, .n_series = 1, .noise = 0.02, .slow_at = 40, .slowdown = 0.05});
+        n_found += t.slower_night >= 38;
+        nights += t.slower_night >= 38 ? t.slower_night - 39 : 0;
+    }
+    printf(
+        "The gate, times 5%% slower from night 40 on, 2%% noise, %u years: found and confirmed "
+        "in %.0f%%, after %.1f nights\n",
+        n_years, 100.0 * n_found / n_years, nights / n_found);
+    require(n_found >= 0.9 * n_years, "a slowdown of 5% is found");
+}
+
 int main(int n_args, char **args)
 {
     unsigned n_sets = n_args > 1 ? (unsigned)strtoul(args[1], NULL, 10) : 10000;
@@ -284,5 +349,7 @@ int main(int n_args, char **args)
     print_accuracy(n_sets);
     print_nights(n_sets);
     print_changes(n_sets / 50);
+    print_gate_null(n_sets / 100);
+    print_gate_planted(n_sets / 20, n_sets / 100);
     return n_missed > 0;
 }
