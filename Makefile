@@ -59,12 +59,36 @@ obj = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIBRARY)) $(B)/gen/resources.o
 GEN := $(B)/gen/methods.list $(B)/gen/tasks.list
 
-.PHONY: all help demo test test-fast asan tsan clang check bench bench-depth ladder ladder-ci bench-memory bench-peers simulate fuzz clean compdb model setup FORCE
+# The GPU plugin, where nvcc is: SASS for Ampere to Blackwell, PTX of the newest for what comes after. The same sources
+# make the emulation that tests load in its place; see docs/cuda.md.
+NVCC ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+CUDA_ARCHS := 80 86 89 90 100 120
+CUDA_SOURCES := $(wildcard cuda/*) harness/backend/cuda_abi.h harness/backend/backend.h methods/bnb4/bnb4_tables.h
+CUDA_FLAGS := -std=c++17 -O3 -fmad=false -Iharness -DUCB_CUDA_ARCHITECTURES='"$(addprefix sm_,$(CUDA_ARCHS))"' \
+              -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra --threads 0 -cudart static
+CUDA_CODE = $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
+            -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
+CXX_FLAGS := -std=c++17 -g -Wall -Wextra -Wno-unused-function -Werror -ffp-contract=off -march=x86-64-v3 -pthread -Iharness
+
+.PHONY: all cuda help demo test test-fast asan tsan clang check bench bench-depth ladder ladder-ci bench-memory bench-peers simulate fuzz clean compdb model setup FORCE
 .DEFAULT_GOAL := all
 
 all: ucbench ## build ./ucbench
 ucbench: $(B)/ucbench
 	@cmp -s $< $@ || cp $< $@
+
+cuda: $(if $(NVCC),libucbench_cuda.so) ## build the GPU plugin (needs nvcc)
+	@$(if $(NVCC),:,echo "cuda: no nvcc; install the CUDA toolkit or set NVCC" && exit 4)
+libucbench_cuda.so: $(B)/libucbench_cuda.so
+	@cmp -s $< $@ || cp $< $@
+$(B)/libucbench_cuda.so: $(CUDA_SOURCES) Makefile
+	@mkdir -p $(@D)
+	$(call say,NVCC,$@)
+	$(Q)$(NVCC) $(CUDA_FLAGS) $(CUDA_CODE) -shared -o $@ cuda/plugin.cu \
+	  -Xlinker -rpath,$(patsubst %/bin/nvcc,%/lib64,$(realpath $(NVCC)))
+$(B)/libucbench_cuda_emulated.so: $(CUDA_SOURCES) $(B)/gen/flags
+	$(call say,CXX,$@)
+	$(Q)$(CXX) $(CXX_FLAGS) $(OPT) -fPIC -fvisibility=hidden -shared -o $@ -x c++ cuda/plugin.cu
 
 $(B)/ucbench: $(B)/harness/main.o $(LIB_OBJ)
 	$(call say,LD,$@)

@@ -1,0 +1,68 @@
+/*
+ * plugin.cu - libucbench_cuda.so: the tables it exports. One translation unit: every
+ * architecture compiles the device code once.
+ */
+#include "decode_bnb4.cuh"
+
+static void cublas_close(struct ucb_cuda_device *)
+{
+}
+
+#ifdef __CUDACC__
+#define UCB_TEXT_(x) #x
+#define UCB_TEXT(x) UCB_TEXT_(x)
+#define UCB_BUILT                                        \
+    "CUDA " UCB_TEXT(__CUDACC_VER_MAJOR__) "." UCB_TEXT( \
+        __CUDACC_VER_MINOR__) ", " UCB_CUDA_ARCHITECTURES
+enum { IS_EMULATED = 0 };
+#else
+#define UCB_BUILT "emulation on the CPU, for tests"
+enum { IS_EMULATED = 1 };
+#endif
+
+#define UCB_EXPORT extern "C" __attribute__((visibility("default")))
+
+UCB_EXPORT const struct ucb_cuda_backend ucb_cuda_backend = {
+    .abi = UCB_CUDA_ABI,
+    .table_bytes = sizeof(struct ucb_cuda_backend),
+    .built = UCB_BUILT,
+    .emulated = IS_EMULATED,
+    .probe = device_probe,
+    .open = device_open,
+    .close = device_close,
+    .info = device_info,
+    .alloc = device_alloc,
+    .free = device_free,
+    .alloc_host = device_alloc_host,
+    .free_host = device_free_host,
+    .upload = device_upload,
+    .download = device_download,
+    .event_new = device_event_new,
+    .event_free = device_event_free,
+    .record = device_record,
+    .wait = device_wait,
+    .finish = device_finish,
+    .pack = NULL,
+    .round = run_round,
+    .linear = NULL,
+    .rmsnorm = NULL,
+    .layernorm = NULL,
+    .rope = NULL,
+    .activate = NULL,
+    .cap = NULL,
+    .scale = NULL,
+    .clamp = NULL,
+    .add = NULL,
+    .attention = NULL,
+    .convolve = NULL,
+    .scan = NULL,
+    .score = NULL,
+    .cublas = NULL,
+};
+
+/* In the order of the names; docs/cuda.md says how to add one. */
+UCB_EXPORT const struct ucb_cuda_method ucb_cuda_methods[] = {
+    {"fp4", 1, bnb4_scratch_bytes, fp4_decode},
+    {"nf4", 1, bnb4_scratch_bytes, nf4_decode},
+    {NULL, 0, NULL, NULL},
+};
