@@ -2,11 +2,12 @@
  * plugin.cu - libucbench_cuda.so: the tables it exports. One translation unit: every
  * architecture compiles the device code once.
  */
+#include "attention.cuh"
+#include "cublas.cuh"
 #include "decode_bnb4.cuh"
-
-static void cublas_close(struct ucb_cuda_device *)
-{
-}
+#include "head.cuh"
+#include "linear.cuh"
+#include "rows.cuh"
 
 #ifdef __CUDACC__
 #define UCB_TEXT_(x) #x
@@ -24,7 +25,7 @@ enum { IS_EMULATED = 1 };
 
 UCB_EXPORT const struct ucb_cuda_backend ucb_cuda_backend = {
     .abi = UCB_CUDA_ABI,
-    .table_bytes = sizeof(struct ucb_cuda_backend),
+    .bytes = UCB_CUDA_BYTES,
     .built = UCB_BUILT,
     .emulated = IS_EMULATED,
     .probe = device_probe,
@@ -42,22 +43,22 @@ UCB_EXPORT const struct ucb_cuda_backend ucb_cuda_backend = {
     .record = device_record,
     .wait = device_wait,
     .finish = device_finish,
-    .pack = NULL,
+    .pack = run_pack,
     .round = run_round,
-    .linear = NULL,
-    .rmsnorm = NULL,
-    .layernorm = NULL,
-    .rope = NULL,
-    .activate = NULL,
-    .cap = NULL,
-    .scale = NULL,
-    .clamp = NULL,
-    .add = NULL,
-    .attention = NULL,
-    .convolve = NULL,
-    .scan = NULL,
-    .score = NULL,
-    .cublas = NULL,
+    .linear = run_linear,
+    .rmsnorm = run_rmsnorm,
+    .layernorm = run_layernorm,
+    .rope = run_rope,
+    .activate = run_activate,
+    .cap = run_cap,
+    .scale = run_scale,
+    .clamp = run_clamp,
+    .add = run_add,
+    .attention = run_attention,
+    .convolve = run_convolve,
+    .scan = run_scan,
+    .score = run_score,
+    .cublas = run_cublas,
 };
 
 /* In the order of the names; docs/cuda.md says how to add one. */

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <xmmintrin.h>
 
-#include "backend/cuda.h"
+#include "backend/cuda_internal.h"
 #include "core/arena.h"
 #include "core/text.h"
 
@@ -201,6 +201,18 @@ enum ucb_kernel ucb_backend_kernel(const struct ucb_backend *backend)
 enum ucb_arithmetic ucb_backend_arithmetic(const struct ucb_backend *backend)
 {
     return backend->arithmetic;
+}
+
+ucb_status ucb_backend_finish(struct ucb_backend *backend, struct ucb_err *err)
+{
+    return backend->cuda == NULL ? UCB_OK : ucb_cuda_status(backend->cuda, err);
+}
+
+uint64_t ucb_backend_device_peak_bytes(const struct ucb_backend *backend)
+{
+    struct ucb_cuda_info info = {.peak_bytes = 0};
+    if (backend->cuda != NULL) ucb_cuda_info(backend->cuda, &info);
+    return info.peak_bytes;
 }
 
 ucb_status ucb_backend_scratch(struct ucb_backend *backend, size_t n_bytes,

@@ -54,7 +54,7 @@ static void load_plugin(void)
     const struct ucb_cuda_backend *table = dlsym(library, "ucb_cuda_backend");
     const struct ucb_cuda_method *methods = dlsym(library, "ucb_cuda_methods");
     if (table == NULL || methods == NULL || table->abi != UCB_CUDA_ABI ||
-        table->table_bytes != sizeof(*table)) {
+        table->bytes != UCB_CUDA_BYTES) {
         snprintf(found.why, sizeof(found.why),
                  "%s speaks version %u of the plugin's interface, this program %u; build "
                  "both from one source",
@@ -98,6 +98,10 @@ ucb_status ucb_cuda_open(enum ucb_arithmetic arithmetic, struct ucb_cuda **out,
     c->table = found.table;
     c->arithmetic = arithmetic;
     const char *failed = c->table->open(0, &c->device);
+    for (int i = 0; i < 2 && failed == NULL; i++) {
+        failed = c->table->event_new(c->device, &c->filled[i]);
+        if (failed == NULL) failed = c->table->event_new(c->device, &c->read[i]);
+    }
     if (failed == NULL && arithmetic == UCB_ARITH_CUBLAS)
         failed = c->table->cublas(c->device);
     if (failed != NULL) {
@@ -112,6 +116,11 @@ ucb_status ucb_cuda_open(enum ucb_arithmetic arithmetic, struct ucb_cuda **out,
 void ucb_cuda_close(struct ucb_cuda *c)
 {
     if (c == NULL) return;
+    ucb_cuda_drop_weights(c);
+    for (int i = 0; i < 2; i++) {
+        if (c->filled[i] != NULL) c->table->event_free(c->device, c->filled[i]);
+        if (c->read[i] != NULL) c->table->event_free(c->device, c->read[i]);
+    }
     for (int i = 0; i < UCB_CUDA_N_PURPOSES; i++)
         if (c->memory[i].p != NULL) c->table->free(c->device, c->memory[i].p);
     if (c->device != NULL) c->table->close(c->device);
@@ -121,10 +130,12 @@ void ucb_cuda_close(struct ucb_cuda *c)
 ucb_status ucb_cuda_memory(struct ucb_cuda *c, enum ucb_cuda_purpose purpose,
                            size_t n_bytes, void **out, struct ucb_err *err)
 {
-    static const char *const names[UCB_CUDA_N_PURPOSES] = {
-        "a payload",        "side data", "a decoder's scratch",
-        "a decoded matrix", "inputs",    "results",
-        "logits",           "a weight",  "statistics"};
+    static const char *const names[UCB_CUDA_N_PURPOSES] = {"a payload",
+                                                           "side data",
+                                                           "a decoder's scratch",
+                                                           "a decoded matrix",
+                                                           "the buffers of a call",
+                                                           "parts of a weight"};
     struct ucb_cuda_piece *piece = &c->memory[purpose];
     if (piece->n_bytes < n_bytes) {
         if (piece->p != NULL) c->table->free(c->device, piece->p);

@@ -34,11 +34,8 @@ enum ucb_cuda_purpose {
     UCB_CUDA_FOR_SHARED,
     UCB_CUDA_FOR_SCRATCH,
     UCB_CUDA_FOR_DECODED, /* a matrix of floats */
-    UCB_CUDA_FOR_X,       /* of COMPUTE: what goes in and out */
-    UCB_CUDA_FOR_Y,
-    UCB_CUDA_FOR_Z,
-    UCB_CUDA_FOR_W,
-    UCB_CUDA_FOR_SMALL,
+    UCB_CUDA_FOR_X,       /* of COMPUTE: all buffers of a call */
+    UCB_CUDA_FOR_W,       /* of both: parts of a weight on its way */
     UCB_CUDA_N_PURPOSES
 };
 ucb_status ucb_cuda_memory(struct ucb_cuda *cuda, enum ucb_cuda_purpose purpose,

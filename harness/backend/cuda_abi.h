@@ -27,7 +27,7 @@ struct ucb_cuda_event;  /* a point in a stream */
 enum ucb_cuda_stream { UCB_CUDA_COMPUTE, UCB_CUDA_LOAD, UCB_CUDA_N_STREAMS };
 
 struct ucb_cuda_info {
-    char name[128];                           /* of the device */
+    char name[256];                           /* of the device */
     char cublas[32];                          /* version; "" until a product asked for it */
     uint32_t major, minor;                    /* compute capability */
     uint32_t driver_version, runtime_version; /* 13000 is 13.0 */
@@ -44,8 +44,8 @@ struct ucb_cuda_score {
 };
 
 struct ucb_cuda_backend {
-    uint32_t abi, table_bytes; /* UCB_CUDA_ABI, sizeof this: looked at before the rest */
-    const char *built;         /* toolkit and architectures, for people */
+    uint32_t abi, bytes; /* UCB_CUDA_ABI, UCB_CUDA_BYTES: looked at before the rest */
+    const char *built;   /* toolkit and architectures, for people */
     bool emulated;
 
     /* How many devices there are; 0: host_text says why, else it names the first. */
@@ -164,5 +164,12 @@ struct ucb_cuda_method {
     const char *(*decode)(struct ucb_cuda_device *device, enum ucb_cuda_stream stream,
                           const struct ucb_cuda_payload *payload, void *scratch, void *out);
 };
+
+/* Of all that crosses: finds a change that forgot to raise the version. */
+#define UCB_CUDA_BYTES                                                           \
+    ((uint32_t)(sizeof(struct ucb_cuda_backend) + sizeof(struct ucb_cuda_info) + \
+                sizeof(struct ucb_cuda_score) + sizeof(struct ucb_cuda_method) + \
+                sizeof(struct ucb_cuda_payload) + sizeof(struct ucb_attention) + \
+                sizeof(struct ucb_rotary) + sizeof(struct ucb_scan)))
 
 #endif

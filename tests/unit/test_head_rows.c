@@ -95,7 +95,7 @@ TEST(a_head_read_row_by_row_gives_the_bits_of_one_in_memory)
 {
     static struct ucb_position expected[MODELS * ROWS], found[MODELS * ROWS];
     struct ucb_err err;
-    for (int a = 0; a < UCB_N_ARITHS; a++)
+    for (int a = 0; a < UCB_N_STRICT_ARITHS; a++)
         for (unsigned n_threads = 1; n_threads <= 3; n_threads += 2) {
             struct heads h;
             open_heads(&h, (enum ucb_arithmetic)a, n_threads);
