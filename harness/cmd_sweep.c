@@ -37,7 +37,8 @@ static const char help[] =
     "  --data DIR|mini      folder with lambada_test.jsonl, wikitext-2-raw.test.txt and, to calibrate on,\n"
     "                       wikitext-2-raw.valid.txt; default $UCBENCH_DATA, else the mini sets inside the program\n"
     "  --scope body|linear|all   which matrices a method may touch: the layers' (default), and the head, and the embedding\n"
-    "  --arithmetic fp32|bf16    what is computed; part of a result's identity (default fp32)\n"
+    "  --arithmetic fp32|bf16|cublas    what is computed; part of a result's identity (default fp32). cublas needs a GPU,\n"
+    "                       and its identity holds the device and the library's version (docs/cuda.md)\n"
     "  --seed N             of bootstrap and random streams (default 0)\n"
     "  --calib SPEC         what methods that need calibration see (docs/calibration.md); others ignore it:\n"
     "                       wikitext-valid:n=128,ctx=512,seed=0 (default with a data folder) or\n"
@@ -48,7 +49,7 @@ static const char help[] =
     "\n"
     "how to run it (never changes a result)\n"
     "  --db FILE            the database; made when absent\n"
-    "  --kernel auto|scalar|avx2|avx512|amx    (default auto: the fastest this CPU has)\n"
+    "  --kernel auto|scalar|avx2|avx512|amx|cuda    (default auto: the fastest this CPU has; a GPU only by name)\n"
     "  --threads N          default: all cores      --batch N    tokens per product (default 1024)\n"
     "  --memory BYTES       for hidden states and calibration statistics, e.g. 4G (default: half of the machine's);\n"
     "                       states beyond it go to files. On top come about two layers in fp32 and 300 MB, and\n"
@@ -269,7 +270,7 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
     options.dry_run = a.dry_run;
     options.compat = a.compat;
     options.keep_encoded = a.resident != NULL && strcmp(a.resident, "encoded") == 0;
-    UCB_TRY_OUT(ucb_sweep_check(&plan, options.data, options.compat, err));
+    UCB_TRY_OUT(ucb_sweep_check(&plan, &options, err));
     UCB_TRY_OUT(open_store(&a, &options, n_args, args, err));
     if (a.dry_run && a.json) options.listing = json_array();
     status = ucb_sweep_run(&plan, &options, &counts, err);

@@ -49,6 +49,7 @@ struct ucb_sweep_group {
     const char *model_digest, *note;
     enum ucb_scope scope;
     enum ucb_arithmetic arithmetic;
+    const char *arithmetic_identity;
     uint64_t seed;
     struct ucb_backend *backend;
     struct ucb_arena arena;

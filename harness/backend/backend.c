@@ -114,6 +114,17 @@ bool ucb_kernel_available(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic
     return available;
 }
 
+ucb_status ucb_kernel_check(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,
+                            struct ucb_err *err)
+{
+    const char *why = NULL;
+    if (kernel == UCB_KERNEL_AUTO || is_path_of(kernel, arithmetic, &why)) return UCB_OK;
+    return UCB_FAIL(err, UCB_USAGE,
+                    "--kernel %s has no %s arithmetic: %s; try --kernel auto or another "
+                    "--arithmetic",
+                    kernel_names[kernel], arithmetic_names[arithmetic], why);
+}
+
 /* Of the CPU: a GPU is never taken unasked, so that a nightly run does not change its
  * machine silently. */
 static enum ucb_kernel fastest(enum ucb_arithmetic arithmetic)
@@ -136,6 +147,8 @@ static ucb_status open_cuda(enum ucb_arithmetic arithmetic, struct ucb_pool *poo
     UCB_TRY(ucb_backend_open_table(strict, tables[fastest(strict)], pool, &backend, err));
     backend->arithmetic = arithmetic;
     status = ucb_cuda_open(arithmetic, &backend->cuda, err);
+    if (status == UCB_OK)
+        status = ucb_arithmetic_identity(arithmetic, &backend->identity, err);
     if (status == UCB_OK) {
         *out = backend;
         return UCB_OK;
@@ -153,14 +166,9 @@ ucb_status ucb_backend_open(enum ucb_arithmetic arithmetic, enum ucb_kernel kern
     assert(arithmetic < UCB_N_ARITHS);
     assert(kernel < UCB_N_KERNELS);
     const char *why = NULL;
+    UCB_TRY(ucb_kernel_check(kernel, arithmetic, err));
     if (kernel == UCB_KERNEL_AUTO)
         kernel = arithmetic == UCB_ARITH_CUBLAS ? UCB_KERNEL_CUDA : fastest(arithmetic);
-    if (!is_path_of(kernel, arithmetic, &why))
-        return UCB_FAIL(
-            err, UCB_USAGE,
-            "--kernel %s has no %s arithmetic: %s; try --kernel auto or another "
-            "--arithmetic",
-            kernel_names[kernel], arithmetic_names[arithmetic], why);
     if (kernel == UCB_KERNEL_CUDA) return open_cuda(arithmetic, pool, out, err);
     if (!ucb_kernel_available(kernel, arithmetic, &why))
         return UCB_FAIL(err, UCB_ENVIRONMENT,
@@ -177,6 +185,7 @@ ucb_status ucb_backend_open_table(enum ucb_arithmetic arithmetic,
     struct ucb_backend *backend = ucb_mem_alloc(sizeof(*backend));
     if (backend == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a backend");
     backend->arithmetic = arithmetic;
+    backend->identity = arithmetic_names[arithmetic];
     backend->table = table;
     backend->products = table->products[arithmetic];
     backend->pool = pool;
@@ -201,6 +210,11 @@ enum ucb_kernel ucb_backend_kernel(const struct ucb_backend *backend)
 enum ucb_arithmetic ucb_backend_arithmetic(const struct ucb_backend *backend)
 {
     return backend->arithmetic;
+}
+
+const char *ucb_backend_identity(const struct ucb_backend *backend)
+{
+    return backend->identity;
 }
 
 ucb_status ucb_backend_finish(struct ucb_backend *backend, struct ucb_err *err)

@@ -52,6 +52,10 @@ const char *ucb_kernel_name(enum ucb_kernel kernel);
 ucb_status ucb_arithmetic_find(const char *name, enum ucb_arithmetic *out,
                                struct ucb_err *err);
 ucb_status ucb_kernel_find(const char *name, enum ucb_kernel *out, struct ucb_err *err);
+/* USAGE for a pair that no machine runs: amx with fp32, cublas with another path than cuda.
+ */
+ucb_status ucb_kernel_check(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,
+                            struct ucb_err *err);
 /* Whether this machine runs the path for the arithmetic; when not, *why (may be NULL) is a
    short sentence. amx is a path of bf16 only, and cublas has the path cuda alone. */
 bool ucb_kernel_available(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,
@@ -73,6 +77,7 @@ ucb_status ucb_backend_open(enum ucb_arithmetic arithmetic, enum ucb_kernel kern
 void ucb_backend_close(struct ucb_backend *backend); /* NULL is fine */
 enum ucb_kernel ucb_backend_kernel(const struct ucb_backend *backend);
 enum ucb_arithmetic ucb_backend_arithmetic(const struct ucb_backend *backend);
+const char *ucb_backend_identity(const struct ucb_backend *backend); /* of its arithmetic */
 /* Answers what a function without a status could not: before results are trusted or timed.
  */
 ucb_status ucb_backend_finish(struct ucb_backend *backend, struct ucb_err *err);

@@ -158,6 +158,7 @@ extern const struct ucb_kernel_table ucb_kernel_table_scalar, ucb_kernel_table_a
 struct ucb_cuda;
 struct ucb_backend {
     enum ucb_arithmetic arithmetic;
+    const char *identity; /* ucb_arithmetic_identity() */
     const struct ucb_kernel_table *table;
     const struct ucb_products *products; /* table->products[arithmetic] */
     struct ucb_cuda *cuda; /* NULL: the CPU. Else what cuda.h has a function for runs

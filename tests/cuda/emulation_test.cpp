@@ -157,11 +157,11 @@ void take(const void *p, size_t n_bytes)
 void run_products(enum ucb_arithmetic a)
 {
     const struct ucb_cuda_backend &t = ucb_cuda_backend;
-    const uint32_t n_out = 37, n_in = 70, n_rows = 5, heads = 1, d = 20, keys = 33;
+    const uint32_t n_out = 20, n_in = 40, n_rows = 5, heads = 1, d = 20, keys = 33;
     const struct ucb_attention shape = {heads, 1, d, 0, 0.25f, 0};
     const uint64_t start[2] = {0, keys};
     float *w = made_up(n_out * n_in), *x = made_up(n_rows * n_in),
-          *y = made_up(n_rows * n_out), *packed = made_up(64 * 96), *bias = made_up(n_out),
+          *y = made_up(n_rows * n_out), *packed = made_up(32 * 64), *bias = made_up(n_out),
           *q = made_up(keys * heads * d), *k = made_up(keys * d), *v = made_up(keys * d),
           *out = made_up(keys * heads * d);
     void *starts;
