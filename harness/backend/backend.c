@@ -212,6 +212,11 @@ enum ucb_arithmetic ucb_backend_arithmetic(const struct ucb_backend *backend)
     return backend->arithmetic;
 }
 
+struct ucb_cuda *ucb_backend_cuda(const struct ucb_backend *backend)
+{
+    return backend->cuda;
+}
+
 const char *ucb_backend_identity(const struct ucb_backend *backend)
 {
     return backend->identity;

@@ -41,4 +41,16 @@ enum ucb_cuda_purpose {
 ucb_status ucb_cuda_memory(struct ucb_cuda *cuda, enum ucb_cuda_purpose purpose,
                            size_t n_bytes, void **out, struct ucb_err *err);
 
+/*
+ * Makes a weight of `decoded` (device memory [n_out][n_in], queued on LOAD), as ucb_pack()
+ * does of host memory: queued on LOAD too, so that it is made while products run. The
+ * address weight->data names it and is not read. ucb_linear() waits for it; it stays until
+ * it is packed anew or forgotten. NOMEM, ENVIRONMENT.
+ */
+ucb_status ucb_cuda_put_decoded(struct ucb_cuda *cuda, const struct ucb_packed *weight,
+                                const float *decoded, struct ucb_err *err);
+void ucb_cuda_forget(struct ucb_cuda *cuda, const struct ucb_packed *weight);
+/* The device of a backend; NULL: it is the CPU. */
+struct ucb_cuda *ucb_backend_cuda(const struct ucb_backend *backend);
+
 #endif

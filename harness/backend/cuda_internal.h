@@ -18,7 +18,8 @@ struct ucb_cuda_weight {
     const void *host;
     void *p;
     size_t n_bytes;
-    bool current; /* holds what was packed last */
+    bool current;   /* holds what was packed last */
+    bool only_here; /* decoded on the device: the host has nothing to bring it back from */
     uint64_t used_at;
     struct ucb_cuda_event *loaded;
 };
@@ -70,8 +71,8 @@ void ucb_cuda_packed(struct ucb_cuda *cuda, const struct ucb_packed *weight, siz
 const void *ucb_cuda_weight(struct ucb_cuda *cuda, const struct ucb_packed *weight,
                             size_t n_bytes);
 void ucb_cuda_drop_weights(struct ucb_cuda *cuda);
-/* Frees the copy that was not used for longest; false: there is none but `keep`. */
-bool ucb_cuda_evict(struct ucb_cuda *cuda, const void *keep);
+/* Frees the copy that was not used for longest; false: there is none. */
+bool ucb_cuda_evict(struct ucb_cuda *cuda);
 
 /*
  * Rows of a weight that is not in memory, some panels at a time: read and packed by the

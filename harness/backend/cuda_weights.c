@@ -4,7 +4,8 @@
  * The host keeps what ucb_pack() made; the device has a copy, named by its address, which
  * is brought along when it is packed, on the stream LOAD, while products run. Where device
  * memory runs out the copies that were not used for longest give way, and come back when
- * they are multiplied with. So the program never asks how much a device holds.
+ * they are multiplied with. So the program never asks how much a device holds. A weight
+ * that was decoded there stays until it is forgotten.
  */
 #include "backend/cuda_internal.h"
 
@@ -36,11 +37,11 @@ void ucb_cuda_drop_weights(struct ucb_cuda *c)
     c->weight_capacity = 0;
 }
 
-bool ucb_cuda_evict(struct ucb_cuda *c, const void *keep)
+bool ucb_cuda_evict(struct ucb_cuda *c)
 {
     struct ucb_cuda_weight *oldest = NULL;
     for (size_t i = 0; i < c->n_weights; i++)
-        if (c->weights[i].host != keep &&
+        if (!c->weights[i].only_here &&
             (oldest == NULL || c->weights[i].used_at < oldest->used_at))
             oldest = &c->weights[i];
     if (oldest != NULL) drop(c, oldest);
@@ -69,7 +70,7 @@ static struct ucb_cuda_weight *create(struct ucb_cuda *c, const void *host, size
     if (!reserve_entry(c)) return NULL;
     do {
         *why = c->table->alloc(c->device, n_bytes, &w.p);
-    } while (*why != NULL && ucb_cuda_evict(c, NULL));
+    } while (*why != NULL && ucb_cuda_evict(c));
     if (*why != NULL) return NULL;
     *why = c->table->event_new(c->device, &w.loaded);
     if (*why != NULL) {
@@ -109,7 +110,36 @@ void ucb_cuda_packed(struct ucb_cuda *c, const struct ucb_packed *weight, size_t
     }
     if (w == NULL) return;
     w->used_at = ++c->clock;
+    w->only_here = false;
     load(c, w, first, n);
+}
+
+ucb_status ucb_cuda_put_decoded(struct ucb_cuda *c, const struct ucb_packed *weight,
+                                const float *decoded, struct ucb_err *err)
+{
+    const char *failed = NULL;
+    size_t n_bytes = ucb_n_units(weight->n_out, UCB_PANEL) *
+                     ucb_panel_bytes(c->arithmetic, weight->n_in);
+    ucb_cuda_forget(c, weight);
+    struct ucb_cuda_weight *w = create(c, weight->data, n_bytes, &failed);
+    if (w == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%zu bytes of device memory for a weight: %s",
+                        n_bytes, failed);
+    w->only_here = true;
+    w->used_at = ++c->clock;
+    failed = c->table->pack(c->device, UCB_CUDA_LOAD, c->arithmetic, decoded, weight->n_out,
+                            weight->n_in, w->p);
+    if (failed == NULL) failed = c->table->record(c->device, UCB_CUDA_LOAD, w->loaded);
+    w->current = failed == NULL;
+    if (failed == NULL) return UCB_OK;
+    ucb_cuda_forget(c, weight);
+    return UCB_FAIL(err, UCB_ENVIRONMENT, "the GPU failed at packing: %s", failed);
+}
+
+void ucb_cuda_forget(struct ucb_cuda *c, const struct ucb_packed *weight)
+{
+    struct ucb_cuda_weight *w = find(c, weight->data);
+    if (w != NULL) drop(c, w);
 }
 
 const void *ucb_cuda_weight(struct ucb_cuda *c, const struct ucb_packed *weight,

@@ -138,3 +138,17 @@ ucb_status ucb_chain_decode_cuda(const struct ucb_chain *chain,
     if (failed == NULL) return UCB_OK;
     return UCB_FAIL(err, UCB_ENVIRONMENT, "%s: %s", matrix->name, failed);
 }
+
+ucb_status ucb_chain_pack_on_cuda(const struct ucb_chain *chain,
+                                  const struct ucb_chain_context *context,
+                                  const struct ucb_matrix *matrix, const uint8_t *payload,
+                                  size_t n_bytes, struct ucb_cuda *cuda,
+                                  const struct ucb_packed *weight, struct ucb_err *err)
+{
+    void *w;
+    size_t w_bytes = (size_t)matrix->n_out * matrix->n_in * sizeof(float);
+    UCB_TRY(ucb_cuda_memory(cuda, UCB_CUDA_FOR_DECODED, w_bytes, &w, err));
+    UCB_TRY(
+        ucb_chain_decode_on_cuda(chain, context, matrix, payload, n_bytes, cuda, w, err));
+    return ucb_cuda_put_decoded(cuda, weight, w, err);
+}

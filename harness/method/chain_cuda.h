@@ -31,5 +31,16 @@ ucb_status ucb_chain_decode_cuda(const struct ucb_chain *chain,
                                  const struct ucb_matrix *matrix, const uint8_t *payload,
                                  size_t n_bytes, struct ucb_cuda *cuda, float *host_w,
                                  struct ucb_err *err);
+/*
+ * The same, and packed: `weight` (its data is a name, see ucb_cuda_put_decoded()) is ready
+ * for ucb_linear() on the device's backend. Everything is queued on LOAD and nothing is
+ * waited for: call it for the next layer's matrices before the products of this one, and
+ * payloads travel and decode beside them.
+ */
+ucb_status ucb_chain_pack_on_cuda(const struct ucb_chain *chain,
+                                  const struct ucb_chain_context *context,
+                                  const struct ucb_matrix *matrix, const uint8_t *payload,
+                                  size_t n_bytes, struct ucb_cuda *cuda,
+                                  const struct ucb_packed *weight, struct ucb_err *err);
 
 #endif

@@ -7,6 +7,8 @@
 
 #include "../golden/vectors.h"
 #include "../method_fixture.h"
+#include "../same/kernel_cases.h"
+#include "core/arena.h"
 #include "cuda_fixture.h"
 #include "method/chain_cuda.h"
 
@@ -109,4 +111,50 @@ TEST(a_damaged_payload_never_reaches_a_decoder)
                  UCB_CORRUPT, err);
     ucb_cuda_close(cuda);
     fixture_close(&f);
+}
+
+/* Both weights are queued before either is multiplied: the emulated streams run as late as
+ * they may, so a product that does not wait reads NaNs. */
+TEST(weights_that_are_decoded_beside_products_multiply_as_those_of_the_cpu)
+{
+    enum { N_OUT = 40, N_IN = 96, ROWS = 3 };
+    static float w[2][N_OUT * N_IN], y[ROWS * N_OUT], expected[ROWS * N_OUT];
+    use_emulated_cuda("random:3");
+    for (int a = 0; a < UCB_N_STRICT_ARITHS; a++) {
+        struct ucb_backend *cpu = backend_for_test((enum ucb_arithmetic)a, UCB_KERNEL_AUTO,
+                                                   NULL),
+                           *gpu = backend_for_test((enum ucb_arithmetic)a, UCB_KERNEL_CUDA,
+                                                   NULL);
+        struct ucb_cuda *cuda = ucb_backend_cuda(gpu);
+        struct ucb_err err;
+        struct method_fixture f[2];
+        struct ucb_packed there[2];
+        float *x = named_values("x", ROWS * N_IN, 1);
+        for (int i = 0; i < 2; i++) {
+            struct ucb_arena arena = {0}, scratch = {0};
+            struct ucb_chain_context elsewhere = {.arena = &arena, .scratch = &scratch};
+            fill_gaussian(w[i], N_OUT * N_IN, 0.05, i == 0 ? "first" : "second");
+            fixture_open(&f[i], "nf4:double_quant=1", N_OUT, N_IN, UCB_BF16, 1);
+            fixture_run(&f[i], w[i]);
+            there[i] = (struct ucb_packed){&f[i], N_OUT, N_IN}; /* any address names it */
+            CHECK_OK(ucb_chain_pack_on_cuda(f[i].chain, &elsewhere, &f[i].matrix,
+                                            f[i].out.data, f[i].out.n_bytes, cuda,
+                                            &there[i], &err),
+                     err);
+            ucb_arena_free(&arena);
+            ucb_arena_free(&scratch);
+        }
+        for (int i = 0; i < 2; i++) {
+            struct ucb_packed here = packed_for_test(cpu, f[i].decoded, N_OUT, N_IN);
+            CHECK_OK(ucb_linear(cpu, &here, NULL, x, ROWS, expected, &err), err);
+            CHECK_OK(ucb_linear(gpu, &there[i], NULL, x, ROWS, y, &err), err);
+            CHECK(memcmp(y, expected, sizeof(y)) == 0);
+            ucb_mem_free(here.data);
+            ucb_cuda_forget(cuda, &there[i]);
+            fixture_close(&f[i]);
+        }
+        free(x);
+        ucb_backend_close(gpu);
+        ucb_backend_close(cpu);
+    }
 }
