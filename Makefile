@@ -97,7 +97,7 @@ $(B)/libucbench_cuda_emulated.so: $(CUDA_DEPENDS)
 $(B)/emulation-test: tests/cuda/emulation_test.cpp $(CUDA_DEPENDS)
 	@mkdir -p $(@D)
 	$(call say,CXX,$@)
-	$(Q)$(CXX) $(CXX_FLAGS) $(OPT) -o $@ $<
+	$(Q)$(CXX) $(CXX_FLAGS) -O2 -o $@ $<
 $(B)/emulation-test-threads: tests/cuda/emulation_test.cpp $(CUDA_DEPENDS)
 	@mkdir -p $(@D)
 	$(call say,CXX,$@)

@@ -225,6 +225,12 @@ static const char *device_wait(struct ucb_cuda_device *device, enum ucb_cuda_str
                   cudaStreamWaitEvent(device->stream[stream], event->event, 0));
 }
 
+static const char *device_finish_event(struct ucb_cuda_device *device,
+                                       struct ucb_cuda_event *event)
+{
+    return answer(device, "finish", cudaEventSynchronize(event->event));
+}
+
 static const char *device_finish(struct ucb_cuda_device *device,
                                  enum ucb_cuda_stream stream)
 {

@@ -632,6 +632,11 @@ inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
     e->ticket = s->n_queued;
     return cudaSuccess;
 }
+inline cudaError_t cudaEventSynchronize(cudaEvent_t e)
+{
+    if (e->of != nullptr) e->of->run_to(e->ticket);
+    return cudaSuccess;
+}
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned = 0)
 {
     emulation::stream *of = e->of;

@@ -42,6 +42,7 @@ UCB_EXPORT const struct ucb_cuda_backend ucb_cuda_backend = {
     .event_free = device_event_free,
     .record = device_record,
     .wait = device_wait,
+    .finish_event = device_finish_event,
     .finish = device_finish,
     .pack = run_pack,
     .round = run_round,

@@ -56,9 +56,10 @@ static void load_plugin(void)
     if (table == NULL || methods == NULL || table->abi != UCB_CUDA_ABI ||
         table->bytes != UCB_CUDA_BYTES) {
         snprintf(found.why, sizeof(found.why),
-                 "%s speaks version %u of the plugin's interface, this program %u; build "
-                 "both from one source",
-                 path, table == NULL ? 0 : table->abi, (unsigned)UCB_CUDA_ABI);
+                 "%s speaks version %u (%u bytes) of the plugin's interface, this program "
+                 "%u (%u bytes); build both from one source",
+                 path, table == NULL ? 0 : table->abi, table == NULL ? 0 : table->bytes,
+                 (unsigned)UCB_CUDA_ABI, UCB_CUDA_BYTES);
         return;
     }
     found.n_devices = table->probe(found.device, sizeof(found.device));
@@ -118,6 +119,7 @@ void ucb_cuda_close(struct ucb_cuda *c)
     if (c == NULL) return;
     ucb_cuda_drop_weights(c);
     for (int i = 0; i < 2; i++) {
+        if (c->staging[i].p != NULL) c->table->free_host(c->device, c->staging[i].p);
         if (c->filled[i] != NULL) c->table->event_free(c->device, c->filled[i]);
         if (c->read[i] != NULL) c->table->event_free(c->device, c->read[i]);
     }

@@ -74,6 +74,9 @@ struct ucb_cuda_backend {
     /* What is queued on the stream from here on begins after the event. */
     const char *(*wait)(struct ucb_cuda_device *device, enum ucb_cuda_stream stream,
                         struct ucb_cuda_event *event);
+    /* Returns when what was queued before the event is done. */
+    const char *(*finish_event)(struct ucb_cuda_device *device,
+                                struct ucb_cuda_event *event);
     /* Returns when the stream is done, with what went wrong on it. */
     const char *(*finish)(struct ucb_cuda_device *device, enum ucb_cuda_stream stream);
 

@@ -88,7 +88,7 @@ static ucb_status make_logits(const struct head_run *run, const struct ucb_head 
                                        run->n_ids * sizeof(float)));
     if (w->data == NULL) {
         const struct ucb_cuda_stream_of_rows rows = {read_rows, (void *)model->rows,
-                                                     w->n_out, w->n_in};
+                                                     w->n_out, w->n_in, 0};
         UCB_TRY(ucb_cuda_multiply_rows(b, &rows, bias, run->hidden, run->n_rows, z,
                                        run->stride, err));
     } else {

@@ -32,8 +32,10 @@ struct ucb_cuda {
     struct ucb_cuda_weight *weights;
     size_t n_weights, weight_capacity;
     uint64_t clock; /* of used_at */
-    /* Of two buffers that LOAD fills and COMPUTE reads, in turn. */
+    /* Of two buffers that LOAD fills, from two in host memory, and COMPUTE reads, in turn.
+     */
     struct ucb_cuda_event *filled[2], *read[2];
+    struct ucb_cuda_piece staging[2];
     ucb_status failed; /* of a function without a status, not yet answered */
     struct ucb_err failure;
 };
@@ -84,6 +86,7 @@ struct ucb_cuda_stream_of_rows {
                        uint32_t end, float *out, struct ucb_err *err);
     void *context;
     uint32_t n_out, n_in;
+    uint32_t at_once; /* a multiple of 32; 0: what suits the copies */
 };
 ucb_status ucb_cuda_multiply_rows(struct ucb_backend *backend,
                                   const struct ucb_cuda_stream_of_rows *weight,

@@ -20,7 +20,7 @@ struct rows_run {
     struct ucb_backend *backend;
     const struct ucb_cuda_stream_of_rows *weight;
     struct reader *readers;
-    unsigned char *packed; /* [panels at once] */
+    unsigned char *packed; /* [panels at once]: the host's buffer of this turn */
     size_t panel_bytes, panel, n_panels, n_shares;
 };
 
@@ -58,20 +58,34 @@ static ucb_status read_panels(struct rows_run *run, struct ucb_err *err)
     return UCB_OK;
 }
 
-static ucb_status place(struct rows_run *run, size_t at_once, struct ucb_err *err)
+static ucb_status stage(struct ucb_cuda *c, size_t n_bytes, struct ucb_err *err)
+{
+    for (int i = 0; i < 2; i++) {
+        struct ucb_cuda_piece *piece = &c->staging[i];
+        if (piece->n_bytes >= n_bytes) continue;
+        if (piece->p != NULL) c->table->free_host(c->device, piece->p);
+        *piece = (struct ucb_cuda_piece){NULL, 0};
+        const char *failed = c->table->alloc_host(c->device, n_bytes, &piece->p);
+        if (failed != NULL)
+            return UCB_FAIL(err, UCB_NOMEM, "%zu bytes to upload from: %s", n_bytes,
+                            failed);
+        piece->n_bytes = n_bytes;
+    }
+    return UCB_OK;
+}
+
+static ucb_status place(struct rows_run *run, struct ucb_err *err)
 {
     unsigned threads = ucb_pool_threads(run->backend->pool);
     size_t readers = ucb_round_up(threads * sizeof(*run->readers), 64),
            rows = ucb_round_up((size_t)UCB_PANEL * run->weight->n_in * sizeof(float), 64);
     unsigned char *at;
-    UCB_TRY(ucb_backend_scratch(run->backend,
-                                readers + threads * rows + at_once * run->panel_bytes,
-                                "linear", &at, err));
+    UCB_TRY(
+        ucb_backend_scratch(run->backend, readers + threads * rows, "linear", &at, err));
     run->readers = (struct reader *)at;
     at += readers;
     for (unsigned i = 0; i < threads; i++, at += rows)
         run->readers[i] = (struct reader){.rows = (float *)at, .status = UCB_OK};
-    run->packed = at;
     return UCB_OK;
 }
 
@@ -100,6 +114,14 @@ static const char *multiply(const struct rows_run *run, unsigned turn, void *buf
     return failed;
 }
 
+static size_t choose_panels(const struct rows_run *run, size_t n_all)
+{
+    size_t n = run->weight->at_once > 0 ? run->weight->at_once / UCB_PANEL
+                                        : BUFFER_BYTES / run->panel_bytes;
+    if (n == 0) n = 1;
+    return n < n_all ? n : n_all;
+}
+
 ucb_status ucb_cuda_multiply_rows(struct ucb_backend *b,
                                   const struct ucb_cuda_stream_of_rows *weight,
                                   const float *bias, const float *x, size_t n_rows,
@@ -109,21 +131,30 @@ ucb_status ucb_cuda_multiply_rows(struct ucb_backend *b,
     struct rows_run run = {.backend = b, .weight = weight};
     size_t n_all = ucb_n_units(weight->n_out, UCB_PANEL);
     void *buffers;
+    ucb_status status = UCB_OK;
     run.panel_bytes = ucb_panel_bytes(b->arithmetic, weight->n_in);
-    size_t at_once = BUFFER_BYTES / run.panel_bytes == 0 ? 1
-                                                         : BUFFER_BYTES / run.panel_bytes;
-    if (at_once > n_all) at_once = n_all;
-    UCB_TRY(place(&run, at_once, err));
+    size_t at_once = choose_panels(&run, n_all);
+    UCB_TRY(place(&run, err));
+    UCB_TRY(stage(c, at_once * run.panel_bytes, err));
     UCB_TRY(
         ucb_cuda_memory(c, UCB_CUDA_FOR_W, 2 * at_once * run.panel_bytes, &buffers, err));
-    for (unsigned turn = 0; run.panel < n_all && c->failed == UCB_OK; turn ^= 1) {
+    for (unsigned turn = 0; run.panel < n_all && status == UCB_OK; turn ^= 1) {
         run.n_panels = n_all - run.panel < at_once ? n_all - run.panel : at_once;
-        UCB_TRY(read_panels(&run, err));
-        ucb_cuda_note(c, "a product",
-                      multiply(&run, turn,
-                               (unsigned char *)buffers + turn * at_once * run.panel_bytes,
-                               bias, x, n_rows, y, y_stride));
+        run.packed = c->staging[turn].p;
+        /* The upload before last read this buffer; the last one may go on. */
+        if (run.panel >= 2 * at_once)
+            ucb_cuda_note(c, "an upload",
+                          c->table->finish_event(c->device, c->filled[turn]));
+        status = read_panels(&run, err);
+        if (status == UCB_OK && c->failed == UCB_OK)
+            ucb_cuda_note(
+                c, "a product",
+                multiply(&run, turn,
+                         (unsigned char *)buffers + turn * at_once * run.panel_bytes, bias,
+                         x, n_rows, y, y_stride));
         run.panel += run.n_panels;
     }
-    return UCB_OK;
+    /* Whoever comes next may write the host's buffers. */
+    ucb_cuda_note(c, "an upload", c->table->finish(c->device, UCB_CUDA_LOAD));
+    return status;
 }

@@ -125,7 +125,7 @@ ucb_status ucb_cuda_linear_tiles(struct ucb_backend *b, const struct ucb_tiles *
     struct ucb_cuda_frame f;
     uint32_t n_out = weight->n_out, n_in = weight->n_in;
     const struct ucb_cuda_stream_of_rows rows = {weight->decode, weight->context, n_out,
-                                                 n_in};
+                                                 n_in, weight->tile_rows};
     if (!ucb_cuda_begin(c, linear_bytes(n_out, n_in, n_rows), &f))
         return ucb_cuda_status(c, err);
     const float *there = ucb_cuda_bring(&f, x, n_rows * n_in * sizeof(*x));

@@ -108,6 +108,10 @@ int run_streams(bool waits)
     cudaMemcpyAsync(to, y, sizeof(to), cudaMemcpyDeviceToHost, stream());
     cudaStreamSynchronize(stream());
     printf("%s\n", memcmp(from, to, sizeof(to)) == 0 ? "right" : "wrong");
+    cudaFree(x);
+    cudaFree(y);
+    cudaEventDestroy(loaded);
+    cudaStreamDestroy(load);
     return 0;
 }
 

@@ -125,3 +125,98 @@ TEST(the_device_is_left_when_memory_runs_out_and_says_what_for)
     free(w);
     ucb_backend_close(cuda);
 }
+
+struct given {
+    const float *w;
+    uint32_t n_in, fail_from;
+};
+
+/* Rows of a weight that stands in memory, as if they were decoded. */
+static ucb_status give_rows(void *context, unsigned worker, uint32_t row, uint32_t n_rows,
+                            uint32_t end, float *out, struct ucb_err *err)
+{
+    const struct given *given = context;
+    (void)worker;
+    CHECK(row + n_rows <= end);
+    if (row >= given->fail_from) return UCB_FAIL(err, UCB_CORRUPT, "row %u is lost", row);
+    memcpy(out, given->w + (size_t)row * given->n_in,
+           (size_t)n_rows * given->n_in * sizeof(*out));
+    return UCB_OK;
+}
+
+static void check_tiles(enum ucb_arithmetic arithmetic, struct ucb_pool *pool)
+{
+    enum { OUT = 330, IN = 70, ROWS = 5 };
+    static float y[ROWS * OUT], expected[ROWS * OUT];
+    float *x = named_values("x", ROWS * IN, 1), *w = named_values("w", OUT * IN, 1),
+          *bias = named_values("bias", OUT, 1);
+    struct ucb_err err;
+    struct ucb_backend *cpu = backend_for_test(arithmetic, UCB_KERNEL_AUTO, NULL),
+                       *cuda = backend_for_test(arithmetic, UCB_KERNEL_CUDA, pool);
+    struct ucb_packed packed = packed_for_test(cpu, w, OUT, IN);
+    CHECK_OK(ucb_linear(cpu, &packed, bias, x, ROWS, expected, &err), err);
+    for (uint32_t tile = 0; tile <= 96; tile += 32) {
+        struct given given = {w, IN, OUT}, damaged = {w, IN, 200};
+        struct ucb_tiles tiles = {give_rows, &given, OUT, IN, tile, 0};
+        CHECK_OK(ucb_linear_tiles(cuda, &tiles, bias, x, ROWS, y, &err), err);
+        CHECK(memcmp(y, expected, sizeof(y)) == 0);
+        tiles.context = &damaged;
+        CHECK_STATUS(ucb_linear_tiles(cuda, &tiles, bias, x, ROWS, y, &err), UCB_CORRUPT,
+                     err);
+    }
+    ucb_mem_free(packed.data);
+    ucb_backend_close(cuda);
+    ucb_backend_close(cpu);
+    free(x);
+    free(w);
+    free(bias);
+}
+
+/* Many turns of both buffers: uploads read pinned memory as late as they may, and products
+ * device memory, so that a buffer written too early shows. */
+TEST(tiles_on_the_device_have_the_bits_of_a_whole_weight_and_pass_errors_on)
+{
+    struct ucb_pool *pool;
+    struct ucb_err err;
+    use_emulated_cuda("random:9");
+    CHECK_OK(ucb_pool_open(2, &pool, &err), err);
+    for (int a = 0; a < UCB_N_STRICT_ARITHS; a++) check_tiles((enum ucb_arithmetic)a, pool);
+    ucb_pool_close(pool);
+}
+
+enum { GIVEN_IDS = 300, GIVEN_IN = 40, GIVEN_ROWS = 6 };
+
+static ucb_status give_head(void *context, uint32_t row, uint32_t n_rows, float *out,
+                            struct ucb_err *err)
+{
+    (void)err;
+    memcpy(out, (const float *)context + (size_t)row * GIVEN_IN,
+           (size_t)n_rows * GIVEN_IN * sizeof(*out));
+    return UCB_OK;
+}
+
+TEST(a_head_that_is_read_row_by_row_scores_the_same_on_the_device)
+{
+    static struct ucb_position expected[GIVEN_ROWS], found[GIVEN_ROWS];
+    uint32_t target[GIVEN_ROWS];
+    float *w = named_values("w", GIVEN_IDS * GIVEN_IN, 1),
+          *hidden = named_values("hidden", GIVEN_ROWS * GIVEN_IN, 1);
+    struct ucb_err err;
+    use_emulated_cuda("random:8");
+    for (uint32_t i = 0; i < GIVEN_ROWS; i++) target[i] = i * 37;
+    struct ucb_backend *cpu = backend_for_test(UCB_ARITH_BF16, UCB_KERNEL_AUTO, NULL),
+                       *cuda = backend_for_test(UCB_ARITH_BF16, UCB_KERNEL_CUDA, NULL);
+    struct ucb_packed packed = packed_for_test(cpu, w, GIVEN_IDS, GIVEN_IN),
+                      absent = {NULL, GIVEN_IDS, GIVEN_IN};
+    const struct ucb_weight_rows rows = {give_head, w};
+    const struct ucb_head whole = {&packed, hidden, NULL, 0, NULL},
+                          given = {&absent, hidden, NULL, 0, &rows};
+    CHECK_OK(ucb_head_score(cpu, &whole, 1, target, GIVEN_ROWS, expected, &err), err);
+    CHECK_OK(ucb_head_score(cuda, &given, 1, target, GIVEN_ROWS, found, &err), err);
+    CHECK(memcmp(expected, found, sizeof(found)) == 0);
+    ucb_mem_free(packed.data);
+    ucb_backend_close(cuda);
+    ucb_backend_close(cpu);
+    free(w);
+    free(hidden);
+}
