@@ -497,19 +497,6 @@ inline float __fmaf_rn(float a, float b, float c)
 {
     return __builtin_fmaf(a, b, c);
 }
-inline int __popc(unsigned x)
-{
-    return __builtin_popcount(x);
-}
-inline int __clz(int x)
-{
-    return x == 0 ? 32 : __builtin_clz((unsigned)x);
-}
-/* An int is all that our kernels add to. */
-inline unsigned atomicAdd(unsigned *p, unsigned value)
-{
-    return __atomic_fetch_add(p, value, __ATOMIC_RELAXED);
-}
 
 /* ---- the runtime: memory, streams, events ---- */
 
