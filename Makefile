@@ -53,18 +53,61 @@ TESTS := $(sort $(shell find tests -name '*.c' -not -path 'tests/fuzz/*' -not -p
          $(sort $(wildcard tests/fuzz/replay*.c))
 RESOURCES := $(sort $(shell find db reports datasets models -type f \( -name '*.sql' -o -name '*.gp' -o -name '*.html' \
                -o -name '*.css' -o -name '*.js' -o -name '*.ini' -o -name '*.jsonl' -o -name '*.txt' -o -name '*.csv' \) 2>/dev/null))
-SOURCES := $(sort $(shell find harness methods -name '*.[chS]' 2>/dev/null)) $(RESOURCES) scripts/resources.sh Makefile
+SOURCES := $(sort $(shell find harness methods -name '*.[chS]' 2>/dev/null)) $(sort $(wildcard cuda/*)) $(RESOURCES) scripts/resources.sh Makefile
 
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIBRARY)) $(B)/gen/resources.o
 GEN := $(B)/gen/methods.list $(B)/gen/tasks.list
 
-.PHONY: all help demo test test-fast asan tsan clang check fire bench bench-depth ladder ladder-ci bench-memory bench-peers simulate fuzz clean compdb model setup FORCE
+# The GPU plugin, where nvcc is: SASS for Ampere to Blackwell, as far as this nvcc knows them, and PTX of the newest for
+# what comes after. The same sources make the emulation that tests load in its place; see docs/cuda.md.
+NVCC ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+CUDA_SOURCES := $(sort $(wildcard cuda/*.cu cuda/*.cuh cuda/*.h))
+CUDA_DEPENDS := $(CUDA_SOURCES) harness/backend/cuda_abi.h harness/backend/backend.h methods/bnb4/bnb4_tables.h Makefile
+CUDA_ARCHS = $(foreach a,80 86 89 90 100 120,$(if $(filter compute_$(a),$(shell $(NVCC) --list-gpu-arch)),$(a)))
+CUDA_CODE = $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
+            -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
+CUDA_FLAGS = -std=c++17 -O3 -fmad=false -Iharness -DUCB_CUDA_ARCHITECTURES='"$(addprefix sm_,$(CUDA_ARCHS))"' \
+             -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra --threads 0 -cudart static \
+             -Xlinker -rpath,$(patsubst %/bin/nvcc,%/lib64,$(realpath $(NVCC)))
+CXX_FLAGS := -std=c++17 -g -Wall -Wextra -Wno-unused-function -Werror -ffp-contract=off -march=x86-64-v3 -pthread -Iharness
+# Fibers and TSan do not know each other: under TSan a CUDA thread is a thread.
+EMULATION := $(if $(shell command -v $(CXX) 2>/dev/null),$(if $(filter tsan fuzz,$(VARIANT)),,\
+               $(B)/libucbench_cuda_emulated.so $(B)/emulation-test $(B)/emulation-test-threads)) \
+             $(if $(NVCC),$(if $(filter release,$(VARIANT)),$(B)/libucbench_cuda.so $(B)/libucbench_cuda.ptx))
+
+.PHONY: all cuda help demo test test-fast asan tsan clang check fire bench bench-depth ladder ladder-ci bench-memory bench-peers simulate fuzz clean compdb model setup FORCE
 .DEFAULT_GOAL := all
 
-all: ucbench ## build ./ucbench
+all: ucbench $(if $(NVCC),libucbench_cuda.so) ## build ./ucbench, and the GPU plugin where nvcc is
 ucbench: $(B)/ucbench
 	@cmp -s $< $@ || cp $< $@
+
+cuda: $(if $(NVCC),libucbench_cuda.so) ## build the GPU plugin (`make` does, where nvcc is)
+	@$(if $(NVCC),:,echo "cuda: no nvcc; install the CUDA toolkit or set NVCC" >&2 && exit 4)
+libucbench_cuda.so: $(B)/libucbench_cuda.so
+	@cmp -s $< $@ || cp $< $@
+$(B)/libucbench_cuda.so: $(CUDA_DEPENDS)
+	@mkdir -p $(@D)
+	$(call say,NVCC,$@)
+	$(Q)$(NVCC) $(CUDA_FLAGS) $(CUDA_CODE) -shared -o $@ cuda/plugin.cu
+# What the device is told to do, for a test to read: the same flags.
+$(B)/libucbench_cuda.ptx: $(CUDA_DEPENDS)
+	@mkdir -p $(@D)
+	$(call say,NVCC,$@)
+	$(Q)$(NVCC) $(CUDA_FLAGS) -arch=compute_$(firstword $(CUDA_ARCHS)) -ptx -o $@ cuda/plugin.cu
+$(B)/libucbench_cuda_emulated.so: $(CUDA_DEPENDS)
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)
+	$(Q)$(CXX) $(CXX_FLAGS) $(OPT) -fPIC -fvisibility=hidden -shared -o $@ -x c++ cuda/plugin.cu
+$(B)/emulation-test: tests/cuda/emulation_test.cpp $(CUDA_DEPENDS)
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)
+	$(Q)$(CXX) $(CXX_FLAGS) -O2 -o $@ $<
+$(B)/emulation-test-threads: tests/cuda/emulation_test.cpp $(CUDA_DEPENDS)
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)
+	$(Q)$(CXX) $(CXX_FLAGS) -O1 -fsanitize=thread -DUCB_EMULATION_THREADS -o $@ $<
 
 $(B)/ucbench: $(B)/harness/main.o $(LIB_OBJ)
 	$(call say,LD,$@)
@@ -109,7 +152,7 @@ $(B)/%.o: %.c $(B)/gen/flags | $(GEN)
 $(B)/harness/codec/%.o: EXTRA := -O3
 $(B)/tests/%.o: EXTRA := -Itests -DUCB_TEST_ROOT='"$(CURDIR)"' -DUCB_TEST_PROGRAM='"$(CURDIR)/$(B)/ucbench"'
 
-$(B)/ucbench-test: $(call obj,$(TESTS)) $(LIB_OBJ)
+$(B)/ucbench-test: $(call obj,$(TESTS)) $(LIB_OBJ) | $(EMULATION)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
 

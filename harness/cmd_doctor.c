@@ -11,7 +11,7 @@
 
 #include <jansson.h>
 
-#include "backend/backend.h"
+#include "backend/cuda.h"
 #include "core/resource.h"
 #include "environment.h"
 #include "model/catalog.h"
@@ -47,7 +47,7 @@ static struct finding kernels(enum ucb_arithmetic arithmetic)
                                                              : "kernels bf16",
                         .needed = true};
     size_t used = 0;
-    for (unsigned k = UCB_KERNEL_SCALAR; k < UCB_N_KERNELS; k++) {
+    for (unsigned k = UCB_KERNEL_SCALAR; k < UCB_KERNEL_CUDA; k++) { /* its own line */
         const char *why = NULL;
         bool runs = ucb_kernel_available((enum ucb_kernel)k, arithmetic, &why);
         f.ok |= runs;
@@ -90,11 +90,18 @@ static struct finding gnuplot(void)
     return f;
 }
 
+/* The device and the plugin's build, or which of the two is missing. */
 static struct finding cuda(void)
 {
-    struct finding f = {.what = "CUDA"};
-    snprintf(f.detail, sizeof(f.detail),
-             "this build has no GPU plugin; everything runs on the CPU");
+    const struct ucb_cuda_method *methods;
+    const char *what, *built;
+    struct finding f = {.what = "CUDA", .ok = ucb_cuda_available(&what)};
+    const struct ucb_cuda_backend *plugin = ucb_cuda_plugin(&methods, &built);
+    snprintf(f.detail, sizeof(f.detail), "%s%s%s%s%s", what,
+             plugin == NULL ? "" : " (plugin: ", plugin == NULL ? "" : built,
+             plugin == NULL ? "" : ")",
+             f.ok ? "; --kernel cuda or --arithmetic cublas uses it"
+                  : "; everything runs on the CPU");
     return f;
 }
 

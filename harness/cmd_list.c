@@ -107,6 +107,7 @@ static ucb_status list_kernels(json_t *list)
     for (unsigned k = UCB_KERNEL_SCALAR; k < UCB_N_KERNELS; k++)
         for (unsigned a = 0; a < UCB_N_ARITHS; a++) {
             const char *why = NULL;
+            if (a == UCB_ARITH_CUBLAS && k != UCB_KERNEL_CUDA) continue;
             bool runs = ucb_kernel_available((enum ucb_kernel)k, (enum ucb_arithmetic)a,
                                              &why);
             add(list, json_pack("{s:s, s:s, s:b, s:s}", "name",

@@ -37,7 +37,8 @@ static const char help[] =
     "  --data DIR|mini      folder with lambada_test.jsonl, wikitext-2-raw.test.txt and, to calibrate on,\n"
     "                       wikitext-2-raw.valid.txt; default $UCBENCH_DATA, else the mini sets inside the program\n"
     "  --scope body|linear|all   which matrices a method may touch: the layers' (default), and the head, and the embedding\n"
-    "  --arithmetic fp32|bf16    what is computed; part of a result's identity (default fp32)\n"
+    "  --arithmetic fp32|bf16|cublas    what is computed; part of a result's identity (default fp32). cublas needs a GPU,\n"
+    "                       and its identity holds the device and the library's version (docs/cuda.md)\n"
     "  --seed N             of bootstrap and random streams (default 0)\n"
     "  --calib SPEC         what methods that need calibration see (docs/calibration.md); others ignore it:\n"
     "                       wikitext-valid:n=128,ctx=512,seed=0 (default with a data folder) or\n"
@@ -45,13 +46,13 @@ static const char help[] =
     "                       mode=auto|sequential|parallel says whose inputs; may be repeated\n"
     "  --noise-floor auto|off    auto: each model and task that something is compressed on also gets the original in\n"
     "                       the other arithmetic against the original: what rounding alone changes, below which\n"
-    "                       no difference is claimed (docs/statistics.md). One more pass (default auto)\n"
+    "                       no difference is claimed (docs/statistics.md). One more pass, on the CPU (default auto)\n"
     "  --compat             allow --calib wikitext-test:n=32,ctx=512,seed=123, the test text itself, as a published\n"
     "                       protocol had it; its results are marked contaminated wherever they are shown\n"
     "\n"
     "how to run it (never changes a result)\n"
     "  --db FILE            the database; made when absent\n"
-    "  --kernel auto|scalar|avx2|avx512|amx    (default auto: the fastest this CPU has)\n"
+    "  --kernel auto|scalar|avx2|avx512|amx|cuda    (default auto: the fastest this CPU has; a GPU only by name)\n"
     "  --threads N          default: all cores      --batch N    tokens per product (default 1024)\n"
     "  --memory BYTES       for hidden states and calibration statistics, e.g. 4G (default: half of the machine's);\n"
     "                       states beyond it go to files. On top come about two layers in fp32 and 300 MB, and\n"
@@ -279,7 +280,7 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
     options.compat = a.compat;
     options.noise_floor = a.noise_floor == NULL || strcmp(a.noise_floor, "auto") == 0;
     options.keep_encoded = a.resident != NULL && strcmp(a.resident, "encoded") == 0;
-    UCB_TRY_OUT(ucb_sweep_check(&plan, options.data, options.compat, err));
+    UCB_TRY_OUT(ucb_sweep_check(&plan, &options, err));
     UCB_TRY_OUT(open_store(&a, &options, n_args, args, err));
     if (a.dry_run && a.json) options.listing = json_array();
     status = ucb_sweep_run(&plan, &options, &counts, err);

@@ -13,7 +13,7 @@
 #include <sqlite3.h>
 #include <utf8proc.h>
 
-#include "backend/backend.h"
+#include "backend/cuda.h"
 
 void ucb_cpu_name(char *out, size_t size)
 {
@@ -50,14 +50,17 @@ json_t *ucb_environment(void)
 {
     struct utsname system;
     char cpu[256], pcre[64] = "?";
+    const char *cuda;
     ucb_cpu_name(cpu, sizeof(cpu));
     pcre2_config(PCRE2_CONFIG_VERSION, pcre);
     if (uname(&system) != 0) memset(&system, 0, sizeof(system));
-    return json_pack("{s:s, s:i, s:I, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s}",
-                     "cpu", cpu, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN), "ram_bytes",
-                     (json_int_t)ucb_ram_bytes(), "system", system.sysname, "release",
-                     system.release, "machine", system.machine, "kernels", kernel_paths(),
-                     "compiler", __VERSION__, "sqlite", sqlite3_libversion(), "openssl",
-                     OpenSSL_version(OPENSSL_VERSION), "pcre2", pcre, "utf8proc",
-                     utf8proc_version(), "libc", gnu_get_libc_version());
+    ucb_cuda_available(&cuda);
+    return json_pack(
+        "{s:s, s:i, s:I, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "cpu",
+        cpu, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN), "ram_bytes",
+        (json_int_t)ucb_ram_bytes(), "system", system.sysname, "release", system.release,
+        "machine", system.machine, "kernels", kernel_paths(), "cuda", cuda, "compiler",
+        __VERSION__, "sqlite", sqlite3_libversion(), "openssl",
+        OpenSSL_version(OPENSSL_VERSION), "pcre2", pcre, "utf8proc", utf8proc_version(),
+        "libc", gnu_get_libc_version());
 }

@@ -80,7 +80,7 @@ static ucb_status collect(struct ucb_sweep_group *g, const struct ucb_plan *plan
         UCB_TRY(method_slot(g, row->method, row->calib, &slot, err));
         slot->wanted |= 1u << task;
         g->methods[0].wanted |= 1u << task;
-        if (g->options->noise_floor && ucb_sweep_floor_owned(plan, mine, i))
+        if (ucb_sweep_floor_asked(g) && ucb_sweep_floor_owned(plan, mine, i))
             g->floor.wanted |= 1u << task;
     }
     return UCB_OK;
@@ -101,7 +101,7 @@ static void fill_cell(const struct ucb_sweep_group *g, const struct ucb_sweep_me
         .task_revision = t->run.task->revision,
         .dataset = t->dataset,
         .dataset_digest = t->dataset_digest,
-        .arithmetic = ucb_arithmetic_name(g->arithmetic),
+        .arithmetic = g->arithmetic_identity,
         .arithmetic_revision = ucb_arithmetic_revision(g->arithmetic),
         .seed = g->seed,
     };
@@ -410,10 +410,12 @@ static void close_group(struct ucb_sweep_group *g)
 }
 
 static ucb_status read_axes(struct ucb_sweep_group *g, const struct ucb_plan_row *row,
-                            struct ucb_err *err)
+                            enum ucb_kernel kernel, struct ucb_err *err)
 {
     UCB_TRY(ucb_scope_find(row->scope, &g->scope, err));
     UCB_TRY(ucb_arithmetic_find(row->arithmetic, &g->arithmetic, err));
+    UCB_TRY(ucb_kernel_check(kernel, g->arithmetic, err));
+    UCB_TRY(ucb_arithmetic_identity(g->arithmetic, &g->arithmetic_identity, err));
     if (!ucb_parse_u64(row->seed, &g->seed))
         return UCB_FAIL(err, UCB_USAGE, "seed `%s` is not a whole number from 0 on",
                         row->seed);
@@ -428,12 +430,13 @@ static ucb_status begin_group(struct ucb_sweep_group *g, const struct ucb_plan_r
     g->methods = ucb_mem_alloc(UCB_SWEEP_MAX_METHODS * sizeof(*g->methods));
     if (g->methods == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for the plan's cells");
-    return read_axes(g, row, err);
+    return read_axes(g, row, g->options->kernel, err);
 }
 
 /* Everything of a row that can be wrong without a model: found before hours are spent on
  * other rows. *by_default is set where the row's method takes the default calibration. */
-static ucb_status check_row(const struct ucb_plan_row *row, const char *data, bool compat,
+static ucb_status check_row(const struct ucb_plan_row *row,
+                            const struct ucb_sweep_options *options,
                             struct ucb_arena *arena, bool *by_default, struct ucb_err *err)
 {
     struct ucb_sweep_group g;
@@ -441,31 +444,31 @@ static ucb_status check_row(const struct ucb_plan_row *row, const char *data, bo
     struct ucb_chain *chain;
     const char *dataset;
     char digest[UCB_SHA256_HEX];
-    UCB_TRY(read_axes(&g, row, err));
+    UCB_TRY(read_axes(&g, row, options->kernel, err));
     UCB_TRY(ucb_task_parse(row->task, &task, err));
-    UCB_TRY(ucb_task_dataset(&task, data, &dataset, digest, err));
+    UCB_TRY(ucb_task_dataset(&task, options->data, &dataset, digest, err));
     UCB_TRY(ucb_chain_parse(row->method, arena, &chain, err));
-    UCB_TRY(ucb_sweep_calib_check(chain, row->calib, data, compat, err));
+    UCB_TRY(ucb_sweep_calib_check(chain, row->calib, options->data, options->compat, err));
     *by_default |= row->calib[0] == '\0' && ucb_chain_needs_text(chain);
     return ucb_model_known(row->model, err);
 }
 
-ucb_status ucb_sweep_check(const struct ucb_plan *plan, const char *data, bool compat,
-                           struct ucb_err *err)
+ucb_status ucb_sweep_check(const struct ucb_plan *plan,
+                           const struct ucb_sweep_options *options, struct ucb_err *err)
 {
     struct ucb_arena arena;
     ucb_status status = UCB_OK;
     bool by_default = false;
     ucb_arena_init(&arena);
     for (size_t i = 0; i < plan->n_rows && status == UCB_OK; i++) {
-        status = check_row(&plan->rows[i], data, compat, &arena, &by_default, err);
+        status = check_row(&plan->rows[i], options, &arena, &by_default, err);
         if (status != UCB_OK && plan->rows[i].line > 0)
             ucb_err_prefix(err, "plan, line %zu", plan->rows[i].line);
     }
     ucb_arena_free(&arena);
     if (status == UCB_OK && by_default)
         fprintf(stderr, "calibration: %s, the default; another one with --calib\n",
-                ucb_calib_default(data));
+                ucb_calib_default(options->data));
     return status;
 }
 

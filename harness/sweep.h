@@ -42,8 +42,8 @@ struct ucb_sweep_counts {
  * made or an hour is spent on other rows. Where a method needs calibration and its row
  * names none, a line on stderr says which one is used.
  */
-ucb_status ucb_sweep_check(const struct ucb_plan *plan, const char *data, bool compat,
-                           struct ucb_err *err);
+ucb_status ucb_sweep_check(const struct ucb_plan *plan,
+                           const struct ucb_sweep_options *options, struct ucb_err *err);
 
 /*
  * Runs a checked plan, one model (and arithmetic, scope, seed) after the other. A cell that

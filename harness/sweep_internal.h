@@ -49,6 +49,7 @@ struct ucb_sweep_group {
     const char *model_digest, *note;
     enum ucb_scope scope;
     enum ucb_arithmetic arithmetic;
+    const char *arithmetic_identity;
     uint64_t seed;
     struct ucb_backend *backend;
     struct ucb_arena arena;
@@ -93,6 +94,8 @@ ucb_status ucb_sweep_store_misfits(struct ucb_sweep_group *g, struct ucb_err *er
 
 /* What people call a cell: its spec, or "noise-floor". */
 const char *ucb_sweep_cell_name(const struct ucb_cell *cell);
+/* Whether the group may have a noise floor; cublas has no other arithmetic beside it. */
+bool ucb_sweep_floor_asked(const struct ucb_sweep_group *g);
 /* Whether row i of a plan, one of `mine`, asks for a noise floor of its task: something is
  * compressed, and no row before it that is not mine asks for the same one. */
 bool ucb_sweep_floor_owned(const struct ucb_plan *plan, const bool *mine, size_t i);

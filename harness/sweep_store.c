@@ -120,6 +120,16 @@ static void add_resident_check(const struct ucb_eval_result *r, struct ucb_cell_
             : "a product of the first layer has other bits from the encoded form";
 }
 
+/* Of a pass on a GPU. */
+static void add_device_cost(const struct ucb_sweep_group *g, struct ucb_metric *costs,
+                            size_t *n)
+{
+    uint64_t bytes = ucb_backend_device_peak_bytes(g->backend);
+    if (bytes > 0)
+        costs[(*n)++] = (struct ucb_metric){
+            "peak_device_bytes", (double)bytes, NAN, NAN, 1, "none", NULL};
+}
+
 /* One finished cell: metrics, sizes, samples. A cell whose statistics cannot be made is a
  * failed cell. */
 static ucb_status store_cell(struct ucb_sweep_group *g, const struct ucb_sweep_method *m,
@@ -130,7 +140,7 @@ static ucb_status store_cell(struct ucb_sweep_group *g, const struct ucb_sweep_m
     const struct ucb_sweep_task *t = &g->tasks[task];
     const struct ucb_cell *cell = &m->cell[task];
     struct ucb_arena arena;
-    struct ucb_metric metrics[UCB_MAX_METRICS], costs[UCB_SWEEP_RESIDENT_COSTS];
+    struct ucb_metric metrics[UCB_MAX_METRICS], costs[UCB_SWEEP_RESIDENT_COSTS + 1];
     struct ucb_samples samples, reference;
     struct ucb_err why = {0};
     struct ucb_cell_result result = {.message = message_of(g, cell),
@@ -153,6 +163,7 @@ static ucb_status store_cell(struct ucb_sweep_group *g, const struct ucb_sweep_m
     if (status == UCB_OK) status = samples_of(t, original, &arena, &reference, &why);
     if (status == UCB_OK)
         status = ucb_sweep_resident_costs(r, costs, &result.n_costs, &why);
+    add_device_cost(g, costs, &result.n_costs);
     if (status == UCB_OK)
         status = ucb_metrics_compute(t->run.task, t->run.spec, &samples,
                                      own == original ? NULL : &reference, cell->seed,

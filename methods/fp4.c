@@ -7,16 +7,9 @@
  * equal the library's.
  */
 #include "bnb4/bnb4.h"
+#include "bnb4/bnb4_tables.h"
 
-/* clang-format off */
-#define TWELFTHS(x) ((x) / 12.0f)
-static const float value[16] = {
-    0.0f, TWELFTHS( 0.0625f), TWELFTHS( 8.0f), TWELFTHS( 12.0f),
-    TWELFTHS( 4.0f), TWELFTHS( 6.0f), TWELFTHS( 2.0f), TWELFTHS( 3.0f),
-    0.0f, TWELFTHS(-0.0625f), TWELFTHS(-8.0f), TWELFTHS(-12.0f),
-    TWELFTHS(-4.0f), TWELFTHS(-6.0f), TWELFTHS(-2.0f), TWELFTHS(-3.0f),
-};
-/* clang-format on */
+static const float value[16] = {BNB4_FP4_VALUES};
 static const uint8_t order[16] = {11, 10, 13, 12, 15, 14, 9, 0, 8, 1, 6, 7, 4, 5, 2, 3};
 static const struct bnb4_type type = {value, order};
 

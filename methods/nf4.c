@@ -8,12 +8,9 @@
  * divided by the largest. The table is what counts.
  */
 #include "bnb4/bnb4.h"
+#include "bnb4/bnb4_tables.h"
 
-static const float value[16] = {
-    -1.0f,         -0.6961928f, -0.52507305f, -0.3949175f, -0.28444138f, -0.18477343f,
-    -0.091050036f, 0.0f,        0.0795803f,   0.1609302f,  0.2461123f,   0.33791524f,
-    0.44070983f,   0.562617f,   0.72295684f,  1.0f,
-};
+static const float value[16] = {BNB4_NF4_VALUES};
 static const uint8_t order[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 static const struct bnb4_type type = {value, order};
 

@@ -6,6 +6,7 @@ set -eu
 wanted='
 gcc|command gcc|the compiler
 make|command make|the build
+g++|command g++|the emulation of GPU kernels in the tests
 libc6-dev|header stdlib.h|the C library
 libsqlite3-dev|header sqlite3.h|results database
 libcsv-dev|header csv.h|plans and CSV output

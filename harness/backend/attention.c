@@ -16,6 +16,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "backend/cuda_internal.h"
+
 /* A group ends where a panel of keys and a block of the bf16 arithmetic end, and its scores
  * are one slab. */
 enum { GROUP = 32, PACKED_BYTES = 32 << 20 };
@@ -259,6 +261,8 @@ ucb_status ucb_attention(struct ucb_backend *backend, const struct ucb_attention
     size_t longest = longest_window(n_windows, start),
            n_pairs = n_windows * shape->n_kv_heads;
     if (longest == 0) return UCB_OK;
+    if (backend->cuda != NULL)
+        return ucb_cuda_attention(backend, shape, q, k, v, n_windows, start, out, err);
     plan_memory(&run, longest);
     size_t lot = run.pair_bytes < PACKED_BYTES ? PACKED_BYTES / run.pair_bytes : 1;
     if (lot > n_pairs) lot = n_pairs;

@@ -2,9 +2,10 @@
  * backend.h - the arithmetic of a forward pass: what the program computes with, on whatever
  * kernels there are.
  *
- * An arithmetic (fp32, bf16) defines every bit of a result; a kernel path (scalar, avx2,
- * avx512, amx) is a way to get those bits. docs/arithmetic.md states both arithmetics. No
- * result depends on the number of rows in a call, on threads, or on the path. Matrices are
+ * A strict arithmetic (fp32, bf16) defines every bit of a result; a kernel path (scalar,
+ * avx2, avx512, amx, cuda) is a way to get those bits. docs/arithmetic.md states both. No
+ * result depends on the number of rows in a call, on threads, or on the path. The
+ * arithmetic cublas takes a library's products as they come: docs/cuda.md. Matrices are
  * row-major; x[n_rows][n_in], w[n_out][n_in], y[n_rows][n_out]; y = x w^T.
  */
 #ifndef UCB_BACKEND_BACKEND_H
@@ -17,10 +18,15 @@
 #include "core/err.h"
 #include "core/pool.h"
 
-enum ucb_arithmetic { UCB_ARITH_FP32, UCB_ARITH_BF16, UCB_N_ARITHS };
+enum ucb_arithmetic { UCB_ARITH_FP32, UCB_ARITH_BF16, UCB_ARITH_CUBLAS, UCB_N_ARITHS };
+enum { UCB_N_STRICT_ARITHS = UCB_ARITH_CUBLAS };
 /* Raise when a result of that arithmetic changes in any bit: it is part of every cell's
  * identity. */
-enum { UCB_ARITH_FP32_REVISION = 1, UCB_ARITH_BF16_REVISION = 1 };
+enum {
+    UCB_ARITH_FP32_REVISION = 1,
+    UCB_ARITH_BF16_REVISION = 1,
+    UCB_ARITH_CUBLAS_REVISION = 1
+};
 
 enum ucb_kernel {
     UCB_KERNEL_AUTO,
@@ -28,26 +34,42 @@ enum ucb_kernel {
     UCB_KERNEL_AVX2,
     UCB_KERNEL_AVX512,
     UCB_KERNEL_AMX,
+    UCB_KERNEL_CUDA,
     UCB_N_KERNELS
 };
 
 const char *ucb_arithmetic_name(enum ucb_arithmetic arithmetic); /* "fp32", "bf16" */
 uint32_t ucb_arithmetic_revision(enum ucb_arithmetic arithmetic);
+/*
+ * What the identity of a result calls the arithmetic: the name of a strict one; of cublas
+ * the device and the library's version too, because its bits are theirs. Valid as long as
+ * the process. ENVIRONMENT: there is no such device.
+ */
+ucb_status ucb_arithmetic_identity(enum ucb_arithmetic arithmetic, const char **out,
+                                   struct ucb_err *err);
 const char *ucb_kernel_name(enum ucb_kernel kernel);
 /* USAGE with near matches for an unknown name. */
 ucb_status ucb_arithmetic_find(const char *name, enum ucb_arithmetic *out,
                                struct ucb_err *err);
 ucb_status ucb_kernel_find(const char *name, enum ucb_kernel *out, struct ucb_err *err);
-/* Whether this CPU runs the path for the arithmetic; when not, *why (may be NULL) is a
-   short sentence. amx is a path of bf16 only. */
+/* USAGE for a pair that no machine runs: amx with fp32, cublas with another path than cuda.
+ */
+ucb_status ucb_kernel_check(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,
+                            struct ucb_err *err);
+/* Whether this machine runs the path for the arithmetic; when not, *why (may be NULL) is a
+   short sentence. amx is a path of bf16 only, and cublas has the path cuda alone. */
 bool ucb_kernel_available(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,
                           const char **why);
 
 struct ucb_backend;
 /*
- * AUTO takes the fastest path there is. USAGE: impossible pair (amx with fp32).
- * ENVIRONMENT: the CPU lacks it. The pool is borrowed and may be NULL. A backend serves one
- * thread at a time (its loops use the pool).
+ * AUTO takes the fastest path of the CPU; a GPU is used where cuda is asked for by name, or
+ * by the arithmetic. USAGE: impossible pair (amx with fp32). ENVIRONMENT: this machine
+ * lacks it. The pool is borrowed and may be NULL. A backend serves one thread at a time
+ * (its loops use the pool).
+ *
+ * On cuda a function without a status may fail as well: the backend keeps that error, and
+ * the next function that has a status answers it, ucb_backend_finish() at the latest.
  */
 ucb_status ucb_backend_open(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel,
                             struct ucb_pool *pool, struct ucb_backend **out,
@@ -55,6 +77,12 @@ ucb_status ucb_backend_open(enum ucb_arithmetic arithmetic, enum ucb_kernel kern
 void ucb_backend_close(struct ucb_backend *backend); /* NULL is fine */
 enum ucb_kernel ucb_backend_kernel(const struct ucb_backend *backend);
 enum ucb_arithmetic ucb_backend_arithmetic(const struct ucb_backend *backend);
+const char *ucb_backend_identity(const struct ucb_backend *backend); /* of its arithmetic */
+/* Answers what a function without a status could not: before results are trusted or timed.
+ */
+ucb_status ucb_backend_finish(struct ucb_backend *backend, struct ucb_err *err);
+/* The most device memory that was in use; 0 on the CPU. */
+uint64_t ucb_backend_device_peak_bytes(const struct ucb_backend *backend);
 
 /* A weight in the layout the products read. The caller owns `data`: ucb_pack_bytes() bytes,
  * 64-byte aligned. */

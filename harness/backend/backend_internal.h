@@ -4,6 +4,7 @@
  *
  * Weights lie in panels of 32 columns (rows of w), K padded with zeros to a multiple of 32:
  *   fp32  panel[k][32]
+ *   cublas  panel[32][k]: as rows, which the library takes
  *   bf16  panel[k / 32][2 halves][16 pairs of k][16 columns][2 of a pair]: as a tile
  * register wants it Activations lie in a slab: chunks of 256 k, in each chunk one row after
  * the other, UCB_ROW_PITCH bytes apart: slab[k / 256][row][UCB_ROW_PITCH] A row of a chunk
@@ -154,10 +155,14 @@ struct ucb_kernel_table {
 extern const struct ucb_kernel_table ucb_kernel_table_scalar, ucb_kernel_table_avx2,
     ucb_kernel_table_avx512, ucb_kernel_table_amx;
 
+struct ucb_cuda;
 struct ucb_backend {
     enum ucb_arithmetic arithmetic;
+    const char *identity; /* ucb_arithmetic_identity() */
     const struct ucb_kernel_table *table;
     const struct ucb_products *products; /* table->products[arithmetic] */
+    struct ucb_cuda *cuda; /* NULL: the CPU. Else what cuda.h has a function for runs
+                              there, and the table does the rest with the same bits */
     struct ucb_pool *pool;
     unsigned char *scratch;
     size_t scratch_bytes;

@@ -6,6 +6,8 @@
 
 #include <assert.h>
 
+#include "backend/cuda_internal.h"
+
 enum { ITEM_ELEMENTS = 1 << 14 };
 
 static size_t rows_per_item(size_t row_elements)
@@ -36,6 +38,10 @@ static void norm_item(void *context, size_t index)
 void ucb_rmsnorm(struct ucb_backend *backend, const float *x, size_t n_rows, uint32_t n,
                  const float *weight, float eps, float *y)
 {
+    if (backend->cuda != NULL) {
+        ucb_cuda_norm(backend, x, n_rows, n, weight, NULL, eps, y);
+        return;
+    }
     struct norm_run run = {backend->table, x, weight, y, eps, n_rows, rows_per_item(n), n};
     ucb_parallel_for(backend->pool, ucb_n_units(n_rows, run.item_rows), norm_item, &run);
 }
@@ -101,6 +107,10 @@ void ucb_rope(struct ucb_backend *backend, float *x, size_t n_rows,
 {
     assert(shape->r % 2 == 0);
     assert(shape->offset + shape->r <= shape->head_dim);
+    if (backend->cuda != NULL) {
+        ucb_cuda_rope(backend, x, n_rows, shape, table, position);
+        return;
+    }
     struct rope_run run = {.table = backend->table,
                            .x = x,
                            .angles = table,
@@ -133,6 +143,10 @@ static void add_item(void *context, size_t index)
 
 void ucb_add(struct ucb_backend *backend, float *x, const float *y, size_t n)
 {
+    if (backend->cuda != NULL) {
+        ucb_cuda_add(backend, x, y, n);
+        return;
+    }
     struct run_of_elements run = {backend->table, y, x, n};
     ucb_parallel_for(backend->pool, ucb_n_units(n, ITEM_ELEMENTS), add_item, &run);
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <xmmintrin.h>
 
-#include "backend/backend_internal.h"
+#include "backend/cuda_internal.h"
 
 enum {
     BLOCK_ROWS = 64, /* part of the arithmetic of a gradient */
@@ -54,8 +54,12 @@ void ucb_pack_transposed_rows(const struct ucb_backend *backend, const float *w,
     assert(row % UCB_BLOCK == 0);
     assert(row + n_rows <= weight->n_in);
     assert(n_rows % UCB_BLOCK == 0 || row + n_rows == weight->n_in);
+    assert(backend->arithmetic != UCB_ARITH_CUBLAS); /* its panels are not cut along k */
     struct pack_run run = {backend->arithmetic, weight, w, row, n_rows};
     ucb_parallel_for(backend->pool, ucb_n_units(weight->n_out, UCB_PANEL), pack_item, &run);
+    size_t n_bytes = ucb_pack_bytes(backend, weight->n_out, weight->n_in);
+    if (backend->cuda != NULL && row + n_rows == weight->n_in)
+        ucb_cuda_packed(backend->cuda, weight, n_bytes, 0, n_bytes);
 }
 
 void ucb_pack_transposed(const struct ucb_backend *backend, const float *w,

@@ -23,6 +23,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/cuda_internal.h"
 #include "core/fmath.h"
 
 enum {
@@ -366,6 +367,8 @@ ucb_status ucb_head_score(struct ucb_backend *backend, const struct ucb_head *mo
     uint32_t n_in;
     bool reads = any_read(models, n_models, &n_in);
     if (n_rows == 0) return UCB_OK;
+    if (backend->cuda != NULL)
+        return ucb_cuda_head_score(backend, models, n_models, target, n_rows, out, err);
     run.stride = row_stride(run.n_ids);
     size_t block_rows = choose_block_rows(backend, run.n_ids, reads, n_rows);
     UCB_TRY(place(&run, block_rows, n_in, panel_bytes(&run, models, n_models, n_in), reads,

@@ -11,6 +11,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "backend/cuda_internal.h"
+
 enum {
     SLAB_BYTES = 384 << 10, /* of a second cache of 1 MB or more; the rest is for weights */
     MIN_SLAB_ROWS = 32,     /* below this the weights are read too often */
@@ -108,6 +110,8 @@ ucb_status ucb_linear(struct ucb_backend *backend, const struct ucb_packed *weig
 {
     assert(weight->n_in > 0);
     if (n_rows == 0) return UCB_OK;
+    if (backend->cuda != NULL)
+        return ucb_cuda_linear(backend, weight, bias, x, n_rows, y, err);
     struct linear_run run = {.backend = backend,
                              .weight = weight,
                              .bias = bias,

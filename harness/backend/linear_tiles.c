@@ -11,6 +11,8 @@
 
 #include <assert.h>
 
+#include "backend/cuda_internal.h"
+
 /*
  * Every tile reads all of x, and every slab all of the tile. So a tile is as large as the
  * third cache allows, and a slab stays in the second; tiles of 32 to 192 rows were up to a
@@ -178,6 +180,8 @@ ucb_status ucb_linear_tiles(struct ucb_backend *backend, const struct ucb_tiles 
     assert(weight->n_in > 0);
     assert(weight->tile_rows % UCB_PANEL == 0);
     if (n_rows == 0) return UCB_OK;
+    if (backend->cuda != NULL)
+        return ucb_cuda_linear_tiles(backend, weight, bias, x, n_rows, y, err);
     struct tiles_run run = {.backend = backend,
                             .weight = weight,
                             .bias = bias,

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "backend/cuda_internal.h"
 #include "core/clones.h"
 #include "core/half.h"
 
@@ -113,6 +114,18 @@ static bool is_whole(const struct ucb_source *source, uint32_t n_columns, uint32
 
 /* ---- any block ---- */
 
+/* Of cublas: rows, filled up with zeros. */
+static void pack_panel_rows(const struct ucb_source *source, uint32_t n_columns,
+                            uint32_t n_in, float *panel)
+{
+    size_t width = ucb_round_up(n_in, UCB_BLOCK);
+    memset(panel, 0, UCB_PANEL * width * sizeof(*panel));
+    for (uint32_t column = 0; column < n_columns; column++)
+        for (uint32_t k = 0; k < n_in; k++)
+            panel[column * width + k] =
+                source->w[column * source->column_stride + k * source->k_stride];
+}
+
 static void pack_block_fp32(const struct ucb_source *source, uint32_t n_columns, uint32_t k,
                             uint32_t n_k, float *block)
 {
@@ -155,6 +168,10 @@ void ucb_panel_pack(enum ucb_arithmetic arithmetic, const struct ucb_source *sou
                     uint32_t n_columns, uint32_t n_in, void *panel)
 {
     assert(n_columns <= UCB_PANEL);
+    if (arithmetic == UCB_ARITH_CUBLAS) {
+        pack_panel_rows(source, n_columns, n_in, panel);
+        return;
+    }
     for (uint32_t k = 0; k < n_in; k += UCB_BLOCK) {
         uint32_t n_k = n_in - k < UCB_BLOCK ? n_in - k : UCB_BLOCK;
         if (arithmetic == UCB_ARITH_BF16) {
@@ -199,6 +216,11 @@ void ucb_pack_rows(const struct ucb_backend *backend, const float *w, uint32_t r
     assert(n_rows % UCB_PANEL == 0 || row + n_rows == weight->n_out);
     struct pack_run run = {backend->arithmetic, weight, w, row, n_rows};
     ucb_parallel_for(backend->pool, ucb_n_units(n_rows, UCB_PANEL), pack_one_panel, &run);
+    size_t panel_bytes = ucb_panel_bytes(backend->arithmetic, weight->n_in);
+    if (backend->cuda != NULL)
+        ucb_cuda_packed(
+            backend->cuda, weight, ucb_pack_bytes(backend, weight->n_out, weight->n_in),
+            row / UCB_PANEL * panel_bytes, ucb_n_units(n_rows, UCB_PANEL) * panel_bytes);
 }
 
 void ucb_pack(const struct ucb_backend *backend, const float *w,

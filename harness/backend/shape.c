@@ -7,6 +7,7 @@
 
 #include <assert.h>
 
+#include "backend/cuda_internal.h"
 #include "core/fmath.h"
 
 enum { ITEM_ELEMENTS = 1 << 14 };
@@ -37,6 +38,10 @@ static void norm_item(void *context, size_t index)
 void ucb_layernorm(struct ucb_backend *backend, const float *x, size_t n_rows, uint32_t n,
                    const float *weight, const float *bias, float eps, float *y)
 {
+    if (backend->cuda != NULL) {
+        ucb_cuda_norm(backend, x, n_rows, n, weight, bias, eps, y);
+        return;
+    }
     struct shape_run run = {.table = backend->table,
                             .x = x,
                             .weight = weight,
@@ -71,6 +76,10 @@ static void activate_item(void *context, size_t index)
 void ucb_activate(struct ucb_backend *backend, enum ucb_activation activation,
                   const float *gate, const float *up, size_t n, float *out)
 {
+    if (backend->cuda != NULL) {
+        ucb_cuda_activate(backend, activation, gate, up, n, out);
+        return;
+    }
     struct shape_run run = {.x = gate, .up = up, .y = out, .activation = activation};
     share_elements(backend, &run, n, activate_item);
 }
@@ -84,6 +93,10 @@ static void cap_item(void *context, size_t index)
 
 void ucb_softcap(struct ucb_backend *backend, float *x, size_t n, float limit)
 {
+    if (backend->cuda != NULL) {
+        ucb_cuda_change(backend, backend->cuda->table->cap, x, n, limit);
+        return;
+    }
     struct shape_run run = {.y = x, .a = 1.0f, .b = limit};
     share_elements(backend, &run, n, cap_item);
 }
@@ -97,6 +110,10 @@ static void scale_item(void *context, size_t index)
 
 void ucb_scale(struct ucb_backend *backend, float *x, size_t n, float factor)
 {
+    if (backend->cuda != NULL) {
+        ucb_cuda_change(backend, backend->cuda->table->scale, x, n, factor);
+        return;
+    }
     struct shape_run run = {.y = x, .a = factor};
     share_elements(backend, &run, n, scale_item);
 }
@@ -110,6 +127,10 @@ static void clamp_item(void *context, size_t index)
 
 void ucb_clamp(struct ucb_backend *backend, float *x, size_t n, float limit)
 {
+    if (backend->cuda != NULL) {
+        ucb_cuda_change(backend, backend->cuda->table->clamp, x, n, limit);
+        return;
+    }
     struct shape_run run = {.y = x, .a = limit};
     share_elements(backend, &run, n, clamp_item);
 }
@@ -156,6 +177,10 @@ static void convolve_item(void *context, size_t index)
 
 void ucb_convolve(struct ucb_backend *backend, const struct ucb_scan *scan)
 {
+    if (backend->cuda != NULL) {
+        ucb_cuda_convolve(backend, scan);
+        return;
+    }
     struct scan_run run = {backend->table, scan};
     ucb_parallel_for(backend->pool, ucb_n_units(scan->width, UCB_LANES), convolve_item,
                      &run);
@@ -173,5 +198,9 @@ void ucb_scan(struct ucb_backend *backend, const struct ucb_scan *scan)
 {
     struct scan_run run = {backend->table, scan};
     assert(scan->state <= UCB_SCAN_STATE_MAX);
+    if (backend->cuda != NULL) {
+        ucb_cuda_scan(backend, scan);
+        return;
+    }
     ucb_parallel_for(backend->pool, ucb_n_units(scan->width, UCB_LANES), scan_item, &run);
 }

@@ -89,7 +89,7 @@ static void text_key(const struct ucb_calibrator *c, struct ucb_text *text)
     ucb_text_add(text, "text %s %s:n=%u,ctx=%u,seed=%llu\n", t->digest, t->spec.dataset,
                  t->spec.n, t->spec.ctx, (unsigned long long)t->spec.seed);
     ucb_text_add(text, "ids %zu %s\n", t->n_windows, ids);
-    ucb_text_add(text, "arithmetic %s %u\n", ucb_arithmetic_name(arithmetic),
+    ucb_text_add(text, "arithmetic %s %u\n", ucb_backend_identity(c->options.backend),
                  ucb_arithmetic_revision(arithmetic));
 }
 

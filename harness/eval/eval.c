@@ -398,8 +398,8 @@ ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
     return status;
 }
 
-/* An evaluation of the same rows in another arithmetic, with a loader and a forward pass of
- * its own; everything else is e's. */
+/* An evaluation of the same rows by another backend, with a loader of its own; everything
+ * else is e's. It has no forward pass yet. */
 static ucb_status open_other(const struct ucb_eval *e, struct ucb_backend *backend,
                              struct ucb_eval *other, struct ucb_err *err)
 {
@@ -409,10 +409,8 @@ static ucb_status open_other(const struct ucb_eval *e, struct ucb_backend *backe
     other->options.keep_encoded = false;
     other->loader = NULL;
     other->forward = NULL;
-    UCB_TRY(ucb_loader_open(e->model, backend, e->options.pool, other->options.scope,
-                            e->options.seed, e->options.model_digest, &other->loader, err));
-    return ucb_forward_open(backend, e->arch, e->options.batch, e->longest, &other->forward,
-                            err);
+    return ucb_loader_open(e->model, backend, e->options.pool, other->options.scope,
+                           e->options.seed, e->options.model_digest, &other->loader, err);
 }
 
 static ucb_status run_other(struct ucb_eval *e, struct ucb_eval *other,
@@ -421,6 +419,8 @@ static ucb_status run_other(struct ucb_eval *e, struct ucb_eval *other,
 {
     struct ucb_eval_result *r = v->result;
     double work = (double)e->n_rows / (e->arch->n_layers + 1);
+    UCB_TRY(ucb_forward_open(other->options.backend, e->arch, e->options.batch, e->longest,
+                             &other->forward, err));
     begin_variant(other, v, 1, progress);
     for (uint32_t layer = 0; layer < e->arch->n_layers; layer++) {
         if (r->status == UCB_OK) step_layer(other, v, layer);
@@ -440,11 +440,11 @@ static ucb_status run_other(struct ucb_eval *e, struct ucb_eval *other,
     return status;
 }
 
-ucb_status ucb_eval_noise_floor(struct ucb_eval *e, struct ucb_backend *backend,
-                                struct ucb_progress *progress,
+ucb_status ucb_eval_noise_floor(struct ucb_eval *e, struct ucb_backend *reference,
+                                struct ucb_backend *backend, struct ucb_progress *progress,
                                 struct ucb_eval_result *result, struct ucb_err *err)
 {
-    struct ucb_eval other;
+    struct ucb_eval other = {.loader = NULL}, own = {.loader = NULL};
     struct ucb_chain *none;
     struct ucb_variant v = {.result = result};
     assert(e->reference.x != NULL);
@@ -453,9 +453,12 @@ ucb_status ucb_eval_noise_floor(struct ucb_eval *e, struct ucb_backend *backend,
     *result = (struct ucb_eval_result){0};
     ucb_loader_rest(e->loader); /* there is one layer at a time */
     ucb_status status = open_other(e, backend, &other, err);
-    if (status == UCB_OK) status = run_other(e, &other, none, progress, &v, err);
+    if (status == UCB_OK && reference != NULL) status = open_other(e, reference, &own, err);
+    if (status == UCB_OK)
+        status = run_other(reference == NULL ? e : &own, &other, none, progress, &v, err);
     ucb_forward_close(other.forward);
     ucb_loader_close(other.loader);
+    ucb_loader_close(own.loader);
     if (status != UCB_OK) ucb_eval_result_free(result);
     return status;
 }

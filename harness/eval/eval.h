@@ -66,10 +66,12 @@ ucb_status ucb_eval_original(struct ucb_eval *eval, const struct ucb_chain *none
  * The original once more, in the arithmetic of `backend` (another one than the options'),
  * scored against its own pass: what rounding alone changes. Call it after
  * ucb_eval_original; results and failures are as in a group of one. Its weights are counted
- * as of scope body, whatever the options': no scope has a part in it.
+ * as of scope body, whatever the options': no scope has a part in it. `reference`: a
+ * backend of the options' arithmetic that makes the original's logits beside the others,
+ * where the options' is a device, which cannot; else NULL.
  */
-ucb_status ucb_eval_noise_floor(struct ucb_eval *eval, struct ucb_backend *backend,
-                                struct ucb_progress *progress,
+ucb_status ucb_eval_noise_floor(struct ucb_eval *eval, struct ucb_backend *reference,
+                                struct ucb_backend *backend, struct ucb_progress *progress,
                                 struct ucb_eval_result *result, struct ucb_err *err);
 /*
  * A group of methods, each with a calibration of its own where it needs one (the original's

@@ -36,7 +36,7 @@ static ucb_status make_key(const struct ucb_calibrator_options *o,
     ucb_text_add(&text, "layers, build %s\nmodel %s\nchain %s\nscope %s\nseed %llu\n",
                  ucb_build_id(), o->model_digest, ucb_chain_identity(chain), o->scope,
                  (unsigned long long)o->seed);
-    ucb_text_add(&text, "arithmetic %s %u\n", ucb_arithmetic_name(arithmetic),
+    ucb_text_add(&text, "arithmetic %s %u\n", ucb_backend_identity(o->backend),
                  ucb_arithmetic_revision(arithmetic));
     add_text(&text, o->text);
     bool failed = text.failed;

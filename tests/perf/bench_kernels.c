@@ -59,7 +59,7 @@ static struct ucb_packed packed_copy(const struct ucb_backend *backend, const fl
 /* Calls measure for every pair that runs here. */
 static void on_every_path(void (*measure)(enum ucb_arithmetic, enum ucb_kernel))
 {
-    for (int a = 0; a < UCB_N_ARITHS; a++)
+    for (int a = 0; a < UCB_N_STRICT_ARITHS; a++)
         for (int k = UCB_N_KERNELS - 1; k >= UCB_KERNEL_SCALAR; k--)
             if (ucb_kernel_available((enum ucb_kernel)k, (enum ucb_arithmetic)a, NULL))
                 measure((enum ucb_arithmetic)a, (enum ucb_kernel)k);

@@ -117,7 +117,7 @@ BENCH(scoring)
     }
     bench_require(ucb_model_open(path, &bench_state.model, &err), &err);
     make_items(&bench_state.items);
-    for (unsigned a = 0; a < UCB_N_ARITHS; a++) {
+    for (unsigned a = 0; a < UCB_N_STRICT_ARITHS; a++) {
         bool verified = verify((enum ucb_arithmetic)a);
         bench_require(ucb_backend_open((enum ucb_arithmetic)a, UCB_KERNEL_AUTO,
                                        bench_pool(), &bench_state.backend, &err),

@@ -46,7 +46,7 @@ TEST(a_path_is_refused_with_the_reason)
 
 TEST(auto_takes_a_path_that_is_available)
 {
-    for (int a = 0; a < UCB_N_ARITHS; a++) {
+    for (int a = 0; a < UCB_N_STRICT_ARITHS; a++) {
         struct ucb_backend *backend = backend_for_test((enum ucb_arithmetic)a,
                                                        UCB_KERNEL_AUTO, NULL);
         CHECK(ucb_backend_kernel(backend) != UCB_KERNEL_AUTO);
@@ -302,7 +302,7 @@ TEST(a_model_beside_itself_has_no_divergence_and_full_agreement)
     float *w = named_values("w", IDS * HIDDEN, 1),
           *hidden = named_values("hidden", ROWS * HIDDEN, 2);
     uint32_t target[ROWS] = {0};
-    for (int a = 0; a < UCB_N_ARITHS; a++) {
+    for (int a = 0; a < UCB_N_STRICT_ARITHS; a++) {
         struct ucb_backend *backend = backend_for_test((enum ucb_arithmetic)a,
                                                        UCB_KERNEL_AUTO, NULL);
         struct ucb_packed packed = packed_for_test(backend, w, IDS, HIDDEN);

@@ -40,7 +40,7 @@ struct floor_bench {
     struct calib_fixture f;
     struct made_items made;
     const struct ucb_items *sets[1];
-    struct ucb_backend *backend[UCB_N_ARITHS];
+    struct ucb_backend *backend[UCB_N_STRICT_ARITHS];
     struct ucb_eval *eval;
     struct ucb_eval_result original;
     struct ucb_progress progress;
@@ -53,7 +53,7 @@ static void open_bench(struct floor_bench *b, enum ucb_arithmetic arithmetic,
     calib_fixture_open(&b->f, n_threads, 16);
     make_items(&b->made);
     b->sets[0] = &b->made.set;
-    for (int a = 0; a < UCB_N_ARITHS; a++)
+    for (int a = 0; a < UCB_N_STRICT_ARITHS; a++)
         CHECK_OK(ucb_backend_open((enum ucb_arithmetic)a, UCB_KERNEL_AUTO, b->f.pool,
                                   &b->backend[a], &b->err),
                  b->err);
@@ -76,15 +76,16 @@ static void close_bench(struct floor_bench *b)
 {
     ucb_eval_result_free(&b->original);
     ucb_eval_close(b->eval);
-    for (int a = 0; a < UCB_N_ARITHS; a++) ucb_backend_close(b->backend[a]);
+    for (int a = 0; a < UCB_N_STRICT_ARITHS; a++) ucb_backend_close(b->backend[a]);
     calib_fixture_close(&b->f);
 }
 
 static void run_floor(struct floor_bench *b, enum ucb_arithmetic other,
                       struct ucb_eval_result *out)
 {
-    CHECK_OK(ucb_eval_noise_floor(b->eval, b->backend[other], &b->progress, out, &b->err),
-             b->err);
+    CHECK_OK(
+        ucb_eval_noise_floor(b->eval, NULL, b->backend[other], &b->progress, out, &b->err),
+        b->err);
     CHECK_OK(out->status, out->err);
 }
 
@@ -100,7 +101,7 @@ static void check_equal(const struct ucb_sample *a, const struct ucb_sample *b)
 
 TEST(the_floor_scores_what_the_original_scores_by_itself_in_that_arithmetic)
 {
-    for (int first = 0; first < UCB_N_ARITHS; first++) {
+    for (int first = 0; first < UCB_N_STRICT_ARITHS; first++) {
         enum ucb_arithmetic own = (enum ucb_arithmetic)first,
                             other = (enum ucb_arithmetic) !first;
         static struct floor_bench b, plain;
@@ -174,7 +175,7 @@ TEST(a_floor_that_runs_out_of_memory_is_an_error_and_can_be_made_again)
     for (long n = 1; !done; n++) {
         CHECK(n < 1000);
         ucb_mem_fail_after(n);
-        ucb_status status = ucb_eval_noise_floor(b.eval, b.backend[UCB_ARITH_BF16],
+        ucb_status status = ucb_eval_noise_floor(b.eval, NULL, b.backend[UCB_ARITH_BF16],
                                                  &b.progress, &found, &b.err);
         ucb_mem_fail_after(0);
         if (status != UCB_OK) {

@@ -96,7 +96,7 @@ TEST(a_head_read_row_by_row_gives_the_bits_of_one_in_memory)
 {
     static struct ucb_position expected[MODELS * ROWS], found[MODELS * ROWS];
     struct ucb_err err;
-    for (int a = 0; a < UCB_N_ARITHS; a++)
+    for (int a = 0; a < UCB_N_STRICT_ARITHS; a++)
         for (unsigned n_threads = 1; n_threads <= 3; n_threads += 2) {
             struct heads h;
             open_heads(&h, (enum ucb_arithmetic)a, n_threads);
@@ -180,7 +180,7 @@ static void score_both(const struct heads *const sides[2], bool read,
 TEST(two_arithmetics_in_one_call_give_the_bits_of_two_calls)
 {
     static struct ucb_position alone[2][ROWS], both[2 * ROWS], again[2 * ROWS];
-    for (int first = 0; first < UCB_N_ARITHS; first++) {
+    for (int first = 0; first < UCB_N_STRICT_ARITHS; first++) {
         struct heads h[2];
         for (int m = 0; m < 2; m++) {
             open_heads(&h[m], (enum ucb_arithmetic)(m == 0 ? first : !first), 1 + 2 * m);
@@ -211,7 +211,7 @@ TEST(two_arithmetics_in_one_call_give_the_bits_of_two_calls)
 TEST(naming_the_calls_own_arithmetic_changes_nothing)
 {
     static struct ucb_position both[2 * ROWS];
-    for (int a = 0; a < UCB_N_ARITHS; a++) {
+    for (int a = 0; a < UCB_N_STRICT_ARITHS; a++) {
         struct heads h;
         open_heads(&h, (enum ucb_arithmetic)a, 2);
         const struct heads *const sides[2] = {&h, &h};

@@ -93,7 +93,7 @@ static void check_shape(struct ucb_backend *backend, const struct shape *s, bool
 TEST(a_weight_given_in_tiles_gives_the_bits_of_a_packed_one)
 {
     struct ucb_err err;
-    for (int a = 0; a < UCB_N_ARITHS; a++)
+    for (int a = 0; a < UCB_N_STRICT_ARITHS; a++)
         for (int k = UCB_KERNEL_SCALAR; k < UCB_N_KERNELS; k++) {
             if (!ucb_kernel_available((enum ucb_kernel)k, (enum ucb_arithmetic)a, NULL))
                 continue;

@@ -60,7 +60,7 @@ static uint64_t peak_of(const struct synthetic_shape *shape, const char *method,
     CHECK_OK(ucb_eval_open(f.model, &options, sets, 1, &eval, &err), err);
     CHECK_OK(ucb_eval_original(eval, f.none, &progress, &original, &err), err);
     CHECK_OK(ucb_backend_open(UCB_ARITH_BF16, UCB_KERNEL_AUTO, f.pool, &other, &err), err);
-    CHECK_OK(ucb_eval_noise_floor(eval, other, &progress, &floor, &err), err);
+    CHECK_OK(ucb_eval_noise_floor(eval, NULL, other, &progress, &floor, &err), err);
     CHECK_OK(floor.status, floor.err);
     ucb_backend_close(other);
     ucb_eval_result_free(&floor);

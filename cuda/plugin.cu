@@ -1,0 +1,70 @@
+/*
+ * plugin.cu - libucbench_cuda.so: the tables it exports. One translation unit: every
+ * architecture compiles the device code once.
+ */
+#include "attention.cuh"
+#include "cublas.cuh"
+#include "decode_bnb4.cuh"
+#include "head.cuh"
+#include "linear.cuh"
+#include "rows.cuh"
+
+#ifdef __CUDACC__
+#define UCB_TEXT_(x) #x
+#define UCB_TEXT(x) UCB_TEXT_(x)
+#define UCB_BUILT                                        \
+    "CUDA " UCB_TEXT(__CUDACC_VER_MAJOR__) "." UCB_TEXT( \
+        __CUDACC_VER_MINOR__) ", " UCB_CUDA_ARCHITECTURES
+enum { IS_EMULATED = 0 };
+#else
+#define UCB_BUILT "emulation on the CPU, for tests"
+enum { IS_EMULATED = 1 };
+#endif
+
+#define UCB_EXPORT extern "C" __attribute__((visibility("default")))
+
+UCB_EXPORT const struct ucb_cuda_backend ucb_cuda_backend = {
+    .abi = UCB_CUDA_ABI,
+    .bytes = UCB_CUDA_BYTES,
+    .built = UCB_BUILT,
+    .emulated = IS_EMULATED,
+    .probe = device_probe,
+    .open = device_open,
+    .close = device_close,
+    .info = device_info,
+    .alloc = device_alloc,
+    .free = device_free,
+    .alloc_host = device_alloc_host,
+    .free_host = device_free_host,
+    .upload = device_upload,
+    .download = device_download,
+    .event_new = device_event_new,
+    .event_free = device_event_free,
+    .record = device_record,
+    .wait = device_wait,
+    .finish_event = device_finish_event,
+    .finish = device_finish,
+    .pack = run_pack,
+    .round = run_round,
+    .linear = run_linear,
+    .rmsnorm = run_rmsnorm,
+    .layernorm = run_layernorm,
+    .rope = run_rope,
+    .activate = run_activate,
+    .cap = run_cap,
+    .scale = run_scale,
+    .clamp = run_clamp,
+    .add = run_add,
+    .attention = run_attention,
+    .convolve = run_convolve,
+    .scan = run_scan,
+    .score = run_score,
+    .cublas = run_cublas,
+};
+
+/* In the order of the names; docs/cuda.md says how to add one. */
+UCB_EXPORT const struct ucb_cuda_method ucb_cuda_methods[] = {
+    {"fp4", 1, bnb4_scratch_bytes, fp4_decode},
+    {"nf4", 1, bnb4_scratch_bytes, nf4_decode},
+    {NULL, 0, NULL, NULL},
+};

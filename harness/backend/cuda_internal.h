@@ -1,0 +1,128 @@
+/*
+ * cuda_internal.h - an opened device, as the files cuda*.c share it, and the operations of
+ * backend.h on it.
+ */
+#ifndef UCB_BACKEND_CUDA_INTERNAL_H
+#define UCB_BACKEND_CUDA_INTERNAL_H
+
+#include "backend/backend_internal.h"
+#include "backend/cuda.h"
+
+struct ucb_cuda_piece {
+    void *p;
+    size_t n_bytes;
+};
+
+/* The device's copy of a packed weight in host memory, whose address names it. */
+struct ucb_cuda_weight {
+    const void *host;
+    void *p;
+    size_t n_bytes;
+    bool current;   /* holds what was packed last */
+    bool only_here; /* decoded on the device: the host has nothing to bring it back from */
+    uint64_t used_at;
+    struct ucb_cuda_event *loaded;
+};
+
+struct ucb_cuda {
+    const struct ucb_cuda_backend *table;
+    struct ucb_cuda_device *device; /* NULL: not opened */
+    enum ucb_arithmetic arithmetic;
+    struct ucb_cuda_piece memory[UCB_CUDA_N_PURPOSES];
+    struct ucb_cuda_weight *weights;
+    size_t n_weights, weight_capacity;
+    uint64_t clock; /* of used_at */
+    /* Of two buffers that LOAD fills, from two in host memory, and COMPUTE reads, in turn.
+     */
+    struct ucb_cuda_event *filled[2], *read[2];
+    struct ucb_cuda_piece staging[2];
+    ucb_status failed; /* of a function without a status, not yet answered */
+    struct ucb_err failure;
+};
+
+/* Keeps the first failure; what a plugin's function answers goes through here. */
+void ucb_cuda_note(struct ucb_cuda *cuda, const char *what, const char *answer);
+/* Answers a kept failure, once. */
+ucb_status ucb_cuda_status(struct ucb_cuda *cuda, struct ucb_err *err);
+
+/*
+ * Host buffers of one call on the device: begin() makes room for all of them, take() and
+ * bring() hand it out, give_back() downloads; each does nothing after a failure, end()
+ * waits. n_bytes: the sum of ucb_cuda_room() of all buffers.
+ */
+struct ucb_cuda_frame {
+    struct ucb_cuda *cuda;
+    unsigned char *at, *end;
+};
+static inline size_t ucb_cuda_room(size_t n_bytes)
+{
+    return ucb_round_up(n_bytes == 0 ? 1 : n_bytes, 256);
+}
+bool ucb_cuda_begin(struct ucb_cuda *cuda, size_t n_bytes, struct ucb_cuda_frame *out);
+void *ucb_cuda_take(struct ucb_cuda_frame *frame, size_t n_bytes);
+void *ucb_cuda_bring(struct ucb_cuda_frame *frame, const void *host, size_t n_bytes);
+void ucb_cuda_give_back(struct ucb_cuda_frame *frame, void *host, const void *p,
+                        size_t n_bytes);
+void ucb_cuda_end(struct ucb_cuda_frame *frame);
+
+/* Bytes [first, first + n) of a packed weight were written; on their way to the device. */
+void ucb_cuda_packed(struct ucb_cuda *cuda, const struct ucb_packed *weight, size_t n_bytes,
+                     size_t first, size_t n);
+/* The device's copy, brought there where it is not; COMPUTE waits for it. NULL after a
+ * failure, which is kept. */
+const void *ucb_cuda_weight(struct ucb_cuda *cuda, const struct ucb_packed *weight,
+                            size_t n_bytes);
+void ucb_cuda_drop_weights(struct ucb_cuda *cuda);
+/* Frees the copy that was not used for longest; false: there is none. */
+bool ucb_cuda_evict(struct ucb_cuda *cuda);
+
+/*
+ * Rows of a weight that is not in memory, some panels at a time: read and packed by the
+ * workers, uploaded, and multiplied while the next ones are read. y[n_rows][y_stride] and x
+ * are the device's. What read() answers.
+ */
+struct ucb_cuda_stream_of_rows {
+    ucb_status (*read)(void *context, unsigned worker, uint32_t row, uint32_t n_rows,
+                       uint32_t end, float *out, struct ucb_err *err);
+    void *context;
+    uint32_t n_out, n_in;
+    uint32_t at_once; /* a multiple of 32; 0: what suits the copies */
+};
+ucb_status ucb_cuda_multiply_rows(struct ucb_backend *backend,
+                                  const struct ucb_cuda_stream_of_rows *weight,
+                                  const float *bias, const float *x, size_t n_rows,
+                                  float *y, size_t y_stride, struct ucb_err *err);
+
+/* The functions of backend.h, where backend->cuda is not NULL. */
+ucb_status ucb_cuda_linear(struct ucb_backend *backend, const struct ucb_packed *weight,
+                           const float *bias, const float *x, size_t n_rows, float *y,
+                           struct ucb_err *err);
+ucb_status ucb_cuda_linear_tiles(struct ucb_backend *backend,
+                                 const struct ucb_tiles *weight, const float *bias,
+                                 const float *x, size_t n_rows, float *y,
+                                 struct ucb_err *err);
+/* bias: NULL of an RMS norm. */
+void ucb_cuda_norm(struct ucb_backend *backend, const float *x, size_t n_rows, uint32_t n,
+                   const float *weight, const float *bias, float eps, float *y);
+void ucb_cuda_rope(struct ucb_backend *backend, float *x, size_t n_rows,
+                   const struct ucb_rotary *shape, const float *table,
+                   const uint32_t *position);
+void ucb_cuda_activate(struct ucb_backend *backend, enum ucb_activation activation,
+                       const float *gate, const float *up, size_t n, float *out);
+void ucb_cuda_add(struct ucb_backend *backend, float *x, const float *y, size_t n);
+/* x = f(x, parameter) by one of the plugin's kernels. */
+typedef const char *ucb_cuda_in_place(struct ucb_cuda_device *device, float *x, size_t n,
+                                      float parameter);
+void ucb_cuda_change(struct ucb_backend *backend, ucb_cuda_in_place *kernel, float *x,
+                     size_t n, float parameter);
+void ucb_cuda_convolve(struct ucb_backend *backend, const struct ucb_scan *scan);
+void ucb_cuda_scan(struct ucb_backend *backend, const struct ucb_scan *scan);
+ucb_status ucb_cuda_attention(struct ucb_backend *backend,
+                              const struct ucb_attention *shape, const float *q,
+                              const float *k, const float *v, size_t n_windows,
+                              const size_t *start, float *out, struct ucb_err *err);
+ucb_status ucb_cuda_head_score(struct ucb_backend *backend, const struct ucb_head *models,
+                               uint32_t n_models, const uint32_t *target, size_t n_rows,
+                               struct ucb_position *out, struct ucb_err *err);
+
+#endif

@@ -1,0 +1,159 @@
+/*
+ * cuda_weights.c - packed weights on the device.
+ *
+ * The host keeps what ucb_pack() made; the device has a copy, named by its address, which
+ * is brought along when it is packed, on the stream LOAD, while products run. Where device
+ * memory runs out the copies that were not used for longest give way, and come back when
+ * they are multiplied with. So the program never asks how much a device holds. A weight
+ * that was decoded there stays until it is forgotten.
+ */
+#include "backend/cuda_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/arena.h"
+
+static struct ucb_cuda_weight *find(struct ucb_cuda *c, const void *host)
+{
+    for (size_t i = 0; i < c->n_weights; i++)
+        if (c->weights[i].host == host) return &c->weights[i];
+    return NULL;
+}
+
+static void drop(struct ucb_cuda *c, struct ucb_cuda_weight *w)
+{
+    c->table->free(c->device, w->p);
+    c->table->event_free(c->device, w->loaded);
+    *w = c->weights[--c->n_weights];
+}
+
+void ucb_cuda_drop_weights(struct ucb_cuda *c)
+{
+    while (c->n_weights > 0) drop(c, &c->weights[c->n_weights - 1]);
+    ucb_mem_free(c->weights);
+    c->weights = NULL;
+    c->weight_capacity = 0;
+}
+
+bool ucb_cuda_evict(struct ucb_cuda *c)
+{
+    struct ucb_cuda_weight *oldest = NULL;
+    for (size_t i = 0; i < c->n_weights; i++)
+        if (!c->weights[i].only_here &&
+            (oldest == NULL || c->weights[i].used_at < oldest->used_at))
+            oldest = &c->weights[i];
+    if (oldest != NULL) drop(c, oldest);
+    return oldest != NULL;
+}
+
+static bool reserve_entry(struct ucb_cuda *c)
+{
+    if (c->n_weights < c->weight_capacity) return true;
+    size_t capacity = c->weight_capacity == 0 ? 64 : 2 * c->weight_capacity;
+    struct ucb_cuda_weight *list = ucb_mem_alloc(capacity * sizeof(*list));
+    if (list == NULL) return false;
+    if (c->n_weights > 0) memcpy(list, c->weights, c->n_weights * sizeof(*list));
+    ucb_mem_free(c->weights);
+    c->weights = list;
+    c->weight_capacity = capacity;
+    return true;
+}
+
+/* An entry without contents; NULL and *why where there is no room even alone. */
+static struct ucb_cuda_weight *create(struct ucb_cuda *c, const void *host, size_t n_bytes,
+                                      const char **why)
+{
+    struct ucb_cuda_weight w = {.host = host, .n_bytes = n_bytes};
+    *why = "no memory for the list of weights";
+    if (!reserve_entry(c)) return NULL;
+    do {
+        *why = c->table->alloc(c->device, n_bytes, &w.p);
+    } while (*why != NULL && ucb_cuda_evict(c));
+    if (*why != NULL) return NULL;
+    *why = c->table->event_new(c->device, &w.loaded);
+    if (*why != NULL) {
+        c->table->free(c->device, w.p);
+        return NULL;
+    }
+    c->weights[c->n_weights] = w;
+    return &c->weights[c->n_weights++];
+}
+
+static const char *load(struct ucb_cuda *c, struct ucb_cuda_weight *w, size_t first,
+                        size_t n)
+{
+    const char *failed = c->table->upload(c->device, UCB_CUDA_LOAD,
+                                          (unsigned char *)w->p + first,
+                                          (const unsigned char *)w->host + first, n);
+    if (failed == NULL) failed = c->table->record(c->device, UCB_CUDA_LOAD, w->loaded);
+    w->current = failed == NULL;
+    return failed;
+}
+
+/* What fails here is tried again, and said, when the weight is multiplied with. */
+void ucb_cuda_packed(struct ucb_cuda *c, const struct ucb_packed *weight, size_t n_bytes,
+                     size_t first, size_t n)
+{
+    const char *why;
+    struct ucb_cuda_weight *w = find(c, weight->data);
+    if (w != NULL && w->n_bytes != n_bytes) {
+        drop(c, w);
+        w = NULL;
+    }
+    if (w != NULL && !w->current) return; /* all of it is loaded when it is used */
+    if (w == NULL) {
+        w = create(c, weight->data, n_bytes, &why);
+        n += first; /* what was packed before this copy was made */
+        first = 0;
+    }
+    if (w == NULL) return;
+    w->used_at = ++c->clock;
+    w->only_here = false;
+    load(c, w, first, n);
+}
+
+ucb_status ucb_cuda_put_decoded(struct ucb_cuda *c, const struct ucb_packed *weight,
+                                const float *decoded, struct ucb_err *err)
+{
+    const char *failed = NULL;
+    size_t n_bytes = ucb_n_units(weight->n_out, UCB_PANEL) *
+                     ucb_panel_bytes(c->arithmetic, weight->n_in);
+    ucb_cuda_forget(c, weight);
+    struct ucb_cuda_weight *w = create(c, weight->data, n_bytes, &failed);
+    if (w == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "%zu bytes of device memory for a weight: %s",
+                        n_bytes, failed);
+    w->only_here = true;
+    w->used_at = ++c->clock;
+    failed = c->table->pack(c->device, UCB_CUDA_LOAD, c->arithmetic, decoded, weight->n_out,
+                            weight->n_in, w->p);
+    if (failed == NULL) failed = c->table->record(c->device, UCB_CUDA_LOAD, w->loaded);
+    w->current = failed == NULL;
+    if (failed == NULL) return UCB_OK;
+    ucb_cuda_forget(c, weight);
+    return UCB_FAIL(err, UCB_ENVIRONMENT, "the GPU failed at packing: %s", failed);
+}
+
+void ucb_cuda_forget(struct ucb_cuda *c, const struct ucb_packed *weight)
+{
+    struct ucb_cuda_weight *w = find(c, weight->data);
+    if (w != NULL) drop(c, w);
+}
+
+const void *ucb_cuda_weight(struct ucb_cuda *c, const struct ucb_packed *weight,
+                            size_t n_bytes)
+{
+    const char *failed = NULL;
+    if (c->failed != UCB_OK) return NULL;
+    struct ucb_cuda_weight *w = find(c, weight->data);
+    assert(w == NULL || w->n_bytes == n_bytes);
+    if (w == NULL) w = create(c, weight->data, n_bytes, &failed);
+    if (failed == NULL && !w->current) failed = load(c, w, 0, n_bytes);
+    if (failed == NULL) failed = c->table->wait(c->device, UCB_CUDA_COMPUTE, w->loaded);
+    ucb_cuda_note(c, "a weight", failed);
+    if (failed != NULL) return NULL;
+    w->used_at = ++c->clock;
+    return w->p;
+}

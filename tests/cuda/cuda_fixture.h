@@ -1,0 +1,11 @@
+/*
+ * cuda_fixture.h - tests of the GPU's kernels, on the emulated plugin beside the program.
+ */
+#ifndef UCB_TESTS_CUDA_FIXTURE_H
+#define UCB_TESTS_CUDA_FIXTURE_H
+
+/* Lets this test's process use the emulated plugin; skips where it was not built. Before
+ * anything asks for a plugin. `order`: forward, reverse, random:SEED. */
+void use_emulated_cuda(const char *order);
+
+#endif
