@@ -52,6 +52,17 @@ struct ucb_pool *bench_pool(void);
 /* Ends the program with a sentence unless the call succeeded. */
 void bench_require(ucb_status status, const struct ucb_err *err);
 
+/* For --serve: a model stays open, and an evaluation of the original over the windows of a
+ * file (BENCH_WINDOW_IDS ids each, little-endian 32 bits, no header) is timed: layers read
+ * and widened, hidden states, head and statistics of every position. */
+enum { BENCH_WINDOW_IDS = 513 };
+struct bench_score {
+    double seconds, mean_logp;
+};
+ucb_status bench_scoring_open(const char *model, struct ucb_err *err);
+ucb_status bench_scoring_run(const char *arithmetic, const char *path,
+                             struct bench_score *out, struct ucb_err *err);
+
 /* `ucbench-bench --serve`: measurements on demand, see bench_serve.c; returns at the end of
  * standard input. */
 void bench_serve(void);
