@@ -59,7 +59,7 @@ obj = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_OBJ := $(call obj,$(LIBRARY)) $(B)/gen/resources.o
 GEN := $(B)/gen/methods.list $(B)/gen/tasks.list
 
-.PHONY: all help demo test test-fast asan tsan clang check bench bench-depth ladder ladder-ci bench-memory bench-peers simulate fuzz clean compdb model setup FORCE
+.PHONY: all help demo test test-fast asan tsan clang check bench bench-depth ladder ladder-ci bench-memory bench-peers bench-scoring bench-sweep simulate fuzz clean compdb model setup FORCE
 .DEFAULT_GOAL := all
 
 all: ucbench ## build ./ucbench
@@ -150,9 +150,13 @@ check: ## headers compile alone, includes point one way, symbols, names, clang b
 	+@sh scripts/check.sh
 	@$(MAKE) --no-print-directory clang
 
-bench: all ## measure speed: ratios to the machine's limits (minutes)
+PEERS_TABLE := $(B)/peers.table
+bench: all ## measure speed: ratios to the machine's limits (minutes; PEERS=DIR: and to other projects)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
-	@$(B)/ucbench-bench $(BENCH)
+	@rm -f $(PEERS_TABLE)
+	$(if $(PEERS),@sh scripts/peers.sh run $(PEERS) --bench $(B)/ucbench-bench --table $(PEERS_TABLE))
+	$(if $(PEERS),@sh scripts/peers.sh scoring $(PEERS) --bench $(B)/ucbench-bench --table $(PEERS_TABLE))
+	@$(B)/ucbench-bench $(if $(PEERS),--peers $(PEERS_TABLE)) $(BENCH)
 $(B)/ucbench-bench: $(call obj,$(sort $(wildcard tests/perf/*.c))) $(LIB_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -160,6 +164,12 @@ $(B)/ucbench-bench: $(call obj,$(sort $(wildcard tests/perf/*.c))) $(LIB_OBJ)
 bench-peers: all ## encode speed beside other projects' (minutes; scripts/peers.sh installs them)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
 	@sh scripts/peers.sh run $(PEERS) --bench $(B)/ucbench-bench $(BENCH_PEERS)
+
+bench-scoring: all ## perplexity of a text beside PyTorch and llama.cpp (minutes)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
+	@sh scripts/peers.sh scoring $(PEERS) --bench $(B)/ucbench-bench $(BENCH_SCORING)
+bench-sweep: all ## a whole sweep beside transformers, bitsandbytes and hqq (an hour; BENCH_SWEEP="--n 50": minutes)
+	@sh scripts/peers.sh sweep $(PEERS) $(BENCH_SWEEP)
 
 bench-memory: all ## peak memory on a synthetic 2B checkpoint beside its bound (minutes; MEMORY=8B: 16 GB of disk)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/synthetic_model

@@ -45,11 +45,11 @@ def write_rows(path, head, columns, rows):
         path.write_text("\n".join([head, "\t".join(columns)] + ["\t".join(str(row[c]) for c in columns) for row in rows]) + "\n")
 
 
-def add_to_table(path, what, arithmetic, peer, ratio):
-    """A line for `ucbench-bench --peers` (tests/perf/bench_main.c); nothing where path is None."""
+def add_to_table(path, *fields):
+    """A line for `ucbench-bench --peers`: kernel, arithmetic, rate, unit, peer, ratio; nothing where path is None."""
     if path is not None:
         with open(path, "a") as file:
-            file.write(f"{what}\t{arithmetic}\t{peer}\t{ratio}\n")
+            file.write("\t".join(str(field) for field in fields) + "\n")
 
 
 # ---- weights ----
@@ -402,7 +402,8 @@ def main():
                 continue
             rows.append(row)
             print_row(row)
-            add_to_table(args.table, f"{case.spec} {case.operation}", "", case.peer, row["ratio_median"])
+            add_to_table(args.table, f"{case.spec} {case.operation}", "", f"{weights / float(row['our_median_s']) * 1e-9:.3f}", "Gw/s",
+                         case.peer, row["ratio_median"])
         ours.close()
     write_rows(args.out, head, COLUMNS, rows)
 

@@ -307,7 +307,8 @@ def measure_all(args, windows, folder, head):
             continue
         worker.close()
         print_row(row)
-        peers.add_to_table(args.table, f"SmolLM2-135M scores {tokens} tokens", case[3], f"{case[0]} {case[2]}", row["ratio_median"])
+        peers.add_to_table(args.table, f"SmolLM2-135M scores {tokens} tokens", case[3], row["our_tokens_per_s"], "tokens/s",
+                           f"{case[0]} {case[2]}", row["ratio_median"])
         yield row
     ours.close()
 

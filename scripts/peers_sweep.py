@@ -17,7 +17,6 @@ import datetime
 import importlib.metadata
 import json
 import logging
-import math
 import os
 import pathlib
 import sqlite3
@@ -36,23 +35,29 @@ SEED = 42
 
 # ---- the cells: our spec, and how the peers make the same ----
 
-def plain(load):
+# Each is called with a loader of the model, which takes more options, and the type that the model computes in.
+
+def plain(load, _):
     return load()
 
 
-def bitsandbytes_config(**options):
-    def make(load):
-        import transformers
-        return load(quantization_config=transformers.BitsAndBytesConfig(**options), device_map={"": "cpu"})
-    return make
+def eight_bits(load, _):
+    import transformers
+    config = transformers.BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=6.0)
+    return load(quantization_config=config, device_map={"": "cpu"})
 
 
 def four_bits(kind, nested):
-    return bitsandbytes_config(load_in_4bit=True, bnb_4bit_quant_type=kind, bnb_4bit_use_double_quant=nested)
+    def make(load, dtype):
+        import transformers
+        config = transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=kind, bnb_4bit_use_double_quant=nested,
+                                                 bnb_4bit_compute_dtype=dtype)
+        return load(quantization_config=config, device_map={"": "cpu"})
+    return make
 
 
 def hqq_config(bits, group):
-    def make(load):
+    def make(load, dtype):
         import torch
         from hqq.core.quantize import BaseQuantizeConfig, HQQBackend, HQQLinear
 
@@ -62,14 +67,14 @@ def hqq_config(bits, group):
         for module in list(model.model.layers.modules()):
             for name, child in list(module.named_children()):
                 if isinstance(child, torch.nn.Linear):
-                    setattr(module, name, HQQLinear(child, config, compute_dtype=child.weight.dtype, device="cpu"))
+                    setattr(module, name, HQQLinear(child, config, compute_dtype=dtype, device="cpu"))
         return model
     return make
 
 
 CELLS = {
     "none": plain,
-    "int8:threshold=6": bitsandbytes_config(load_in_8bit=True, llm_int8_threshold=6.0),
+    "int8:threshold=6": eight_bits,
     "nf4": four_bits("nf4", False),
     "nf4:double_quant=1": four_bits("nf4", True),
     "fp4": four_bits("fp4", False),
@@ -112,7 +117,7 @@ def evaluate(model, windows, batch, teacher):
     argmax = torch.cat(argmax)
     agreed = 1.0 if teacher is None else (argmax == teacher).double().mean().item()
     logp, t1, t10 = (sums / targets.numel()).tolist()
-    return argmax, dict(ppl=math.exp(-logp), t1_gt=t1, t10_gt=t10, t1_agree=agreed)
+    return argmax, dict(ppl=float(np.exp(-logp)), t1_gt=t1, t10_gt=t10, t1_agree=agreed)
 
 
 def run_peers(request):
@@ -127,7 +132,7 @@ def run_peers(request):
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a line for each matrix and pass
     torch.set_num_threads(peers.CORES)
     windows = torch.from_numpy(np.load(request["windows"]))
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[request["arithmetic"]]
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[request["arithmetic"]]
     print(json.dumps({"imports": time.perf_counter() - start}), flush=True)
 
     def load(**options):
@@ -137,7 +142,7 @@ def run_peers(request):
     for spec in request["cells"]:
         start, result = time.perf_counter(), {"cell": spec}
         try:
-            model = CELLS[spec](load).eval()
+            model = CELLS[spec](load, dtype).eval()
             made = time.perf_counter()
             argmax, values = evaluate(model, windows, request["batch"], teacher)
             result |= dict(make_seconds=made - start, seconds=time.perf_counter() - start, **values)
@@ -175,7 +180,7 @@ def our_results(args, cells, folder, name):
     """Seconds of the whole process, and cell -> values."""
     database = f"{folder}/{name}.db"
     command = [args.ucbench, "sweep", "--model", MODEL, "--task", f"lambada-windows:n={args.n},seed={SEED}", "--db", database,
-               "--arithmetic", args.arithmetic, "--threads", str(peers.CORES), "--quiet",
+               "--arithmetic", "fp32" if args.arithmetic == "fp16" else args.arithmetic, "--threads", str(peers.CORES), "--quiet",
                "--data", os.environ.get("UCBENCH_DATA", "mini")]
     for spec in cells:
         command += ["--method", spec]
@@ -222,7 +227,8 @@ def arguments():
     parser.add_argument("--ucbench", default=peers.ROOT / "ucbench", help="our side (make builds it)")
     parser.add_argument("--n", default=500, type=int, help="windows of 128 tokens (default 500)")
     parser.add_argument("--batch", default=8, type=int, help="windows in one pass of the peers' (default 8; the seed had 1)")
-    parser.add_argument("--arithmetic", default="fp32", choices=["fp32", "bf16"], help="of both sides (default fp32)")
+    parser.add_argument("--arithmetic", default="fp32", choices=["fp32", "bf16", "fp16"],
+                        help="of both sides (default fp32); fp16: of the peers, as the seed had it; ours computes in fp32")
     parser.add_argument("--only", default="", help="cells whose spec holds this text, and the original")
     parser.add_argument("--out", type=pathlib.Path, help="also write the rows to this file, tab-separated")
     parser.add_argument("--note", default="", help="a remark for the head of that file")

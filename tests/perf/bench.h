@@ -2,11 +2,11 @@
  * bench.h - a measurement is BENCH(name) { ... bench_row(...) ... }; the file it stands in
  * registers it.
  *
- * `ucbench-bench` runs all, `ucbench-bench word ...` those whose name holds a word,
- * `ucbench-bench --serve` those that another program asks for. A row
- * is verified first, then timed: warm-up, then repeats that alternate with the peak of the
- * same path, because both change with the load of the machine. The table shows medians; the
- * share is the median of the shares of the repeats.
+ * `ucbench-bench [--peers FILE]` runs all, `ucbench-bench [--peers FILE] word ...` those
+ * whose name holds a word, `ucbench-bench --serve` those that another program asks for. A
+ * row is verified first, then timed: warm-up, then repeats that alternate with the peak of
+ * the same path, because both change with the load of the machine. The table shows medians;
+ * the share is the median of the shares of the repeats.
  */
 #ifndef UCB_TESTS_PERF_BENCH_H
 #define UCB_TESTS_PERF_BENCH_H
@@ -46,6 +46,26 @@ struct bench_row {
                   fifteen */
 };
 void bench_row(const struct bench_row *row);
+
+/*
+ * The table at the end (bench_table.c). bench_row adds its row; a measurement that prints
+ * for itself adds what it found. Text is copied. A ratio is ours to the peer's: 2 is twice
+ * as fast.
+ */
+struct bench_result {
+    const char *what, *arithmetic, *path;
+    double rate; /* in `unit` */
+    const char *unit;
+    double share; /* of the limit; NAN: none was measured */
+    const char *limit;
+};
+void bench_table_add(const struct bench_result *result);
+void bench_table_peer(const char *what, const char *arithmetic, const char *peer,
+                      double ratio);
+void bench_table_absent(const char *peer);
+/* After the rows: the lines of other programs. MISSING, CORRUPT. */
+ucb_status bench_table_read(const char *path, struct ucb_err *err);
+void bench_table_print(void);
 
 /* All threads of the machine, shared by every row. */
 struct ucb_pool *bench_pool(void);
