@@ -6,8 +6,8 @@ logits, and whether the argmax is the original's. The original's pass is made on
 
 The peers' side loads the model, quantizes it and scores the windows, several in a pass, under inference_mode; a cell's seconds
 cover all three, but not the start of Python and its imports. Ours is `ucbench sweep` as it stands, from the start of the process to
-its end: confidence intervals, divergences from the original and the database included. It runs before the peers and after them;
-the ratio stands for both. A cell that the peers cannot run here is left out of both totals.
+its end: the files' digests, confidence intervals, divergences from the original and the database included, which no cell's own
+seconds hold. It runs before the peers and after them; the ratio stands for both. A cell that the peers cannot run here is left out of both totals.
 
 Run by `scripts/peers.sh sweep`, in the environment that `scripts/peers.sh install` makes.
 """
@@ -202,7 +202,7 @@ COLUMNS = ["cell", "peer_s", "peer_make_s", "our_s", "peer_ppl_ratio", "our_ppl_
 
 def row_of(spec, n_tokens, theirs, ours):
     peer, own = theirs[spec], ours[spec]
-    own_seconds = n_tokens / own["tokens_per_second"]
+    own_seconds = n_tokens / own["tokens_per_second"] + own["encode_seconds"] + own["decode_seconds"]
     return dict(zip(COLUMNS, [spec, f"{peer['seconds']:.2f}", f"{peer['make_seconds']:.2f}", f"{own_seconds:.2f}",
                               f"{peer['ppl'] / theirs['none']['ppl']:.5g}", f"{own['ppl'] / ours['none']['ppl']:.5g}",
                               f"{peer['t1_agree']:.4f}", f"{own.get('t1_agree', 1.0):.4f}", f"{peer['t1_gt']:.4f}",
