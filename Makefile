@@ -153,7 +153,7 @@ check: ## headers compile alone, includes point one way, symbols, names, clang b
 PEERS_TABLE := $(B)/peers.table
 bench: all ## measure speed: ratios to the machine's limits (minutes; PEERS=DIR: and to other projects)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
-	@rm -f $(PEERS_TABLE)
+	@: > $(PEERS_TABLE)
 	$(if $(PEERS),@sh scripts/peers.sh run $(PEERS) --bench $(B)/ucbench-bench --table $(PEERS_TABLE))
 	$(if $(PEERS),@sh scripts/peers.sh scoring $(PEERS) --bench $(B)/ucbench-bench --table $(PEERS_TABLE))
 	@$(B)/ucbench-bench $(if $(PEERS),--peers $(PEERS_TABLE)) $(BENCH)
@@ -165,7 +165,7 @@ bench-peers: all ## encode speed beside other projects' (minutes; scripts/peers.
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
 	@sh scripts/peers.sh run $(PEERS) --bench $(B)/ucbench-bench $(BENCH_PEERS)
 
-bench-scoring: all ## perplexity of a text beside PyTorch and llama.cpp (minutes)
+bench-scoring: all ## perplexity of a text beside PyTorch and llama.cpp (20 minutes)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
 	@sh scripts/peers.sh scoring $(PEERS) --bench $(B)/ucbench-bench $(BENCH_SCORING)
 bench-sweep: all ## a whole sweep beside transformers, bitsandbytes and hqq (an hour; BENCH_SWEEP="--n 50": minutes)

@@ -280,7 +280,7 @@ def arguments():
     parser.add_argument("--bench", default=peers.ROOT / "build/release/ucbench-bench", help="our side (make bench-scoring builds it)")
     parser.add_argument("--ucbench", default=peers.ROOT / "ucbench", help="tokenizes and packs")
     parser.add_argument("--windows", default=16, type=int, help="of 512 tokens, from the text's first on; 0: all (default 16)")
-    parser.add_argument("--repeats", default=5, type=int, help="pairs of samples, at least 3 (default 5)")
+    parser.add_argument("--repeats", default=3, type=int, help="pairs of samples, at least 3 (default 3)")
     parser.add_argument("--only", default="", help="rows whose peer and kind hold this text: PyTorch, llama.cpp F32, ...")
     parser.add_argument("--out", type=pathlib.Path, help="also write the rows to this file, tab-separated")
     parser.add_argument("--table", type=pathlib.Path, help="append lines for `make bench`'s table to this file")
