@@ -76,7 +76,7 @@ EMULATION := $(if $(shell command -v $(CXX) 2>/dev/null),$(if $(filter tsan fuzz
                $(B)/libucbench_cuda_emulated.so $(B)/emulation-test $(B)/emulation-test-threads)) \
              $(if $(NVCC),$(if $(filter release,$(VARIANT)),$(B)/libucbench_cuda.so $(B)/libucbench_cuda.ptx))
 
-.PHONY: all cuda help demo test test-fast asan tsan clang check fire bench bench-depth ladder ladder-ci bench-memory bench-peers simulate fuzz clean compdb model setup FORCE
+.PHONY: all cuda help demo test test-fast asan tsan clang check fire bench bench-depth ladder ladder-ci bench-memory bench-peers bench-scoring bench-sweep simulate fuzz clean compdb model setup FORCE
 .DEFAULT_GOAL := all
 
 all: ucbench $(if $(NVCC),libucbench_cuda.so) ## build ./ucbench, and the GPU plugin where nvcc is
@@ -193,9 +193,13 @@ check: ## headers compile alone, includes point one way, symbols, names, clang b
 	+@sh scripts/check.sh
 	@$(MAKE) --no-print-directory clang
 
-bench: all ## measure speed: ratios to the machine's limits (minutes)
+PEERS_TABLE := $(B)/peers.table
+bench: all ## measure speed: ratios to the machine's limits (minutes; PEERS=DIR: and to other projects)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
-	@$(B)/ucbench-bench $(BENCH)
+	@: > $(PEERS_TABLE)
+	$(if $(PEERS),@sh scripts/peers.sh run $(PEERS) --bench $(B)/ucbench-bench --table $(PEERS_TABLE))
+	$(if $(PEERS),@sh scripts/peers.sh scoring $(PEERS) --bench $(B)/ucbench-bench --table $(PEERS_TABLE))
+	@$(B)/ucbench-bench $(if $(PEERS),--peers $(PEERS_TABLE)) $(BENCH)
 $(B)/ucbench-bench: $(call obj,$(sort $(wildcard tests/perf/*.c))) $(LIB_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -203,6 +207,12 @@ $(B)/ucbench-bench: $(call obj,$(sort $(wildcard tests/perf/*.c))) $(LIB_OBJ)
 bench-peers: all ## encode speed beside other projects' (minutes; scripts/peers.sh installs them)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
 	@sh scripts/peers.sh run $(PEERS) --bench $(B)/ucbench-bench $(BENCH_PEERS)
+
+bench-scoring: all ## perplexity of a text beside PyTorch and llama.cpp (20 minutes)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
+	@sh scripts/peers.sh scoring $(PEERS) --bench $(B)/ucbench-bench $(BENCH_SCORING)
+bench-sweep: all ## a whole sweep beside transformers, bitsandbytes and hqq (an hour; BENCH_SWEEP="--n 50": minutes)
+	@sh scripts/peers.sh sweep $(PEERS) $(BENCH_SWEEP)
 
 bench-memory: all ## peak memory on a synthetic 2B checkpoint beside its bound (minutes; MEMORY=8B: 16 GB of disk)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/synthetic_model

@@ -37,6 +37,21 @@ WIDE = 1536  # columns that every GGUF type takes, and that divide each of the m
 PAUSE_SECONDS = 0.03  # lets the threads of the other side go to sleep
 
 
+# ---- results ----
+
+def write_rows(path, head, columns, rows):
+    """A dated, tab-separated file; nothing where path is None."""
+    if path is not None:
+        path.write_text("\n".join([head, "\t".join(columns)] + ["\t".join(str(row[c]) for c in columns) for row in rows]) + "\n")
+
+
+def add_to_table(path, *fields):
+    """A line for `ucbench-bench --peers`: kernel, arithmetic, rate, unit, peer, ratio; nothing where path is None."""
+    if path is not None:
+        with open(path, "a") as file:
+            file.write("\t".join(str(field) for field in fields) + "\n")
+
+
 # ---- weights ----
 
 def read_safetensors(path):
@@ -349,6 +364,7 @@ def arguments():
     parser.add_argument("--limit", default=6.0, type=float, help="seconds after which a row starts no further pair (default 6)")
     parser.add_argument("--only", default="", help="rows whose peer, operation and method hold this text")
     parser.add_argument("--out", type=pathlib.Path, help="also write the rows to this file, tab-separated")
+    parser.add_argument("--table", type=pathlib.Path, help="append lines for `make bench`'s table to this file")
     parser.add_argument("--note", default="", help="a remark for the head of that file")
     return parser.parse_args()
 
@@ -386,9 +402,10 @@ def main():
                 continue
             rows.append(row)
             print_row(row)
+            add_to_table(args.table, f"{case.spec} {case.operation}", "", f"{weights / float(row['our_median_s']) * 1e-9:.3f}", "Gw/s",
+                         case.peer, row["ratio_median"])
         ours.close()
-    if args.out is not None:
-        args.out.write_text("\n".join([head, "\t".join(COLUMNS)] + ["\t".join(str(row[c]) for c in COLUMNS) for row in rows]) + "\n")
+    write_rows(args.out, head, COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
  * bench.h - a measurement is BENCH(name) { ... bench_row(...) ... }; the file it stands in
  * registers it.
  *
- * `ucbench-bench` runs all, `ucbench-bench word ...` those whose name holds a word,
- * `ucbench-bench --serve` those that another program asks for. A row
- * is verified first, then timed: warm-up, then repeats that alternate with the peak of the
- * same path, because both change with the load of the machine. The table shows medians; the
- * share is the median of the shares of the repeats.
+ * `ucbench-bench [--peers FILE]` runs all, `ucbench-bench [--peers FILE] word ...` those
+ * whose name holds a word, `ucbench-bench --serve` those that another program asks for. A
+ * row is verified first, then timed: warm-up, then repeats that alternate with the peak of
+ * the same path, because both change with the load of the machine. The table shows medians;
+ * the share is the median of the shares of the repeats.
  */
 #ifndef UCB_TESTS_PERF_BENCH_H
 #define UCB_TESTS_PERF_BENCH_H
@@ -47,10 +47,41 @@ struct bench_row {
 };
 void bench_row(const struct bench_row *row);
 
+/*
+ * The table at the end (bench_table.c). bench_row adds its row; a measurement that prints
+ * for itself adds what it found. Text is copied. A ratio is ours to the peer's: 2 is twice
+ * as fast.
+ */
+struct bench_result {
+    const char *what, *arithmetic, *path;
+    double rate; /* in `unit` */
+    const char *unit;
+    double share; /* of the limit; NAN: none was measured */
+    const char *limit;
+};
+void bench_table_add(const struct bench_result *result);
+void bench_table_peer(const char *what, const char *arithmetic, const char *peer,
+                      double ratio);
+void bench_table_absent(const char *peer);
+/* After the rows: the lines of other programs. MISSING, CORRUPT. */
+ucb_status bench_table_read(const char *path, struct ucb_err *err);
+void bench_table_print(void);
+
 /* All threads of the machine, shared by every row. */
 struct ucb_pool *bench_pool(void);
 /* Ends the program with a sentence unless the call succeeded. */
 void bench_require(ucb_status status, const struct ucb_err *err);
+
+/* For --serve: a model stays open, and an evaluation of the original over the windows of a
+ * file (BENCH_WINDOW_IDS ids each, little-endian 32 bits, no header) is timed: layers read
+ * and widened, hidden states, head and statistics of every position. */
+enum { BENCH_WINDOW_IDS = 513 };
+struct bench_score {
+    double seconds, mean_logp;
+};
+ucb_status bench_scoring_open(const char *model, struct ucb_err *err);
+ucb_status bench_scoring_run(const char *arithmetic, const char *path,
+                             struct bench_score *out, struct ucb_err *err);
 
 /* `ucbench-bench --serve`: measurements on demand, see bench_serve.c; returns at the end of
  * standard input. */

@@ -160,6 +160,25 @@ static bool present(int i)
                                    : true;
 }
 
+/* Our coders go into the table at the end, with all others, memcpy too, as peers. */
+static void add_to_table(const struct coding *c, double median[N_CODERS][2])
+{
+    static const char *const verbs[] = {"encode", "decode"};
+    for (int i = 0; i < N_CODERS; i++)
+        for (int decode = 0; decode < 2 && coders[i].kind == OURS; decode++) {
+            char what[64];
+            snprintf(what, sizeof(what), "%s %s, %s", coders[i].name, verbs[decode],
+                     c->pool == NULL ? "one thread" : "all threads");
+            bench_table_add(&(struct bench_result){what, "", "", median[i][decode], "GB/s",
+                                                   median[i][decode] / median[0][decode],
+                                                   "memcpy"});
+            for (int peer = 0; peer < N_CODERS; peer++)
+                if (coders[peer].kind != OURS && present(peer))
+                    bench_table_peer(what, "", coders[peer].name,
+                                     median[i][decode] / median[peer][decode]);
+        }
+}
+
 /* A table row a coder: medians of encode and decode, one thread or all. */
 static void measure(struct coding *c, struct ucb_pool *pool)
 {
@@ -194,6 +213,7 @@ static void measure(struct coding *c, struct ucb_pool *pool)
                verified[i] ? "verified" : "WRONG");
         fflush(stdout);
     }
+    add_to_table(c, median);
 }
 
 /* ---- weights ---- */
@@ -267,4 +287,6 @@ BENCH(codec)
     measure(c, NULL);
     printf("%u threads, wall\n", ucb_pool_threads(bench_pool()));
     measure(c, bench_pool());
+    if (peers.zstd == NULL) bench_table_absent("zstd");
+    if (peers.lz4 == NULL) bench_table_absent("lz4");
 }

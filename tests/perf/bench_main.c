@@ -143,6 +143,14 @@ void bench_row(const struct bench_row *row)
                100 * median(s.share_busy, n));
     printf("  %s\n", row->verified ? "verified" : "WRONG");
     fflush(stdout);
+    bench_table_add(
+        &(struct bench_result){.what = row->what,
+                               .arithmetic = row->arithmetic,
+                               .path = has_path ? ucb_kernel_name(row->kernel) : "",
+                               .rate = median(s.rate, n) * 1e-9,
+                               .unit = row->unit,
+                               .share = has_path ? median(s.share_wall, n) : NAN,
+                               .limit = row->is_fp64 ? "fp64 peak" : "fma peak"});
 }
 
 BENCH(fma_peak)
@@ -156,17 +164,24 @@ BENCH(fma_peak)
         printf("%-34s %-5s %-7s %9s %9.1f ", "fma peak", "fp32",
                ucb_kernel_name((enum ucb_kernel)k), "", median(rate, REPEATS) * 1e-9);
         printf("%9.1f GFLOP/s\n", rate[REPEATS - 1] * 1e-9);
+        bench_table_add(&(struct bench_result){.what = "fma peak",
+                                               .arithmetic = "fp32",
+                                               .path = ucb_kernel_name((enum ucb_kernel)k),
+                                               .rate = median(rate, REPEATS) * 1e-9,
+                                               .unit = "GFLOP/s",
+                                               .share = NAN,
+                                               .limit = ""});
     }
 }
 
-static bool wanted(const struct bench *bench, int n_args, char **args)
+static bool wanted(const struct bench *bench, int n_words, char **words)
 {
-    for (int i = 1; i < n_args; i++)
-        if (strstr(bench->name, args[i]) != NULL) return true;
-    return n_args < 2;
+    for (int i = 0; i < n_words; i++)
+        if (strstr(bench->name, words[i]) != NULL) return true;
+    return n_words == 0;
 }
 
-static void run_wanted(int n_args, char **args)
+static void run_wanted(int n_words, char **words)
 {
     printf(
         "%u threads; shares of the path's fp32 fma peak, which is measured beside each repeat: by the wall, and of\n"
@@ -175,7 +190,19 @@ static void run_wanted(int n_args, char **args)
     printf("%-34s %-5s %-7s %9s %9s %9s %-8s%7s %7s\n", "what", "", "path", "median ms",
            "median", "best", "", "wall", "busy");
     for (struct bench *b = benches; b != NULL; b = b->next)
-        if (wanted(b, n_args, args)) b->run();
+        if (wanted(b, n_words, words)) b->run();
+}
+
+/* Every row, then the table. */
+static void run_all(const char *peers, int n_words, char **words)
+{
+    struct ucb_err err;
+    run_wanted(n_words, words);
+    if (peers != NULL)
+        bench_require(bench_table_read(peers, &err), &err);
+    else
+        bench_table_absent("bitsandbytes, hqq, llama.cpp, PyTorch (make bench PEERS=DIR)");
+    bench_table_print();
 }
 
 int main(int n_args, char **args)
@@ -184,8 +211,10 @@ int main(int n_args, char **args)
     bench_require(ucb_pool_open(0, &pool, &err), &err);
     if (n_args == 2 && strcmp(args[1], "--serve") == 0)
         bench_serve();
+    else if (n_args >= 3 && strcmp(args[1], "--peers") == 0)
+        run_all(args[2], n_args - 3, args + 3);
     else
-        run_wanted(n_args, args);
+        run_all(NULL, n_args - 1, args + 1);
     ucb_pool_close(pool);
     return 0;
 }

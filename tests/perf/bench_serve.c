@@ -1,12 +1,15 @@
 /*
  * bench_serve.c - one measurement per line of standard input, for a program that times
- * another encoder in between (scripts/peers.py):
+ * another project in between (scripts/peers.py, scripts/peers_scoring.py):
  *
  *     load FILE      the matrices of a .safetensors file, in file order; a tensor of one
  *                    dimension holds the importance of the columns of the matrix before
  *     encode SPEC    encodes all of them        -> ok SECONDS BYTES
  *     decode         decodes what was encoded last  -> ok SECONDS BYTES
  *     write FILE     their payloads, one after the other
+ *     model NAME     opens a model
+ *     score ARITHMETIC FILE   evaluates it on a file of windows (bench.h)
+ *                    -> ok SECONDS MEAN_LOGP
  *
  * Each answer is one line, "ok ..." or "error SENTENCE"; after an error the next line is
  * read as usual. Only the work itself stands between the two looks at the clock.
@@ -178,6 +181,27 @@ static ucb_status write_payloads(const struct serve *s, const char *path,
     return UCB_OK;
 }
 
+static ucb_status open_model(const char *name, struct ucb_err *err)
+{
+    UCB_TRY(bench_scoring_open(name, err));
+    printf("ok\n");
+    return UCB_OK;
+}
+
+static ucb_status score(const char *what, struct ucb_err *err)
+{
+    char arithmetic[16];
+    struct bench_score score;
+    size_t n = strcspn(what, " ");
+    if (what[n] == '\0' || n >= sizeof(arithmetic))
+        return UCB_FAIL(err, UCB_USAGE, "score %s: expected an arithmetic and a file",
+                        what);
+    snprintf(arithmetic, sizeof(arithmetic), "%.*s", (int)n, what);
+    UCB_TRY(bench_scoring_run(arithmetic, what + n + 1, &score, err));
+    printf("ok %.9f %.17g\n", score.seconds, score.mean_logp);
+    return UCB_OK;
+}
+
 static ucb_status obey(struct serve *s, const char *verb, const char *object,
                        struct ucb_err *err)
 {
@@ -185,7 +209,10 @@ static ucb_status obey(struct serve *s, const char *verb, const char *object,
     if (strcmp(verb, "encode") == 0) return encode(s, object, err);
     if (strcmp(verb, "decode") == 0) return decode(s, err);
     if (strcmp(verb, "write") == 0) return write_payloads(s, object, err);
-    return UCB_FAIL(err, UCB_USAGE, "%s: expected load, encode, decode or write", verb);
+    if (strcmp(verb, "model") == 0) return open_model(object, err);
+    if (strcmp(verb, "score") == 0) return score(object, err);
+    return UCB_FAIL(err, UCB_USAGE,
+                    "%s: expected load, encode, decode, write, model or score", verb);
 }
 
 void bench_serve(void)
