@@ -263,7 +263,7 @@ static void measure_head(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel)
     if (h.target == NULL || h.out == NULL) abort();
     for (int m = 0; m < 2; m++) h.weight[m] = packed_copy(h.backend, w, IDS, HIDDEN);
     for (int m = 0; m < 2; m++)
-        h.models[m] = (struct ucb_head){&h.weight[m], hidden, NULL, 0, NULL};
+        h.models[m] = (struct ucb_head){.weight = &h.weight[m], .hidden = hidden};
     run_head(&h);
     const struct bench_row row = {
         .what = "head 256 x 576 x 49152, 2 models",
