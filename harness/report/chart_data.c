@@ -31,7 +31,10 @@ static int score_group(const struct ucb_report_group *g, const char *task,
                        enum ucb_shown shown)
 {
     if (!g->has[shown]) return 0;
-    if (task != NULL) return strcmp(g->task, task) == 0 || strcmp(g->dataset, task) == 0;
+    size_t n = task == NULL ? 0 : strlen(task);
+    if (task != NULL)
+        return strcmp(g->task, task) == 0 || strcmp(g->dataset, task) == 0 ||
+               (strncmp(g->task, task, n) == 0 && g->task[n] == ':');
     return strncmp(g->task, "wikitext", strlen("wikitext")) == 0 ? 2 : 1;
 }
 

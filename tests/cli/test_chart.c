@@ -229,6 +229,19 @@ TEST(a_point_at_or_below_the_original_stands_on_the_lower_edge_and_holds_the_fro
 
 /* ---- the other figures of one report ---- */
 
+TEST(a_task_is_chosen_by_its_name_its_whole_spec_or_its_data_set)
+{
+    skip_without_gnuplot();
+    made_up_database(database(), "b1", false);
+    sql("UPDATE cells SET task = task || ':n=3', dataset = 'passages' WHERE task = 'lambada'");
+    static const char *const asked[] = {"lambada", "lambada:n=3", "passages"};
+    for (int i = 0; i < 3; i++) {
+        pareto("t", ucb_test_path("--task %s", asked[i]));
+        CHECK_HAS(caption("t/pareto.gp"), "task lambada:n=3");
+    }
+    RUN(3, "report pareto --db %s --out %s/t --task lambad", database(), ucb_test_folder());
+}
+
 TEST(against_size_all_models_share_an_axis)
 {
     skip_without_gnuplot();
