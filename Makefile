@@ -219,7 +219,7 @@ bench-memory: all ## peak memory on a synthetic 2B checkpoint beside its bound (
 	@sh scripts/bench_memory.sh $(B)/synthetic_model ./ucbench $(or $(MEMORY),2B)
 ladder: all ## the seed's tiers and head-to-head table in full (some six hours of two cores; UCBENCH_DATA=folder)
 	@sh scripts/ladder.sh plans/ladder.csv $(or $(OUT),build/ladder)
-ladder-ci: all ## the same at 50 steps and 20 windows on the mini sets (about 20 minutes of two cores)
+ladder-ci: all ## the same at 50 steps and 20 windows on the mini sets (some minutes of two cores)
 	@sh scripts/ladder.sh plans/ladder-ci.csv $(or $(OUT),build/ladder-ci) --data mini
 
 bench-depth: all ## time and memory of a tuned layer against the depth of a model (a minute)
