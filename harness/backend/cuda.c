@@ -134,7 +134,10 @@ ucb_status ucb_cuda_memory(struct ucb_cuda *c, enum ucb_cuda_purpose purpose,
 {
     static const char *const names[UCB_CUDA_N_PURPOSES] = {"a payload",
                                                            "side data",
+                                                           "a decoder's plan",
                                                            "a decoder's scratch",
+                                                           "the bits of a matrix",
+                                                           "a decoder's verdict",
                                                            "a decoded matrix",
                                                            "the buffers of a call",
                                                            "parts of a weight"};

@@ -32,7 +32,10 @@ struct ucb_cuda_device *ucb_cuda_device(const struct ucb_cuda *cuda);
 enum ucb_cuda_purpose {
     UCB_CUDA_FOR_PAYLOAD, /* of the stream LOAD: a stage's bytes */
     UCB_CUDA_FOR_SHARED,
+    UCB_CUDA_FOR_PLAN, /* what the host says about them */
     UCB_CUDA_FOR_SCRATCH,
+    UCB_CUDA_FOR_BITS,    /* of an exact chain: a matrix as its file holds it */
+    UCB_CUDA_FOR_BAD,     /* and whether its stream was damaged */
     UCB_CUDA_FOR_DECODED, /* a matrix of floats */
     UCB_CUDA_FOR_X,       /* of COMPUTE: all buffers of a call */
     UCB_CUDA_FOR_W,       /* of both: parts of a weight on its way */

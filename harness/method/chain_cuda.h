@@ -34,8 +34,9 @@ ucb_status ucb_chain_decode_cuda(const struct ucb_chain *chain,
 /*
  * The same, and packed: `weight` (its data is a name, see ucb_cuda_put_decoded()) is ready
  * for ucb_linear() on the device's backend. Everything is queued on LOAD and nothing is
- * waited for: call it for the next layer's matrices before the products of this one, and
- * payloads travel and decode beside them.
+ * waited for (but for an exact stage, whose bytes may turn out damaged): call it for the
+ * next layer's matrices before the products of this one, and payloads travel and decode
+ * beside them.
  */
 ucb_status ucb_chain_pack_on_cuda(const struct ucb_chain *chain,
                                   const struct ucb_chain_context *context,
