@@ -9,7 +9,9 @@
 #include "decode_gptq.cuh"
 #include "decode_gsq.cuh"
 #include "decode_hqq.cuh"
+#include "decode_int5.cuh"
 #include "decode_int8.cuh"
+#include "decode_lossless.cuh"
 #include "decode_lowrank.cuh"
 #include "decode_rtn.cuh"
 #include "head.cuh"
@@ -79,7 +81,9 @@ UCB_EXPORT const struct ucb_cuda_method ucb_cuda_methods[] = {
     {"gptq", 2, NULL, gptq_decode},
     {"gsq", 1, NULL, gsq_decode},
     {"hqq", 1, NULL, hqq_decode},
+    {"int5", 1, int5_scratch_bytes, int5_decode},
     {"int8", 1, NULL, int8_decode},
+    {"lossless", 1, NULL, lossless_decode},
     {"lowrank", 1, lowrank_scratch_bytes, lowrank_decode},
     {"nf4", 1, bnb4_scratch_bytes, nf4_decode},
     {"none", 1, NULL, none_decode},
