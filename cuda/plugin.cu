@@ -13,6 +13,8 @@
 #include "decode_int8.cuh"
 #include "decode_lossless.cuh"
 #include "decode_lowrank.cuh"
+#include "decode_residual.cuh"
+#include "decode_row_overlay.cuh"
 #include "decode_rtn.cuh"
 #include "head.cuh"
 #include "linear.cuh"
@@ -87,6 +89,8 @@ UCB_EXPORT const struct ucb_cuda_method ucb_cuda_methods[] = {
     {"lowrank", 1, lowrank_scratch_bytes, lowrank_decode},
     {"nf4", 1, bnb4_scratch_bytes, nf4_decode},
     {"none", 1, NULL, none_decode},
+    {"residual", 1, residual_scratch_bytes, residual_decode},
+    {"row_overlay", 1, NULL, row_overlay_decode},
     {"rtn", 1, NULL, rtn_decode},
     {NULL, 0, NULL, NULL},
 };
