@@ -59,6 +59,7 @@ UCB_EXPORT const struct ucb_cuda_backend ucb_cuda_backend = {
     .pack = run_pack,
     .round = run_round,
     .widen = run_widen,
+    .find_nonfinite = run_find_nonfinite,
     .linear = run_linear,
     .rmsnorm = run_rmsnorm,
     .layernorm = run_layernorm,

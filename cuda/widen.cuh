@@ -154,6 +154,23 @@ static const char *run_widen(struct ucb_cuda_device *device, enum ucb_cuda_strea
     return launched(device, "widen");
 }
 
+/* ---- what does not decode to numbers ---- */
+
+__global__ void find_nonfinite_kernel(const float *w, size_t n, uint32_t *found)
+{
+    size_t i = thread_index();
+    if (i < n && (__float_as_uint(w[i]) & 0x7f800000u) == 0x7f800000u) *found = 1;
+}
+
+static const char *run_find_nonfinite(struct ucb_cuda_device *device,
+                                      enum ucb_cuda_stream stream, const float *w, size_t n,
+                                      uint32_t *found)
+{
+    UCB_LAUNCH(find_nonfinite_kernel, n_blocks(n, 256), 256, device->stream[stream], w, n,
+               found);
+    return launched(device, "find_nonfinite");
+}
+
 /* ---- gguf (plan: the type, u32) and none: payloads are such elements ---- */
 
 static const char *gguf_decode(struct ucb_cuda_device *device, enum ucb_cuda_stream stream,

@@ -92,6 +92,10 @@ struct ucb_cuda_backend {
     /* n elements (whole blocks) of that dtype to floats, as ucb_widen() does. */
     const char *(*widen)(struct ucb_cuda_device *device, enum ucb_cuda_stream stream,
                          uint32_t dtype, const void *bits, size_t n, float *w);
+    /* Sets *found where one of w[n] is NaN or infinite; leaves it otherwise. */
+    const char *(*find_nonfinite)(struct ucb_cuda_device *device,
+                                  enum ucb_cuda_stream stream, const float *w, size_t n,
+                                  uint32_t *found);
 
     /* On COMPUTE, as backend.h says. y_stride: floats from one row of y to the next. */
     const char *(*linear)(struct ucb_cuda_device *device, enum ucb_arithmetic arithmetic,
@@ -161,7 +165,8 @@ struct ucb_cuda_payload {
     bool deployed; /* the stage is alone: what decode_deployed() writes, where there is one
                     */
     const float *before; /* [n_out][n_in], what the stages before sum to; NULL: first */
-    /* EXACT only: 0; set where a stream does not fit, as decode_bits() answers CORRUPT. */
+    /* Set by an EXACT stage where its stream does not fit: decode_bits() would answer
+     * CORRUPT. */
     uint32_t *bad;
 };
 /*

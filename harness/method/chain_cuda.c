@@ -109,54 +109,58 @@ static ucb_status decode_stage(const struct opened_stage *s, struct ucb_cuda *cu
                     s->stage->method->name, failed);
 }
 
-/* The source's bits, and they as floats in w, which holds what the stages before sum to.
- * Waits: only the device sees whether a stream fits. */
+/* The source's bits, and they as floats in w, which holds what the stages before sum to. */
 static ucb_status decode_exact(const struct opened_stage *s,
                                const struct ucb_matrix *matrix, struct ucb_cuda *cuda,
                                struct ucb_writer *plan, struct ucb_cuda_payload *payload,
                                float *w, struct ucb_err *err)
 {
-    const struct ucb_cuda_backend *table = ucb_cuda_table(cuda);
-    struct ucb_cuda_device *device = ucb_cuda_device(cuda);
-    void *bits, *verdict;
-    uint32_t bad = 0;
+    void *bits;
     UCB_TRY(ucb_cuda_memory(cuda, UCB_CUDA_FOR_BITS, ucb_matrix_bits_bytes(matrix), &bits,
                             err));
-    UCB_TRY(ucb_cuda_memory(cuda, UCB_CUDA_FOR_BAD, sizeof(bad), &verdict, err));
-    const char *failed = table->upload(device, UCB_CUDA_LOAD, verdict, &bad, sizeof(bad));
-    payload->bad = verdict;
-    if (failed == NULL)
-        UCB_TRY(decode_stage(s, cuda, plan, payload, bits, matrix->name, err));
-    if (failed == NULL)
-        failed = table->widen(device, UCB_CUDA_LOAD, matrix->dtype, bits,
-                              ucb_matrix_weights(matrix), w);
-    if (failed == NULL)
-        failed = table->download(device, UCB_CUDA_LOAD, &bad, verdict, sizeof(bad));
-    if (failed == NULL) failed = table->finish(device, UCB_CUDA_LOAD);
-    if (failed != NULL)
-        return UCB_FAIL(err, UCB_ENVIRONMENT, "%s: %s", matrix->name, failed);
-    if (bad == 0) return UCB_OK;
-    return UCB_FAIL(err, UCB_CORRUPT,
-                    "%s: the bytes of %s do not decode to what was encoded; were they "
-                    "written with the same method spec?",
-                    matrix->name, s->stage->method->name);
+    UCB_TRY(decode_stage(s, cuda, plan, payload, bits, matrix->name, err));
+    const char *failed = ucb_cuda_table(cuda)->widen(ucb_cuda_device(cuda), UCB_CUDA_LOAD,
+                                                     matrix->dtype, bits,
+                                                     ucb_matrix_weights(matrix), w);
+    if (failed == NULL) return UCB_OK;
+    return UCB_FAIL(err, UCB_ENVIRONMENT, "%s: %s", matrix->name, failed);
 }
 
 static ucb_status run_stage(const struct ucb_chain *chain, uint32_t index,
                             const struct opened_stage *s, const struct ucb_matrix *matrix,
-                            struct ucb_cuda *cuda, float *w, struct ucb_err *err)
+                            struct ucb_cuda *cuda, float *w,
+                            struct ucb_cuda_verdict *verdict, struct ucb_err *err)
 {
     struct ucb_writer plan = {0};
     struct ucb_cuda_payload payload = {.n_out = matrix->n_out,
                                        .n_in = matrix->n_in,
                                        .dtype = matrix->dtype,
                                        .deployed = chain->n_coded == 1,
-                                       .before = index == 0 ? NULL : w};
+                                       .before = index == 0 ? NULL : w,
+                                       .bad = &verdict->damaged};
     ucb_status status = s->stage->method->kind == UCB_EXACT
                             ? decode_exact(s, matrix, cuda, &plan, &payload, w, err)
                             : decode_stage(s, cuda, &plan, &payload, w, matrix->name, err);
     ucb_writer_free(&plan);
     return status;
+}
+
+/* The sum as it is deployed, and whether it is finite. */
+static ucb_status deploy(const struct ucb_chain *chain, const struct ucb_matrix *matrix,
+                         struct ucb_cuda *cuda, float *w, struct ucb_cuda_verdict *verdict,
+                         struct ucb_err *err)
+{
+    const struct ucb_cuda_backend *table = ucb_cuda_table(cuda);
+    struct ucb_cuda_device *device = ucb_cuda_device(cuda);
+    enum ucb_dtype dtype = ucb_chain_decoded_dtype(chain, matrix->dtype);
+    size_t n = ucb_matrix_weights(matrix);
+    const char *failed = dtype == UCB_F32
+                             ? NULL
+                             : table->round(device, UCB_CUDA_LOAD, dtype, w, n);
+    if (failed == NULL)
+        failed = table->find_nonfinite(device, UCB_CUDA_LOAD, w, n, &verdict->nonfinite);
+    if (failed == NULL) return UCB_OK;
+    return UCB_FAIL(err, UCB_ENVIRONMENT, "%s: %s", matrix->name, failed);
 }
 
 ucb_status ucb_chain_decode_on_cuda(const struct ucb_chain *chain,
@@ -167,10 +171,12 @@ ucb_status ucb_chain_decode_on_cuda(const struct ucb_chain *chain,
 {
     const uint8_t *bytes[UCB_MAX_STAGES];
     size_t lengths[UCB_MAX_STAGES];
-    const char *missing, *failed = NULL;
+    struct ucb_cuda_verdict *verdict;
+    const char *missing;
     if (!ucb_chain_decodes_on_cuda(chain, &missing))
         return UCB_FAIL(err, UCB_UNSUPPORTED, "%s: the GPU plugin cannot decode %s",
                         matrix->name, missing);
+    UCB_TRY(ucb_cuda_verdict(cuda, &verdict, err));
     UCB_TRY(ucb_chain_split(chain, matrix, payload, n_bytes, bytes, lengths, err));
     for (uint32_t i = 0; i < chain->n_coded; i++) {
         struct opened_stage stage = {
@@ -179,15 +185,30 @@ ucb_status ucb_chain_decode_on_cuda(const struct ucb_chain *chain,
         UCB_TRY(ucb_stage_open(chain, i, context, matrix, bytes[i], lengths[i], &state,
                                &stage.job, err));
         stage.state = state;
-        UCB_TRY(run_stage(chain, i, &stage, matrix, cuda, w, err));
+        ucb_status status = run_stage(chain, i, &stage, matrix, cuda, w, verdict, err);
         ucb_arena_reset(context->scratch);
+        if (status != UCB_OK) return status;
     }
-    enum ucb_dtype dtype = ucb_chain_decoded_dtype(chain, matrix->dtype);
-    if (dtype != UCB_F32 && !ucb_chain_is_exact(chain))
-        failed = ucb_cuda_table(cuda)->round(ucb_cuda_device(cuda), UCB_CUDA_LOAD, dtype, w,
-                                             (size_t)matrix->n_out * matrix->n_in);
-    if (failed == NULL) return UCB_OK;
-    return UCB_FAIL(err, UCB_ENVIRONMENT, "%s: %s", matrix->name, failed);
+    return ucb_chain_is_exact(chain) ? UCB_OK
+                                     : deploy(chain, matrix, cuda, w, verdict, err);
+}
+
+ucb_status ucb_chain_verdict_on_cuda(struct ucb_cuda *cuda, const char *name,
+                                     struct ucb_err *err)
+{
+    struct ucb_cuda_verdict verdict;
+    UCB_TRY(ucb_cuda_take_verdict(cuda, &verdict, err));
+    if (verdict.damaged != 0)
+        return UCB_FAIL(err, UCB_CORRUPT,
+                        "%s: coded bytes do not decode to what was encoded; were they "
+                        "written with the same method spec?",
+                        name);
+    if (verdict.nonfinite != 0)
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "%s: a decoded weight is past the largest of the dtype that its "
+                        "method deploys; try a method that deploys F32",
+                        name);
+    return UCB_OK;
 }
 
 ucb_status ucb_chain_decode_cuda(const struct ucb_chain *chain,
@@ -201,6 +222,7 @@ ucb_status ucb_chain_decode_cuda(const struct ucb_chain *chain,
     UCB_TRY(ucb_cuda_memory(cuda, UCB_CUDA_FOR_DECODED, w_bytes, &w, err));
     UCB_TRY(
         ucb_chain_decode_on_cuda(chain, context, matrix, payload, n_bytes, cuda, w, err));
+    UCB_TRY(ucb_chain_verdict_on_cuda(cuda, matrix->name, err));
     const struct ucb_cuda_backend *table = ucb_cuda_table(cuda);
     const char *failed = table->download(ucb_cuda_device(cuda), UCB_CUDA_LOAD, host_w, w,
                                          w_bytes);
