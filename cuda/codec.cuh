@@ -61,15 +61,15 @@ __device__ static inline bool codec_step(const struct codec_plan_chunk &c,
 
 /* The exponent of each active lane's rank; false, in all lanes, past the escapes' end. */
 __device__ static inline bool codec_exponent(const struct codec_plan_chunk &c,
-                                             const uint8_t *bytes, const uint8_t *exponents,
-                                             unsigned lane, bool active, unsigned rank,
+                                             const uint8_t *bytes, unsigned lane,
+                                             bool active, unsigned rank,
                                              struct codec_reader *r, unsigned *exponent)
 {
     unsigned last = c.coder == CODEC_PLAN_FAST ? CODEC_PLAN_FAST_ESCAPE : CODEC_PLAN_ESCAPE;
     unsigned takes = __ballot_sync(CODEC_WARP, active && rank == last);
     uint32_t n = (uint32_t)__popc(takes);
     if (n > c.n_escapes - r->n_escapes) return false;
-    *exponent = exponents[rank];
+    *exponent = c.exponent[rank];
     if (takes >> lane & 1u)
         *exponent = bytes[c.escapes + r->n_escapes + lanes_below(takes, lane)];
     r->n_escapes += n;
@@ -87,10 +87,8 @@ __device__ static inline void codec_store(unsigned width, uint32_t turned, size_
 
 /* Fast and entropy. */
 __device__ static inline bool codec_elements(const struct codec_plan_chunk &c,
-                                             const uint8_t *bytes,
-                                             const struct codec_plan_table *table,
-                                             const uint32_t *slots, unsigned lane,
-                                             uint8_t *out)
+                                             const uint8_t *bytes, const uint32_t *slots,
+                                             unsigned lane, uint8_t *out)
 {
     bool fast = c.coder == CODEC_PLAN_FAST;
     unsigned rest = 8u * c.width - c.exponent_bits, raw = fast ? rest : rest - 2;
@@ -106,8 +104,8 @@ __device__ static inline bool codec_elements(const struct codec_plan_chunk &c,
             if (active) out[i] = (uint8_t)symbol;
             continue;
         }
-        if (!codec_exponent(c, bytes, table->exponent, lane, active,
-                            fast ? symbol : symbol >> 2, &r, &exponent))
+        if (!codec_exponent(c, bytes, lane, active, fast ? symbol : symbol >> 2, &r,
+                            &exponent))
             return false;
         if (!active) continue;
         uint32_t top = fast ? exponent : exponent << 2 | (symbol & 3u);
@@ -138,7 +136,7 @@ __global__ void codec_kernel(const uint8_t *bytes, const uint8_t *plan, uint8_t 
         for (unsigned i = lane; i < CODEC_PLAN_SLOTS; i += CODEC_PLAN_LANES)
             shared.slot[i] = table->slot[i];
     __syncthreads();
-    if (!codec_elements(c, bytes, table, shared.slot, lane, to) && lane == 0 && bad != NULL)
+    if (!codec_elements(c, bytes, shared.slot, lane, to) && lane == 0 && bad != NULL)
         *bad = 1;
 }
 

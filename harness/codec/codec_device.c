@@ -20,8 +20,7 @@ _Static_assert((int)CODEC_PLAN_ESCAPE == (int)RANS_ESCAPE, "one coder");
 struct plan {
     const uint8_t *bytes;
     struct codec_plan_chunk *chunks;
-    struct codec_plan_table *tables; /* of entropy chunks: one for each of the stream's; of
-                                        a fast chunk its own */
+    struct codec_plan_table *tables; /* of entropy chunks */
     size_t n_chunks, n_tables, own_bytes;
     struct ucb_arena *scratch;
 };
@@ -32,19 +31,14 @@ static ucb_status corrupt(uint32_t chunk, struct ucb_err *err)
                     "the coded bytes of chunk %u do not decode to what was encoded", chunk);
 }
 
-/* Where the table of a chunk stands in the plan: a stream's own tables first seen come
- * first; fast chunks have one each. */
+/* Where an entropy chunk's table stands in the plan; seen[] knows those of its stream. */
 static uint32_t find_table(struct plan *p, const struct codec_begun *b, uint32_t *seen)
 {
-    bool is_entropy = b->coder == CODER_ENTROPY;
-    if (is_entropy && seen[b->table] != UINT32_MAX) return seen[b->table];
-    uint32_t index = (uint32_t)p->n_tables++;
-    if (is_entropy) {
-        memcpy(p->tables[index].slot, b->slots, sizeof(p->tables[index].slot));
-        seen[b->table] = index;
+    if (seen[b->table] == UINT32_MAX) {
+        seen[b->table] = (uint32_t)p->n_tables;
+        memcpy(p->tables[p->n_tables++].slot, b->slots, sizeof(b->slots));
     }
-    memcpy(p->tables[index].exponent, b->exponents, sizeof(p->tables[index].exponent));
-    return index;
+    return seen[b->table];
 }
 
 static void put_chunk(struct plan *p, const struct codec_begun *b, uint64_t out,
@@ -69,8 +63,9 @@ static void put_chunk(struct plan *p, const struct codec_begun *b, uint64_t out,
     c->plane = (uint64_t)(b->plane - p->bytes);
     c->escapes = (uint64_t)(b->escape - p->bytes);
     c->n_escapes = b->n_escapes;
-    c->table = find_table(p, b, seen);
+    memcpy(c->exponent, b->exponents, sizeof(c->exponent));
     if (b->coder == CODER_FAST) return;
+    c->table = find_table(p, b, seen);
     c->words = (uint64_t)(b->words - p->bytes);
     c->n_words = b->n_words;
 }
@@ -105,8 +100,8 @@ static ucb_status put_decoded(const struct ucb_codec_part *part, struct ucb_writ
     return UCB_OK;
 }
 
-/* Tables that the chunks of all streams may need, at most. */
-static size_t most_tables(const struct ucb_codec_part *parts, unsigned n, size_t *n_chunks)
+/* How many tables and chunks all streams have. */
+static size_t count_tables(const struct ucb_codec_part *parts, unsigned n, size_t *n_chunks)
 {
     size_t n_tables = 0;
     *n_chunks = 0;
@@ -116,8 +111,7 @@ static size_t most_tables(const struct ucb_codec_part *parts, unsigned n, size_t
         for (uint32_t k = 0; k < parts[i].codec->n_chunks; k++) {
             struct codec_entry e;
             codec_entry_get(parts[i].codec, k, &e);
-            n_tables += e.coder == CODER_FAST ||
-                        (e.coder == CODER_ENTROPY && !seen[e.table]);
+            n_tables += e.coder == CODER_ENTROPY && !seen[e.table];
             if (e.coder == CODER_ENTROPY) seen[e.table] = true;
         }
     }
@@ -129,7 +123,7 @@ ucb_status ucb_codec_plan(const struct ucb_codec_part *parts, unsigned n,
                           struct ucb_writer *out, struct ucb_err *err)
 {
     struct plan p = {.bytes = bytes, .scratch = scratch};
-    size_t n_chunks, n_tables = most_tables(parts, n, &n_chunks);
+    size_t n_chunks, n_tables = count_tables(parts, n, &n_chunks);
     p.chunks = UCB_NEW(scratch, struct codec_plan_chunk, n_chunks);
     p.tables = UCB_NEW(scratch, struct codec_plan_table, n_tables);
     if (p.chunks == NULL || p.tables == NULL)

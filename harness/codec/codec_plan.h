@@ -37,14 +37,15 @@ struct codec_plan_chunk {
     uint64_t plane;       /* raw bits: planes of bytes, then the plane of bits */
     uint64_t words, escapes;
     uint32_t n, n_words, n_escapes;
-    uint32_t table; /* entropy: its index here; fast: the same, of its exponents */
+    uint32_t table; /* entropy: its index here */
     uint8_t coder, width, exponent_bits, in_plan;
     uint32_t spare;
+    uint8_t exponent[16]; /* by rank */
 };
+/* What a state's lowest 12 bits mean: frequency - 1 in bits 0-11, rank in 12-23, symbol in
+ * 24-31. */
 struct codec_plan_table {
-    uint32_t
-        slot[CODEC_PLAN_SLOTS]; /* frequency - 1 in bits 0-11, rank 12-23, symbol 24-31 */
-    uint8_t exponent[16];       /* by rank */
+    uint32_t slot[CODEC_PLAN_SLOTS];
 };
 
 #endif

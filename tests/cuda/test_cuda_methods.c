@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../golden/vectors.h"
+#include "codec/codec_internal.h"
 #include "core/half.h"
 #include "cuda_fixture.h"
 #include "decode_check.h"
@@ -154,6 +155,7 @@ TEST(layouts_of_several_knobs_decode_on_the_device_to_the_same_bits)
                                         "gguf:type=Q4_K,imatrix=1",
                                         "gguf:type=IQ4_XS,imatrix=1",
                                         "nf4:double_quant=1,block=32,nested=32",
+                                        "fp4:double_quant=1,block=128,nested=64",
                                         "int8:threshold=6"};
     static const uint32_t shapes[][2] = {{8, 96}, {5, 37}, {3, 128}, {2, 256}};
     static float w[8 * 96];
@@ -182,6 +184,126 @@ TEST(chains_are_summed_and_rounded_once_on_the_device)
             make_weights(w, 24 * 96, dtypes[d], specs[s]);
             CHECK(check_spec(specs[s], dtypes[d], 24, 96, w, 3));
         }
+}
+
+/* ---- streams of the codec ---- */
+
+/* Several chunks, the last of them no whole warps; several segments. */
+TEST(exact_methods_restore_large_matrices_on_the_device)
+{
+    static const char *const specs[] = {"lossless:mode=fast",
+                                        "lossless",
+                                        "lossless:mode=max",
+                                        "nf4+residual",
+                                        "int5+residual:context=none",
+                                        "rtn:bits=3,group=-1+lowrank:rank=2+residual",
+                                        "int5"};
+    static float w[MAX_WEIGHTS];
+    use_emulated_cuda("random:12");
+    for (size_t s = 0; s < sizeof(specs) / sizeof(*specs); s++) {
+        make_weights(w, MAX_WEIGHTS, dtypes[s % 3], specs[s]);
+        for (size_t i = 0; i < MAX_WEIGHTS; i += 999) /* exponents outside tables */
+            w[i] = ucb_bf16_round(ldexpf(1, (int)(i % 24) - 14));
+        CHECK(check_spec(specs[s], dtypes[s % 3], 300, 257, w, 2));
+    }
+}
+
+/* A base of other weights predicts other bits, or other classes: then the residual's
+ * streams run out, which nothing sees but their decoding. */
+TEST(a_residual_behind_a_changed_base_is_refused_on_the_device_as_on_the_cpu)
+{
+    static float w[16 * 256];
+    struct method_fixture f;
+    struct ucb_cuda *cuda;
+    struct ucb_err err;
+    int n_refused = 0, n_taken = 0;
+    use_emulated_cuda("random:13");
+    make_weights(w, 16 * 256, UCB_BF16, "base");
+    fixture_open(&f, "rtn:bits=4,group=-1+residual", 16, 256, UCB_BF16, 1);
+    CHECK_OK(fixture_try_encode(&f, w, &err), err);
+    CHECK_OK(ucb_cuda_open(UCB_ARITH_FP32, &cuda, &err), err);
+    size_t scales = 8 + 16 * 256 / 2; /* behind a length and the codes */
+    for (size_t i = 0; i < 64; i++) {
+        f.out.data[scales + i % 32] ^= (uint8_t)(1u << i % 7);
+        ucb_status status = check_decode(&f, cuda, f.out.data, f.out.n_bytes);
+        n_refused += status == UCB_CORRUPT;
+        n_taken += status == UCB_OK;
+        f.out.data[scales + i % 32] ^= (uint8_t)(1u << i % 7);
+    }
+    CHECK(n_refused > 0);
+    CHECK(n_taken > 0);
+    ucb_cuda_close(cuda);
+    fixture_close(&f);
+}
+
+/* Puts right the checksums of a stream of one chunk, so that only decoding sees damage. */
+static void seal(uint8_t *bytes)
+{
+    size_t tables = ucb_load_u32(bytes + 28),
+           head = CODEC_HEADER_BYTES + CODEC_ENTRY_BYTES + tables;
+    uint8_t *entry = bytes + CODEC_HEADER_BYTES;
+    uint64_t sum = ucb_mix64(bytes + head, ucb_load_u32(entry + 16));
+    memcpy(entry + 36, &sum, sizeof(sum));
+    sum = codec_head_sum(bytes, CODEC_ENTRY_BYTES + tables);
+    memcpy(bytes + CODEC_CHECKED_BYTES, &sum, sizeof(sum));
+}
+
+TEST(streams_damaged_under_right_checksums_are_refused_on_the_device_as_on_the_cpu)
+{
+    static float w[24 * 100];
+    static const char *const specs[] = {"lossless:mode=fast", "lossless",
+                                        "lossless:mode=max"};
+    struct ucb_pcg r;
+    use_emulated_cuda("random:14");
+    ucb_pcg_named(&r, 1, "sealed");
+    for (size_t s = 0; s < 9; s++) {
+        struct method_fixture f;
+        struct ucb_cuda *cuda;
+        struct ucb_err err;
+        make_weights(w, 24 * 100, dtypes[s / 3], specs[s % 3]);
+        w[77] = 1e-4f;
+        fixture_open(&f, specs[s % 3], 24, 100, dtypes[s / 3], 1);
+        CHECK_OK(fixture_try_encode(&f, w, &err), err);
+        CHECK_OK(ucb_cuda_open(UCB_ARITH_FP32, &cuda, &err), err);
+        uint8_t *bytes = malloc(f.out.n_bytes);
+        for (int i = 0; i < (s % 3 == 2 ? 10 : 120); i++) {
+            size_t first = CODEC_HEADER_BYTES + (i % 2 ? CODEC_ENTRY_BYTES : 0),
+                   span = i % 3 == 0 ? 220 : f.out.n_bytes - first;
+            memcpy(bytes, f.out.data, f.out.n_bytes);
+            bytes[first + ucb_pcg_below(&r, (uint32_t)span)] ^=
+                (uint8_t)(1u << ucb_pcg_below(&r, 8));
+            seal(bytes);
+            (void)check_decode(&f, cuda, bytes, f.out.n_bytes);
+        }
+        free(bytes);
+        ucb_cuda_close(cuda);
+        fixture_close(&f);
+    }
+}
+
+/* Blocks of a GGUF file, kept without loss: the bits are blocks again, and widened. */
+TEST(lossless_blocks_of_every_type_are_widened_on_the_device)
+{
+    static float w[8 * 512];
+    use_emulated_cuda("reverse");
+    make_weights(w, 8 * 512, UCB_F32, "blocks");
+    for (enum ucb_dtype type = UCB_Q4_0; type < UCB_N_DTYPES; type++) {
+        struct method_fixture blocks, f;
+        struct ucb_cuda *cuda;
+        struct ucb_err err;
+        struct ucb_writer *out = &f.out;
+        fixture_open(&blocks, ucb_test_path("gguf:type=%s", ucb_dtype_name(type)), 8, 512,
+                     UCB_F32, 1);
+        CHECK_OK(fixture_try_encode(&blocks, w, &err), err);
+        fixture_open(&f, "lossless", 8, 512, type, 1);
+        struct ucb_source src = {.matrix = &f.matrix, .w = w, .bits = blocks.out.data};
+        CHECK_OK(ucb_chain_encode(f.chain, &f.context, &src, 1, &out, &err), err);
+        CHECK_OK(ucb_cuda_open(UCB_ARITH_FP32, &cuda, &err), err);
+        CHECK_OK(check_decode(&f, cuda, f.out.data, f.out.n_bytes), err);
+        ucb_cuda_close(cuda);
+        fixture_close(&f);
+        fixture_close(&blocks);
+    }
 }
 
 /* Random shapes and specs; the seed names them. */
