@@ -46,6 +46,40 @@ TEST(a_damaged_payload_never_reaches_a_decoder)
     fixture_close(&f);
 }
 
+/* Packing queues and does not wait: what only decoding shows, the verdict tells, once. */
+TEST(a_stream_that_does_not_fit_is_told_by_the_verdict_on_what_was_packed)
+{
+    enum { N_OUT = 8, N_IN = 64 };
+    static float w[N_OUT * N_IN];
+    struct ucb_backend *gpu;
+    struct ucb_arena arena = {0}, scratch = {0};
+    struct ucb_chain_context elsewhere = {.arena = &arena, .scratch = &scratch};
+    struct method_fixture f;
+    struct ucb_err err;
+    use_emulated_cuda("forward");
+    gpu = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_CUDA, NULL);
+    struct ucb_cuda *cuda = ucb_backend_cuda(gpu);
+    fill_gaussian(w, N_OUT * N_IN, 1, "w");
+    fixture_open(&f, "rtn:bits=4,group=-1+residual", N_OUT, N_IN, UCB_F32, 1);
+    fixture_run(&f, w);
+    struct ucb_packed weight = {&f, N_OUT, N_IN};
+    for (int damaged = 0; damaged < 3; damaged++) {
+        if (damaged == 1) f.out.data[8 + N_OUT * N_IN / 2 + 1] ^= 0x14; /* a row's scale */
+        CHECK_OK(ucb_chain_pack_on_cuda(f.chain, &elsewhere, &f.matrix, f.out.data,
+                                        f.out.n_bytes, cuda, &weight, &err),
+                 err);
+        if (damaged == 0) CHECK_OK(ucb_chain_verdict_on_cuda(cuda, "m", &err), err);
+        if (damaged == 0) continue;
+        CHECK_STATUS(ucb_chain_verdict_on_cuda(cuda, "m", &err), UCB_CORRUPT, err);
+        CHECK_OK(ucb_chain_verdict_on_cuda(cuda, "m", &err), err);
+    }
+    ucb_cuda_forget(cuda, &weight);
+    ucb_backend_close(gpu);
+    ucb_arena_free(&arena);
+    ucb_arena_free(&scratch);
+    fixture_close(&f);
+}
+
 /* Both weights are queued before either is multiplied: the emulated streams run as late as
  * they may, so a product that does not wait reads NaNs. */
 TEST(weights_that_are_decoded_beside_products_multiply_as_those_of_the_cpu)

@@ -208,30 +208,71 @@ TEST(exact_methods_restore_large_matrices_on_the_device)
     }
 }
 
-/* A base of other weights predicts other bits, or other classes: then the residual's
- * streams run out, which nothing sees but their decoding. */
+enum { ROWS = 16, COLUMNS = 256, BASE_AT = 8, SCALES_AT = BASE_AT + ROWS * COLUMNS };
+
+/* Whole numbers, each row with both ends of 8 bits: the base holds them exactly, and no
+ * symbol of the residual has raw bits. Or Gaussian, where all have. */
+static void open_residual(struct method_fixture *f, bool whole)
+{
+    static float w[ROWS * COLUMNS];
+    struct ucb_err err;
+    make_weights(w, ROWS * COLUMNS, UCB_BF16, "base");
+    for (size_t i = 0; whole && i < ROWS * COLUMNS; i++)
+        w[i] = (float)((int)(i * 77 % COLUMNS) - 128);
+    fixture_open(f, "rtn:bits=8,group=-1+residual", ROWS, COLUMNS, UCB_BF16, 1);
+    CHECK_OK(fixture_try_encode(f, w, &err), err);
+}
+
+/* A base of other scales predicts other classes: then the residual's streams run out, which
+ * nothing sees but their decoding. */
 TEST(a_residual_behind_a_changed_base_is_refused_on_the_device_as_on_the_cpu)
 {
-    static float w[16 * 256];
+    use_emulated_cuda("random:13");
+    for (int whole = 0; whole < 2; whole++) {
+        struct method_fixture f;
+        struct ucb_cuda *cuda;
+        struct ucb_err err;
+        int n_refused = 0, n_taken = 0;
+        open_residual(&f, whole);
+        CHECK_OK(ucb_cuda_open(UCB_ARITH_FP32, &cuda, &err), err);
+        for (size_t i = 0; i < 64; i++) {
+            f.out.data[SCALES_AT + i % 32] ^= (uint8_t)(1u << i % 7);
+            ucb_status status = check_decode(&f, cuda, f.out.data, f.out.n_bytes);
+            n_refused += status == UCB_CORRUPT;
+            n_taken += status == UCB_OK;
+            f.out.data[SCALES_AT + i % 32] ^= (uint8_t)(1u << i % 7);
+        }
+        CHECK(n_refused > 0);
+        CHECK(whole || n_taken > 0);
+        ucb_cuda_close(cuda);
+        fixture_close(&f);
+    }
+}
+
+TEST(raw_bits_too_few_too_many_or_set_behind_the_last_are_refused_on_the_device)
+{
     struct method_fixture f;
     struct ucb_cuda *cuda;
     struct ucb_err err;
-    int n_refused = 0, n_taken = 0;
-    use_emulated_cuda("random:13");
-    make_weights(w, 16 * 256, UCB_BF16, "base");
-    fixture_open(&f, "rtn:bits=4,group=-1+residual", 16, 256, UCB_BF16, 1);
-    CHECK_OK(fixture_try_encode(&f, w, &err), err);
+    use_emulated_cuda("random:15");
+    open_residual(&f, false);
     CHECK_OK(ucb_cuda_open(UCB_ARITH_FP32, &cuda, &err), err);
-    size_t scales = 8 + 16 * 256 / 2; /* behind a length and the codes */
-    for (size_t i = 0; i < 64; i++) {
-        f.out.data[scales + i % 32] ^= (uint8_t)(1u << i % 7);
-        ucb_status status = check_decode(&f, cuda, f.out.data, f.out.n_bytes);
-        n_refused += status == UCB_CORRUPT;
-        n_taken += status == UCB_OK;
-        f.out.data[scales + i % 32] ^= (uint8_t)(1u << i % 7);
-    }
-    CHECK(n_refused > 0);
-    CHECK(n_taken > 0);
+    size_t n = f.out.n_bytes, heads = BASE_AT + (size_t)ucb_load_u64(f.out.data);
+    uint8_t *bytes = calloc(n + 1, 1);
+    memcpy(bytes, f.out.data, n);
+    CHECK(ucb_load_u32(bytes + heads) > 0);
+    bytes[heads]++; /* of the raw bytes' number: the lowest byte */
+    CHECK(bytes[heads] != 0);
+    CHECK_EQ(check_decode(&f, cuda, bytes, n + 1), UCB_CORRUPT);
+    bytes[heads] = (uint8_t)(bytes[heads] - 2);
+    CHECK(bytes[heads] != 0xff);
+    CHECK_EQ(check_decode(&f, cuda, bytes, n - 1), UCB_CORRUPT);
+    bytes[heads]++;
+    CHECK_EQ(check_decode(&f, cuda, bytes, n), UCB_OK);
+    CHECK(bytes[n - 1] < 0x80);
+    bytes[n - 1] |= 0x80;
+    CHECK_EQ(check_decode(&f, cuda, bytes, n), UCB_CORRUPT);
+    free(bytes);
     ucb_cuda_close(cuda);
     fixture_close(&f);
 }
