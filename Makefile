@@ -74,7 +74,8 @@ CUDA_FLAGS = -std=c++17 -O3 -fmad=false -Iharness -DUCB_CUDA_ARCHITECTURES='"$(a
 CXX_FLAGS := -std=c++17 -g -Wall -Wextra -Wno-unused-function -Werror -ffp-contract=off -march=x86-64-v3 -pthread -Iharness
 # Fibers and TSan do not know each other: under TSan a CUDA thread is a thread.
 EMULATION := $(if $(shell command -v $(CXX) 2>/dev/null),$(if $(filter tsan fuzz,$(VARIANT)),,\
-               $(B)/libucbench_cuda_emulated.so $(B)/emulation-test $(B)/emulation-test-threads))
+               $(B)/libucbench_cuda_emulated.so $(B)/emulation-test $(B)/emulation-test-threads)) \
+             $(if $(NVCC),$(if $(filter release,$(VARIANT)),$(B)/libucbench_cuda.so $(B)/libucbench_cuda.ptx))
 
 .PHONY: all cuda help demo test test-fast asan tsan clang check bench bench-depth ladder ladder-ci bench-memory bench-peers simulate fuzz clean compdb model setup FORCE
 .DEFAULT_GOAL := all
@@ -91,6 +92,11 @@ $(B)/libucbench_cuda.so: $(CUDA_DEPENDS)
 	@mkdir -p $(@D)
 	$(call say,NVCC,$@)
 	$(Q)$(NVCC) $(CUDA_FLAGS) $(CUDA_CODE) -shared -o $@ cuda/plugin.cu
+# What the device is told to do, for a test to read: the same flags.
+$(B)/libucbench_cuda.ptx: $(CUDA_DEPENDS)
+	@mkdir -p $(@D)
+	$(call say,NVCC,$@)
+	$(Q)$(NVCC) $(CUDA_FLAGS) -arch=compute_$(firstword $(CUDA_ARCHS)) -ptx -o $@ cuda/plugin.cu
 $(B)/libucbench_cuda_emulated.so: $(CUDA_DEPENDS)
 	@mkdir -p $(@D)
 	$(call say,CXX,$@)

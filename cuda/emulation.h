@@ -11,8 +11,9 @@
  * operation whose mask names a lane that does not come, leaves out the caller, or whose
  * source is not in it.
  *
- * Streams run as late as they may: work queued on one is done when something waits for it.
- * So a kernel that reads what another stream was to bring, and did not wait, reads garbage.
+ * Streams run as late as they may: work queued on one is done when something waits for it;
+ * in random order some of it before, on any stream. So a kernel that reads what another
+ * stream was to bring, and did not wait, reads garbage in one of them.
  *
  * Not modelled: warps in lockstep (independent threads, as since Volta), the memory model
  * of a GPU, tensor cores, asynchronous copies to shared memory, speed.
@@ -101,10 +102,14 @@ struct order {
     void arrange(std::vector<int> &list)
     {
         if (kind != RANDOM) return;
-        for (size_t i = list.size(); i > 1; i--) {
-            state = state * 6364136223846793005u + 1442695040888963407u;
-            std::swap(list[i - 1], list[(state >> 33) % i]);
-        }
+        for (size_t i = list.size(); i > 1; i--)
+            std::swap(list[i - 1], list[draw((unsigned)i)]);
+    }
+    /* A number in [0, n). */
+    unsigned draw(unsigned n)
+    {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        return (unsigned)((state >> 33) % n);
     }
     std::vector<int> first(int n)
     {
@@ -492,19 +497,6 @@ inline float __fmaf_rn(float a, float b, float c)
 {
     return __builtin_fmaf(a, b, c);
 }
-inline int __popc(unsigned x)
-{
-    return __builtin_popcount(x);
-}
-inline int __clz(int x)
-{
-    return x == 0 ? 32 : __builtin_clz((unsigned)x);
-}
-/* An int is all that our kernels add to. */
-inline unsigned atomicAdd(unsigned *p, unsigned value)
-{
-    return __atomic_fetch_add(p, value, __ATOMIC_RELAXED);
-}
 
 /* ---- the runtime: memory, streams, events ---- */
 
@@ -527,6 +519,7 @@ struct stream {
     {
         queue.push_back(std::move(work));
         n_queued++;
+        wander();
     }
     void run_to(uint64_t ticket)
     {
@@ -537,8 +530,20 @@ struct stream {
             n_done++;
         }
     }
+    static void wander();
 };
 inline std::vector<stream *> streams;
+
+/* In random order, after each thing queued: some of what waits on some streams is done. */
+inline void stream::wander()
+{
+    static order o = order::of_environment();
+    if (o.kind != order::RANDOM) return;
+    while (o.draw(2) == 0) {
+        stream *s = streams[o.draw((unsigned)streams.size())];
+        if (!s->queue.empty()) s->run_to(s->n_done + 1);
+    }
+}
 inline std::map<const char *, size_t> pinned; /* host memory that copies do not stage */
 inline std::map<const void *, size_t> on_device;
 

@@ -80,13 +80,12 @@ TEST(a_stream_that_does_not_fit_is_told_by_the_verdict_on_what_was_packed)
     fixture_close(&f);
 }
 
-/* Both weights are queued before either is multiplied: the emulated streams run as late as
- * they may, so a product that does not wait reads NaNs. */
-TEST(weights_that_are_decoded_beside_products_multiply_as_those_of_the_cpu)
+/* Both weights are queued before either is multiplied. */
+static void multiply_decoded(const char *order)
 {
     enum { N_OUT = 40, N_IN = 96, ROWS = 3 };
     static float w[2][N_OUT * N_IN], y[ROWS * N_OUT], expected[ROWS * N_OUT];
-    use_emulated_cuda("random:3");
+    use_emulated_cuda(order);
     for (int a = 0; a < UCB_N_STRICT_ARITHS; a++) {
         struct ucb_backend *cpu = backend_for_test((enum ucb_arithmetic)a, UCB_KERNEL_AUTO,
                                                    NULL),
@@ -124,4 +123,15 @@ TEST(weights_that_are_decoded_beside_products_multiply_as_those_of_the_cpu)
         ucb_backend_close(gpu);
         ucb_backend_close(cpu);
     }
+}
+
+/* In both orders of the emulated streams a product that did not wait would read NaNs. */
+TEST(weights_that_are_decoded_beside_products_multiply_as_those_of_the_cpu)
+{
+    multiply_decoded("random:3");
+}
+
+TEST(weights_that_are_decoded_as_late_as_may_be_multiply_as_those_of_the_cpu)
+{
+    multiply_decoded("forward");
 }

@@ -172,8 +172,8 @@ static void check_tiles(enum ucb_arithmetic arithmetic, struct ucb_pool *pool)
     free(bias);
 }
 
-/* Many turns of both buffers: uploads read pinned memory as late as they may, and products
- * device memory, so that a buffer written too early shows. */
+/* Many turns of both buffers, streams in random order and as late as they may: a buffer
+ * that is read or written at the wrong time shows in one of the two. */
 TEST(tiles_on_the_device_have_the_bits_of_a_whole_weight_and_pass_errors_on)
 {
     struct ucb_pool *pool;
@@ -182,6 +182,12 @@ TEST(tiles_on_the_device_have_the_bits_of_a_whole_weight_and_pass_errors_on)
     CHECK_OK(ucb_pool_open(2, &pool, &err), err);
     for (int a = 0; a < UCB_N_STRICT_ARITHS; a++) check_tiles((enum ucb_arithmetic)a, pool);
     ucb_pool_close(pool);
+}
+
+TEST(tiles_on_the_device_have_these_bits_when_streams_run_as_late_as_they_may)
+{
+    use_emulated_cuda("forward");
+    check_tiles(UCB_ARITH_FP32, NULL);
 }
 
 enum { GIVEN_IDS = 300, GIVEN_IN = 40, GIVEN_ROWS = 6 };

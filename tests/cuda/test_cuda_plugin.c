@@ -43,6 +43,39 @@ TEST(the_plugin_that_nvcc_made_loads_and_speaks_this_interface)
     CHECK(methods[0].name != NULL);
 }
 
+/* An instruction of one kernel: that rounds otherwise than to nearest, flushes, or is fused
+ * where the arithmetic does not say so. */
+static void check_instruction(const char *line, const char *kernel)
+{
+    static const char *const never[] = {".ftz", ".approx", ".full", ".rz.f32", "mad.f32"};
+    for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
+        if (strstr(line, never[i]) != NULL)
+            ucb_test_fail(__FILE__, __LINE__, "%s has %s", kernel, line);
+    if (strstr(line, "fma.rn.f") == NULL) return;
+    if (strstr(kernel, "linear_kernel") == NULL &&
+        strstr(kernel, "attention_kernel") == NULL)
+        ucb_test_fail(__FILE__, __LINE__, "%s is fused: %s", kernel, line);
+}
+
+TEST(
+    kernels_are_compiled_to_operations_that_round_once_flush_nothing_and_fuse_in_products_only)
+{
+    const char *program = ucb_test_program(), *slash = strrchr(program, '/');
+    char line[1024], kernel[1024] = "";
+    size_t n_fused = 0;
+    FILE *ptx = fopen(
+        ucb_test_path("%.*slibucbench_cuda.ptx", (int)(slash + 1 - program), program), "r");
+    if (ptx == NULL) SKIP("libucbench_cuda.ptx was not made: no nvcc");
+    while (fgets(line, sizeof(line), ptx) != NULL) {
+        if (strstr(line, ".entry") != NULL) snprintf(kernel, sizeof(kernel), "%s", line);
+        if (line[0] == '/' || line[0] == '.') continue; /* comments, directives */
+        check_instruction(line, kernel);
+        n_fused += strstr(line, "fma.rn.f32") != NULL;
+    }
+    fclose(ptx);
+    CHECK(n_fused > 0);
+}
+
 TEST(doctor_says_whether_there_is_a_gpu_and_why_not)
 {
     const char *why;

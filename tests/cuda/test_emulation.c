@@ -55,12 +55,14 @@ TEST(a_missing_barrier_shows_in_one_of_the_orders)
     CHECK(n_wrong < N_ORDERS);
 }
 
-TEST(a_kernel_that_does_not_wait_for_the_other_stream_reads_garbage)
+TEST(a_kernel_that_does_not_wait_for_the_other_stream_reads_garbage_in_one_of_the_orders)
 {
+    int n_wrong = 0;
     for (int i = 0; i < N_ORDERS; i++) {
         CHECK_EQ(run("emulation-test", orders[i], "no-wait"), 0);
-        CHECK_TEXT(out, "wrong\n");
+        n_wrong += strcmp(out, "wrong\n") == 0;
     }
+    CHECK(n_wrong > 0);
 }
 
 TEST(divergent_barriers_and_wrong_masks_end_the_program_with_the_reason)
