@@ -186,6 +186,40 @@ TEST(chains_are_summed_and_rounded_once_on_the_device)
         }
 }
 
+/* A recipe chooses the type by the matrix's place in a model, which only the plan tells. */
+TEST(every_recipe_of_gguf_decodes_on_the_device_to_the_same_bits)
+{
+    static struct ucb_layer_arch layers[4];
+    static const struct ucb_arch arch = {.model_type = "llama",
+                                         .n_layers = 4,
+                                         .hidden = 256,
+                                         .n_heads = 4,
+                                         .n_kv_heads = 2,
+                                         .vocabulary = 100,
+                                         .layers = layers};
+    static const enum ucb_role roles[] = {UCB_ROLE_V, UCB_ROLE_DOWN, UCB_ROLE_GATE};
+    static float w[4 * 256];
+    const struct ucb_knob *recipe = ucb_method_find("gguf")->knobs;
+    use_emulated_cuda("reverse");
+    while (strcmp(recipe->name, "recipe") != 0) recipe++;
+    make_weights(w, 4 * 256, UCB_BF16, "recipe");
+    for (const char *const *name = recipe->choices; *name != NULL; name++)
+        for (size_t i = 0; i < sizeof(roles) / sizeof(*roles); i++) {
+            struct method_fixture f;
+            struct ucb_cuda *cuda;
+            struct ucb_err err;
+            fixture_open(&f, ucb_test_path("gguf:recipe=%s,imatrix=1", *name), 4, 256,
+                         UCB_BF16, 1);
+            f.matrix.arch = &arch;
+            f.matrix.role = roles[i];
+            CHECK_OK(fixture_try_encode(&f, w, &err), err);
+            CHECK_OK(ucb_cuda_open(UCB_ARITH_FP32, &cuda, &err), err);
+            CHECK_OK(check_decode(&f, cuda, f.out.data, f.out.n_bytes), err);
+            ucb_cuda_close(cuda);
+            fixture_close(&f);
+        }
+}
+
 /* ---- streams of the codec ---- */
 
 /* Several chunks, the last of them no whole warps; several segments. */
@@ -417,18 +451,27 @@ static void same_golden_gptq(const json_t *c)
                               vectors_number(c, "static_groups")));
 }
 
-/* The bytes themselves, which llama.cpp wrote. */
+/* Made-up statistics: the searches differ from the library's then, the layout does not. */
+static void same_golden_awq(const json_t *c)
+{
+    same_golden(c,
+                ucb_test_path("awq:bits=%d,group=%d,clip=0,grid=2",
+                              vectors_number(c, "bits"), vectors_number(c, "group_size")));
+}
+
+/* The bytes themselves, which llama.cpp wrote; an id ends in its type, or in .imatrix. */
 static void same_golden_gguf(const json_t *c)
 {
     struct method_fixture f;
     struct ucb_cuda *cuda;
     struct ucb_err err;
+    char id[128];
     struct vector in = vectors_input(c), packed = vectors_role(c, "packed");
     if (packed.data == NULL) return;
-    const char *type = strrchr(vectors_id(c), '.');
-    if (strcmp(type, ".imatrix") == 0) return;
-    fixture_open(&f, ucb_test_path("gguf:type=%s", type + 1), (uint32_t)in.shape[0],
-                 (uint32_t)in.shape[1], UCB_F32, 1);
+    snprintf(id, sizeof(id), "%s", vectors_id(c));
+    if (vectors_number(c, "imatrix")) *strrchr(id, '.') = '\0';
+    fixture_open(&f, ucb_test_path("gguf:type=%s", strrchr(id, '.') + 1),
+                 (uint32_t)in.shape[0], (uint32_t)in.shape[1], UCB_F32, 1);
     CHECK_OK(ucb_cuda_open(UCB_ARITH_FP32, &cuda, &err), err);
     CHECK_EQ(check_decode(&f, cuda, packed.data, packed.n_bytes), UCB_OK);
     ucb_cuda_close(cuda);
@@ -442,5 +485,6 @@ TEST(the_golden_matrices_decode_on_the_device_to_the_same_bits)
     vectors_each("bnb_int8.safetensors", same_golden_int8);
     vectors_each("hqq.safetensors", same_golden_hqq);
     vectors_each("gptq.safetensors", same_golden_gptq);
+    vectors_each("awq.safetensors", same_golden_awq);
     vectors_each("gguf.safetensors", same_golden_gguf);
 }
