@@ -63,7 +63,8 @@ GEN := $(B)/gen/methods.list $(B)/gen/tasks.list
 # what comes after. The same sources make the emulation that tests load in its place; see docs/cuda.md.
 NVCC ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 CUDA_SOURCES := $(sort $(wildcard cuda/*.cu cuda/*.cuh cuda/*.h))
-CUDA_DEPENDS := $(CUDA_SOURCES) harness/backend/cuda_abi.h harness/backend/backend.h methods/bnb4/bnb4_tables.h Makefile
+CUDA_SHARED := methods/bnb4/bnb4_tables.h methods/int8/int8_inverse.h harness/model/iq4_values.h $(wildcard harness/codec/*_plan.h methods/*/*_plan.h)
+CUDA_DEPENDS := $(CUDA_SOURCES) harness/backend/cuda_abi.h harness/backend/backend.h $(CUDA_SHARED) Makefile
 CUDA_ARCHS = $(foreach a,80 86 89 90 100 120,$(if $(filter compute_$(a),$(shell $(NVCC) --list-gpu-arch)),$(a)))
 CUDA_CODE = $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
             -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))

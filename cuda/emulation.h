@@ -497,6 +497,10 @@ inline float __fmaf_rn(float a, float b, float c)
 {
     return __builtin_fmaf(a, b, c);
 }
+inline int __popc(unsigned x)
+{
+    return __builtin_popcount(x);
+}
 
 /* ---- the runtime: memory, streams, events ---- */
 

@@ -4,10 +4,22 @@
  */
 #include "attention.cuh"
 #include "cublas.cuh"
+#include "decode_awq.cuh"
 #include "decode_bnb4.cuh"
+#include "decode_gptq.cuh"
+#include "decode_gsq.cuh"
+#include "decode_hqq.cuh"
+#include "decode_int5.cuh"
+#include "decode_int8.cuh"
+#include "decode_lossless.cuh"
+#include "decode_lowrank.cuh"
+#include "decode_residual.cuh"
+#include "decode_row_overlay.cuh"
+#include "decode_rtn.cuh"
 #include "head.cuh"
 #include "linear.cuh"
 #include "rows.cuh"
+#include "widen.cuh"
 
 #ifdef __CUDACC__
 #define UCB_TEXT_(x) #x
@@ -46,6 +58,8 @@ UCB_EXPORT const struct ucb_cuda_backend ucb_cuda_backend = {
     .finish = device_finish,
     .pack = run_pack,
     .round = run_round,
+    .widen = run_widen,
+    .find_nonfinite = run_find_nonfinite,
     .linear = run_linear,
     .rmsnorm = run_rmsnorm,
     .layernorm = run_layernorm,
@@ -64,7 +78,20 @@ UCB_EXPORT const struct ucb_cuda_backend ucb_cuda_backend = {
 
 /* In the order of the names; docs/cuda.md says how to add one. */
 UCB_EXPORT const struct ucb_cuda_method ucb_cuda_methods[] = {
+    {"awq", 1, NULL, awq_decode},
     {"fp4", 1, bnb4_scratch_bytes, fp4_decode},
+    {"gguf", 1, NULL, gguf_decode},
+    {"gptq", 2, NULL, gptq_decode},
+    {"gsq", 1, NULL, gsq_decode},
+    {"hqq", 1, NULL, hqq_decode},
+    {"int5", 1, int5_scratch_bytes, int5_decode},
+    {"int8", 1, NULL, int8_decode},
+    {"lossless", 1, NULL, lossless_decode},
+    {"lowrank", 1, lowrank_scratch_bytes, lowrank_decode},
     {"nf4", 1, bnb4_scratch_bytes, nf4_decode},
+    {"none", 1, NULL, none_decode},
+    {"residual", 1, residual_scratch_bytes, residual_decode},
+    {"row_overlay", 1, NULL, row_overlay_decode},
+    {"rtn", 1, NULL, rtn_decode},
     {NULL, 0, NULL, NULL},
 };

@@ -365,6 +365,15 @@ static ucb_status inspect(struct ucb_job *job, const void *state, ucb_inspect_em
     return emit(context, "layout", UCB_U8, 1, &n_bytes, s->blocks, err);
 }
 
+/* A u32: the type, which the matrix's place in a model may have chosen. */
+static ucb_status device_plan(struct ucb_job *job, const void *state, const uint8_t *bytes,
+                              struct ucb_writer *out, struct ucb_err *err)
+{
+    (void)job, (void)bytes;
+    ucb_put_u32(out, ((const struct state *)state)->dtype);
+    return ucb_writer_status(out, err);
+}
+
 const struct ucb_method ucb_method_gguf = {
     .name = "gguf",
     .summary = "llama.cpp's block types, byte-equal to ggml",
@@ -384,6 +393,7 @@ const struct ucb_method ucb_method_gguf = {
     .encode = encode,
     .open = open_payload,
     .decode = decode,
+    .device_plan = device_plan,
     .layout = layout,
     .inspect = inspect,
 };

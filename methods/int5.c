@@ -15,7 +15,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "codec/codec.h"
+#include "codec/codec_device.h"
 #include "core/fmath.h"
 #include "core/half.h"
 #include "method/payload.h"
@@ -176,8 +176,9 @@ static ucb_status encode(struct ucb_job *job, const struct ucb_source *src, uint
 struct state {
     const struct ucb_matrix *matrix;
     size_t n, block, n_blocks;
-    uint8_t *codes;  /* plus 15 */
-    uint16_t *scale; /* BF16 */
+    struct ucb_codec codec[2]; /* of codes and scales */
+    uint8_t *codes;            /* plus 15 */
+    uint16_t *scale;           /* BF16 */
 };
 
 static size_t state_bytes(const struct ucb_job *job, const struct ucb_matrix *matrix)
@@ -189,14 +190,13 @@ static size_t state_bytes(const struct ucb_job *job, const struct ucb_matrix *ma
 static ucb_status read_stream(struct ucb_job *job, const struct ucb_matrix *matrix,
                               enum ucb_dtype dtype, struct ucb_reader *in, size_t n_bytes,
                               void *out, size_t n_decoded, const char *what,
-                              struct ucb_err *err)
+                              struct ucb_codec *codec, struct ucb_err *err)
 {
     const uint8_t *bytes;
-    struct ucb_codec codec;
     UCB_TRY(ucb_payload_take(in, matrix, what, n_bytes, &bytes, err));
-    ucb_status status = ucb_codec_open(dtype, n_decoded, bytes, n_bytes, &codec, err);
+    ucb_status status = ucb_codec_open(dtype, n_decoded, bytes, n_bytes, codec, err);
     if (status == UCB_OK)
-        status = ucb_codec_decode(&codec, 0, n_decoded, job->pool, out, err);
+        status = ucb_codec_decode(codec, 0, n_decoded, job->pool, out, err);
     if (status != UCB_OK) ucb_err_prefix(err, "%s: %s", matrix->name, what);
     return status;
 }
@@ -230,9 +230,9 @@ static ucb_status open_payload(struct ucb_job *job, const struct ucb_matrix *mat
         return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for %zu codes", matrix->name, s->n);
     UCB_TRY(ucb_payload_take(in, matrix, "length", sizeof(uint64_t), &length, err));
     UCB_TRY(read_stream(job, matrix, UCB_U8, in, ucb_load_u64(length), s->codes, s->n,
-                        "codes", err));
+                        "codes", &s->codec[0], err));
     UCB_TRY(read_stream(job, matrix, UCB_BF16, in, ucb_reader_left(in), s->scale,
-                        2 * s->n_blocks, "scales", err));
+                        2 * s->n_blocks, "scales", &s->codec[1], err));
     return check_values(s, err);
 }
 
@@ -246,6 +246,16 @@ static void decode(const void *state, uint32_t row, uint32_t n, float *acc)
         for (size_t i = at; i < stop; i++)
             acc[i - start] = (float)((int)s->codes[i] - TOP) * step;
     }
+}
+
+/* The plan of both streams: codes from byte 0, scales from the first multiple of 8 behind
+ * them. */
+static ucb_status device_plan(struct ucb_job *job, const void *state, const uint8_t *bytes,
+                              struct ucb_writer *out, struct ucb_err *err)
+{
+    const struct state *s = state;
+    struct ucb_codec_part parts[] = {{&s->codec[0], 0}, {&s->codec[1], (s->n + 7) / 8 * 8}};
+    return ucb_codec_plan(parts, 2, bytes, job->scratch, out, err);
 }
 
 static ucb_status inspect(struct ucb_job *job, const void *state, ucb_inspect_emit *emit,
@@ -273,5 +283,6 @@ const struct ucb_method ucb_method_int5 = {
     .encode = encode,
     .open = open_payload,
     .decode = decode,
+    .device_plan = device_plan,
     .inspect = inspect,
 };

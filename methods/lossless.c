@@ -6,7 +6,7 @@
  * F32 are cut into exponent, mantissa and sign; other elements and blocks are coded
  * bytewise.
  */
-#include "codec/codec.h"
+#include "codec/codec_device.h"
 #include "method/payload.h"
 
 static const char *const modes[] = {"fast", "default", "max", NULL};
@@ -103,6 +103,16 @@ static ucb_status decode_span(const void *state, size_t first, size_t n_bytes,
     return status;
 }
 
+static ucb_status device_plan(struct ucb_job *job, const void *state, const uint8_t *bytes,
+                              struct ucb_writer *out, struct ucb_err *err)
+{
+    const struct state *s = state;
+    struct ucb_codec_part part = {&s->codec, 0};
+    ucb_status status = ucb_codec_plan(&part, 1, bytes, job->scratch, out, err);
+    if (status != UCB_OK) ucb_err_prefix(err, "%s", s->matrix->name);
+    return status;
+}
+
 /* Bytes of the stream by purpose, in the order of struct ucb_codec_split. */
 static ucb_status inspect(struct ucb_job *job, const void *state, ucb_inspect_emit *emit,
                           void *context, struct ucb_err *err)
@@ -130,5 +140,6 @@ const struct ucb_method ucb_method_lossless = {
     .decode_bits = decode_bits,
     .span = span,
     .decode_span = decode_span,
+    .device_plan = device_plan,
     .inspect = inspect,
 };

@@ -23,6 +23,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "core/half.h"
 #include "lowrank/lowrank.h"
 #include "method/payload.h"
 
@@ -158,6 +159,21 @@ static ucb_status inspect(struct ucb_job *job, const void *state, ucb_inspect_em
     return emit(context, "factor_v", UCB_F32, 2, shape_v, s->factors.v, err);
 }
 
+/*
+ * store=packed: the values as store=fp16 has them. Its coders are serial, so a device gets
+ * what open() decoded.
+ */
+static ucb_status device_plan(struct ucb_job *job, const void *state, const uint8_t *bytes,
+                              struct ucb_writer *out, struct ucb_err *err)
+{
+    const struct state *s = state;
+    size_t n = s->layout.rank * (s->layout.n_out + s->layout.n_in);
+    (void)job, (void)bytes;
+    if (s->layout.store != LOWRANK_PACKED) return UCB_OK;
+    for (size_t i = 0; i < n; i++) ucb_put_u16(out, ucb_f16_from_f32(s->values[i]));
+    return ucb_writer_status(out, err);
+}
+
 /* ---- for a stage that tunes ---- */
 
 enum { PARAM_U, PARAM_V, N_PARAMS };
@@ -225,5 +241,6 @@ const struct ucb_method ucb_method_lowrank = {
     .decode_with = decode_with,
     .pull_back = pull_back,
     .freeze = freeze,
+    .device_plan = device_plan,
     .inspect = inspect,
 };

@@ -20,15 +20,16 @@
 #include <assert.h>
 #include <string.h>
 
-#include "codec/codec.h"
+#include "codec/codec_device.h"
 #include "core/half.h"
 #include "method/payload.h"
+#include "residual/residual_plan.h"
 
 enum {
-    N_CLASSES = 8,
-    SEGMENT = 1 << 16,
-    NEIGHBOURS = 64,
-    DIRECT = 32, /* symbols that are z itself */
+    N_CLASSES = RESIDUAL_CLASSES,
+    SEGMENT = RESIDUAL_SEGMENT,
+    NEIGHBOURS = RESIDUAL_NEIGHBOURS,
+    DIRECT = RESIDUAL_DIRECT,
     HEAD_WORDS = 1 + N_CLASSES
 };
 
@@ -263,7 +264,8 @@ struct state {
     struct ucb_pool *pool;
     size_t n, n_segments;
     bool by_scale;
-    uint8_t *symbols[N_CLASSES];
+    struct ucb_codec codec[N_CLASSES];
+    uint8_t *symbols[N_CLASSES]; /* behind each other */
     size_t totals[N_CLASSES];
     size_t (*starts)[N_CLASSES];
     const uint8_t **raw; /* [n_segments + 1]: where a segment's raw bits begin */
@@ -300,11 +302,11 @@ static ucb_status read_class(struct state *s, int c, uint64_t length, struct ucb
                              struct ucb_err *err)
 {
     const uint8_t *bytes;
-    struct ucb_codec codec;
+    struct ucb_codec *codec = &s->codec[c];
     UCB_TRY(ucb_payload_take(in, s->matrix, "residual symbols", length, &bytes, err));
-    ucb_status status = ucb_codec_open(UCB_U8, s->totals[c], bytes, length, &codec, err);
+    ucb_status status = ucb_codec_open(UCB_U8, s->totals[c], bytes, length, codec, err);
     if (status == UCB_OK)
-        status = ucb_codec_decode(&codec, 0, s->totals[c], s->pool, s->symbols[c], err);
+        status = ucb_codec_decode(codec, 0, s->totals[c], s->pool, s->symbols[c], err);
     if (status != UCB_OK) ucb_err_prefix(err, "%s: residual", s->matrix->name);
     return status;
 }
@@ -403,7 +405,7 @@ static bool decode_segment(const struct decode_run *run, size_t segment)
             uint32_t low = 0;
             if (at[c] == limit[c]) return false;
             unsigned symbol = s->symbols[c][at[c]++];
-            if (symbol >= DIRECT + 27 * 8 || !take_raw(&raw, raw_bits(symbol), &low))
+            if (symbol >= RESIDUAL_SYMBOLS || !take_raw(&raw, raw_bits(symbol), &low))
                 return false;
             restore(run, group + k, value_of(symbol, low));
         }
@@ -463,6 +465,29 @@ static ucb_status decode_span(const void *state, size_t first, size_t n_bytes,
                            err);
 }
 
+static ucb_status device_plan(struct ucb_job *job, const void *state, const uint8_t *bytes,
+                              struct ucb_writer *out, struct ucb_err *err)
+{
+    const struct state *s = state;
+    struct ucb_codec_part parts[N_CLASSES];
+    for (int c = 0; c < N_CLASSES; c++)
+        parts[c] = (struct ucb_codec_part){&s->codec[c],
+                                           (uint64_t)(s->symbols[c] - s->symbols[0])};
+    for (size_t i = 0; i < s->n_segments; i++) {
+        const size_t *first = s->starts[i],
+                     *end = i + 1 < s->n_segments ? s->starts[i + 1] : s->totals;
+        struct residual_plan_segment segment = {
+            .raw = (uint64_t)(s->raw[i] - bytes),
+            .raw_bytes = (uint64_t)(s->raw[i + 1] - s->raw[i])};
+        for (int c = 0; c < N_CLASSES; c++) {
+            segment.first[c] = parts[c].out + first[c];
+            segment.end[c] = parts[c].out + end[c];
+        }
+        ucb_put_bytes(out, &segment, sizeof(segment));
+    }
+    return ucb_codec_plan(parts, N_CLASSES, bytes, job->scratch, out, err);
+}
+
 const struct ucb_method ucb_method_residual = {
     .name = "residual",
     .summary = "what the stages before it left out, so that every bit comes back",
@@ -480,4 +505,5 @@ const struct ucb_method ucb_method_residual = {
     .decode_bits = decode_bits,
     .span = span,
     .decode_span = decode_span,
+    .device_plan = device_plan,
 };

@@ -20,6 +20,7 @@
 #include "core/half.h"
 #include "method/payload.h"
 #include "row_overlay/overlay.h"
+#include "row_overlay/overlay_plan.h"
 #include "row_overlay/overlay_rows.h"
 
 enum { BASE_FIT, HIGH_FIT, HIGHER_FIT }; /* bpw */
@@ -270,6 +271,35 @@ static void decode(const void *state, uint32_t row, uint32_t n, float *acc)
             overlay_rows_read(&s->kept, i, s->n_in, acc);
 }
 
+/* The kept rows' values lie behind their indices: those in fp16, then scales and values of
+ * those in e4m3. */
+static ucb_status device_plan(struct ucb_job *job, const void *state, const uint8_t *bytes,
+                              struct ucb_writer *out, struct ucb_err *err)
+{
+    const struct state *s = state;
+    uint32_t block = overlay_rotation_block(s->n_in), n_fp16 = 0;
+    (void)job;
+    for (uint32_t row = 0; row < s->n_out; row++)
+        n_fp16 += s->kept.kind[row] == OVERLAY_FP16;
+    struct overlay_device_plan plan = {
+        .first_book = s->bank.at,
+        .second_book = s->bank.at + s->bank.first.n * OVERLAY_D * sizeof(uint16_t),
+        .row_scales = s->n_in * sizeof(uint16_t),
+        .codes = (uint64_t)(s->codes - bytes),
+        .fp16 = (uint64_t)(s->kept.fp16 - bytes),
+        .fp8 = (uint64_t)(s->kept.fp8 - bytes),
+        .b1 = s->bank.b1,
+        .b2 = s->bank.b2,
+        .rotation = block,
+        .rotation_scale = overlay_rotation_scale(block)};
+    plan.fp8_scales = plan.fp16 + (uint64_t)n_fp16 * s->n_in * sizeof(uint16_t);
+    ucb_put_bytes(out, &plan, sizeof(plan));
+    ucb_put_f32s(out, s->sign, s->n_in);
+    for (uint32_t row = 0; row < s->n_out; row++)
+        ucb_put_u32(out, s->kept.kind[row] + 4 * s->kept.place[row]);
+    return ucb_writer_status(out, err);
+}
+
 static ucb_status emit_indices(struct ucb_job *job, const struct state *s,
                                ucb_inspect_emit *emit, void *context, struct ucb_err *err)
 {
@@ -322,5 +352,6 @@ const struct ucb_method ucb_method_row_overlay = {
     .fit_shared = fit_shared,
     .open = open,
     .decode = decode,
+    .device_plan = device_plan,
     .inspect = inspect,
 };

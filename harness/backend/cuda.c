@@ -132,12 +132,16 @@ void ucb_cuda_close(struct ucb_cuda *c)
 ucb_status ucb_cuda_memory(struct ucb_cuda *c, enum ucb_cuda_purpose purpose,
                            size_t n_bytes, void **out, struct ucb_err *err)
 {
-    static const char *const names[UCB_CUDA_N_PURPOSES] = {"a payload",
-                                                           "side data",
-                                                           "a decoder's scratch",
-                                                           "a decoded matrix",
-                                                           "the buffers of a call",
-                                                           "parts of a weight"};
+    static const char *const names[UCB_CUDA_N_PURPOSES] = {
+        "a payload",
+        "side data",
+        "a decoder's plan",
+        "a decoder's scratch",
+        "the bits of a matrix",
+        "the verdict on what was decoded",
+        "a decoded matrix",
+        "the buffers of a call",
+        "parts of a weight"};
     struct ucb_cuda_piece *piece = &c->memory[purpose];
     if (piece->n_bytes < n_bytes) {
         if (piece->p != NULL) c->table->free(c->device, piece->p);
@@ -150,6 +154,38 @@ ucb_status ucb_cuda_memory(struct ucb_cuda *c, enum ucb_cuda_purpose purpose,
     }
     *out = piece->p;
     return UCB_OK;
+}
+
+static ucb_status clear_verdict(struct ucb_cuda *c, void *verdict, struct ucb_err *err)
+{
+    static const struct ucb_cuda_verdict zeros;
+    const char *failed = c->table->upload(c->device, UCB_CUDA_LOAD, verdict, &zeros,
+                                          sizeof(zeros));
+    if (failed == NULL) return UCB_OK;
+    return UCB_FAIL(err, UCB_ENVIRONMENT, "verdict: %s", failed);
+}
+
+ucb_status ucb_cuda_verdict(struct ucb_cuda *c, struct ucb_cuda_verdict **out,
+                            struct ucb_err *err)
+{
+    bool fresh = c->memory[UCB_CUDA_FOR_VERDICT].p == NULL;
+    void *p;
+    UCB_TRY(ucb_cuda_memory(c, UCB_CUDA_FOR_VERDICT, sizeof(**out), &p, err));
+    if (fresh) UCB_TRY(clear_verdict(c, p, err));
+    *out = p;
+    return UCB_OK;
+}
+
+ucb_status ucb_cuda_take_verdict(struct ucb_cuda *c, struct ucb_cuda_verdict *out,
+                                 struct ucb_err *err)
+{
+    struct ucb_cuda_verdict *there;
+    UCB_TRY(ucb_cuda_verdict(c, &there, err));
+    const char *failed = c->table->download(c->device, UCB_CUDA_LOAD, out, there,
+                                            sizeof(*out));
+    if (failed == NULL) failed = c->table->finish(c->device, UCB_CUDA_LOAD);
+    if (failed != NULL) return UCB_FAIL(err, UCB_ENVIRONMENT, "decoding: %s", failed);
+    return clear_verdict(c, there, err);
 }
 
 void ucb_cuda_info(const struct ucb_cuda *c, struct ucb_cuda_info *out)

@@ -32,7 +32,10 @@ struct ucb_cuda_device *ucb_cuda_device(const struct ucb_cuda *cuda);
 enum ucb_cuda_purpose {
     UCB_CUDA_FOR_PAYLOAD, /* of the stream LOAD: a stage's bytes */
     UCB_CUDA_FOR_SHARED,
+    UCB_CUDA_FOR_PLAN, /* what the host says about them */
     UCB_CUDA_FOR_SCRATCH,
+    UCB_CUDA_FOR_BITS, /* of an exact chain: a matrix as its file holds it */
+    UCB_CUDA_FOR_VERDICT,
     UCB_CUDA_FOR_DECODED, /* a matrix of floats */
     UCB_CUDA_FOR_X,       /* of COMPUTE: all buffers of a call */
     UCB_CUDA_FOR_W,       /* of both: parts of a weight on its way */
@@ -40,6 +43,19 @@ enum ucb_cuda_purpose {
 };
 ucb_status ucb_cuda_memory(struct ucb_cuda *cuda, enum ucb_cuda_purpose purpose,
                            size_t n_bytes, void **out, struct ucb_err *err);
+
+/* What decoding shows and open() cannot know. */
+struct ucb_cuda_verdict {
+    uint32_t damaged, nonfinite; /* some payload is; some weight is */
+};
+/* The verdict in device memory, which kernels on LOAD may set; it begins as zeros. NOMEM,
+ * ENVIRONMENT. */
+ucb_status ucb_cuda_verdict(struct ucb_cuda *cuda, struct ucb_cuda_verdict **out,
+                            struct ucb_err *err);
+/* Waits for LOAD, brings the verdict on all that was queued since the last call, and makes
+ * it zeros again. ENVIRONMENT. */
+ucb_status ucb_cuda_take_verdict(struct ucb_cuda *cuda, struct ucb_cuda_verdict *out,
+                                 struct ucb_err *err);
 
 /*
  * Makes a weight of `decoded` (device memory [n_out][n_in], queued on LOAD), as ucb_pack()

@@ -18,7 +18,7 @@
 #include "core/dtype.h"
 
 /* Raise with every change of this file: a plugin of another number is refused. */
-enum { UCB_CUDA_ABI = 1 };
+enum { UCB_CUDA_ABI = 2 };
 
 struct ucb_cuda_device; /* an opened device: its streams, its memory, what went wrong */
 struct ucb_cuda_event;  /* a point in a stream */
@@ -89,6 +89,14 @@ struct ucb_cuda_backend {
     const char *(*round)(struct ucb_cuda_device *device, enum ucb_cuda_stream stream,
                          uint32_t dtype, float *w, size_t n);
 
+    /* n elements (whole blocks) of that dtype to floats, as ucb_widen() does. */
+    const char *(*widen)(struct ucb_cuda_device *device, enum ucb_cuda_stream stream,
+                         uint32_t dtype, const void *bits, size_t n, float *w);
+    /* Sets *found where one of w[n] is NaN or infinite; leaves it otherwise. */
+    const char *(*find_nonfinite)(struct ucb_cuda_device *device,
+                                  enum ucb_cuda_stream stream, const float *w, size_t n,
+                                  uint32_t *found);
+
     /* On COMPUTE, as backend.h says. y_stride: floats from one row of y to the next. */
     const char *(*linear)(struct ucb_cuda_device *device, enum ucb_arithmetic arithmetic,
                           const void *packed, uint32_t n_out, uint32_t n_in,
@@ -148,12 +156,18 @@ struct ucb_cuda_payload {
     size_t n_bytes;
     const uint8_t *shared, *host_shared; /* side data of the stage; NULL: none */
     size_t n_shared;
+    /* What device_plan() of the method wrote; NULL: nothing. */
+    const uint8_t *plan, *host_plan;
+    size_t n_plan;
     const struct ucb_cuda_knob *knobs; /* all of the method's */
     uint32_t n_knobs;
     uint32_t n_out, n_in, dtype; /* of the matrix; enum ucb_dtype of its source */
     bool deployed; /* the stage is alone: what decode_deployed() writes, where there is one
                     */
     const float *before; /* [n_out][n_in], what the stages before sum to; NULL: first */
+    /* Set by an EXACT stage where its stream does not fit: decode_bits() would answer
+     * CORRUPT. */
+    uint32_t *bad;
 };
 /*
  * A decoder: BASE writes out[n_out][n_in], ADD adds to it, EXACT writes the source's own

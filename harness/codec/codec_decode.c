@@ -127,6 +127,35 @@ static bool begin_chunk(const struct ucb_codec *codec, uint32_t index, struct ch
     }
 }
 
+bool codec_begin(const struct ucb_codec *codec, uint32_t index, struct codec_begun *out)
+{
+    struct ucb_codec scalar = *codec;
+    struct chunk c;
+    scalar.path = UCB_CODEC_SCALAR;
+    if (!begin_chunk(&scalar, index, &c)) return false;
+    *out = (struct codec_begun){.format = c.format,
+                                .coder = (enum codec_coder)c.entry.coder,
+                                .decoded = c.entry.decoded,
+                                .decoded_sum = c.entry.decoded_sum,
+                                .n = c.entry.n,
+                                .table = c.entry.table,
+                                .symbols = c.coded};
+    if (out->coder != CODER_FAST && out->coder != CODER_ENTROPY) return true;
+    bool fast = out->coder == CODER_FAST;
+    out->plane = c.plane;
+    out->escape = c.merge.escape;
+    out->n_escapes = (uint32_t)(c.merge.escape_end - c.merge.escape);
+    memcpy(out->exponents, c.exponents, fast ? FAST_TABLE_BYTES : RANS_RANKS);
+    if (fast) {
+        out->symbols = c.ranks;
+        return true;
+    }
+    out->words = c.reader.words;
+    out->n_words = (uint32_t)((c.reader.words_end - c.reader.words) / 2);
+    memcpy(out->slots, c.slots, sizeof(out->slots));
+    return true;
+}
+
 /* ---- pieces ---- */
 
 /* Whether the result is larger than caches: then it goes past them, as memcpy's does. */

@@ -170,6 +170,22 @@ bool rans_read(struct rans_reader *r, const uint32_t *slots, size_t n, uint8_t *
 /* Whether all words are read and all states back at the start. */
 bool rans_reader_ended(const struct rans_reader *r);
 
+/* ---- a chunk that was begun: everything checked but what decoding shows ---- */
+
+struct codec_begun {
+    const struct codec_format *format;
+    enum codec_coder coder;
+    uint64_t decoded, decoded_sum; /* as in struct codec_entry */
+    uint32_t n, n_words, n_escapes;
+    uint8_t table;
+    const uint8_t *symbols; /* elements, the element, packed ranks, or states */
+    const uint8_t *plane, *words, *escape;
+    uint8_t exponents[RANS_RANKS];
+    uint32_t slots[RANS_SUM]; /* of an entropy chunk */
+};
+/* False where the chunk is damaged. */
+bool codec_begin(const struct ucb_codec *codec, uint32_t index, struct codec_begun *out);
+
 /* ---- AVX-512 with VBMI2: the same results ---- */
 
 /* Groups of 32 symbols, the last first, of a narrow table; words are written in front of

@@ -25,17 +25,25 @@ ucb_status ucb_chain_decode_on_cuda(const struct ucb_chain *chain,
                                     const struct ucb_matrix *matrix, const uint8_t *payload,
                                     size_t n_bytes, struct ucb_cuda *cuda, float *w,
                                     struct ucb_err *err);
-/* The same, and brought to host memory. */
+/*
+ * What open() cannot see, and ucb_chain_decode() refuses: waits for LOAD and answers for
+ * all that was decoded there since the last call. Before a result is trusted. `name`, of
+ * the matrix or of all, stands in the message. CORRUPT: an exact stage's stream does not
+ * fit. UNSUPPORTED: a weight that is not finite. ENVIRONMENT.
+ */
+ucb_status ucb_chain_verdict_on_cuda(struct ucb_cuda *cuda, const char *name,
+                                     struct ucb_err *err);
+/* ucb_chain_decode_on_cuda() to host memory, and the verdict. */
 ucb_status ucb_chain_decode_cuda(const struct ucb_chain *chain,
                                  const struct ucb_chain_context *context,
                                  const struct ucb_matrix *matrix, const uint8_t *payload,
                                  size_t n_bytes, struct ucb_cuda *cuda, float *host_w,
                                  struct ucb_err *err);
 /*
- * The same, and packed: `weight` (its data is a name, see ucb_cuda_put_decoded()) is ready
- * for ucb_linear() on the device's backend. Everything is queued on LOAD and nothing is
- * waited for: call it for the next layer's matrices before the products of this one, and
- * payloads travel and decode beside them.
+ * ucb_chain_decode_on_cuda(), and packed: `weight` (its data is a name, see
+ * ucb_cuda_put_decoded()) is ready for ucb_linear() on the device's backend. Everything is
+ * queued on LOAD and nothing is waited for: call it for the next layer's matrices before
+ * the products of this one, and payloads travel and decode beside them.
  */
 ucb_status ucb_chain_pack_on_cuda(const struct ucb_chain *chain,
                                   const struct ucb_chain_context *context,

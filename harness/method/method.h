@@ -262,6 +262,14 @@ struct ucb_method {
      * the method is alone in its chain. NULL: decode(), rounded once.
      */
     void (*decode_deployed)(const void *state, uint32_t row, uint32_t n, float *acc);
+    /*
+     * What a decoder on a device (cuda/) needs beside the payload's bytes and the knobs:
+     * what open() checked or worked out, in the layout that the method's *_plan.h gives, so
+     * that nothing is parsed there. `bytes` is where the payload begins: places in it are
+     * offsets. NULL: bytes and knobs say all. CORRUPT, NOMEM.
+     */
+    ucb_status (*device_plan)(struct ucb_job *job, const void *state, const uint8_t *bytes,
+                              struct ucb_writer *out, struct ucb_err *err);
     /* Lists the arrays of an opened payload; arrays made for the purpose come from
      * job->scratch. */
     ucb_status (*inspect)(struct ucb_job *job, const void *state, ucb_inspect_emit *emit,

@@ -32,12 +32,12 @@
 #include "core/bytes.h"
 #include "core/clones.h"
 #include "core/half.h"
+#include "model/iq4_values.h"
 
 enum { BLOCK = 32, SUPER = 256 };
 _Static_assert((int)UCB_BLOCK_ELEMENTS_MAX == (int)SUPER, "the largest blocks");
 
-const int8_t ucb_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                   1,    13,   25,  38,  53,  69,  89,  113};
+const int8_t ucb_iq4_values[16] = {UCB_IQ4_VALUES};
 
 static inline float half_at(const uint8_t *p)
 {

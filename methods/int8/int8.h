@@ -5,6 +5,7 @@
 #define UCB_METHODS_INT8_H
 
 #include "int8_dot.h"
+#include "int8_inverse.h"
 #include "method/method.h"
 
 /* An opened payload. */
@@ -35,7 +36,6 @@ ucb_status int8_product(struct ucb_job *job, const struct int8_path *path,
                         struct ucb_err *err);
 
 /* The deployed weight of a code: (code * absmax) * (1 / 127), in fp32. */
-#define INT8_INVERSE_127 0.007874015718698502f
 static inline float int8_value(uint8_t code, float absmax)
 {
     return (float)(int8_t)code * absmax * INT8_INVERSE_127;

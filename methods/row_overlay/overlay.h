@@ -37,6 +37,8 @@ struct overlay_frame {
 void overlay_signs(uint32_t n_in, float *sign);
 /* The largest power of two that divides n_in. */
 uint32_t overlay_rotation_block(uint32_t n_in);
+/* What makes the rotation orthogonal: 1 / sqrt(block), rounded once. */
+float overlay_rotation_scale(uint32_t block);
 /* x = x R, and x = x R^T, one row. */
 void overlay_rotate(float *x, uint32_t n_in, const float *sign);
 void overlay_rotate_back(float *x, uint32_t n_in, const float *sign);
@@ -61,6 +63,7 @@ struct overlay_bank {
     enum ucb_role role;
     unsigned b1, b2;
     struct overlay_book first, second;
+    size_t at; /* where the first book begins in the side data, the second right behind */
 };
 enum { OVERLAY_TILE = (OVERLAY_D + 1) * OVERLAY_BLOCK };
 

@@ -118,7 +118,8 @@ ucb_status overlay_bank_get(struct ucb_job *job, const struct ucb_matrix *matrix
             continue;
         }
         found = true;
-        *out = (struct overlay_bank){.role = matrix->role, .b1 = head[1], .b2 = head[2]};
+        *out = (struct overlay_bank){
+            .role = matrix->role, .b1 = head[1], .b2 = head[2], .at = in.at};
         UCB_TRY(get_book(job, matrix, &in, out->b1, searched, &out->first, err));
         UCB_TRY(get_book(job, matrix, &in, out->b2, searched, &out->second, err));
     }

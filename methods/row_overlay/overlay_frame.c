@@ -94,7 +94,7 @@ static void transform(float *x, uint32_t n, uint32_t block)
         for (uint32_t step = 1; step < block; step *= 2) step_scalar(x, n, step);
 }
 
-static float block_scale(uint32_t block)
+float overlay_rotation_scale(uint32_t block)
 {
     return (float)(1.0 / sqrt((double)block));
 }
@@ -102,7 +102,7 @@ static float block_scale(uint32_t block)
 void overlay_rotate(float *x, uint32_t n_in, const float *sign)
 {
     uint32_t block = overlay_rotation_block(n_in);
-    float scale = block_scale(block);
+    float scale = overlay_rotation_scale(block);
     transform(x, n_in, block);
     for (uint32_t i = 0; i < n_in; i++) x[i] = x[i] * scale * sign[i];
 }
@@ -110,7 +110,7 @@ void overlay_rotate(float *x, uint32_t n_in, const float *sign)
 void overlay_rotate_back(float *x, uint32_t n_in, const float *sign)
 {
     uint32_t block = overlay_rotation_block(n_in);
-    float scale = block_scale(block);
+    float scale = overlay_rotation_scale(block);
     for (uint32_t i = 0; i < n_in; i++) x[i] *= sign[i];
     transform(x, n_in, block);
     for (uint32_t i = 0; i < n_in; i++) x[i] *= scale;

@@ -208,12 +208,105 @@ void run_rows()
     take(score, score_bytes);
 }
 
+/* ---- decoders whose threads depend on each other, on made-up plans ---- */
+
+void *put(const void *host, size_t n_bytes)
+{
+    void *p;
+    check(ucb_cuda_backend.alloc(device, n_bytes, &p));
+    check(ucb_cuda_backend.upload(device, UCB_CUDA_COMPUTE, p, host, n_bytes));
+    return p;
+}
+
+/* An entropy chunk of any states and words: what it decodes to means nothing. */
+void run_codec_kernels()
+{
+    const uint32_t n = 230, n_words = 2000;
+    std::vector<uint8_t> bytes(128 + n + 3 * n + 2 * n_words), plan;
+    struct codec_plan_head head = {1, 1};
+    struct codec_plan_chunk chunk = {};
+    static struct codec_plan_table table;
+    uint32_t zero = 0;
+    for (size_t i = 0; i < bytes.size(); i++) bytes[i] = (uint8_t)(i * 37 | 1);
+    for (uint32_t i = 0; i < CODEC_PLAN_SLOTS; i++)
+        table.slot[i] = 63 | i % 64 << 12 | i / 64 << 24;
+    chunk.plane = 128;
+    chunk.words = 128 + 4 * n;
+    chunk.n = n;
+    chunk.n_words = n_words;
+    chunk.n_escapes = n;
+    chunk.coder = CODEC_PLAN_ENTROPY;
+    chunk.width = 2;
+    chunk.exponent_bits = 8;
+    chunk.escapes = 128 + 3 * n;
+    plan.insert(plan.end(), (uint8_t *)&head, (uint8_t *)(&head + 1));
+    plan.insert(plan.end(), (uint8_t *)&chunk, (uint8_t *)(&chunk + 1));
+    plan.insert(plan.end(), (uint8_t *)&table, (uint8_t *)(&table + 1));
+    struct ucb_cuda_payload payload = {};
+    payload.bytes = (const uint8_t *)put(bytes.data(), bytes.size());
+    payload.plan = (const uint8_t *)put(plan.data(), plan.size());
+    payload.host_plan = plan.data();
+    payload.bad = (uint32_t *)put(&zero, sizeof(zero));
+    void *out = made_up(n);
+    check(run_codec(device, UCB_CUDA_COMPUTE, &payload, 0, true, (uint8_t *)out));
+    take(out, 2 * n);
+}
+
+/* All symbols are 0, of one class: the bits are those of the prediction. */
+void run_residual_kernel()
+{
+    const uint32_t n = 150;
+    uint8_t symbols[n] = {};
+    uint32_t zero = 0;
+    struct residual_plan_segment segment = {};
+    segment.end[0] = n;
+    struct residual_call call = {};
+    call.bytes = call.symbols = (const uint8_t *)put(symbols, n);
+    call.segments = (const struct residual_plan_segment *)put(&segment, sizeof(segment));
+    call.before = made_up(n);
+    call.bits = (uint8_t *)made_up(n);
+    call.bad = (uint32_t *)put(&zero, sizeof(zero));
+    call.n = n;
+    call.dtype = UCB_F32;
+    UCB_LAUNCH(residual_kernel, 1, RESIDUAL_LANES, device->stream[UCB_CUDA_COMPUTE], call);
+    take(call.bits, n * sizeof(float));
+    take(call.bad, sizeof(zero));
+}
+
+/* Any codes and books; the second of two rows is kept. */
+void run_overlay_kernel()
+{
+    const uint32_t n_in = 48, n_out = 2,
+                   rows[n_out] = {OVERLAY_PLAN_CODED, OVERLAY_PLAN_FP16};
+    std::vector<uint8_t> bytes(1000), rest(4 * n_in + sizeof(rows));
+    std::vector<float> signs(n_in, 1.0f);
+    for (size_t i = 0; i < bytes.size(); i++) bytes[i] = (uint8_t)(i * 29 % 59);
+    memcpy(rest.data(), signs.data(), 4 * n_in);
+    memcpy(rest.data() + 4 * n_in, rows, sizeof(rows));
+    struct overlay_call call = {};
+    call.plan.second_book = 64;
+    call.plan.codes = 300;
+    call.plan.fp16 = 400;
+    call.plan.b1 = call.plan.b2 = 2;
+    call.plan.rotation = 16;
+    call.plan.rotation_scale = 0.25f;
+    call.bytes = call.shared = (const uint8_t *)put(bytes.data(), bytes.size());
+    call.rest = (const uint8_t *)put(rest.data(), rest.size());
+    call.n_in = n_in;
+    float *out = made_up(n_out * n_in);
+    UCB_LAUNCH(overlay_kernel, n_out, 32, device->stream[UCB_CUDA_COMPUTE], call, out);
+    take(out, n_out * n_in * sizeof(float));
+}
+
 int run_kernels()
 {
     check(ucb_cuda_backend.open(0, &device));
     run_products(UCB_ARITH_FP32);
     run_products(UCB_ARITH_BF16);
     run_rows();
+    run_codec_kernels();
+    run_residual_kernel();
+    run_overlay_kernel();
     ucb_cuda_backend.close(device);
     printf("%016" PRIx64 "\n", digest);
     return 0;

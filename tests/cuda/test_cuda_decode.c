@@ -1,95 +1,28 @@
-/* Decoders of the GPU plugin, emulated, against the methods' own decode: every value, on
- * the inputs of the golden vectors and on shapes that end in the middle of everything. */
+/* The seam of the GPU plugin's decoders: what is refused, and weights decoded beside
+ * products. Their values are in test_cuda_methods.c. */
 #include "test.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "../golden/vectors.h"
 #include "../method_fixture.h"
 #include "../same/kernel_cases.h"
 #include "core/arena.h"
 #include "cuda_fixture.h"
 #include "method/chain_cuda.h"
+#include "method/chain_internal.h"
 
-static void same_decode(const char *spec, enum ucb_dtype dtype, uint32_t n_out,
-                        uint32_t n_in, const float *w)
-{
-    struct method_fixture f;
-    struct ucb_cuda *cuda;
-    struct ucb_err err;
-    struct ucb_arena arena = {0}, scratch = {0};
-    size_t n = (size_t)n_out * n_in;
-    float *decoded = malloc(n * sizeof(*decoded));
-    fixture_open(&f, spec, n_out, n_in, dtype, 1);
-    fixture_run(&f, w);
-    CHECK_OK(ucb_cuda_open(UCB_ARITH_FP32, &cuda, &err), err);
-    struct ucb_chain_context elsewhere = {.arena = &arena,
-                                          .scratch = &scratch,
-                                          .shared = f.shared.data,
-                                          .n_shared = f.shared.n_bytes};
-    CHECK_OK(ucb_chain_decode_cuda(f.chain, &elsewhere, &f.matrix, f.out.data,
-                                   f.out.n_bytes, cuda, decoded, &err),
-             err);
-    for (size_t i = 0; i < n; i++)
-        if (memcmp(&decoded[i], &f.decoded[i], sizeof(float)) != 0)
-            ucb_test_fail(__FILE__, __LINE__, "%s, %ux%u: weight %zu is %a, on the CPU %a",
-                          spec, n_out, n_in, i, (double)decoded[i], (double)f.decoded[i]);
-    ucb_cuda_close(cuda);
-    ucb_arena_free(&arena);
-    ucb_arena_free(&scratch);
-    fixture_close(&f);
-    free(decoded);
-}
-
-/* Every spec, on made-up weights of three shapes and three dtypes. */
-static void same_decode_of(const char *const *specs, size_t n_specs)
-{
-    static const uint32_t shapes[][2] = {{16, 128}, {3, 37}, {33, 96}};
-    static const enum ucb_dtype dtypes[] = {UCB_F32, UCB_F16, UCB_BF16};
-    static float w[33 * 128];
-    for (size_t s = 0; s < n_specs; s++)
-        for (size_t i = 0; i < 3; i++) {
-            fill_gaussian(w, (size_t)shapes[i][0] * shapes[i][1], 0.05, specs[s]);
-            same_decode(specs[s], dtypes[(s + i) % 3], shapes[i][0], shapes[i][1], w);
-        }
-}
-
-TEST(nf4_and_fp4_decode_on_the_device_to_the_same_bits)
-{
-    static const char *const specs[] = {"nf4",
-                                        "fp4",
-                                        "nf4:block=32",
-                                        "nf4:double_quant=1",
-                                        "fp4:double_quant=1,block=128",
-                                        "nf4:double_quant=1,block=32,nested=32"};
-    use_emulated_cuda("random:1");
-    same_decode_of(specs, sizeof(specs) / sizeof(specs[0]));
-}
-
-static void same_golden_4bit(const json_t *c)
-{
-    if (strcmp(vectors_id(c), "maps") == 0 ||
-        strcmp(vectors_id(c), "blockwise8.absmax_sweep") == 0)
-        return;
-    struct vector in = vectors_input(c);
-    const char *spec = ucb_test_path("%s:double_quant=%d", vectors_text(c, "quant_type"),
-                                     vectors_number(c, "double_quant") != 0);
-    same_decode(spec, UCB_F32, (uint32_t)in.shape[0], (uint32_t)in.shape[1], in.data);
-}
-
-TEST(the_golden_4_bit_matrices_decode_on_the_device_to_the_same_bits)
-{
-    use_emulated_cuda("reverse");
-    vectors_each("bnb_4bit.safetensors", same_golden_4bit);
-}
-
-TEST(a_method_without_a_decoder_is_named)
+/* As of a plugin that is older than the program. */
+TEST(a_method_of_another_revision_is_not_decoded_and_named)
 {
     struct method_fixture f;
     const char *missing = NULL;
     use_emulated_cuda("forward");
     fixture_open(&f, "nf4+residual", 8, 64, UCB_BF16, 1);
+    CHECK(ucb_chain_decodes_on_cuda(f.chain, &missing));
+    struct ucb_method newer = *f.chain->stages[1].method;
+    newer.revision++;
+    f.chain->stages[1].method = &newer;
     CHECK(!ucb_chain_decodes_on_cuda(f.chain, &missing));
     CHECK_TEXT(missing, "residual");
     fixture_close(&f);
@@ -110,6 +43,40 @@ TEST(a_damaged_payload_never_reaches_a_decoder)
                                        f.out.n_bytes - 1, cuda, w, &err),
                  UCB_CORRUPT, err);
     ucb_cuda_close(cuda);
+    fixture_close(&f);
+}
+
+/* Packing queues and does not wait: what only decoding shows, the verdict tells, once. */
+TEST(a_stream_that_does_not_fit_is_told_by_the_verdict_on_what_was_packed)
+{
+    enum { N_OUT = 8, N_IN = 64 };
+    static float w[N_OUT * N_IN];
+    struct ucb_backend *gpu;
+    struct ucb_arena arena = {0}, scratch = {0};
+    struct ucb_chain_context elsewhere = {.arena = &arena, .scratch = &scratch};
+    struct method_fixture f;
+    struct ucb_err err;
+    use_emulated_cuda("forward");
+    gpu = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_CUDA, NULL);
+    struct ucb_cuda *cuda = ucb_backend_cuda(gpu);
+    fill_gaussian(w, N_OUT * N_IN, 1, "w");
+    fixture_open(&f, "rtn:bits=4,group=-1+residual", N_OUT, N_IN, UCB_F32, 1);
+    fixture_run(&f, w);
+    struct ucb_packed weight = {&f, N_OUT, N_IN};
+    for (int damaged = 0; damaged < 3; damaged++) {
+        if (damaged == 1) f.out.data[8 + N_OUT * N_IN / 2 + 1] ^= 0x14; /* a row's scale */
+        CHECK_OK(ucb_chain_pack_on_cuda(f.chain, &elsewhere, &f.matrix, f.out.data,
+                                        f.out.n_bytes, cuda, &weight, &err),
+                 err);
+        if (damaged == 0) CHECK_OK(ucb_chain_verdict_on_cuda(cuda, "m", &err), err);
+        if (damaged == 0) continue;
+        CHECK_STATUS(ucb_chain_verdict_on_cuda(cuda, "m", &err), UCB_CORRUPT, err);
+        CHECK_OK(ucb_chain_verdict_on_cuda(cuda, "m", &err), err);
+    }
+    ucb_cuda_forget(cuda, &weight);
+    ucb_backend_close(gpu);
+    ucb_arena_free(&arena);
+    ucb_arena_free(&scratch);
     fixture_close(&f);
 }
 
