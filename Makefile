@@ -77,7 +77,7 @@ EMULATION := $(if $(shell command -v $(CXX) 2>/dev/null),$(if $(filter tsan fuzz
                $(B)/libucbench_cuda_emulated.so $(B)/emulation-test $(B)/emulation-test-threads)) \
              $(if $(NVCC),$(if $(filter release,$(VARIANT)),$(B)/libucbench_cuda.so $(B)/libucbench_cuda.ptx))
 
-.PHONY: all cuda help demo test test-fast asan tsan clang check fire bench bench-depth ladder ladder-ci bench-memory bench-peers bench-scoring bench-sweep simulate fuzz clean compdb model setup FORCE
+.PHONY: all cuda help demo test test-fast asan tsan clang check fire bench bench-depth ladder ladder-ci bench-memory bench-peers bench-scoring bench-sweep bench-codec simulate fuzz clean compdb model setup FORCE
 .DEFAULT_GOAL := all
 
 all: ucbench $(if $(NVCC),libucbench_cuda.so) ## build ./ucbench, and the GPU plugin where nvcc is
@@ -212,6 +212,9 @@ bench-peers: all ## encode speed beside other projects' (minutes; scripts/peers.
 bench-scoring: all ## perplexity of a text beside PyTorch and llama.cpp (20 minutes)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
 	@sh scripts/peers.sh scoring $(PEERS) --bench $(B)/ucbench-bench $(BENCH_SCORING)
+bench-codec: all ## the lossless codec beside ZipNN (a minute)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
+	@sh scripts/peers.sh codec $(PEERS) --bench $(B)/ucbench-bench $(BENCH_CODEC)
 bench-sweep: all ## a whole sweep beside transformers, bitsandbytes and hqq (an hour; BENCH_SWEEP="--n 50": minutes)
 	@sh scripts/peers.sh sweep $(PEERS) $(BENCH_SWEEP)
 
@@ -220,7 +223,7 @@ bench-memory: all ## peak memory on a synthetic 2B checkpoint beside its bound (
 	@sh scripts/bench_memory.sh $(B)/synthetic_model ./ucbench $(or $(MEMORY),2B)
 ladder: all ## the seed's tiers and head-to-head table in full (some six hours of two cores; UCBENCH_DATA=folder)
 	@sh scripts/ladder.sh plans/ladder.csv $(or $(OUT),build/ladder)
-ladder-ci: all ## the same at 50 steps and 20 windows on the mini sets (some minutes of two cores)
+ladder-ci: all ## the same at 50 steps and 20 windows on the mini sets (9 minutes of two cores)
 	@sh scripts/ladder.sh plans/ladder-ci.csv $(or $(OUT),build/ladder-ci) --data mini
 
 bench-depth: all ## time and memory of a tuned layer against the depth of a model (a minute)

@@ -5,6 +5,7 @@
 #                                   along) and some 15 minutes, most of them for compiling llama.cpp
 #   peers.sh run [DIR] [OPTION]...      encoders; options as in `peers.py --help`; some 5 minutes
 #   peers.sh scoring [DIR] [OPTION]...  the perplexity of a text: PyTorch, llama.cpp (peers_scoring.py --help)
+#   peers.sh codec [DIR] [OPTION]...    lossless coding: ZipNN (peers_codec.py --help); a minute
 #   peers.sh sweep [DIR] [OPTION]...    nine cells: transformers, bitsandbytes, hqq (peers_sweep.py --help)
 #
 # DIR is $UCBENCH_PEERS, else peers-venv in the cache: $UCBENCH_CACHE, else $XDG_CACHE_HOME/ucbench, else ~/.cache/ucbench.
@@ -13,7 +14,7 @@ cache=${UCBENCH_CACHE:-${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/ucbench}
 scripts=$(cd "$(dirname "$0")" && pwd)
 
 usage() {
-    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 [ $# -ge 1 ] || usage
@@ -36,6 +37,7 @@ install() {
     # hqq asks for more than its quantizer uses.
     "$venv/bin/pip" install --quiet termcolor tqdm einops
     "$venv/bin/pip" install --quiet --no-deps hqq==0.2.8.post1
+    "$venv/bin/pip" install --quiet zipnn==0.5.4
     CMAKE_ARGS="-DGGML_NATIVE=ON -DGGML_CUDA=OFF -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF" \
         "$venv/bin/pip" install --quiet llama-cpp-python==0.3.36
     echo "peers: done; now: make bench-peers, make bench-scoring" >&2
@@ -46,7 +48,7 @@ install)
     mkdir -p "$(dirname "$venv")"
     install
     ;;
-run | scoring | sweep)
+run | scoring | sweep | codec)
     if [ ! -x "$venv/bin/python" ]; then
         echo "peers: there is no Python environment at $venv; make it with: sh scripts/peers.sh install $venv" >&2
         exit 4

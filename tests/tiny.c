@@ -153,3 +153,17 @@ int ucb_run_program(char *out, unsigned long size, const char *arguments, ...)
     int state = pclose(pipe);
     return WIFEXITED(state) ? WEXITSTATUS(state) : 128 + WTERMSIG(state);
 }
+
+const char *ucb_test_content(const char *name)
+{
+    static char text[1 << 19];
+    struct ucb_file file;
+    struct ucb_err err;
+    CHECK_OK(ucb_file_map(ucb_test_path("%s/%s", ucb_test_folder(), name), &file, &err),
+             err);
+    CHECK(file.n_bytes < sizeof(text));
+    memcpy(text, file.data, file.n_bytes);
+    text[file.n_bytes] = '\0';
+    ucb_file_unmap(&file);
+    return text;
+}

@@ -17,6 +17,9 @@ void ucb_tiny_model_scaled(const char *folder, float scale);
 int ucb_run_program(char *out, unsigned long size, const char *arguments, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* A whole file of the test's folder as text, until the next call. */
+const char *ucb_test_content(const char *name);
+
 /* Runs the program into the caller's array `out`; ends the test where it does not exit with
  * `expected`. */
 #define RUN(expected, ...)                                                              \

@@ -283,11 +283,20 @@ static ucb_status check_length(struct ucb_store *store, struct ucb_err *err)
         store->path, (long long)info.st_size, (long long)(n_pages * page_bytes));
 }
 
+/* All of it at one instant: another process may be making the tables. */
+static ucb_status check_file(struct ucb_store *store, bool *current, struct ucb_err *err)
+{
+    UCB_TRY(ucb_store_begin_read(store, err));
+    ucb_status status = check_identity(store, current, err);
+    if (status == UCB_OK) status = check_length(store, err);
+    ucb_store_end_read(store);
+    return status;
+}
+
 static ucb_status prepare_for_reading(struct ucb_store *store, struct ucb_err *err)
 {
     bool current = false;
-    UCB_TRY(check_identity(store, &current, err));
-    UCB_TRY(check_length(store, err));
+    UCB_TRY(check_file(store, &current, err));
     if (current) return UCB_OK;
     return UCB_FAIL(
         err, UCB_CORRUPT,
@@ -307,8 +316,7 @@ static ucb_status prepare_for_writing(struct ucb_store *store, struct ucb_err *e
             "%s: cannot write: the file is read-only; change its permissions or give --db "
             "another name",
             store->path);
-    UCB_TRY(check_identity(store, &current, err));
-    UCB_TRY(check_length(store, err));
+    UCB_TRY(check_file(store, &current, err));
     UCB_TRY(ucb_sql_run(store, settings, "set up the database", err));
     if (current) return UCB_OK;
     UCB_TRY(ucb_sql_run(store, "BEGIN IMMEDIATE", "make the tables", err));

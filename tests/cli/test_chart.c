@@ -29,24 +29,9 @@ static void pareto(const char *folder, const char *options)
         options);
 }
 
-/* A whole file of the test's folder as text, until the next call. */
-static const char *content(const char *name)
-{
-    static char text[1 << 19];
-    struct ucb_file file;
-    struct ucb_err err;
-    CHECK_OK(ucb_file_map(ucb_test_path("%s/%s", ucb_test_folder(), name), &file, &err),
-             err);
-    CHECK(file.n_bytes < sizeof(text));
-    memcpy(text, file.data, file.n_bytes);
-    text[file.n_bytes] = '\0';
-    ucb_file_unmap(&file);
-    return text;
-}
-
 static const char *caption(const char *name)
 {
-    return chart_caption(content(name));
+    return chart_caption(ucb_test_content(name));
 }
 
 static void skip_without_gnuplot(void)
@@ -124,14 +109,14 @@ TEST(membership_is_the_share_of_paired_resamples)
     put_point(store, run_id, "d", 3, 9, 900); /* the smallest */
     ucb_store_close(store);
     pareto("one", "");
-    const char *rows = content("one/pareto.tsv");
+    const char *rows = ucb_test_content("one/pareto.tsv");
     double share = pow(11.0 / 12, 12), sd = sqrt(share * (1 - share) / 2000);
     CHECK_NEAR(column(rows, "1\t1\t0\tm\tnf4\ta\t", MEMBERSHIP), share, 4 * sd);
     CHECK_NEAR(column(rows, "1\t1\t1\tm\tnf4\tb\t", MEMBERSHIP), 1 - share, 4 * sd);
     CHECK(column(rows, "1\t1\t0\tm\tnf4\tc\t", MEMBERSHIP) == 0);
     CHECK(column(rows, "1\t1\t1\tm\tnf4\td\t", MEMBERSHIP) == 1);
-    CHECK_HAS(content("one/pareto.gp"), "\ta (3"); /* (35%) or near it */
-    CHECK_HAS(content("one/pareto.gp"), "\td\t");
+    CHECK_HAS(ucb_test_content("one/pareto.gp"), "\ta (3"); /* (35%) or near it */
+    CHECK_HAS(ucb_test_content("one/pareto.gp"), "\td\t");
     CHECK_HAS(caption("one/pareto.gp"), "the share of 2000 paired resamples");
 }
 
@@ -142,7 +127,7 @@ TEST(points_that_were_not_scored_on_the_same_items_have_no_membership)
     sql("DELETE FROM items WHERE document = 3 AND cell_key IN (SELECT cell_key FROM cells WHERE "
         "spec = 'nf4' AND model = 'smollm2-135m')");
     pareto("one", "--model smollm2-135m");
-    CHECK_HAS(content("one/pareto.tsv"), "\t12\t?\t0.034\t");
+    CHECK_HAS(ucb_test_content("one/pareto.tsv"), "\t12\t?\t0.034\t");
     CHECK_HAS(caption("one/pareto.gp"), "How sure it is was not computed for all");
 }
 
@@ -165,16 +150,17 @@ TEST(a_noise_floor_is_a_band_and_neither_a_point_nor_a_panel)
     made_up_database(database(), "b", false);
     pareto("without", "--model smollm2-135m");
     CHECK_HAS(caption("without/pareto.gp"), "Noise floor: not measured.");
-    CHECK_HAS(content("without/pareto.gp"), "floor_to[1] = NaN");
+    CHECK_HAS(ucb_test_content("without/pareto.gp"), "floor_to[1] = NaN");
     sql(floor_cell);
     pareto("with", "--model smollm2-135m");
-    CHECK_HAS(content("with/pareto.gp"), "n_panels = 1\n");
-    CHECK_HAS(content("with/pareto.gp"), "floor_to[1] = 0.0007; floor_value[1] = 0.0005;");
-    CHECK_HAS(content("with/pareto.gp"), "\tnoise floor\n");
+    CHECK_HAS(ucb_test_content("with/pareto.gp"), "n_panels = 1\n");
+    CHECK_HAS(ucb_test_content("with/pareto.gp"),
+              "floor_to[1] = 0.0007; floor_value[1] = 0.0005;");
+    CHECK_HAS(ucb_test_content("with/pareto.gp"), "\tnoise floor\n");
     CHECK_HAS(caption("with/pareto.gp"), "the original in bf16 against itself in fp32");
-    CHECK(strstr(content("with/pareto.tsv"), "none") == NULL);
+    CHECK(strstr(ucb_test_content("with/pareto.tsv"), "none") == NULL);
     pareto("ratio", "--model smollm2-135m --metric ppl_ratio");
-    CHECK_HAS(content("ratio/pareto.gp"), "floor_to[1] = 0.003;"); /* 1 - 0.997 */
+    CHECK_HAS(ucb_test_content("ratio/pareto.gp"), "floor_to[1] = 0.003;"); /* 1 - 0.997 */
 }
 
 TEST(a_noise_floor_far_below_all_points_is_said_and_not_drawn)
@@ -184,7 +170,7 @@ TEST(a_noise_floor_far_below_all_points_is_said_and_not_drawn)
     sql(floor_cell);
     sql("UPDATE metrics SET value = 1e-9, ci_low = 0, ci_high = 2e-9 WHERE cell_key > 1000");
     pareto("one", "--model smollm2-135m");
-    CHECK(strstr(content("one/pareto.gp"), "\tnoise floor\n") == NULL);
+    CHECK(strstr(ucb_test_content("one/pareto.gp"), "\tnoise floor\n") == NULL);
     CHECK_HAS(caption("one/pareto.gp"), "It lies below the axis, at 2e-09.");
 }
 
@@ -197,13 +183,13 @@ TEST(the_information_limit_is_drawn_where_methods_agree_and_weights_are_dense)
     CHECK_HAS(text, "Information limit: k 2^(-2 bpw)");
     /* nf4 0.039, nf4 twice quantized 0.041, fp4 0.069, hqq:bits=4 0.037, hqq:bits=3 0.19 */
     CHECK_HAS(text, "4.6 from nf4 (the largest of 5 is 1.22 times it)");
-    CHECK_HAS(content("dense/pareto.gp"), "\tinformation limit\n");
+    CHECK_HAS(ucb_test_content("dense/pareto.gp"), "\tinformation limit\n");
     sql("INSERT INTO models SELECT DISTINCT model_digest, 1, 'Q4_1', 1 FROM cells");
     pareto("grid", "--model smollm2-135m-smooth");
     CHECK_HAS(caption("grid/pareto.gp"),
               "No information limit for smollm2-135m-smooth: weights on a grid");
-    CHECK(strstr(content("grid/pareto.gp"), "\tinformation limit\n") == NULL);
-    CHECK_HAS(content("grid/pareto.gp"), "$limit << END\nNaN\tNaN\nEND\n");
+    CHECK(strstr(ucb_test_content("grid/pareto.gp"), "\tinformation limit\n") == NULL);
+    CHECK_HAS(ucb_test_content("grid/pareto.gp"), "$limit << END\nNaN\tNaN\nEND\n");
     sql("DELETE FROM models; UPDATE metrics SET value = 0.3, ci_high = 0.4 WHERE metric = "
         "'kld_mean' AND cell_key IN (SELECT cell_key FROM cells WHERE spec = 'fp4')");
     pareto("disagree", "--model smollm2-135m-smooth");
@@ -218,12 +204,12 @@ TEST(a_point_at_or_below_the_original_stands_on_the_lower_edge_and_holds_the_fro
         "'ppl_ratio' AND cell_key IN (SELECT cell_key FROM cells WHERE spec = "
         "'nf4:double_quant=1')");
     pareto("one", "--model smollm2-135m --metric ppl_ratio");
-    const char *rows = content("one/pareto.tsv");
+    const char *rows = ucb_test_content("one/pareto.tsv");
     CHECK(column(rows, "1\t4\t1\tsmollm2-135m\tnf4\tnf4:double_quant=1\t", VALUE) < 0);
     CHECK(column(rows, "1\t4\t1\tsmollm2-135m\tnf4\tnf4:double_quant=1\t", Y) > 0);
     CHECK_HAS(rows, "1\t3\t0\tsmollm2-135m\tint8\t"); /* larger, and not as good */
     CHECK_HAS(caption("one/pareto.gp"), "On the lower edge: at or below the original");
-    CHECK_HAS(content("one/pareto.gp"),
+    CHECK_HAS(ucb_test_content("one/pareto.gp"),
               "reference_high[1] = 0.16;"); /* of its perplexity */
 }
 
@@ -247,7 +233,7 @@ TEST(against_size_all_models_share_an_axis)
     skip_without_gnuplot();
     made_up_database(database(), "b", false);
     pareto("one", "");
-    const char *rows = content("one/pareto-size.tsv");
+    const char *rows = ucb_test_content("one/pareto-size.tsv");
     CHECK_HAS(rows, "\tsize_gib\t");
     CHECK_HAS(rows, "\n1\t1\t0\tsmollm2-135m\tfp4\tfp4\t");
     CHECK_HAS(rows, "\n1\t1\t0\tsmollm2-135m-smooth\tfp4\tfp4\t");
@@ -255,10 +241,11 @@ TEST(against_size_all_models_share_an_axis)
     CHECK_NEAR(column(rows, "1\t1\t0\tsmollm2-135m\tfp4\tfp4\t", X),
                (106168320 * 4.5 / 8 + 30159360) / 1073741824, 1e-12);
     CHECK(column(rows, "1\t1\t0\tsmollm2-135m\tfp4\tfp4\t", OTHER_X) == 4.5);
-    CHECK_HAS(content("one/pareto-size.gp"), "n_panels = 1\n");
-    CHECK_HAS(content("one/pareto-size.gp"), "\tsmollm2-135m (original: 0.0899 GiB)\n");
+    CHECK_HAS(ucb_test_content("one/pareto-size.gp"), "n_panels = 1\n");
+    CHECK_HAS(ucb_test_content("one/pareto-size.gp"),
+              "\tsmollm2-135m (original: 0.0899 GiB)\n");
     CHECK_HAS(caption("one/pareto-size.gp"), "compared with its own original");
-    CHECK_HAS(content("one/pareto.gp"), "n_panels = 2\n");
+    CHECK_HAS(ucb_test_content("one/pareto.gp"), "n_panels = 2\n");
 }
 
 TEST(retention_has_the_original_as_its_line_and_no_limit)
@@ -266,11 +253,12 @@ TEST(retention_has_the_original_as_its_line_and_no_limit)
     skip_without_gnuplot();
     made_up_database(database(), "b", false);
     pareto("one", "--model smollm2-135m --metric retention");
-    const char *rows = content("one/pareto.tsv");
+    const char *rows = ucb_test_content("one/pareto.tsv");
     CHECK(column(rows, "1\t3\t1\tsmollm2-135m\tint8\tint8\t", Y) == 0.982);
     CHECK_HAS(rows, "1\t1\t0\tsmollm2-135m\tfp4\t");
-    CHECK_HAS(content("one/pareto.gp"), "y_is_log = 0\n");
-    CHECK_HAS(content("one/pareto.gp"), "reference_y[1] = 1; reference_low[1] = 0.738095;");
+    CHECK_HAS(ucb_test_content("one/pareto.gp"), "y_is_log = 0\n");
+    CHECK_HAS(ucb_test_content("one/pareto.gp"),
+              "reference_y[1] = 1; reference_low[1] = 0.738095;");
     CHECK_HAS(caption("one/pareto.gp"), "No information limit");
 }
 
@@ -281,7 +269,7 @@ TEST(latex_is_written_on_request_and_escapes_what_latex_reads)
     pareto("plain", "");
     CHECK(access(ucb_test_path("%s/plain/pareto-latex.tex", ucb_test_folder()), F_OK) != 0);
     pareto("latex", "--latex");
-    const char *text = content("latex/pareto-latex.tex");
+    const char *text = ucb_test_content("latex/pareto-latex.tex");
     CHECK_HAS(text, "pareto-latex}"); /* includes the drawing */
     CHECK_HAS(text, "nf4:double\\_quant=1");
     CHECK_HAS(text, "95\\% intervals");

@@ -14,14 +14,6 @@
 
 static char out[1 << 18];
 
-#define RUN(expected, ...)                                                              \
-    do {                                                                                \
-        int code_ = ucb_run_program(out, sizeof(out), __VA_ARGS__);                     \
-        if (code_ != (expected))                                                        \
-            ucb_test_fail(__FILE__, __LINE__, "exit code %d, expected %d; it said: %s", \
-                          code_, (expected), out);                                      \
-    } while (0)
-
 static void change(const char *db, const char *sql)
 {
     sqlite3 *connection = NULL;

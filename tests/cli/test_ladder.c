@@ -45,24 +45,9 @@ static const char *ladder(void)
     return out;
 }
 
-/* A whole file of the test's folder as text, until the next call. */
-static const char *content(const char *name)
-{
-    static char text[1 << 19];
-    struct ucb_file file;
-    struct ucb_err err;
-    CHECK_OK(ucb_file_map(ucb_test_path("%s/%s", ucb_test_folder(), name), &file, &err),
-             err);
-    CHECK(file.n_bytes < sizeof(text));
-    memcpy(text, file.data, file.n_bytes);
-    text[file.n_bytes] = '\0';
-    ucb_file_unmap(&file);
-    return text;
-}
-
 static const char *csv(void)
 {
-    return content("ladder.csv");
+    return ucb_test_content("ladder.csv");
 }
 
 TEST(the_ladder_puts_measured_beside_claimed_and_says_what_was_not_run)
@@ -255,7 +240,7 @@ TEST(the_table_says_what_tuning_did_and_lists_every_layer)
     CHECK_HAS(out, "What tuning did, layer by layer (layers.csv)");
     CHECK_HAS(out, "layer loss fell by ");
     CHECK_HAS(out, "0 of 2 layers worse; ");
-    const char *rows = content("layers.csv");
+    const char *rows = ucb_test_content("layers.csv");
     CHECK_EQ(count(rows, "distill:steps=20"), 2);
     CHECK_EQ(count(rows, "nf4"), 0);
 }
@@ -265,7 +250,7 @@ TEST(the_page_has_a_table_of_the_tuned_layers)
     if (access("/usr/bin/gnuplot", X_OK) != 0) SKIP("gnuplot is not installed");
     sweep("--method gsq:bits=3+lowrank:rank=4+distill:steps=2,batch=3");
     RUN(0, "report html --db %s --out %s", database(), ucb_test_folder());
-    const char *page = content("report.html");
+    const char *page = ucb_test_content("report.html");
     CHECK_HAS(page, "<h2 id=\"layers\">");
     CHECK_EQ(count(page, "<tr><th scope=\"row\" data-v=\""), 2);
 }

@@ -252,9 +252,12 @@ TEST(two_processes_write_one_file_and_lose_nothing)
     for (uint64_t w = 0; w < N_WRITERS; w++) { /* they overlap: every cell is put by two of
                                                   them, and all make the tables */
         child[w] = fork();
-        if (child[w] == 0)
-            _exit(fill(path, w * 8, w * 8 + 16 < N_CELLS ? w * 8 + 16 : N_CELLS, NULL) !=
-                  UCB_OK);
+        if (child[w] == 0) {
+            uint64_t end = w * 8 + 16 < N_CELLS ? w * 8 + 16 : N_CELLS;
+            bool good = fill(path, w * 8, end, &err) == UCB_OK;
+            if (!good) fprintf(stderr, "writer %d: %s\n", (int)w, err.text);
+            _exit(!good);
+        }
     }
     for (int w = 0; w < N_WRITERS; w++) {
         int state = -1;
