@@ -1,6 +1,6 @@
 """peers_codec.py - the lossless codec beside ZipNN: bits per weight, encoding and decoding on one core.
 
-Both sides code the same Gaussian bf16 weights (sigma 0.02) from memory to memory, on one thread, by its processor time. ZipNN
+Both sides code the same Gaussian bf16 weights (sigma 0.02) from memory to memory, on one thread, by processor time. ZipNN
 runs in this process, ours in `ucbench-bench codec`; each side copies the array too (memcpy), so that a rate can be given as a
 multiple of the machine's own. The two take turns, ours first and last. ZipNN is given a copy of the array every time, because
 it reorders the bytes of its input in place, and its result is compared with the original. Ours verifies two checksums of every
@@ -42,9 +42,9 @@ def write_safetensors(path, array):
 
 
 def seconds(work):
-    start = time.thread_time()
+    start = time.process_time()
     result = work()
-    return time.thread_time() - start, result
+    return time.process_time() - start, result
 
 
 def run_zipnn(array, repeats):
