@@ -9,6 +9,7 @@
  *      150 for each text, 60 for each point a leader of it or of the other runs through
  *       40 for each other point nearer to it than its own, unless a leader tells
  *        6 for each bar or line its leader crosses
+ *       40 for each that it runs along                it cannot be told from the line
  *        1 for each step in the order of preference   right of the point is best, close is
  * better than far Annealing changes one label at a time and starts from the greedy state,
  * so it only ever has to mend.
@@ -111,15 +112,20 @@ static void clip(double start, double step, double low, double high, double *fro
     *to = smaller(*to, larger(a, b));
 }
 
-/* Whether the straight line from the point of `a` to its text meets the inside of the box
+/* The share of the straight line from the point of `a` to its text that lies inside the box
  * (Liang and Barsky 1984). */
-static bool leader_meets(const struct ucb_label *a, const struct ucb_box *box)
+static double share_inside(const struct ucb_label *a, const struct ucb_box *box)
 {
     double x, y, from = 0, to = 1;
     leader_end(a, &x, &y);
     clip(a->x, x - a->x, box->left, box->right, &from, &to);
     clip(a->y, y - a->y, box->bottom, box->top, &from, &to);
-    return from < to;
+    return larger(to - from, 0);
+}
+
+static bool leader_meets(const struct ucb_label *a, const struct ucb_box *box)
+{
+    return share_inside(a, box) > 0;
 }
 
 /* A line close to a text is read as part of it. */
@@ -210,8 +216,11 @@ static double crossing_cost(const struct layout *l, size_t i)
     const struct ucb_label *label = &l->labels[i];
     double cost = 0;
     if (!has_leader(l, label)) return 0;
-    for (size_t k = 0; k < l->n_obstacles; k++)
-        cost += 6 * leader_meets(label, &l->obstacles[k]);
+    double length = leader_length(label);
+    for (size_t k = 0; k < l->n_obstacles; k++) {
+        double share = share_inside(label, &l->obstacles[k]);
+        cost += 6 * (share > 0) + 40 * (share * length > 3 * l->mark_radius);
+    }
     return cost;
 }
 
