@@ -46,10 +46,23 @@ static const struct ucb_command *find_command(const char *name)
     return NULL;
 }
 
+/* Verbs that the design names and this build does not have: many machines on one plan. */
+static const char *const later[] = {"worker", "emit-slurm", "merge"};
+
 static int refuse_verb(const char *name)
 {
     const char *names[N_COMMANDS];
     char near[256];
+    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
+        if (strcmp(name, later[i]) == 0) {
+            fprintf(
+                stderr,
+                "ucbench: `%s` is not part of this version: a plan runs on one machine; "
+                "`ucbench sweep` goes on where it was stopped, and several may share a "
+                "database\n",
+                name);
+            return ucb_exit_code(UCB_USAGE);
+        }
     for (size_t i = 0; i < N_COMMANDS; i++) names[i] = commands[i]->name;
     ucb_text_near(name, names, N_COMMANDS, near, sizeof(near));
     fprintf(stderr, "ucbench: there is no verb `%s`; %s\n", name, near);

@@ -57,6 +57,15 @@ TEST(an_unknown_verb_option_method_task_or_model_is_usage_with_a_hint)
     CHECK_HAS(out, "no such file");
 }
 
+TEST(a_verb_of_a_later_version_is_told_from_an_unknown_one)
+{
+    static const char *const verbs[] = {"worker", "emit-slurm", "merge"};
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        RUN(2, "%s --help", verbs[i]);
+        CHECK_HAS(out, "is not part of this version");
+    }
+}
+
 TEST(amx_with_fp32_is_an_impossible_pair)
 {
     const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
