@@ -445,6 +445,7 @@ static ucb_status check_row(const struct ucb_plan_row *row,
     const char *dataset;
     char digest[UCB_SHA256_HEX];
     UCB_TRY(read_axes(&g, row, options->kernel, err));
+    if (!options->dry_run) UCB_TRY(ucb_kernel_ready(options->kernel, g.arithmetic, err));
     UCB_TRY(ucb_task_parse(row->task, &task, err));
     UCB_TRY(ucb_task_dataset(&task, options->data, &dataset, digest, err));
     UCB_TRY(ucb_chain_parse(row->method, arena, &chain, err));

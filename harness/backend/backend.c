@@ -125,6 +125,21 @@ ucb_status ucb_kernel_check(enum ucb_kernel kernel, enum ucb_arithmetic arithmet
                     kernel_names[kernel], arithmetic_names[arithmetic], why);
 }
 
+ucb_status ucb_kernel_ready(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,
+                            struct ucb_err *err)
+{
+    const char *why = NULL;
+    UCB_TRY(ucb_kernel_check(kernel, arithmetic, err));
+    if (ucb_kernel_available(kernel, arithmetic, &why)) return UCB_OK;
+    if (kernel == UCB_KERNEL_AUTO)
+        return UCB_FAIL(err, UCB_ENVIRONMENT, "--arithmetic %s: %s",
+                        arithmetic_names[arithmetic], why);
+    return UCB_FAIL(err, UCB_ENVIRONMENT, "--kernel %s: %s%s", kernel_names[kernel], why,
+                    arithmetic == UCB_ARITH_CUBLAS
+                        ? ""
+                        : "; try --kernel auto, which gives the same bits");
+}
+
 /* Of the CPU: a GPU is never taken unasked, so that a nightly run does not change its
  * machine silently. */
 static enum ucb_kernel fastest(enum ucb_arithmetic arithmetic)
@@ -165,15 +180,10 @@ ucb_status ucb_backend_open(enum ucb_arithmetic arithmetic, enum ucb_kernel kern
 {
     assert(arithmetic < UCB_N_ARITHS);
     assert(kernel < UCB_N_KERNELS);
-    const char *why = NULL;
-    UCB_TRY(ucb_kernel_check(kernel, arithmetic, err));
+    UCB_TRY(ucb_kernel_ready(kernel, arithmetic, err));
     if (kernel == UCB_KERNEL_AUTO)
         kernel = arithmetic == UCB_ARITH_CUBLAS ? UCB_KERNEL_CUDA : fastest(arithmetic);
     if (kernel == UCB_KERNEL_CUDA) return open_cuda(arithmetic, pool, out, err);
-    if (!ucb_kernel_available(kernel, arithmetic, &why))
-        return UCB_FAIL(err, UCB_ENVIRONMENT,
-                        "--kernel %s: %s; try --kernel auto, which gives the same bits",
-                        kernel_names[kernel], why);
     return ucb_backend_open_table(arithmetic, tables[kernel], pool, out, err);
 }
 

@@ -56,6 +56,10 @@ ucb_status ucb_kernel_find(const char *name, enum ucb_kernel *out, struct ucb_er
  */
 ucb_status ucb_kernel_check(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,
                             struct ucb_err *err);
+/* The same, and ENVIRONMENT where this machine lacks the path; AUTO is lacking only with
+ * cublas. */
+ucb_status ucb_kernel_ready(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,
+                            struct ucb_err *err);
 /* Whether this machine runs the path for the arithmetic; when not, *why (may be NULL) is a
    short sentence. amx is a path of bf16 only, and cublas has the path cuda alone. */
 bool ucb_kernel_available(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,

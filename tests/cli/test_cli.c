@@ -66,6 +66,19 @@ TEST(a_verb_of_a_later_version_is_told_from_an_unknown_one)
     }
 }
 
+TEST(a_device_that_is_not_there_is_refused_before_a_database_is_made)
+{
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()),
+               *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    ucb_tiny_model(model);
+    setenv("UCBENCH_CUDA_PLUGIN", "/nonexistent/plugin.so", 1);
+    RUN(4, "sweep --model %s --kernel cuda --task lambada:n=4 --db %s", model, db);
+    CHECK_HAS(out, "--kernel cuda: no GPU plugin");
+    CHECK(access(db, F_OK) != 0);
+    RUN(0, "sweep --model %s --kernel cuda --task lambada:n=4 --db %s --dry-run", model,
+        db);
+}
+
 TEST(amx_with_fp32_is_an_impossible_pair)
 {
     const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
