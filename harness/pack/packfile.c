@@ -38,11 +38,17 @@ static ucb_status check_version(const struct ucb_packfile *p, struct ucb_err *er
 {
     const uint8_t *h = p->map.data;
     uint8_t digest[UCB_SHA256_BYTES];
-    if (p->map.n_bytes < UCB_PACKFILE_HEADER ||
+    if (p->map.n_bytes < sizeof(ucb_packfile_magic) ||
         memcmp(h, ucb_packfile_magic, sizeof(ucb_packfile_magic)) != 0)
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "%s: not a pack: %zu bytes that do not begin with %.7s; `ucbench "
+                        "pack` makes one, `ucbench info` says what other files are",
+                        p->path, p->map.n_bytes, ucb_packfile_magic);
+    if (p->map.n_bytes < UCB_PACKFILE_HEADER)
         return UCB_FAIL(err, UCB_CORRUPT,
-                        "%s: %zu bytes that do not begin as a pack of ucbench does",
-                        p->path, p->map.n_bytes);
+                        "%s: %zu bytes, the header of a pack alone has %d: it was cut; "
+                        "fetch or make it again",
+                        p->path, p->map.n_bytes, UCB_PACKFILE_HEADER);
     if (ucb_load_u32(h + 8) != UCB_PACKFILE_VERSION || ucb_load_u32(h + 12) != 0)
         return UCB_FAIL(err, UCB_UNSUPPORTED,
                         "%s: a pack of version %u with required features %x; this program "
@@ -51,13 +57,15 @@ static ucb_status check_version(const struct ucb_packfile *p, struct ucb_err *er
                         UCB_PACKFILE_VERSION);
     ucb_sha256(h, UCB_PACKFILE_CHECKED, digest);
     if (memcmp(digest, h + UCB_PACKFILE_CHECKED, sizeof(digest)) != 0)
-        return UCB_FAIL(err, UCB_CORRUPT, "%s: its header does not have its digest",
+        return UCB_FAIL(err, UCB_CORRUPT,
+                        "%s: its header does not have the SHA-256 that stands behind it: "
+                        "damaged; fetch or make it again",
                         p->path);
     if (ucb_load_u64(h + 16) == p->map.n_bytes) return UCB_OK;
-    return UCB_FAIL(err, UCB_CORRUPT, "%s: %zu bytes, its header says %llu: %s", p->path,
-                    p->map.n_bytes, (unsigned long long)ucb_load_u64(h + 16),
-                    p->map.n_bytes < ucb_load_u64(h + 16) ? "it was cut"
-                                                          : "something was appended");
+    return UCB_FAIL(
+        err, UCB_CORRUPT, "%s: %zu bytes, its header says %llu: %s; fetch or make it again",
+        p->path, p->map.n_bytes, (unsigned long long)ucb_load_u64(h + 16),
+        p->map.n_bytes < ucb_load_u64(h + 16) ? "it was cut" : "something was appended");
 }
 
 static ucb_status check_limit(const struct ucb_packfile *p, uint64_t limit,

@@ -101,7 +101,10 @@ static ucb_status check_form(const char *path, const json_t *root, struct ucb_er
                *predicate = json_string_value(json_object_get(root, "predicateType"));
     if (type == NULL || predicate == NULL || strcmp(type, statement_type) != 0 ||
         strcmp(predicate, predicate_type) != 0)
-        return UCB_FAIL(err, UCB_CORRUPT, "%s: no receipt of `ucbench verify`", path);
+        return UCB_FAIL(
+            err, UCB_CORRUPT,
+            "%s: not a receipt; `ucbench verify PACK --receipt FILE` writes one where FILE is not there",
+            path);
     return UCB_OK;
 }
 

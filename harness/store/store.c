@@ -244,14 +244,14 @@ static ucb_status make_or_migrate(struct ucb_store *store, struct ucb_err *err)
 }
 
 /* Whose file is it? Decided before anything is written to it. */
-static ucb_status check_identity(struct ucb_store *store, bool *current,
+static ucb_status check_identity(struct ucb_store *store, int64_t *schema,
                                  struct ucb_err *err)
 {
     int64_t application = 0, number = 0, n_tables = 0;
     UCB_TRY(ucb_sql_integer(store, "PRAGMA application_id", &application, err));
     UCB_TRY(ucb_sql_integer(store, "PRAGMA user_version", &number, err));
     UCB_TRY(ucb_sql_integer(store, "SELECT count(*) FROM sqlite_master", &n_tables, err));
-    *current = application == APPLICATION_ID && number == UCB_SCHEMA_NUMBER;
+    *schema = application == APPLICATION_ID ? number : 0;
     if (application != APPLICATION_ID && (application != 0 || n_tables != 0))
         return UCB_FAIL(err, UCB_CORRUPT,
                         "%s: an SQLite database of another program (application id 0x%08x, "
@@ -283,11 +283,12 @@ static ucb_status check_length(struct ucb_store *store, struct ucb_err *err)
         store->path, (long long)info.st_size, (long long)(n_pages * page_bytes));
 }
 
-/* All of it at one instant: another process may be making the tables. */
-static ucb_status check_file(struct ucb_store *store, bool *current, struct ucb_err *err)
+/* All of it at one instant: another process may be making the tables. *schema: 0 where
+ * there are none yet. */
+static ucb_status check_file(struct ucb_store *store, int64_t *schema, struct ucb_err *err)
 {
     UCB_TRY(ucb_store_begin_read(store, err));
-    ucb_status status = check_identity(store, current, err);
+    ucb_status status = check_identity(store, schema, err);
     if (status == UCB_OK) status = check_length(store, err);
     ucb_store_end_read(store);
     return status;
@@ -295,30 +296,34 @@ static ucb_status check_file(struct ucb_store *store, bool *current, struct ucb_
 
 static ucb_status prepare_for_reading(struct ucb_store *store, struct ucb_err *err)
 {
-    bool current = false;
-    UCB_TRY(check_file(store, &current, err));
-    if (current) return UCB_OK;
-    return UCB_FAIL(
-        err, UCB_CORRUPT,
-        "%s: no results of this schema (%d) in it; `ucbench sweep --db` makes or updates "
-        "the tables",
-        store->path, UCB_SCHEMA_NUMBER);
+    int64_t schema = 0;
+    UCB_TRY(check_file(store, &schema, err));
+    if (schema == UCB_SCHEMA_NUMBER) return UCB_OK;
+    if (schema == 0)
+        return UCB_FAIL(err, UCB_CORRUPT,
+                        "%s: no results in it yet; `ucbench sweep --db %s` makes some",
+                        store->path, store->path);
+    return UCB_FAIL(err, UCB_CORRUPT,
+                    "%s: results of schema %lld, this program reads %d; what writes to it "
+                    "brings it there: the next `ucbench sweep`, or at once `ucbench report "
+                    "claims --db %s --out DIR`",
+                    store->path, (long long)schema, UCB_SCHEMA_NUMBER, store->path);
 }
 
 static ucb_status prepare_for_writing(struct ucb_store *store, struct ucb_err *err)
 {
     static const char settings[] =
         "PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA; PRAGMA foreign_keys = ON";
-    bool current = false;
+    int64_t schema = 0;
     if (sqlite3_db_readonly(store->db, "main"))
         return UCB_FAIL(
             err, UCB_IO,
             "%s: cannot write: the file is read-only; change its permissions or give --db "
             "another name",
             store->path);
-    UCB_TRY(check_file(store, &current, err));
+    UCB_TRY(check_file(store, &schema, err));
     UCB_TRY(ucb_sql_run(store, settings, "set up the database", err));
-    if (current) return UCB_OK;
+    if (schema == UCB_SCHEMA_NUMBER) return UCB_OK;
     UCB_TRY(ucb_sql_run(store, "BEGIN IMMEDIATE", "make the tables", err));
     ucb_status status = make_or_migrate(store, err);
     ucb_sql_end(store, "make the tables", &status, err);

@@ -329,6 +329,23 @@ TEST(a_sweep_runs_a_pack_and_scores_as_the_method_did)
     CHECK(values[0] > 1.0 && values[0] == values[1]);
 }
 
+TEST(a_file_that_is_no_pack_is_bad_input_and_a_cut_pack_a_failed_check)
+{
+    struct ucb_file map;
+    CHECK_OK(ucb_file_write(here("text"), "some other text", 15, &err), err);
+    RUN(3, "verify %s", here("text"));
+    CHECK_HAS(out, "do not begin with UCBPACK; `ucbench pack` makes one");
+    RUN(3, "unpack %s --out %s", here("text"), here("o"));
+    RUN(0, "pack --quiet --model %s --method none --out %s", golden("llama-tied-gqa"),
+        here("p.ucb"));
+    CHECK_OK(ucb_file_map(here("p.ucb"), &map, &err), err);
+    CHECK_OK(ucb_file_write(here("cut.ucb"), map.data, 40, &err), err);
+    ucb_file_unmap(&map);
+    RUN(1, "verify %s", here("cut.ucb"));
+    CHECK_HAS(out, "FAIL     structure");
+    CHECK_HAS(out, "40 bytes, the header of a pack alone has");
+}
+
 TEST(info_counts_every_byte_of_a_pack_once)
 {
     static const char *const methods[] = {"lossless", "nf4:double_quant=1", "row_overlay",

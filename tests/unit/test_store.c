@@ -455,6 +455,7 @@ TEST(a_database_of_the_first_schema_is_brought_to_this_one_with_its_results)
     const char *path = ucb_test_path("%s/old.db", ucb_test_folder());
     fire_old_database(path);
     CHECK_STATUS(ucb_store_open(path, UCB_STORE_READ, &store, &err), UCB_CORRUPT, err);
+    CHECK_HAS(err.text, "schema 1");
     CHECK_OK(ucb_store_open(path, UCB_STORE_WRITE, &store, &err), err);
     CHECK_TEXT(ask(store, "SELECT spec || value || bpw_matrices || reference || "
                           "(lattice_source IS NULL) FROM v_latest WHERE status = 'OK'"),
