@@ -154,6 +154,29 @@ int ucb_run_program(char *out, unsigned long size, const char *arguments, ...)
     return WIFEXITED(state) ? WEXITSTATUS(state) : 128 + WTERMSIG(state);
 }
 
+void ucb_sweep_digest(const char *model, const char *name, const char *options,
+                      char hex[65])
+{
+    static char out[1 << 16];
+    const char *db = ucb_test_path("%s/%s.db", ucb_test_folder(), name);
+    RUN(0, "sweep --quiet --data mini --model %s %s --db %s", model, options, db);
+    RUN(0, "digest --db %s", db);
+    snprintf(hex, 65, "%.64s", out);
+}
+
+void ucb_write_ids(const char *path, const int32_t *ids, uint32_t n)
+{
+    struct ucb_err err;
+    struct ucb_tensor t = {.name = "input_ids.0",
+                           .dtype = UCB_I32,
+                           .n_dims = 1,
+                           .shape = {n},
+                           .n_elements = n,
+                           .data = (const uint8_t *)ids,
+                           .n_bytes = n * sizeof(*ids)};
+    CHECK_OK(ucb_safetensors_write(path, &t, 1, &err), err);
+}
+
 const char *ucb_test_content(const char *name)
 {
     static char text[1 << 19];

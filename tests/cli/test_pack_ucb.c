@@ -81,14 +81,7 @@ static const char *some_ids(void)
 {
     static const int32_t ids[] = {1, 10, 7, 34, 24, 3, 19, 12, 0, 25, 31, 2};
     const char *path = here("ids.safetensors");
-    struct ucb_tensor t = {.name = "input_ids.0",
-                           .dtype = UCB_I32,
-                           .n_dims = 1,
-                           .shape = {12},
-                           .n_elements = 12,
-                           .data = (const uint8_t *)ids,
-                           .n_bytes = sizeof(ids)};
-    CHECK_OK(ucb_safetensors_write(path, &t, 1, &err), err);
+    ucb_write_ids(path, ids, sizeof(ids) / sizeof(*ids));
     return path;
 }
 

@@ -12,16 +12,8 @@ static char out[1 << 16];
 
 static void sweep_digest(const char *name, const char *options, char hex[65])
 {
-    const char *db = ucb_test_path("%s/%s.db", ucb_test_folder(), name);
-    int code = ucb_run_program(out, sizeof(out),
-                               "sweep --quiet --data mini --model %s/tiny --task "
-                               "lambada:n=1 --method nf4 %s --db %s",
-                               ucb_test_folder(), options, db);
-    if (code != 0)
-        ucb_test_fail(__FILE__, __LINE__, "sweep %s: exit %d: %s", options, code, out);
-    code = ucb_run_program(out, sizeof(out), "digest --db %s", db);
-    if (code != 0) ucb_test_fail(__FILE__, __LINE__, "digest: exit %d: %s", code, out);
-    snprintf(hex, 65, "%.64s", out);
+    ucb_sweep_digest(ucb_test_path("%s/tiny", ucb_test_folder()), name,
+                     ucb_test_path("--task lambada:n=1 --method nf4 %s", options), hex);
 }
 
 TEST(a_sweep_on_the_device_has_the_digest_of_the_cpu)

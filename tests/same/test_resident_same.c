@@ -8,21 +8,6 @@
 #include "backend/backend.h"
 #include "tiny.h"
 
-static void sweep_digest(const char *model, const char *name, const char *options,
-                         char hex[65])
-{
-    static char out[1 << 16];
-    const char *db = ucb_test_path("%s/%s.db", ucb_test_folder(), name);
-    int code = ucb_run_program(out, sizeof(out),
-                               "sweep --quiet --data mini --model %s %s --db %s", model,
-                               options, db);
-    if (code != 0)
-        ucb_test_fail(__FILE__, __LINE__, "sweep %s: exit %d: %s", options, code, out);
-    code = ucb_run_program(out, sizeof(out), "digest --db %s", db);
-    if (code != 0) ucb_test_fail(__FILE__, __LINE__, "digest: exit %d: %s", code, out);
-    snprintf(hex, 65, "%.64s", out);
-}
-
 static const char task[] = "--task lambada:n=6 --task wikitext:ctx=64,n=3";
 static const char methods[] =
     "--method nf4 --method hqq:bits=4,group=16 --method rtn:bits=4 --method lossless "
@@ -39,21 +24,22 @@ TEST(an_encoded_layer_gives_the_digest_of_a_decoded_one)
     ucb_tiny_model(model);
     for (unsigned a = 0; a < UCB_N_STRICT_ARITHS; a++) {
         const char *arithmetic = ucb_arithmetic_name((enum ucb_arithmetic)a);
-        sweep_digest(model, ucb_test_path("base-%s", arithmetic),
-                     ucb_test_path("%s %s --arithmetic %s", task, methods, arithmetic),
-                     base);
+        ucb_sweep_digest(model, ucb_test_path("base-%s", arithmetic),
+                         ucb_test_path("%s %s --arithmetic %s", task, methods, arithmetic),
+                         base);
         for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]); i++) {
             bool all = strstr(variants[i], "--scope") != NULL;
             char all_base[65];
             if (all)
-                sweep_digest(
+                ucb_sweep_digest(
                     model, ucb_test_path("all-%s", arithmetic),
                     ucb_test_path("%s %s --arithmetic %s", task, variants[i], arithmetic),
                     all_base);
-            sweep_digest(model, ucb_test_path("%s-%zu", arithmetic, i),
-                         ucb_test_path("%s %s %s --arithmetic %s --resident encoded", task,
-                                       all ? "" : methods, variants[i], arithmetic),
-                         found);
+            ucb_sweep_digest(model, ucb_test_path("%s-%zu", arithmetic, i),
+                             ucb_test_path("%s %s %s --arithmetic %s --resident encoded",
+                                           task, all ? "" : methods, variants[i],
+                                           arithmetic),
+                             found);
             if (strcmp(found, all ? all_base : base) != 0)
                 ucb_test_fail(__FILE__, __LINE__, "%s %s: digest %.12s, expected %.12s",
                               arithmetic, variants[i], found, all ? all_base : base);
@@ -70,11 +56,11 @@ TEST(an_encoded_layer_gives_the_digest_of_a_decoded_one_where_a_text_is_calibrat
     const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
     char base[65], found[65];
     ucb_tiny_model(model);
-    sweep_digest(model, "base",
-                 ucb_test_path("%s --cache %s/a", options, ucb_test_folder()), base);
-    sweep_digest(model, "encoded",
-                 ucb_test_path("%s --cache %s/b --resident encoded --threads 3", options,
-                               ucb_test_folder()),
-                 found);
+    ucb_sweep_digest(model, "base",
+                     ucb_test_path("%s --cache %s/a", options, ucb_test_folder()), base);
+    ucb_sweep_digest(model, "encoded",
+                     ucb_test_path("%s --cache %s/b --resident encoded --threads 3",
+                                   options, ucb_test_folder()),
+                     found);
     CHECK_TEXT(found, base);
 }

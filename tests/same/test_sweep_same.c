@@ -17,22 +17,6 @@ static const char tasks[] =
     "--task lambada:n=12 --task wikitext:ctx=64,n=6 --task lambada-windows:n=5,seed=3 --task wikitext-words:ctx=64,n=1";
 static const char methods[] = "--method nf4 --method int8 --method hqq:bits=2,group=16";
 
-/* Runs a sweep into a database of its own and writes its digest to `hex`. */
-static void sweep_digest(const char *model, const char *name, const char *options,
-                         char hex[65])
-{
-    static char out[1 << 16];
-    const char *db = ucb_test_path("%s/%s.db", ucb_test_folder(), name);
-    int code = ucb_run_program(out, sizeof(out),
-                               "sweep --quiet --data mini --model %s %s --db %s", model,
-                               options, db);
-    if (code != 0)
-        ucb_test_fail(__FILE__, __LINE__, "sweep %s: exit %d: %s", options, code, out);
-    code = ucb_run_program(out, sizeof(out), "digest --db %s", db);
-    if (code != 0) ucb_test_fail(__FILE__, __LINE__, "digest: exit %d: %s", code, out);
-    snprintf(hex, 65, "%.64s", out);
-}
-
 TEST(threads_batch_order_memory_and_kernels_never_change_a_result)
 {
     static const char *const variants[] = {
@@ -45,17 +29,18 @@ TEST(threads_batch_order_memory_and_kernels_never_change_a_result)
     ucb_tiny_model(model);
     for (unsigned a = 0; a < UCB_N_STRICT_ARITHS; a++) {
         const char *arithmetic = ucb_arithmetic_name((enum ucb_arithmetic)a);
-        sweep_digest(model, ucb_test_path("base-%s", arithmetic),
-                     ucb_test_path("%s %s --arithmetic %s", tasks, methods, arithmetic),
-                     base);
+        ucb_sweep_digest(model, ucb_test_path("base-%s", arithmetic),
+                         ucb_test_path("%s %s --arithmetic %s", tasks, methods, arithmetic),
+                         base);
         for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]); i++) {
             if (strstr(variants[i], "avx2") != NULL &&
                 !ucb_kernel_available(UCB_KERNEL_AVX2, (enum ucb_arithmetic)a, NULL))
                 continue;
-            sweep_digest(model, ucb_test_path("%s-%zu", arithmetic, i),
-                         ucb_test_path("%s %s %s --arithmetic %s --cache %s/cache", tasks,
-                                       methods, variants[i], arithmetic, ucb_test_folder()),
-                         other);
+            ucb_sweep_digest(model, ucb_test_path("%s-%zu", arithmetic, i),
+                             ucb_test_path("%s %s %s --arithmetic %s --cache %s/cache",
+                                           tasks, methods, variants[i], arithmetic,
+                                           ucb_test_folder()),
+                             other);
             if (strcmp(base, other) != 0)
                 ucb_test_fail(__FILE__, __LINE__, "%s %s: digest %.12s, expected %.12s",
                               arithmetic, variants[i], other, base);
@@ -73,10 +58,10 @@ TEST(quantized_activations_give_one_result_for_any_batch_threads_and_path)
     const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
     char base[65], other[65];
     ucb_tiny_model(model);
-    sweep_digest(model, "own", options, base);
+    ucb_sweep_digest(model, "own", options, base);
     for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]); i++) {
-        sweep_digest(model, ucb_test_path("own-%zu", i),
-                     ucb_test_path("%s %s", options, variants[i]), other);
+        ucb_sweep_digest(model, ucb_test_path("own-%zu", i),
+                         ucb_test_path("%s %s", options, variants[i]), other);
         CHECK_TEXT(other, base);
     }
 }
@@ -86,10 +71,10 @@ TEST(the_order_of_methods_and_tasks_never_changes_a_result)
     const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
     char a[65], b[65];
     ucb_tiny_model(model);
-    sweep_digest(model, "a",
-                 "--method nf4 --method int8 --task lambada:n=9 --task wikitext:ctx=64,n=3",
-                 a);
-    sweep_digest(
+    ucb_sweep_digest(
+        model, "a",
+        "--method nf4 --method int8 --task lambada:n=9 --task wikitext:ctx=64,n=3", a);
+    ucb_sweep_digest(
         model, "b",
         "--task wikitext:ctx=64,n=3 --method int8 --task lambada:n=9 --method nf4 --method none",
         b);
@@ -101,10 +86,10 @@ TEST(a_sweep_in_two_parts_equals_a_sweep_in_one)
     const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
     char whole[65], parts[65];
     ucb_tiny_model(model);
-    sweep_digest(model, "whole", ucb_test_path("%s %s", tasks, methods), whole);
-    sweep_digest(model, "parts", "--method int8 --task wikitext:ctx=64,n=6", parts);
+    ucb_sweep_digest(model, "whole", ucb_test_path("%s %s", tasks, methods), whole);
+    ucb_sweep_digest(model, "parts", "--method int8 --task wikitext:ctx=64,n=6", parts);
     CHECK(strcmp(whole, parts) != 0);
-    sweep_digest(model, "parts", ucb_test_path("%s %s", tasks, methods), parts);
+    ucb_sweep_digest(model, "parts", ucb_test_path("%s %s", tasks, methods), parts);
     CHECK_TEXT(parts, whole);
 }
 
@@ -130,9 +115,9 @@ TEST(a_killed_sweep_continues_to_the_same_digest)
     const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
     char whole[65], resumed[65];
     ucb_tiny_model(model);
-    sweep_digest(model, "whole", ucb_test_path("%s %s", tasks, methods), whole);
+    ucb_sweep_digest(model, "whole", ucb_test_path("%s %s", tasks, methods), whole);
     for (useconds_t ms = 10; ms < 500; ms = ms * 5 / 3)
         sweep_and_kill(model, ucb_test_path("%s/killed.db", ucb_test_folder()), ms * 1000);
-    sweep_digest(model, "killed", ucb_test_path("%s %s", tasks, methods), resumed);
+    ucb_sweep_digest(model, "killed", ucb_test_path("%s %s", tasks, methods), resumed);
     CHECK_TEXT(resumed, whole);
 }
