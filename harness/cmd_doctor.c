@@ -149,10 +149,11 @@ static ucb_status doctor_main(int n_args, char **args, struct ucb_err *err)
         putchar('\n');
     }
     json_decref(list);
-    return ready
-               ? UCB_OK
-               : UCB_FAIL(err, UCB_ENVIRONMENT,
-                          "this machine is not ready for a sweep; see the lines marked NO");
+    return ready ? UCB_OK
+                 : UCB_FAIL(
+                       err, UCB_ENVIRONMENT,
+                       "this machine is not ready for a sweep; see the lines marked NO, in "
+                       "JSON what is needed and not ok");
 }
 
 const struct ucb_command ucb_command_doctor = {
