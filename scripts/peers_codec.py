@@ -56,7 +56,7 @@ def run_zipnn(array, repeats):
     times = {"memcpy": [], "encode": [], "decode": []}
     for _ in range(repeats):
         times["memcpy"].append(seconds(lambda: np.copyto(target, array))[0])
-        own = bytes(bytearray(raw))
+        own = bytes(bytearray(raw))  # bytes(raw) would be raw itself
         taken, coded = seconds(lambda: coder.compress(own))
         times["encode"].append(taken)
         taken, decoded = seconds(lambda: coder.decompress(coded))
@@ -69,15 +69,17 @@ def run_zipnn(array, repeats):
 
 
 def run_ours(bench, path):
-    """The same of the one-thread rows of `ucbench-bench codec`, which verifies each."""
+    """The same of the one-thread rows of `ucbench-bench codec`, which verifies each: its last two columns are left out."""
     out = subprocess.run([bench, "codec"], env={**os.environ, "UCB_BENCH_WEIGHTS": str(path)}, text=True, check=True,
-                         capture_output=True).stdout
+                         stdout=subprocess.PIPE).stdout
+    one_thread = out[out.index("one thread"):out.index("threads, wall")]
     rows = {}
-    for line in out[out.index("one thread"):out.index("threads, wall")].splitlines()[1:]:
+    for line in one_thread.splitlines()[1:]:
         fields = line.split()
-        if fields[-1] != "verified":
-            continue
-        rows[fields[0].replace("lossless:mode=", "")] = [float(x) for x in fields[-5:-2]]
+        if fields[-1] == "WRONG":
+            sys.exit(f"peers: {fields[0]} gave other bytes back")
+        if fields[-1] == "verified":
+            rows[fields[0].removeprefix("lossless:mode=")] = [float(x) for x in fields[-5:-2]]
     return rows
 
 
@@ -99,11 +101,12 @@ def main():
         first = run_ours(args.bench, path)
         peer = run_zipnn(array, args.repeats)
         ours = mean_rows(first, run_ours(args.bench, path))
+    table = [("ZipNN", peer["ZipNN"], peer["memcpy"])] + [(mode, ours[mode], ours["memcpy"]) for mode in MODES]
     lines = [f"# {peers.machine()}, one core, {datetime.date.today()}, load {os.getloadavg()[0]:.1f}; ZipNN "
              f"{importlib.metadata.version('zipnn')}; {array.size} Gaussian bf16 weights; GB/s of weights",
              f"{'':10} {'b/w':>8} {'encode':>8} {'decode':>8} {'decode, own memcpy = 1':>23} {'decode, ZipNN = 1':>18}"]
-    for name, row, own in [("ZipNN", peer["ZipNN"], peer["memcpy"])] + [(m, ours[m], ours["memcpy"]) for m in MODES]:
-        lines.append(f"{name:10} {row[0]:8.4f} {row[1]:8.3f} {row[2]:8.3f} {row[2] / own[2]:23.3f} {row[2] / peer['ZipNN'][2]:18.2f}")
+    for name, (bits, encode, decode), memcpy in table:
+        lines.append(f"{name:10} {bits:8.4f} {encode:8.3f} {decode:8.3f} {decode / memcpy[2]:23.3f} {decode / peer['ZipNN'][2]:18.2f}")
     text = "\n".join(lines) + "\n"
     print(text, end="")
     if args.out:
