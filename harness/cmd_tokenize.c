@@ -115,7 +115,7 @@ const struct ucb_command ucb_command_tokenize = {
     .name = "tokenize",
     .summary = "turn texts into token ids, a JSON line each",
     .help =
-        "usage: ucbench tokenize --model M [--in FILE.jsonl] [--cache DIR]\n"
+        "usage: ucbench tokenize --model M [--in FILE.jsonl] [--cache DIR] [--json]\n"
         "\n"
         "Reads {\"text\": \"...\"} lines and prints {\"ids\": [...]} lines. No BOS or EOS "
         "is added.\n"
@@ -125,6 +125,7 @@ const struct ucb_command ucb_command_tokenize = {
         "                (one that holds only a vocabulary, too)\n"
         "  --in FILE     the lines; standard input without it, or for -\n"
         "  --cache DIR   where named models lie\n"
+        "  --json        as every verb; the lines are JSON anyway\n"
         "\n"
         "  echo '{\"text\": \"Hello world\"}' | ucbench tokenize --model smollm2-135m\n",
     .run = run,

@@ -138,6 +138,15 @@ static void make_inputs(void)
              err);
 }
 
+TEST(every_verb_has_json_in_its_help)
+{
+    static char out[1 << 16];
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        RUN(0, "%s --help", verbs[i]);
+        CHECK_HAS(out, "--json");
+    }
+}
+
 TEST(every_verb_answers_with_json_and_nothing_else_on_standard_output)
 {
     enum { N = sizeof(answers) / sizeof(answers[0]) };
