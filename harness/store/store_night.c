@@ -222,6 +222,18 @@ static ucb_status forget_times(struct ucb_store *store, const struct ucb_timing 
     return status;
 }
 
+/* Cells that all failed have no times, and the gate says that they failed. */
+static ucb_status check_swept(struct ucb_store *repeat, struct ucb_err *err)
+{
+    int64_t n_rows = 0;
+    UCB_TRY(ucb_sql_integer(repeat, "SELECT count(*) FROM v_results", &n_rows, err));
+    if (n_rows > 0) return UCB_OK;
+    return UCB_FAIL(err, UCB_MISSING,
+                    "%s: no cell in it, so nothing was timed; it must be the database of a "
+                    "sweep of its own",
+                    repeat->path);
+}
+
 static ucb_status copy_times(struct ucb_store *store, struct ucb_store *repeat,
                              const struct ucb_timing *which, struct ucb_err *err)
 {
@@ -239,11 +251,7 @@ static ucb_status copy_times(struct ucb_store *store, struct ucb_store *repeat,
         UCB_TRY_OUT(put_time(store, insert, which, rows, err));
         UCB_TRY_OUT(ucb_sql_step(repeat, rows, doing, &row, err));
     }
-    if (n == 0)
-        status = UCB_FAIL(err, UCB_MISSING,
-                          "%s: no finished cell in it, so nothing was timed; it must be "
-                          "the database of a sweep of its own",
-                          repeat->path);
+    if (n == 0) UCB_TRY_OUT(check_swept(repeat, err));
 out:
     sqlite3_finalize(insert);
     sqlite3_finalize(rows);
