@@ -175,8 +175,8 @@ static enum ucb_gate_pace pace(const struct year *y, unsigned night,
     size_t n;
     enum ucb_gate_pace worst = UCB_PACE_STEADY;
     ucb_arena_reset(arena);
-    must(ucb_gate_pace(y->timings, y->n, y->nights[0], y->nights[night],
-                       &ucb_gate_rules_default, arena, &series, &n, &err),
+    must(ucb_gate_pace(y->timings, y->n, y->nights[0], y->nights[night], arena, &series, &n,
+                       &err),
          &err);
     for (size_t i = 0; i < n; i++)
         if (series[i].pace == UCB_PACE_SLOWER ||

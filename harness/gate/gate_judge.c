@@ -19,9 +19,6 @@ const struct ucb_gate_rules ucb_gate_rules_default = {
     .kld_band = 0.01,
     .bet = UCB_EPROCESS_BET,
     .share = 10,
-    /* Looked at every night of a year: a tenth of 5%. */
-    .change = {3, 399, 0.005, 0.03},
-    .n_history = 60,
 };
 
 /* A mean KLD below it, in nats a token, is the rounding of a softmax. */

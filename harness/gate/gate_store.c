@@ -336,8 +336,8 @@ static ucb_status pace(const struct ucb_gate_job *job, struct ucb_gate *gate,
     const char *since = ucb_arena_printf(job->arena, "%.10s", gate->run[0]->started);
     if (since == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a date");
     UCB_TRY(ucb_store_timings(job->store, job->arena, &timings, &n, err));
-    return ucb_gate_pace(timings, n, since, gate->night, &gate->rules, job->arena,
-                         &gate->timings, &gate->n_timings, err);
+    return ucb_gate_pace(timings, n, since, gate->night, job->arena, &gate->timings,
+                         &gate->n_timings, err);
 }
 
 ucb_status ucb_gate_run(const struct ucb_gate_job *job, struct ucb_gate *gate,

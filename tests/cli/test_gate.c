@@ -359,6 +359,71 @@ TEST(the_history_is_drawn_and_drawn_again_the_same)
     RUN(3, "report history --db %s --out %s/3 --task nothing", db, ucb_test_folder());
 }
 
+/* Points of a table of the history that begin a level, or differ from the one before. */
+static size_t n_changed(const char *table, size_t *n_panels)
+{
+    size_t n = 0;
+    char *line = strtok((char *)(uintptr_t)ucb_test_content(table), "\n");
+    for (*n_panels = 0; line != NULL; line = strtok(NULL, "\n")) {
+        *n_panels += line[0] == '#' && strncmp(line, "# panel", 7) != 0;
+        n += line[0] != '#' && line[strlen(line) - 1] == '1';
+    }
+    return n;
+}
+
+static void insert_times(const char *db, int n, int slow_at)
+{
+    change(db, ucb_test_path(
+                   "DELETE FROM timings; WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL"
+                   " SELECT i + 1 FROM n WHERE i < %d) INSERT INTO timings SELECT"
+                   " date('2026-11-22', '+' || i || ' days'), 'm/nf4 encode', 'candidate',"
+                   " 0, 0, 'b', CASE WHEN i >= %d THEN 1.05 ELSE 1 END + 0.001 * (i %% 5)"
+                   " FROM n",
+                   n - 1, slow_at));
+}
+
+TEST(the_history_marks_a_new_level_of_times_exactly_where_the_gate_finds_one)
+{
+    const char *db = two_runs();
+    size_t n_panels;
+    /* Two of the 70 ways to split 8 nights are as extreme: 3%, too often for every night.
+     */
+    insert_times(db, 8, 4);
+    RUN(0, "gate --db %s --baseline 1 --night 2026-11-29", db);
+    CHECK(strstr(out, "unconfirmed") == NULL);
+    RUN(0, "report history --db %s --out %s", db, ucb_test_folder());
+    CHECK_EQ(n_changed("history-times.tsv", &n_panels), 0);
+    insert_times(db, 22, 18);
+    RUN(0, "gate --db %s --baseline 1 --night 2026-12-13", db);
+    CHECK_HAS(out, "slower, unconfirmed: +5.0% since 2026-12-10");
+    RUN(0, "report history --db %s --out %s", db, ucb_test_folder());
+    CHECK_EQ(n_changed("history-times.tsv", &n_panels), 1);
+    CHECK_EQ(n_panels, 1);
+    /* Nights that the gate does not look back to have no level. */
+    insert_times(db, 100, 30);
+    RUN(0, "report history --db %s --out %s", db, ucb_test_folder());
+    CHECK_EQ(n_changed("history-times.tsv", &n_panels), 0);
+}
+
+TEST(a_cell_of_other_bytes_keeps_its_panel_and_cells_of_two_seeds_have_two)
+{
+    const char *db = two_runs();
+    size_t n_panels, n_same;
+    RUN(0, "report history --db %s --out %s --metric ppl", db, ucb_test_folder());
+    CHECK_EQ(n_changed("history-quality.tsv", &n_panels), 0);
+    change(db, "UPDATE sizes SET codes_bytes = 3 * codes_bytes WHERE cell_key IN"
+               " " SECOND("nf4"));
+    RUN(0, "report history --db %s --out %s --metric ppl", db, ucb_test_folder());
+    CHECK_EQ(n_changed("history-quality.tsv", &n_same), 0);
+    CHECK_EQ(n_same, n_panels);
+    change(db, "UPDATE cells SET seed = 7 WHERE cell_key IN " SECOND("nf4"));
+    RUN(0, "report history --db %s --out %s --metric ppl", db, ucb_test_folder());
+    CHECK_HAS(ucb_test_content("history-quality.tsv"), ", seed 7, lambada: ppl");
+    n_changed("history-quality.tsv", &n_same);
+    CHECK_EQ((long long)ask(db, "SELECT count(*) FROM cells WHERE seed = 7"),
+             (long long)(n_same - n_panels));
+}
+
 /* ---- scripts/nightly.sh ---- */
 
 /* Names with spaces, for a folder may have any. */
