@@ -211,6 +211,33 @@ TEST(json_has_the_documented_keys)
     json_decref(o);
 }
 
+TEST(json_of_names_and_messages_that_are_not_utf8_has_replacement_characters)
+{
+    const char *db = two_runs();
+    made_up_change(
+        db, "UPDATE cells SET model = CAST(x'2f78ff' AS TEXT);"
+            "UPDATE cells SET status = 'FAILED', message = CAST(x'c320' AS TEXT) WHERE"
+            " cell_key IN " SECOND("int8"));
+    made_up_change(db,
+                   "INSERT INTO timings VALUES ('2026-11-22', CAST(x'ff' AS TEXT) || '/nf4"
+                   " encode', 'candidate', 0, 0, 'b', 1.5)");
+    json_t *o = json_of(db, "--baseline 1 --candidate 2", 1), *value;
+    size_t i, n_failed = 0;
+    json_array_foreach(json_object_get(o, "cells"), i, value)
+    {
+        CHECK_TEXT(json_string_value(json_object_get(value, "model")), "/x\xef\xbf\xbd");
+        CHECK_HAS(json_string_value(json_object_get(value, "name")), "x\xef\xbf\xbd/");
+        if (strcmp(json_string_value(json_object_get(value, "state")), "failed") != 0)
+            continue;
+        n_failed++;
+        CHECK_HAS(json_string_value(json_object_get(value, "text")), "\xef\xbf\xbd ");
+    }
+    CHECK(n_failed > 0);
+    json_t *time = json_array_get(json_object_get(o, "timings"), 0);
+    CHECK_TEXT(json_string_value(json_object_get(time, "name")), "\xef\xbf\xbd/nf4 encode");
+    json_decref(o);
+}
+
 TEST(the_page_the_text_the_line_and_the_json_are_written)
 {
     const char *db = two_runs();
