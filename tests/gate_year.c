@@ -53,12 +53,13 @@ static void make_baseline(struct cell *c, size_t n, struct ucb_pcg *r)
                                          .model = "m",
                                          .scope = "body",
                                          .spec = "nf4",
+                                         .calib = "",
                                          .task = "lambada",
                                          .arithmetic = "fp32",
+                                         .reference = "",
                                          .weights_digest = "",
                                          .n_items = (int64_t)n};
-    for (int k = 0; k < 2; k++)
-        c->side[k] = (struct ucb_run_cell){.cell = &c->stored, .reference = ""};
+    for (int k = 0; k < 2; k++) c->side[k] = (struct ucb_run_cell){.cell = &c->stored};
 }
 
 /* Another program: its scores differ everywhere by a rounding, its answers here and there.

@@ -93,7 +93,8 @@ struct ucb_gate_cell {
 };
 /* The cell's side that exists; the candidate's where both do. */
 const struct ucb_run_cell *ucb_gate_cell_of(const struct ucb_gate_cell *cell);
-/* "MODEL/SPEC/TASK", with scope, calibration, arithmetic and seed where not as usual. */
+/* "MODEL/SPEC/TASK", with calibration where it has one, and with scope, arithmetic,
+ * reference and seed where not as usual. */
 const char *ucb_gate_cell_name(const struct ucb_gate_cell *cell, struct ucb_arena *arena);
 bool ucb_gate_cell_is_regression(const struct ucb_gate_cell *cell);
 /* Undecided, or to be looked at: trips a strict gate. */

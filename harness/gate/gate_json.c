@@ -74,7 +74,7 @@ static json_t *cell(const struct ucb_gate_cell *c, struct ucb_arena *arena)
         "name", ucb_json_text(ucb_gate_cell_name(c, arena)), "model",
         ucb_json_text(r->cell->model), "spec", r->cell->spec, "task", r->cell->task,
         "scope", r->cell->scope, "calib", r->cell->calib, "arithmetic", r->cell->arithmetic,
-        "reference", r->reference, "seed", (json_int_t)r->cell->seed, "baseline_cell",
+        "reference", r->cell->reference, "seed", (json_int_t)r->cell->seed, "baseline_cell",
         text_or_null(id_of(c->side[0])), "candidate_cell", text_or_null(id_of(c->side[1])),
         "state", ucb_gate_state_text(c->state), "revised", c->revised, "regression",
         ucb_gate_cell_is_regression(c), "verdict", text_or_null(verdict(c)), "text",

@@ -41,16 +41,17 @@ const struct ucb_run_cell *ucb_gate_cell_of(const struct ucb_gate_cell *cell)
 
 const char *ucb_gate_cell_name(const struct ucb_gate_cell *cell, struct ucb_arena *arena)
 {
-    const struct ucb_run_cell *r = ucb_gate_cell_of(cell);
-    const struct ucb_stored_cell *c = r->cell;
+    const struct ucb_stored_cell *c = ucb_gate_cell_of(cell)->cell;
     const char *slash = strrchr(c->model, '/');
     const char *text = ucb_arena_printf(
         arena, "%s/%s/%s%s%s%s%s", slash == NULL ? c->model : slash + 1, c->spec, c->task,
         strcmp(c->arithmetic, "fp32") == 0 ? "" : "@",
         strcmp(c->arithmetic, "fp32") == 0 ? "" : c->arithmetic,
-        r->reference[0] == '\0' ? "" : " against ", r->reference);
+        c->reference[0] == '\0' ? "" : " against ", c->reference);
     if (text != NULL && strcmp(c->scope, "body") != 0)
         text = ucb_arena_printf(arena, "%s, scope %s", text, c->scope);
+    if (text != NULL && c->calib[0] != '\0')
+        text = ucb_arena_printf(arena, "%s, %s", text, c->calib);
     if (text != NULL && c->seed != 0)
         text = ucb_arena_printf(arena, "%s, seed %llu", text, (unsigned long long)c->seed);
     return text == NULL ? "" : text;

@@ -116,7 +116,7 @@ static bool same_words(const struct ucb_run_cell *x, const struct ucb_run_cell *
     return same(a->model, b->model) && same(a->scope, b->scope) && same(a->spec, b->spec) &&
            same(a->calib, b->calib) && same(a->task, b->task) &&
            same(a->arithmetic, b->arithmetic) && a->seed == b->seed &&
-           same(x->reference, y->reference);
+           same(a->reference, b->reference);
 }
 
 static bool same_id(const struct ucb_run_cell *x, const struct ucb_run_cell *y)

@@ -25,8 +25,7 @@ ucb_status ucb_store_runs(struct ucb_store *store, struct ucb_arena *arena,
 /* A cell that a run counts as its own. */
 struct ucb_run_cell {
     const struct ucb_stored_cell *cell;
-    const char *reference; /* '' or the arithmetic of its original: cells.reference */
-    double bpw_matrices;   /* NaN where nothing was counted */
+    double bpw_matrices;            /* NaN where nothing was counted */
     double ppl, accuracy, kld_mean; /* as stored; NaN where it has none */
     char digest[UCB_SHA256_HEX];
 };

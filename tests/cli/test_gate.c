@@ -151,6 +151,15 @@ TEST(metrics_that_contradict_equal_scores_trip_the_gate_when_they_are_worse)
     CHECK_HAS(out, "every score is the same bits, but its metrics are worse: ppl");
 }
 
+TEST(the_name_of_a_cell_has_its_calibration)
+{
+    const char *db = two_runs();
+    made_up_change(db, "UPDATE cells SET calib = 'calib-mini:n=8' WHERE spec = 'nf4'");
+    plant_a_loss(db);
+    RUN(1, "gate --db %s --baseline 1 --candidate 2", db);
+    CHECK_HAS(out, "smollm2-135m/nf4/lambada, calib-mini:n=8");
+}
+
 TEST(a_raised_revision_is_matched_by_its_words_and_compared)
 {
     const char *db = two_runs();

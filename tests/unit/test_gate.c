@@ -97,12 +97,13 @@ static struct hand *make(int at)
                                          .model = "m",
                                          .scope = "body",
                                          .spec = "nf4",
+                                         .calib = "",
                                          .task = "lambada",
                                          .arithmetic = "fp32",
+                                         .reference = "",
                                          .weights_digest = "",
                                          .n_items = N};
-    for (int k = 0; k < 2; k++)
-        h->side[k] = (struct ucb_run_cell){.cell = &h->stored, .reference = ""};
+    for (int k = 0; k < 2; k++) h->side[k] = (struct ucb_run_cell){.cell = &h->stored};
     h->cell = (struct ucb_gate_cell){.side = {&h->side[0], &h->side[1]},
                                      .state = UCB_GATE_CHANGED,
                                      .samples = {{h->samples[0], h->document, N, NULL, N},
