@@ -188,9 +188,13 @@ static bool find_worse_metrics(struct ucb_gate_cell *cell,
 {
     const struct ucb_run_cell *a = cell->side[0], *b = cell->side[1];
     bool *worse = cell->metric_worse, any = false;
-    worse[UCB_GATE_PPL] = b->ppl > a->ppl * rules->bands.ppl.high;
-    worse[UCB_GATE_ACCURACY] = b->accuracy < a->accuracy + rules->bands.accuracy.low;
-    worse[UCB_GATE_KLD] = b->kld_mean > a->kld_mean * (1 + rules->kld_band) + kld_rounding;
+    /* One that is no number any more is worse, one that was none before is not. */
+    worse[UCB_GATE_PPL] = !isnan(a->ppl) && !(b->ppl <= a->ppl * rules->bands.ppl.high);
+    worse[UCB_GATE_ACCURACY] = !isnan(a->accuracy) &&
+                               !(b->accuracy >= a->accuracy + rules->bands.accuracy.low);
+    worse[UCB_GATE_KLD] = !isnan(a->kld_mean) &&
+                          !(b->kld_mean <=
+                            a->kld_mean * (1 + rules->kld_band) + kld_rounding);
     for (int k = 0; k < UCB_GATE_N_CRITERIA; k++) any |= worse[k];
     return any;
 }

@@ -151,6 +151,24 @@ TEST(metrics_that_contradict_equal_scores_trip_the_gate_when_they_are_worse)
     CHECK_HAS(out, "every score is the same bits, but its metrics are worse: ppl");
 }
 
+TEST(a_metric_that_is_no_number_any_more_is_worse_and_one_that_was_none_is_not)
+{
+    static const char *const metrics[][2] = {
+        {"ppl", "ppl ratio"}, {"accuracy", "accuracy"}, {"kld_mean", "KLD mean"}};
+    for (size_t k = 0; k < 3; k++) {
+        const char *db = ucb_test_path("%s/%s.db", ucb_test_folder(), metrics[k][0]);
+        made_up_database(db, "build1", false);
+        made_up_database(db, "build2", false);
+        made_up_change(
+            db, ucb_test_path("UPDATE metrics SET value = NULL WHERE metric = '%s' AND"
+                              " cell_key IN " SECOND("nf4"),
+                              metrics[k][0]));
+        RUN(1, "gate --db %s --baseline 1 --candidate 2", db);
+        CHECK_HAS(out, ucb_test_path("its metrics are worse: %s", metrics[k][1]));
+        RUN(0, "gate --db %s --baseline 2 --candidate 1", db);
+    }
+}
+
 TEST(the_name_of_a_cell_has_its_calibration)
 {
     const char *db = two_runs();
