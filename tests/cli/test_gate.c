@@ -169,6 +169,21 @@ TEST(a_metric_that_is_no_number_any_more_is_worse_and_one_that_was_none_is_not)
     }
 }
 
+TEST(a_run_against_itself_and_a_run_without_an_end_are_told)
+{
+    const char *db = two_runs();
+    RUN(0, "gate --db %s --baseline 2 --candidate 2", db);
+    CHECK_HAS(out, "; a run held against itself");
+    CHECK(strstr(out, "one build") == NULL && strstr(out, "has no end") == NULL);
+    made_up_change(db, "UPDATE runs SET ended = NULL WHERE run_id = 1");
+    RUN(0, "gate --db %s --baseline 1 --candidate 2", db);
+    CHECK_HAS(out, "; the baseline has no end, it was killed or still goes on");
+    CHECK(strstr(out, "the run has no end") == NULL);
+    RUN(0, "gate --db %s --baseline 2 --candidate 1", db);
+    CHECK_HAS(out, "; the run has no end");
+    CHECK(strstr(out, "the baseline has no end") == NULL);
+}
+
 TEST(the_name_of_a_cell_has_its_calibration)
 {
     const char *db = two_runs();
