@@ -12,6 +12,7 @@
 #include <jansson.h>
 
 #include "backend/cuda.h"
+#include "core/json.h"
 #include "core/resource.h"
 #include "environment.h"
 #include "model/catalog.h"
@@ -134,9 +135,9 @@ static ucb_status doctor_main(int n_args, char **args, struct ucb_err *err)
     for (size_t i = 0; i < sizeof(findings) / sizeof(findings[0]); i++) {
         const struct finding *f = &findings[i];
         ready &= f->ok || !f->needed;
-        json_array_append_new(list,
-                              json_pack("{s:s, s:b, s:b, s:s}", "what", f->what, "ok",
-                                        f->ok, "needed", f->needed, "detail", f->detail));
+        json_array_append_new(list, json_pack("{s:s, s:b, s:b, s:o}", "what", f->what, "ok",
+                                              f->ok, "needed", f->needed, "detail",
+                                              ucb_json_text(f->detail)));
         if (!as_json)
             printf("%-4s %-20s %s\n",
                    f->ok       ? "ok"

@@ -12,6 +12,7 @@
 
 #include "backend/backend.h"
 #include "cmd_list_models.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "eval/calib_spec.h"
 #include "method/chain.h"
@@ -178,11 +179,11 @@ static ucb_status list_reports(json_t *list)
 
 static void add_run(json_t *list, sqlite3_stmt *row)
 {
-    add(list, json_pack("{s:I, s:s, s:s, s:s, s:I}", "name",
+    add(list, json_pack("{s:I, s:s, s:s, s:o, s:I}", "name",
                         (json_int_t)sqlite3_column_int64(row, 0), "started",
                         sqlite3_column_text(row, 1), "build", sqlite3_column_text(row, 2),
-                        "command", sqlite3_column_text(row, 3), "cells",
-                        (json_int_t)sqlite3_column_int64(row, 4)));
+                        "command", ucb_json_text((const char *)sqlite3_column_text(row, 3)),
+                        "cells", (json_int_t)sqlite3_column_int64(row, 4)));
 }
 
 static ucb_status list_runs(json_t *list, const char *db, struct ucb_err *err)

@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/progress.h"
 #include "core/text.h"
 #include "environment.h"
@@ -291,9 +292,9 @@ static void print_json(const struct pack_run *run)
                                             (json_int_t)r->type_elements[d], "bytes",
                                             (json_int_t)r->type_bytes[d]));
     json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:{s:I, s:I, s:f, s:I}, s:o}", "out",
-        run->args.out, "method", ucb_chain_spec(run->chain), "stored", form_name(r->form),
-        "file_bytes", (json_int_t)r->file_bytes, "tensor_bytes",
+        "{s:o, s:s, s:s, s:I, s:I, s:I, s:f, s:{s:I, s:I, s:f, s:I}, s:o}", "out",
+        ucb_json_text(run->args.out), "method", ucb_chain_spec(run->chain), "stored",
+        form_name(r->form), "file_bytes", (json_int_t)r->file_bytes, "tensor_bytes",
         (json_int_t)r->tensor_bytes, "parameters", (json_int_t)r->n_elements,
         "bits_per_weight", bits(r->tensor_bytes, r->n_elements), "matrices", "weights",
         (json_int_t)r->n_weights, "bytes", (json_int_t)r->matrix_bytes, "bits_per_weight",

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "core/text.h"
 #include "report/report.h"
 
 enum { MAX_REPORTS = 16, MAX_MODELS = 32 };
@@ -62,8 +63,12 @@ static ucb_status find_report(const char *name, const struct ucb_report **out,
 static void print_json(const struct ucb_report *report, const char *files)
 {
     json_t *object = json_object(), *list = json_array();
-    for (const char *line = files; *line != '\0'; line += strcspn(line, "\n") + 1)
+    struct ucb_text clean = {0};
+    ucb_text_add_utf8(&clean, files, strlen(files));
+    for (const char *line = ucb_text_get(&clean); *line != '\0';
+         line += strcspn(line, "\n") + 1)
         json_array_append_new(list, json_stringn(line, strcspn(line, "\n")));
+    ucb_text_free(&clean);
     json_object_set_new(object, "report", json_string(report->name));
     json_object_set_new(object, "files", list);
     json_dumpf(object, stdout, JSON_INDENT(2));

@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 
+#include "core/json.h"
 #include "core/progress.h"
 #include "core/text.h"
 #include "pack/unpack.h"
@@ -33,9 +34,10 @@ static void print_json(const struct ucb_packfile *p, const char *folder)
         if (f->is_source) json_object_set_new(o, "sha256", json_string(f->sha256));
         json_array_append_new(files, o);
     }
-    json_t *o = json_pack("{s:s, s:s, s:s, s:b, s:I, s:o}", "out", folder, "pack", p->path,
-                          "method", p->spec, "exact", p->is_exact, "bytes",
-                          (json_int_t)p->unpacked_bytes, "files", files);
+    json_t *o = json_pack("{s:o, s:o, s:s, s:b, s:I, s:o}", "out", ucb_json_text(folder),
+                          "pack", ucb_json_text(p->path), "method", p->spec, "exact",
+                          p->is_exact, "bytes", (json_int_t)p->unpacked_bytes, "files",
+                          files);
     json_dumpf(o, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(o);

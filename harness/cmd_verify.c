@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 
+#include "core/json.h"
 #include "core/progress.h"
 #include "core/resource.h"
 #include "core/text.h"
@@ -76,12 +77,12 @@ static ucb_status parse_args(int n_args, char **args, struct verify_args *a,
 static void print_receipt(const struct verify_args *a, const struct ucb_receipt *r)
 {
     if (a->json) {
-        json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:i, s:i, s:i, s:b, s:s}",
-                              "receipt", a->receipt, "statement", "whole", "subject",
-                              r->subject, "sha256", r->pack_sha256, "method", r->spec,
-                              "source_sha256", r->source_sha256, "passed", (int)r->n_passed,
-                              "failed", (int)r->n_failed, "skipped", (int)r->n_skipped,
-                              "pack_hashed", a->pack != NULL, "verdict", r->verdict);
+        json_t *o = json_pack(
+            "{s:o, s:s, s:s, s:s, s:s?, s:s?, s:i, s:i, s:i, s:b, s:s}", "receipt",
+            ucb_json_text(a->receipt), "statement", "whole", "subject", r->subject,
+            "sha256", r->pack_sha256, "method", r->spec, "source_sha256", r->source_sha256,
+            "passed", (int)r->n_passed, "failed", (int)r->n_failed, "skipped",
+            (int)r->n_skipped, "pack_hashed", a->pack != NULL, "verdict", r->verdict);
         json_dumpf(o, stdout, JSON_INDENT(2));
         putchar('\n');
         json_decref(o);
@@ -123,13 +124,14 @@ static void print_json(const struct verify_args *a, const struct ucb_verify_resu
 {
     json_t *checks = json_array();
     for (uint32_t i = 0; i < r->n_checks; i++)
-        json_array_append_new(checks, json_pack("{s:s, s:s, s:s}", "name",
-                                                r->checks[i].name, "status",
-                                                ucb_check_status_name(r->checks[i].verdict),
-                                                "detail", r->checks[i].detail));
-    json_t *o = json_pack("{s:s, s:s, s:s?, s:s, s:o}", "pack", a->pack, "sha256",
-                          r->pack_sha256, "method", r->pack == NULL ? NULL : r->pack->spec,
-                          "verdict", r->failed ? "FAILED" : "PASSED", "checks", checks);
+        json_array_append_new(
+            checks, json_pack("{s:s, s:s, s:o}", "name", r->checks[i].name, "status",
+                              ucb_check_status_name(r->checks[i].verdict), "detail",
+                              ucb_json_text(r->checks[i].detail)));
+    json_t *o = json_pack("{s:o, s:s, s:s?, s:s, s:o}", "pack", ucb_json_text(a->pack),
+                          "sha256", r->pack_sha256, "method",
+                          r->pack == NULL ? NULL : r->pack->spec, "verdict",
+                          r->failed ? "FAILED" : "PASSED", "checks", checks);
     json_dumpf(o, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(o);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "core/json.h"
 #include "model/catalog.h"
 #include "model/checkpoint.h"
 
@@ -164,7 +165,7 @@ static json_t *architecture_of(const struct ucb_arch *a)
 
 static json_t *text_or_null(const char *text)
 {
-    return text == NULL || text[0] == '\0' ? json_null() : json_string(text);
+    return text == NULL || text[0] == '\0' ? json_null() : ucb_json_text(text);
 }
 
 json_t *ucb_info_facts(const struct ucb_model *model, const struct ucb_catalog_model *known)
@@ -173,10 +174,11 @@ json_t *ucb_info_facts(const struct ucb_model *model, const struct ucb_catalog_m
     const struct ucb_checkpoint *c = ucb_model_checkpoint(model);
     uint64_t n = ucb_model_n_parameters(model), bytes = ucb_model_file_bytes(model);
     json_t *o = json_pack(
-        "{s:s, s:n, s:s, s:I, s:I, s:f, s:o, s:o, s:o}", "path", ucb_model_path(model),
-        "sha256", "model_type", a->model_type, "parameters", (json_int_t)n, "file_bytes",
-        (json_int_t)bytes, "bits_per_weight", 8.0 * (double)bytes / (double)n,
-        "architecture", architecture_of(a), "types", types_of(c), "kinds", kinds_of(model));
+        "{s:o, s:n, s:s, s:I, s:I, s:f, s:o, s:o, s:o}", "path",
+        ucb_json_text(ucb_model_path(model)), "sha256", "model_type", a->model_type,
+        "parameters", (json_int_t)n, "file_bytes", (json_int_t)bytes, "bits_per_weight",
+        8.0 * (double)bytes / (double)n, "architecture", architecture_of(a), "types",
+        types_of(c), "kinds", kinds_of(model));
     if (o == NULL) return NULL;
     json_object_set_new(o, "format",
                         json_string(ucb_checkpoint_is_gguf(c) ? "gguf" : "safetensors"));

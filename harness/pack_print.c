@@ -5,6 +5,8 @@
 
 #include <jansson.h>
 
+#include "core/json.h"
+
 struct split {
     uint64_t payload[UCB_N_PARTS], stream[UCB_N_PARTS]; /* of matrices, of coded tensors */
     uint64_t payloads, streams, side_data, gains, stored_tensors, rest;
@@ -84,10 +86,10 @@ static json_t *describe(const struct ucb_packfile *p, const struct split *s)
         (json_int_t)UCB_PACKFILE_HEADER, "manifest", (json_int_t)p->manifest_bytes,
         "padding", (json_int_t)p->padding_bytes, "total", (json_int_t)p->map.n_bytes);
     return json_pack(
-        "{s:s, s:s, s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:o, s:o}",
-        "path", p->path, "format", "ucb", "version", UCB_PACKFILE_VERSION, "method",
-        p->spec, "identity", p->identity, "scope", ucb_scope_name(p->scope), "seed",
-        (json_int_t)p->seed, "calib", p->calib, "source_sha256", p->source_sha256,
+        "{s:o, s:s, s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:o, s:o}",
+        "path", ucb_json_text(p->path), "format", "ucb", "version", UCB_PACKFILE_VERSION,
+        "method", p->spec, "identity", p->identity, "scope", ucb_scope_name(p->scope),
+        "seed", (json_int_t)p->seed, "calib", p->calib, "source_sha256", p->source_sha256,
         "model_type", p->source_type, "build", p->build, "exact", p->is_exact, "weights",
         (json_int_t)s->weights, "matrices", (json_int_t)p->n_matrices, "matrix_weights",
         (json_int_t)s->matrix_weights, "file_bytes", (json_int_t)p->map.n_bytes,

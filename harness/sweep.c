@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/json.h"
 #include "core/peak.h"
 #include "core/resource.h"
 #include "core/text.h"
@@ -122,13 +123,13 @@ static void list_cell(const struct ucb_sweep_group *g, const struct ucb_sweep_me
                cell->calib[0] == '\0' ? "" : "  ", cell->calib);
         return;
     }
-    entry = json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "cell_id", cell->id,
-                      "finished", finished, "model", cell->model, "spec", cell->spec,
-                      "task", cell->task, "scope", cell->scope, "arithmetic",
+    entry = json_pack("{s:s, s:b, s:o, s:s, s:s, s:s, s:s, s:s, s:s}", "cell_id", cell->id,
+                      "finished", finished, "model", ucb_json_text(cell->model), "spec",
+                      cell->spec, "task", cell->task, "scope", cell->scope, "arithmetic",
                       cell->arithmetic, "calib", cell->calib, "reference",
                       cell->reference == NULL ? "" : cell->reference);
     json_object_set_new(entry, "cannot",
-                        m->misfit == NULL ? json_null() : json_string(m->misfit));
+                        m->misfit == NULL ? json_null() : ucb_json_text(m->misfit));
     json_array_append_new(g->options->listing, entry);
 }
 

@@ -53,12 +53,13 @@ static void make_baseline(struct cell *c, size_t n, struct ucb_pcg *r)
                                          .model = "m",
                                          .scope = "body",
                                          .spec = "nf4",
+                                         .calib = "",
                                          .task = "lambada",
                                          .arithmetic = "fp32",
+                                         .reference = "",
                                          .weights_digest = "",
                                          .n_items = (int64_t)n};
-    for (int k = 0; k < 2; k++)
-        c->side[k] = (struct ucb_run_cell){.cell = &c->stored, .reference = ""};
+    for (int k = 0; k < 2; k++) c->side[k] = (struct ucb_run_cell){.cell = &c->stored};
 }
 
 /* Another program: its scores differ everywhere by a rounding, its answers here and there.
@@ -175,8 +176,8 @@ static enum ucb_gate_pace pace(const struct year *y, unsigned night,
     size_t n;
     enum ucb_gate_pace worst = UCB_PACE_STEADY;
     ucb_arena_reset(arena);
-    must(ucb_gate_pace(y->timings, y->n, y->nights[0], y->nights[night],
-                       &ucb_gate_rules_default, arena, &series, &n, &err),
+    must(ucb_gate_pace(y->timings, y->n, y->nights[0], y->nights[night], arena, &series, &n,
+                       &err),
          &err);
     for (size_t i = 0; i < n; i++)
         if (series[i].pace == UCB_PACE_SLOWER ||

@@ -5,6 +5,7 @@
 #include "made_up.h"
 
 #include <math.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -242,4 +243,26 @@ void made_up_database(const char *path, const char *build_id, bool reverse)
     }
     CHECK_OK(ucb_store_end_run(store, run_id, &err), err);
     ucb_store_close(store);
+}
+
+void made_up_change(const char *path, const char *sql)
+{
+    sqlite3 *connection = NULL;
+    CHECK_EQ(sqlite3_open(path, &connection), SQLITE_OK);
+    if (sqlite3_exec(connection, sql, NULL, NULL, NULL) != SQLITE_OK)
+        ucb_test_fail(__FILE__, __LINE__, "%s: %s", sql, sqlite3_errmsg(connection));
+    sqlite3_close(connection);
+}
+
+long long made_up_ask(const char *path, const char *sql)
+{
+    sqlite3 *connection = NULL;
+    sqlite3_stmt *row = NULL;
+    CHECK_EQ(sqlite3_open(path, &connection), SQLITE_OK);
+    CHECK_EQ(sqlite3_prepare_v2(connection, sql, -1, &row, NULL), SQLITE_OK);
+    CHECK_EQ(sqlite3_step(row), SQLITE_ROW);
+    long long value = sqlite3_column_int64(row, 0);
+    sqlite3_finalize(row);
+    sqlite3_close(connection);
+    return value;
 }

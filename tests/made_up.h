@@ -28,4 +28,9 @@ void made_up_cell(struct ucb_arena *arena, const struct made_up_point *point,
  */
 void made_up_database(const char *path, const char *build_id, bool reverse);
 
+/* Statements on any database, past the program; the first integer that a query gives. Both
+ * end the test where SQLite refuses. */
+void made_up_change(const char *path, const char *sql);
+long long made_up_ask(const char *path, const char *sql);
+
 #endif

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 static bool grow(struct ucb_text *text, size_t more)
 {
@@ -30,6 +31,21 @@ void ucb_text_add_chars(struct ucb_text *text, const char *chars, size_t n_chars
     memcpy(text->data + text->n_chars, chars, n_chars);
     text->n_chars += n_chars;
     text->data[text->n_chars] = '\0';
+}
+
+void ucb_text_add_utf8(struct ucb_text *text, const char *bytes, size_t n_bytes)
+{
+    const utf8proc_uint8_t *from = (const utf8proc_uint8_t *)bytes;
+    utf8proc_ssize_t n = (utf8proc_ssize_t)n_bytes, at = 0;
+    while (at < n) {
+        utf8proc_int32_t code;
+        utf8proc_ssize_t used = utf8proc_iterate(from + at, n - at, &code);
+        if (used <= 0 || code == 0)
+            ucb_text_add_chars(text, "\xef\xbf\xbd", 3); /* U+FFFD */
+        else
+            ucb_text_add_chars(text, bytes + at, (size_t)used);
+        at += used <= 0 ? 1 : used;
+    }
 }
 
 void ucb_text_add(struct ucb_text *text, const char *format, ...)

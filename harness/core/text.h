@@ -19,6 +19,9 @@ struct ucb_text {
 void ucb_text_add(struct ucb_text *text, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void ucb_text_add_chars(struct ucb_text *text, const char *chars, size_t n_chars);
+/* Adds bytes as UTF-8 that JSON and CSV readers take: what is not UTF-8, and a zero byte,
+ * becomes U+FFFD. */
+void ucb_text_add_utf8(struct ucb_text *text, const char *bytes, size_t n_bytes);
 const char *ucb_text_get(const struct ucb_text *text); /* "" when empty */
 void ucb_text_free(struct ucb_text *text);
 

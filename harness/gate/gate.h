@@ -13,7 +13,6 @@
 #define UCB_GATE_GATE_H
 
 #include "eval/compare.h"
-#include "stats/changepoint.h"
 #include "stats/eprocess.h"
 #include "store/store_night.h"
 
@@ -24,10 +23,7 @@ struct ucb_gate_rules {
     double kld_band;        /* the same for mean KLD, as a share of the baseline's */
     double bet;             /* of the e-process */
     size_t share;           /* a night feeds one item in so many */
-    struct ucb_change_options
-        change;       /* its significance is of a night, all series together */
-    size_t n_history; /* nights that a change point is looked for in */
-    bool strict;      /* what is undecided trips the gate too */
+    bool strict;            /* what is undecided trips the gate too */
     bool no_timings;
 };
 /* alpha 5%; accuracy +-0.1 pp, perplexity +-0.1%, KLD +-1%: ten and five times as narrow as
@@ -92,12 +88,13 @@ struct ucb_gate_cell {
     bool weights_differ; /* both have a digest of their weights, not the same one */
     /* Beyond a band, though every score is the same bits. */
     bool metric_worse[UCB_GATE_N_CRITERIA];
-    bool size_differs;   /* of bits per weight */
+    bool size_differs; /* of bits per weight */
     struct ucb_gate_evidence evidence;
 };
 /* The cell's side that exists; the candidate's where both do. */
 const struct ucb_run_cell *ucb_gate_cell_of(const struct ucb_gate_cell *cell);
-/* "MODEL/SPEC/TASK", with scope, calibration, arithmetic and seed where not as usual. */
+/* "MODEL/SPEC/TASK", with calibration where it has one, and with scope, arithmetic,
+ * reference and seed where not as usual. */
 const char *ucb_gate_cell_name(const struct ucb_gate_cell *cell, struct ucb_arena *arena);
 bool ucb_gate_cell_is_regression(const struct ucb_gate_cell *cell);
 /* Undecided, or to be looked at: trips a strict gate. */
@@ -170,8 +167,7 @@ struct ucb_gate_timing {
  * only nights beside the same program count. NOMEM, USAGE for a time that is no number.
  */
 ucb_status ucb_gate_pace(const struct ucb_timing *timings, size_t n_timings,
-                         const char *since, const char *night,
-                         const struct ucb_gate_rules *rules, struct ucb_arena *arena,
+                         const char *since, const char *night, struct ucb_arena *arena,
                          struct ucb_gate_timing **out, size_t *n_out, struct ucb_err *err);
 
 /* ---- the night ---- */

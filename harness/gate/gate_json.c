@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/fmath.h"
+#include "core/json.h"
 #include "gate/gate_text.h"
 
 static json_t *real(double x)
@@ -68,17 +69,17 @@ static json_t *cell(const struct ucb_gate_cell *c, struct ucb_arena *arena)
     const struct ucb_run_cell *r = ucb_gate_cell_of(c);
     bool changed = c->state == UCB_GATE_CHANGED;
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:s, s:b, s:b, s:o, s:s, "
+        "{s:o, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:s, s:b, s:b, s:o, s:o, "
         "s:b, s:b, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o}",
-        "name", ucb_gate_cell_name(c, arena), "model", r->cell->model, "spec",
-        r->cell->spec, "task", r->cell->task, "scope", r->cell->scope, "calib",
-        r->cell->calib, "arithmetic", r->cell->arithmetic, "reference", r->reference,
-        "seed", (json_int_t)r->cell->seed, "baseline_cell", text_or_null(id_of(c->side[0])),
-        "candidate_cell", text_or_null(id_of(c->side[1])), "state",
-        ucb_gate_state_text(c->state), "revised", c->revised, "regression",
+        "name", ucb_json_text(ucb_gate_cell_name(c, arena)), "model",
+        ucb_json_text(r->cell->model), "spec", r->cell->spec, "task", r->cell->task,
+        "scope", r->cell->scope, "calib", r->cell->calib, "arithmetic", r->cell->arithmetic,
+        "reference", r->cell->reference, "seed", (json_int_t)r->cell->seed, "baseline_cell",
+        text_or_null(id_of(c->side[0])), "candidate_cell", text_or_null(id_of(c->side[1])),
+        "state", ucb_gate_state_text(c->state), "revised", c->revised, "regression",
         ucb_gate_cell_is_regression(c), "verdict", text_or_null(verdict(c)), "text",
-        ucb_gate_cell_text(c, arena), "weights_differ", c->weights_differ, "size_differs",
-        c->size_differs, "documents",
+        ucb_json_text(ucb_gate_cell_text(c, arena)), "weights_differ", c->weights_differ,
+        "size_differs", c->size_differs, "documents",
         changed ? json_integer((json_int_t)c->result.n_documents) : json_null(),
         "n_decides", changed ? real(c->n_decides) : json_null(), "flips_lost",
         changed && c->result.has_accuracy ? json_integer((json_int_t)c->result.n_lost)
@@ -126,13 +127,14 @@ static json_t *timing(const struct ucb_gate_timing *t, struct ucb_arena *arena)
     json_t *points = json_array();
     for (size_t i = 0; i < t->n_points; i++)
         json_array_append_new(points, json_string(t->nights[t->points[i]]));
-    return json_pack(
-        "{s:s, s:s, s:s, s:o, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:o}", "name", t->name,
-        "pace", ucb_gate_pace_text(t->pace), "text", ucb_gate_timing_text(t, arena),
-        "seconds", real(t->seconds), "repeats", (json_int_t)t->n_repeats, "nights",
-        (json_int_t)t->n, "is_ratio", t->is_ratio, "tonight",
-        t->n > 0 ? real(t->values[t->n - 1]) : json_null(), "before", real(t->before),
-        "after", real(t->after), "rerun", real(t->rerun), "changes", points);
+    return json_pack("{s:o, s:s, s:s, s:o, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:o}", "name",
+                     ucb_json_text(t->name), "pace", ucb_gate_pace_text(t->pace), "text",
+                     ucb_gate_timing_text(t, arena), "seconds", real(t->seconds), "repeats",
+                     (json_int_t)t->n_repeats, "nights", (json_int_t)t->n, "is_ratio",
+                     t->is_ratio, "tonight",
+                     t->n > 0 ? real(t->values[t->n - 1]) : json_null(), "before",
+                     real(t->before), "after", real(t->after), "rerun", real(t->rerun),
+                     "changes", points);
 }
 
 static json_t *timings(const struct ucb_gate *gate, struct ucb_arena *arena)
@@ -149,11 +151,11 @@ static json_t *whole(const struct ucb_gate *gate, struct ucb_arena *arena)
     enum ucb_gate_outcome outcome = ucb_gate_outcome(gate);
     ucb_gate_line(gate, arena, &line);
     json_t *object = json_pack(
-        "{s:s, s:b, s:s, s:s, s:o, s:o, s:b, s:f, s:I, s:b, s:o, s:o, s:o, s:o}", "outcome",
+        "{s:s, s:b, s:o, s:s, s:o, s:o, s:b, s:f, s:I, s:b, s:o, s:o, s:o, s:o}", "outcome",
         ucb_gate_outcome_text(outcome), "regression", outcome == UCB_GATE_REGRESSION,
-        "line", ucb_text_get(&line), "night", gate->night, "baseline", run(gate->run[0]),
-        "candidate", run(gate->run[1]), "strict", gate->rules.strict, "alpha",
-        gate->rules.alpha, "family", (json_int_t)gate->n_family, "wants_rerun",
+        "line", ucb_json_text(ucb_text_get(&line)), "night", gate->night, "baseline",
+        run(gate->run[0]), "candidate", run(gate->run[1]), "strict", gate->rules.strict,
+        "alpha", gate->rules.alpha, "family", (json_int_t)gate->n_family, "wants_rerun",
         ucb_gate_wants_rerun(gate), "counts", counts(gate), "cells", cells(gate, arena),
         "evidence", wealth(gate, arena), "timings", timings(gate, arena));
     ucb_text_free(&line);

@@ -19,9 +19,6 @@ const struct ucb_gate_rules ucb_gate_rules_default = {
     .kld_band = 0.01,
     .bet = UCB_EPROCESS_BET,
     .share = 10,
-    /* Looked at every night of a year: a tenth of 5%. */
-    .change = {3, 399, 0.005, 0.03},
-    .n_history = 60,
 };
 
 /* A mean KLD below it, in nats a token, is the rounding of a softmax. */
@@ -44,16 +41,17 @@ const struct ucb_run_cell *ucb_gate_cell_of(const struct ucb_gate_cell *cell)
 
 const char *ucb_gate_cell_name(const struct ucb_gate_cell *cell, struct ucb_arena *arena)
 {
-    const struct ucb_run_cell *r = ucb_gate_cell_of(cell);
-    const struct ucb_stored_cell *c = r->cell;
+    const struct ucb_stored_cell *c = ucb_gate_cell_of(cell)->cell;
     const char *slash = strrchr(c->model, '/');
     const char *text = ucb_arena_printf(
         arena, "%s/%s/%s%s%s%s%s", slash == NULL ? c->model : slash + 1, c->spec, c->task,
         strcmp(c->arithmetic, "fp32") == 0 ? "" : "@",
         strcmp(c->arithmetic, "fp32") == 0 ? "" : c->arithmetic,
-        r->reference[0] == '\0' ? "" : " against ", r->reference);
+        c->reference[0] == '\0' ? "" : " against ", c->reference);
     if (text != NULL && strcmp(c->scope, "body") != 0)
         text = ucb_arena_printf(arena, "%s, scope %s", text, c->scope);
+    if (text != NULL && c->calib[0] != '\0')
+        text = ucb_arena_printf(arena, "%s, %s", text, c->calib);
     if (text != NULL && c->seed != 0)
         text = ucb_arena_printf(arena, "%s, seed %llu", text, (unsigned long long)c->seed);
     return text == NULL ? "" : text;
@@ -190,9 +188,13 @@ static bool find_worse_metrics(struct ucb_gate_cell *cell,
 {
     const struct ucb_run_cell *a = cell->side[0], *b = cell->side[1];
     bool *worse = cell->metric_worse, any = false;
-    worse[UCB_GATE_PPL] = b->ppl > a->ppl * rules->bands.ppl.high;
-    worse[UCB_GATE_ACCURACY] = b->accuracy < a->accuracy + rules->bands.accuracy.low;
-    worse[UCB_GATE_KLD] = b->kld_mean > a->kld_mean * (1 + rules->kld_band) + kld_rounding;
+    /* One that is no number any more is worse, one that was none before is not. */
+    worse[UCB_GATE_PPL] = !isnan(a->ppl) && !(b->ppl <= a->ppl * rules->bands.ppl.high);
+    worse[UCB_GATE_ACCURACY] = !isnan(a->accuracy) &&
+                               !(b->accuracy >= a->accuracy + rules->bands.accuracy.low);
+    worse[UCB_GATE_KLD] = !isnan(a->kld_mean) &&
+                          !(b->kld_mean <=
+                            a->kld_mean * (1 + rules->kld_band) + kld_rounding);
     for (int k = 0; k < UCB_GATE_N_CRITERIA; k++) any |= worse[k];
     return any;
 }

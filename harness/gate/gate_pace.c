@@ -11,6 +11,7 @@
 
 #include "core/pcg.h"
 #include "gate/gate.h"
+#include "stats/changepoint.h"
 #include "stats/quantile.h"
 
 const char *ucb_gate_pace_text(enum ucb_gate_pace pace)
@@ -124,13 +125,12 @@ static ucb_status find_levels(struct ucb_gate_timing *t,
 /* What is wanted of every series. */
 struct wanted {
     const char *since, *night;
-    const struct ucb_gate_rules *rules;
     struct ucb_change_options options;
     struct ucb_arena *arena;
     double *scratch;
 };
 
-/* The nights of one name that count, oldest first; the newest `n_history` of them. */
+/* The nights of one name that count, oldest first; the newest of them. */
 static void collect(struct ucb_gate_timing *t, struct repeats all, const char *beside,
                     const struct wanted *w)
 {
@@ -144,7 +144,7 @@ static void collect(struct ucb_gate_timing *t, struct repeats all, const char *b
         t->nights[t->n] = night;
         t->values[t->n++] = value;
     }
-    size_t n_cut = t->n > w->rules->n_history ? t->n - w->rules->n_history : 0;
+    size_t n_cut = t->n > UCB_CHANGE_NIGHTS ? t->n - UCB_CHANGE_NIGHTS : 0;
     t->nights += n_cut;
     t->values += n_cut;
     t->n -= n_cut;
@@ -187,21 +187,8 @@ static size_t count_names(const struct ucb_timing *timings, size_t n)
     return n_names;
 }
 
-/* Several series are a family: each is tested at its share of alpha, with permutations
- * enough for a p-value that small. */
-static struct ucb_change_options options_for(const struct ucb_gate_rules *rules,
-                                             size_t n_series)
-{
-    struct ucb_change_options options = rules->change;
-    options.significance /= (double)n_series;
-    size_t needed = (size_t)ceil(2 / options.significance) - 1;
-    if (options.n_permutations < needed) options.n_permutations = needed;
-    return options;
-}
-
 ucb_status ucb_gate_pace(const struct ucb_timing *timings, size_t n_timings,
-                         const char *since, const char *night,
-                         const struct ucb_gate_rules *rules, struct ucb_arena *arena,
+                         const char *since, const char *night, struct ucb_arena *arena,
                          struct ucb_gate_timing **out, size_t *n_out, struct ucb_err *err)
 {
     size_t n_names = count_names(timings, n_timings), at = 0;
@@ -209,7 +196,10 @@ ucb_status ucb_gate_pace(const struct ucb_timing *timings, size_t n_timings,
     double *scratch = UCB_NEW(arena, double, n_timings);
     if (series == NULL || scratch == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu times", n_timings);
-    struct wanted w = {since, night, rules, options_for(rules, n_names), arena, scratch};
+    *out = series;
+    *n_out = n_names;
+    if (n_names == 0) return UCB_OK;
+    struct wanted w = {since, night, ucb_change_of_nights(n_names), arena, scratch};
     for (size_t k = 0; k < n_names; k++) {
         struct repeats all = {timings + at, 1};
         while (at + all.n < n_timings &&
@@ -218,7 +208,5 @@ ucb_status ucb_gate_pace(const struct ucb_timing *timings, size_t n_timings,
         UCB_TRY(make(all, &w, &series[k], err));
         at += all.n;
     }
-    *out = series;
-    *n_out = n_names;
     return UCB_OK;
 }

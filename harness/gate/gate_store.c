@@ -116,7 +116,7 @@ static bool same_words(const struct ucb_run_cell *x, const struct ucb_run_cell *
     return same(a->model, b->model) && same(a->scope, b->scope) && same(a->spec, b->spec) &&
            same(a->calib, b->calib) && same(a->task, b->task) &&
            same(a->arithmetic, b->arithmetic) && a->seed == b->seed &&
-           same(x->reference, y->reference);
+           same(a->reference, b->reference);
 }
 
 static bool same_id(const struct ucb_run_cell *x, const struct ucb_run_cell *y)
@@ -336,8 +336,8 @@ static ucb_status pace(const struct ucb_gate_job *job, struct ucb_gate *gate,
     const char *since = ucb_arena_printf(job->arena, "%.10s", gate->run[0]->started);
     if (since == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a date");
     UCB_TRY(ucb_store_timings(job->store, job->arena, &timings, &n, err));
-    return ucb_gate_pace(timings, n, since, gate->night, &gate->rules, job->arena,
-                         &gate->timings, &gate->n_timings, err);
+    return ucb_gate_pace(timings, n, since, gate->night, job->arena, &gate->timings,
+                         &gate->n_timings, err);
 }
 
 ucb_status ucb_gate_run(const struct ucb_gate_job *job, struct ucb_gate *gate,

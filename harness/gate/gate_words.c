@@ -168,15 +168,19 @@ const char *ucb_gate_runs_text(const struct ucb_gate *gate, struct ucb_arena *ar
         "run %lld (build %.12s, %.10s) against baseline run %lld (build %.12s, %.10s)",
         (long long)b->run_id, b->build_id, b->started, (long long)a->run_id, a->build_id,
         a->started);
-    if (text != NULL && strcmp(a->build_id, b->build_id) == 0)
+    if (text != NULL && a == b)
+        text = ucb_arena_printf(arena, "%s; a run held against itself", text);
+    else if (text != NULL && strcmp(a->build_id, b->build_id) == 0)
         text = ucb_arena_printf(
             arena,
             "%s; one build, which scores a cell once: equal rows are no "
             "evidence",
             text);
-    if (text != NULL && !b->ended)
-        text = ucb_arena_printf(
-            arena, "%s; the run has no end, it was killed or still goes on", text);
+    for (int k = 0; k < 2; k++)
+        if (text != NULL && !gate->run[k]->ended)
+            text = ucb_arena_printf(arena,
+                                    "%s; the %s has no end, it was killed or still goes on",
+                                    text, k == 0 ? "baseline" : "run");
     return or_empty(text);
 }
 

@@ -28,10 +28,10 @@ static json_t *checks_of(const struct ucb_verify_result *r)
 {
     json_t *list = json_array();
     for (uint32_t i = 0; i < r->n_checks; i++)
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:s}", "name", r->checks[i].name,
-                                        "status", ucb_check_status_name(r->checks[i].verdict),
-                                        "detail", r->checks[i].detail));
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:o}", "name", r->checks[i].name, "status",
+                            ucb_check_status_name(r->checks[i].verdict), "detail",
+                            ucb_json_text(r->checks[i].detail)));
     return list;
 }
 
@@ -55,10 +55,10 @@ static json_t *make_statement(const struct ucb_verify_result *r, const char *pac
         p == NULL ? NULL : p->build, "method", method_of(p), "packed_from_sha256",
         p == NULL ? NULL : p->source_sha256, "compared_with_sha256", source_sha256,
         "inputs", (int)n_inputs, "checks", checks_of(r));
-    return json_pack("{s:s, s:[{s:s, s:{s:s}}], s:s, s:o}", "_type", statement_type,
-                     "subject", "name", slash == NULL ? pack_path : slash + 1, "digest",
-                     "sha256", r->pack_sha256, "predicateType", predicate_type, "predicate",
-                     predicate);
+    return json_pack(
+        "{s:s, s:[{s:o, s:{s:s}}], s:s, s:o}", "_type", statement_type, "subject", "name",
+        ucb_json_text(slash == NULL ? pack_path : slash + 1), "digest", "sha256",
+        r->pack_sha256, "predicateType", predicate_type, "predicate", predicate);
 }
 
 ucb_status ucb_receipt_write(const char *path, const struct ucb_verify_result *result,

@@ -194,8 +194,8 @@ static void print_for_people(const json_t *o, bool checks)
 ucb_status ucb_seed_print(const char *path, bool checks, bool as_json, struct ucb_err *err)
 {
     bool v17 = begins(path, "UCV17\1", 6), layer = begins(path, "UCL", 4);
-    json_t *o = json_pack("{s:s, s:s, s:s}", "path", path, "format", v17 ? "UCV17" : "uc",
-                          "unverified", v17 ? v17_note : uc_note);
+    json_t *o = json_pack("{s:o, s:s, s:s}", "path", ucb_json_text(path), "format",
+                          v17 ? "UCV17" : "uc", "unverified", v17 ? v17_note : uc_note);
     json_t *layers = json_array();
     ucb_status status = v17     ? read_v17(path, o, err)
                         : layer ? read_layer(path, 0, true, layers, err)

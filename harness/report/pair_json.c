@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/json.h"
 #include "report/pair.h"
 
 static json_t *real(double x)
@@ -19,10 +20,10 @@ static json_t *estimate(struct ucb_estimate e)
 
 static json_t *cell(const struct ucb_stored_cell *c)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "cell_id", c->cell_id,
-                     "build_id", c->build_id, "model", c->model, "spec", c->spec, "calib",
-                     c->calib, "arithmetic", c->arithmetic, "reference", c->reference,
-                     "weights_digest", c->weights_digest);
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:s}", "cell_id", c->cell_id,
+                     "build_id", c->build_id, "model", ucb_json_text(c->model), "spec",
+                     c->spec, "calib", c->calib, "arithmetic", c->arithmetic, "reference",
+                     c->reference, "weights_digest", c->weights_digest);
 }
 
 static json_t *criterion(const struct ucb_criterion *c, const struct ucb_comparison *r)

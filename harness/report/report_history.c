@@ -20,6 +20,8 @@ struct panels {
     struct ucb_report_job *job;
     struct ucb_history_panel *list;
     size_t n, capacity, point_capacity; /* of the last panel */
+    size_t n_cells;                     /* of quality; `cell` is the last one's number */
+    int cell;
 };
 
 static ucb_status grow(struct ucb_arena *arena, void **list, size_t n, size_t *capacity,
@@ -57,7 +59,9 @@ static ucb_status add_point(struct panels *p, const struct ucb_history_point *po
 
 /* ---- quality ---- */
 
-/* One row for each run, cell and metric that is drawn; a series is one `name`. */
+/* One row for each run, cell and metric that is drawn. A cell is its words, as for the
+ * gate; its first size keeps its place when a later program writes other bytes. */
+#define CELL_WORDS "model, task, spec, arithmetic, reference, scope, calib, seed"
 static const char quality_query[] =
     "WITH shown (metric, place, label, factor) AS"
     " (VALUES ('ppl', 1, 'ppl', 1), ('kld_mean', 2, 'KLD mean', 1),"
@@ -65,19 +69,25 @@ static const char quality_query[] =
     " models AS (SELECT count(DISTINCT model) AS n FROM v_results),"
     /* A task is cut at its knobs where no other one has that name. */
     " tasks AS (SELECT DISTINCT task, substr(task, 1, instr(task || ':', ':') - 1) AS short"
-    "  FROM v_results)"
+    "  FROM v_results),"
+    " results AS (SELECT *, first_value(bpw_matrices) OVER (PARTITION BY " CELL_WORDS
+    "  ORDER BY run_id) AS first_size FROM v_results)"
     "SELECT strftime('%s', runs.started), value * factor, ci_low * factor, ci_high * factor,"
     "  CASE (SELECT n FROM models) WHEN 1 THEN '' ELSE model || ', ' END || spec"
     "  || CASE arithmetic WHEN 'fp32' THEN '' ELSE ' ' || arithmetic END"
-    "  || CASE reference WHEN '' THEN '' ELSE ' against ' || reference END || ', '"
+    "  || CASE reference WHEN '' THEN '' ELSE ' against ' || reference END"
+    "  || CASE scope WHEN 'body' THEN '' ELSE ', scope ' || scope END"
+    "  || CASE results.seed WHEN 0 THEN '' ELSE ', seed ' || results.seed END"
+    "  || CASE (SELECT count(DISTINCT calib) FROM v_results WHERE calib <> '') > 1"
+    "     AND calib <> '' WHEN 1 THEN ', ' || calib ELSE '' END || ', '"
     "  || CASE (SELECT count(*) FROM tasks AS t WHERE t.short = tasks.short)"
-    "     WHEN 1 THEN short ELSE task END || ': ' || label AS name,"
-    "  model, place - 1"
-    " FROM v_results JOIN shown USING (metric) JOIN runs USING (run_id) JOIN tasks USING (task)"
+    "     WHEN 1 THEN short ELSE task END || ': ' || label,"
+    "  model, place - 1, dense_rank() OVER (ORDER BY model, task, spec = 'none' DESC,"
+    "  first_size, spec, arithmetic, reference, scope, calib, results.seed) AS cell"
+    " FROM results JOIN shown USING (metric) JOIN runs USING (run_id) JOIN tasks USING (task)"
     " WHERE status = 'OK' AND value IS NOT NULL AND (?1 IS NULL OR task = ?1 OR short = ?1"
     "  OR dataset = ?1) AND (?2 IS NULL OR metric = ?2)"
-    " ORDER BY model, task, spec = 'none' DESC, bpw_matrices, spec, arithmetic, reference, scope,"
-    "  calib, v_results.seed, place, run_id";
+    " ORDER BY cell, place, run_id";
 
 static double real_at(sqlite3_stmt *row, int column)
 {
@@ -96,17 +106,21 @@ static bool is_wanted(const struct ucb_report_job *job, const char *model)
 static ucb_status add_row(struct panels *p, sqlite3_stmt *row, struct ucb_err *err)
 {
     const char *name = (const char *)sqlite3_column_text(row, 4);
-    struct ucb_history_point point = {
-        strtoll((const char *)sqlite3_column_text(row, 0), NULL, 10),
-        sqlite3_column_double(row, 1),
-        real_at(row, 2),
-        real_at(row, 3),
-        NAN,
-        false};
+    size_t column = (size_t)sqlite3_column_int(row, 6);
+    int cell = sqlite3_column_int(row, 7);
+    struct ucb_history_point point = {sqlite3_column_int64(row, 0),
+                                      sqlite3_column_double(row, 1),
+                                      real_at(row, 2),
+                                      real_at(row, 3),
+                                      NAN,
+                                      false};
     if (!is_wanted(p->job, (const char *)sqlite3_column_text(row, 5))) return UCB_OK;
-    if (p->n == 0 || strcmp(p->list[p->n - 1].title, name) != 0) {
+    if (p->n == 0 || p->cell != cell || p->list[p->n - 1].column != column) {
         UCB_TRY(add_panel(p, ucb_arena_strdup(p->job->arena, name), err));
-        p->list[p->n - 1].column = (size_t)sqlite3_column_int(row, 6);
+        p->list[p->n - 1].column = column;
+        p->n_cells += p->n == 1 || p->cell != cell;
+        p->list[p->n - 1].row = p->n_cells - 1;
+        p->cell = cell;
     }
     const struct ucb_history_panel *last = &p->list[p->n - 1];
     if (last->n > 0) point.changed = last->points[last->n - 1].value != point.value;
@@ -126,22 +140,16 @@ static void flow(struct panels *p)
  * places of the query. */
 static void lay_out(struct panels *p)
 {
-    size_t n_used[UCB_HISTORY_COLUMNS] = {0}, row = 0, rank[UCB_HISTORY_COLUMNS] = {0};
+    size_t n_used[UCB_HISTORY_COLUMNS] = {0}, rank[UCB_HISTORY_COLUMNS] = {0};
     for (size_t i = 0; i < p->n; i++) n_used[p->list[i].column]++;
     for (int k = 1; k < UCB_HISTORY_COLUMNS; k++)
         rank[k] = rank[k - 1] + (n_used[k - 1] > 0);
-    for (size_t i = 0, last = 0; i < p->n; i++) {
-        size_t place = p->list[i].column;
-        row += i > 0 && place <= last;
-        last = place;
-        p->list[i].row = row;
-        p->list[i].column = rank[place];
-    }
-    if (row + 1 == p->n) flow(p); /* one metric */
+    for (size_t i = 0; i < p->n; i++) p->list[i].column = rank[p->list[i].column];
     /* The first of a row names the cell. */
     for (size_t i = p->n; i-- > 1;)
-        if (p->list[i].row == p->list[i - 1].row && row + 1 < p->n)
+        if (p->list[i].row == p->list[i - 1].row)
             p->list[i].title = strrchr(p->list[i].title, ':') + 2;
+    if (p->n_cells == p->n) flow(p); /* one metric */
 }
 
 static ucb_status load_quality(struct panels *p, struct ucb_err *err)
@@ -191,28 +199,29 @@ static struct ucb_history_point night_point(const struct ucb_timing *timings, si
     return point;
 }
 
-/* The levels of the last panel, by the gate's own rule for change points. */
-static ucb_status find_levels(struct panels *p, struct ucb_err *err)
+/* The levels of the newest nights, by the rule and at the significance of the gate, which
+ * looks at the ratio to the baseline's times where it has them. */
+static ucb_status find_levels(const struct panels *p, struct ucb_history_panel *panel,
+                              struct ucb_err *err)
 {
-    struct ucb_history_panel *panel = &p->list[p->n - 1];
+    const struct ucb_change_options options = ucb_change_of_nights(p->n);
     struct ucb_pcg stream;
-    size_t n = panel->n, n_points = 0;
-    double *values = UCB_NEW(p->job->arena, double, n),
-           *scratch = UCB_NEW(p->job->arena, double, n);
-    size_t *points = UCB_NEW(p->job->arena, size_t, n + 1);
-    if (values == NULL || scratch == NULL || points == NULL)
-        return UCB_FAIL(err, UCB_NOMEM, "no memory for the history of %zu nights", n);
-    for (size_t i = 0; i < n; i++) values[i] = panel->points[i].value;
-    ucb_pcg_named(&stream, 1, panel->title);
-    UCB_TRY(ucb_change_points(values, n, &ucb_change_defaults, &stream, scratch, points,
-                              &n_points, err));
+    size_t n_before = panel->n > UCB_CHANGE_NIGHTS ? panel->n - UCB_CHANGE_NIGHTS : 0,
+           n = panel->n - n_before, n_points = 0;
+    struct ucb_history_point *nights = panel->points + n_before;
+    double values[UCB_CHANGE_NIGHTS], scratch[UCB_CHANGE_NIGHTS];
+    size_t points[UCB_CHANGE_NIGHTS + 1];
+    for (size_t i = 0; i < n; i++) values[i] = nights[i].value;
+    ucb_pcg_named(&stream, 1, panel->name);
+    UCB_TRY(
+        ucb_change_points(values, n, &options, &stream, scratch, points, &n_points, err));
     points[n_points] = n;
     for (size_t k = 0, from = 0; k <= n_points; from = points[k++]) {
         memcpy(scratch, values + from, (points[k] - from) * sizeof(*values));
         ucb_sort(scratch, points[k] - from);
         double level = ucb_quantile_sorted(scratch, points[k] - from, 0.5);
-        for (size_t i = from; i < points[k]; i++) panel->points[i].level = level;
-        if (k < n_points) panel->points[points[k]].changed = true;
+        for (size_t i = from; i < points[k]; i++) nights[i].level = level;
+        if (k < n_points) nights[points[k]].changed = true;
     }
     return UCB_OK;
 }
@@ -230,13 +239,12 @@ static ucb_status load_times(struct panels *p, struct ucb_err *err)
             end++;
         struct ucb_history_point point = night_point(timings + at, end - at, scratch);
         if (isnan(point.value)) continue;
-        if (p->n == 0 || strcmp(p->list[p->n - 1].title, timings[at].name) != 0) {
-            if (p->n > 0) UCB_TRY(find_levels(p, err));
+        if (p->n == 0 || strcmp(p->list[p->n - 1].title, timings[at].name) != 0)
             UCB_TRY(add_panel(p, timings[at].name, err));
-        }
         UCB_TRY(add_point(p, &point, err));
     }
-    return p->n > 0 ? find_levels(p, err) : UCB_OK;
+    for (size_t i = 0; i < p->n; i++) UCB_TRY(find_levels(p, &p->list[i], err));
+    return UCB_OK;
 }
 
 /* "MODEL/" where all series are of one model. */
@@ -270,8 +278,8 @@ static ucb_status run(struct ucb_report_job *job, struct ucb_err *err)
          "Band: 95% interval, documents the unit. Circle: not the value of the run before.",
          quality.list, quality.n},
         {"history-times", "Seconds over nights (score: for 1,000 tokens)",
-         "Dots: median of the candidate's repeats, band: their range. Bars: levels, a circle "
-         "where one begins (e-divisive, 3% or more).",
+         "Dots: median of the candidate's repeats, band: range. Bars: levels of the last 60 nights, "
+         "at the gate's 0.5%; the gate looks at the ratio to the baseline's.",
          times.list, times.n}};
     UCB_TRY(ucb_history_draw(job, &figures[0], err));
     return times.n > 0 ? ucb_history_draw(job, &figures[1], err) : UCB_OK;

@@ -8,7 +8,6 @@
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "core/text.h"
 
@@ -48,18 +47,9 @@ const char *ucb_real_text(double value, char out[UCB_REAL_TEXT])
 /* A text column with what is not UTF-8 replaced; `out` is emptied first. */
 static void clean_text(sqlite3_stmt *rows, int column, struct ucb_text *out)
 {
-    const uint8_t *text = sqlite3_column_text(rows, column);
-    utf8proc_ssize_t n = sqlite3_column_bytes(rows, column), at = 0;
+    const char *text = (const char *)sqlite3_column_text(rows, column);
     out->n_chars = 0;
-    while (at < n) {
-        utf8proc_int32_t code;
-        utf8proc_ssize_t used = utf8proc_iterate(text + at, n - at, &code);
-        if (used <= 0 || code == 0)
-            ucb_text_add_chars(out, "\xef\xbf\xbd", 3); /* U+FFFD */
-        else
-            ucb_text_add_chars(out, (const char *)text + at, (size_t)used);
-        at += used <= 0 ? 1 : used;
-    }
+    ucb_text_add_utf8(out, text, (size_t)sqlite3_column_bytes(rows, column));
 }
 
 static void write_escaped(FILE *stream, const struct ucb_text *text)

@@ -45,6 +45,10 @@ static const struct ucb_export_table tables[] = {
      "SELECT * FROM runs ORDER BY run_id"},
     {"files", "what each run read, with SHA-256",
      "SELECT * FROM files ORDER BY run_id, kind, path"},
+    {"timings", "what programs took, each repeat of each night",
+     "SELECT * FROM timings ORDER BY night, name, side, rerun, round"},
+    {"evidence", "what nights fed to the gate's e-processes",
+     "SELECT * FROM evidence ORDER BY baseline_run, cell_id, night"},
     {0},
 };
 

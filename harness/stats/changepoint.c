@@ -18,6 +18,15 @@
 
 const struct ucb_change_options ucb_change_defaults = {3, 199, 0.05, 0.03};
 
+struct ucb_change_options ucb_change_of_nights(size_t n_series)
+{
+    struct ucb_change_options options = ucb_change_defaults;
+    options.significance /= 10 * (double)n_series;
+    /* The least p-value of n permutations is 1 / (n + 1); two of them must fit. */
+    options.n_permutations = (size_t)ceil(2 / options.significance) - 1;
+    return options;
+}
+
 /* The three sums of a cut. */
 struct cut {
     struct ucb_sum across, before, after;

@@ -20,8 +20,14 @@ struct ucb_change_options {
     double significance;   /* a cut stays when p <= this */
     double min_effect;     /* neighbours whose medians differ by less are joined again */
 };
-/* What the nightly gate uses: segments of 3, 199 permutations, 5%, an effect of 3%. */
+/* One look at one series: segments of 3, 199 permutations, 5%, an effect of 3%. */
 extern const struct ucb_change_options ucb_change_defaults;
+
+/* Series that are looked at every night of a year, n_series (> 0) of them: 0.5%, a tenth of
+ * the defaults', in equal shares, with permutations enough for p-values that small. */
+struct ucb_change_options ucb_change_of_nights(size_t n_series);
+/* How far back such a look goes: change points are sought in the newest so many nights. */
+enum { UCB_CHANGE_NIGHTS = 60 };
 
 /*
  * Fills points[0 .. *n_points), ascending: the indexes at which a new segment begins.

@@ -80,23 +80,21 @@ static double real_at(sqlite3_stmt *row, int column)
     ", (SELECT value FROM metrics WHERE metrics.cell_key = run_cells.cell_key AND " \
     "metric = '" name "')"
 
-/* Looks a cell of this run up: its reference and size. */
+/* Looks a cell of this run up: its size and metrics. */
 static ucb_status look_up(struct ucb_store *store, sqlite3_stmt *select,
-                          const struct ucb_stored_cell *cell, struct ucb_arena *arena,
-                          struct ucb_run_cell *out, bool *found, struct ucb_err *err)
+                          const struct ucb_stored_cell *cell, struct ucb_run_cell *out,
+                          bool *found, struct ucb_err *err)
 {
-    bool enough = true;
     sqlite3_reset(select);
     sqlite3_bind_int64(select, 2, cell->cell_key);
     UCB_TRY(ucb_sql_step(store, select, "read the cells of a run", found, err));
     if (!*found) return UCB_OK;
     *out = (struct ucb_run_cell){.cell = cell,
-                                 .reference = text_at(arena, select, 0, &enough),
-                                 .bpw_matrices = real_at(select, 1),
-                                 .ppl = real_at(select, 2),
-                                 .accuracy = real_at(select, 3),
-                                 .kld_mean = real_at(select, 4)};
-    return enough ? UCB_OK : UCB_FAIL(err, UCB_NOMEM, "no memory for the cells of a run");
+                                 .bpw_matrices = real_at(select, 0),
+                                 .ppl = real_at(select, 1),
+                                 .accuracy = real_at(select, 2),
+                                 .kld_mean = real_at(select, 3)};
+    return UCB_OK;
 }
 
 ucb_status ucb_store_run_cells(struct ucb_store *store, int64_t run_id,
@@ -110,8 +108,7 @@ ucb_status ucb_store_run_cells(struct ucb_store *store, int64_t run_id,
     if (list == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu cells", n_all);
     UCB_TRY(ucb_sql_prepare(
         store,
-        "SELECT reference,"
-        " (SELECT bpw_matrices FROM sizes WHERE sizes.cell_key = run_cells.cell_key)" METRIC(
+        "SELECT (SELECT bpw_matrices FROM sizes WHERE sizes.cell_key = run_cells.cell_key)" METRIC(
             "ppl") METRIC("accuracy") METRIC("kld_mean") RESULT_ROWS
         " AND run_id = ? AND cell_key = ?",
         "read the cells of a run", &select, err));
@@ -119,7 +116,7 @@ ucb_status ucb_store_run_cells(struct ucb_store *store, int64_t run_id,
     sqlite3_bind_int64(select, 1, run_id);
     for (size_t i = 0; i < n_all && status == UCB_OK; i++) {
         bool found = false;
-        status = look_up(store, select, &all[i], arena, &list[n], &found, err);
+        status = look_up(store, select, &all[i], &list[n], &found, err);
         n += status == UCB_OK && found;
     }
     sqlite3_finalize(select);
@@ -222,6 +219,18 @@ static ucb_status forget_times(struct ucb_store *store, const struct ucb_timing 
     return status;
 }
 
+/* Cells that all failed have no times, and the gate says that they failed. */
+static ucb_status check_swept(struct ucb_store *repeat, struct ucb_err *err)
+{
+    int64_t n_rows = 0;
+    UCB_TRY(ucb_sql_integer(repeat, "SELECT count(*) FROM v_results", &n_rows, err));
+    if (n_rows > 0) return UCB_OK;
+    return UCB_FAIL(err, UCB_MISSING,
+                    "%s: no cell in it, so nothing was timed; it must be the database of a "
+                    "sweep of its own",
+                    repeat->path);
+}
+
 static ucb_status copy_times(struct ucb_store *store, struct ucb_store *repeat,
                              const struct ucb_timing *which, struct ucb_err *err)
 {
@@ -239,11 +248,7 @@ static ucb_status copy_times(struct ucb_store *store, struct ucb_store *repeat,
         UCB_TRY_OUT(put_time(store, insert, which, rows, err));
         UCB_TRY_OUT(ucb_sql_step(repeat, rows, doing, &row, err));
     }
-    if (n == 0)
-        status = UCB_FAIL(err, UCB_MISSING,
-                          "%s: no finished cell in it, so nothing was timed; it must be "
-                          "the database of a sweep of its own",
-                          repeat->path);
+    if (n == 0) UCB_TRY_OUT(check_swept(repeat, err));
 out:
     sqlite3_finalize(insert);
     sqlite3_finalize(rows);

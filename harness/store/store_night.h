@@ -25,8 +25,7 @@ ucb_status ucb_store_runs(struct ucb_store *store, struct ucb_arena *arena,
 /* A cell that a run counts as its own. */
 struct ucb_run_cell {
     const struct ucb_stored_cell *cell;
-    const char *reference; /* '' or the arithmetic of its original: cells.reference */
-    double bpw_matrices;   /* NaN where nothing was counted */
+    double bpw_matrices;            /* NaN where nothing was counted */
     double ppl, accuracy, kld_mean; /* as stored; NaN where it has none */
     char digest[UCB_SHA256_HEX];
 };
@@ -56,8 +55,8 @@ ucb_status ucb_store_timings(struct ucb_store *store, struct ucb_arena *arena,
  * Takes the costs of the database at `path`, the small sweep of one repeat, as the times of
  * (night, side, rerun, round), in place of what stood there: of each model and method
  * "MODEL/SPEC encode" and "... decode", of each cell "MODEL/SPEC/TASK score", seconds per
- * 1,000 tokens. What took less than 10 ms is left out: a clock's noise. MISSING: no such
- * database, or no finished cell in it.
+ * 1,000 tokens. What took less than 10 ms is left out, a clock's noise, and what failed.
+ * MISSING: no such database, or no cell in it.
  */
 ucb_status ucb_store_import_times(struct ucb_store *store, const char *path,
                                   const struct ucb_timing *which, struct ucb_err *err);

@@ -18,14 +18,6 @@ static const char *made_up(void)
     return db;
 }
 
-static void change(const char *db, const char *sql)
-{
-    sqlite3 *connection = NULL;
-    CHECK_EQ(sqlite3_open(db, &connection), SQLITE_OK);
-    CHECK_EQ(sqlite3_exec(connection, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(connection);
-}
-
 TEST(cells_are_named_by_id_or_by_model_spec_and_task)
 {
     const char *db = made_up();
@@ -72,10 +64,10 @@ TEST(cells_of_other_models_tasks_or_protocols_are_refused_with_the_field)
     CHECK_HAS(out, "differ in their model: smollm2-135m and smollm2-135m-smooth");
     RUN(2, "compare --db %s smollm2-135m/none/lambada smollm2-135m/int8/wikitext", db);
     CHECK_HAS(out, "differ in their task");
-    change(db, "UPDATE cells SET task_revision = 2 WHERE spec = 'int8'");
+    made_up_change(db, "UPDATE cells SET task_revision = 2 WHERE spec = 'int8'");
     RUN(2, "compare --db %s smollm2-135m/none/lambada smollm2-135m/int8/lambada", db);
     CHECK_HAS(out, "protocol");
-    change(db, "UPDATE cells SET dataset_digest = 'x' WHERE spec = 'fp4'");
+    made_up_change(db, "UPDATE cells SET dataset_digest = 'x' WHERE spec = 'fp4'");
     RUN(2, "compare --db %s smollm2-135m/none/lambada smollm2-135m/fp4/lambada", db);
     CHECK_HAS(out, "differ in their data set digest");
 }
@@ -139,7 +131,8 @@ TEST(bands_are_changed_by_options_and_impossible_ones_refused)
 TEST(the_original_in_a_second_arithmetic_is_the_noise_floor)
 {
     const char *db = made_up();
-    change(db, "UPDATE cells SET arithmetic = 'bf16', spec = 'none' WHERE spec = 'fp4'");
+    made_up_change(
+        db, "UPDATE cells SET arithmetic = 'bf16', spec = 'none' WHERE spec = 'fp4'");
     RUN(0, "compare --db %s smollm2-135m/none/wikitext@fp32 smollm2-135m/int8/wikitext",
         db);
     CHECK_HAS(out, "noise floor: the original in bf16 against fp32: ppl ratio 1.07");
@@ -161,8 +154,8 @@ TEST(one_cell_of_two_builds_is_compared_by_naming_the_builds)
 {
     const char *db = made_up();
     made_up_database(db, "other2", false);
-    change(db, "UPDATE items SET sum_logp = sum_logp - 1 WHERE cell_key IN"
-               " (SELECT cell_key FROM cells WHERE build_id = 'other2')");
+    made_up_change(db, "UPDATE items SET sum_logp = sum_logp - 1 WHERE cell_key IN"
+                       " (SELECT cell_key FROM cells WHERE build_id = 'other2')");
     RUN(0,
         "compare --db %s smollm2-135m/int8/lambada@build1 smollm2-135m/int8/lambada@other2",
         db);
@@ -177,10 +170,10 @@ TEST(items_that_contradict_their_cell_are_corrupt)
 {
     const char *db = made_up(),
                *pair = "smollm2-135m/none/lambada smollm2-135m/int8/lambada";
-    change(db, "UPDATE items SET kld = x'00' WHERE item = 3");
+    made_up_change(db, "UPDATE items SET kld = x'00' WHERE item = 3");
     RUN(3, "compare --db %s %s", db, pair);
     CHECK_HAS(out, "item 3");
-    change(db, "DELETE FROM items WHERE item = 35");
+    made_up_change(db, "DELETE FROM items WHERE item = 35");
     RUN(3, "compare --db %s %s", db, pair);
 }
 

@@ -33,6 +33,31 @@ TEST(every_half_widens_and_rounds_back_to_itself)
     }
 }
 
+TEST(bytes_that_are_no_utf8_become_replacement_characters_one_by_one)
+{
+    static const struct {
+        const char *bytes, *expected;
+        size_t n_bytes;
+    } cases[] = {
+        {"", "", 0},
+        {"na\xc3\xafve \xf0\x9f\x90\xa6", "na\xc3\xafve \xf0\x9f\x90\xa6", 11},
+        {"a\xff\xfe.", "a\xef\xbf\xbd\xef\xbf\xbd.", 4},
+        {"\xc3", "\xef\xbf\xbd", 1},                 /* cut */
+        {"\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd", 2}, /* longer than needed */
+        {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", 3}, /* a surrogate */
+        {"a\0b",
+         "a\xef\xbf\xbd"
+         "b",
+         3},
+    };
+    for (size_t k = 0; k < sizeof(cases) / sizeof(cases[0]); k++) {
+        struct ucb_text text = {0};
+        ucb_text_add_utf8(&text, cases[k].bytes, cases[k].n_bytes);
+        CHECK_TEXT(ucb_text_get(&text), cases[k].expected);
+        ucb_text_free(&text);
+    }
+}
+
 TEST(halves_round_to_nearest_even_at_every_boundary)
 {
     for (uint32_t h = 0; h < 0x7bff; h++) { /* between neighbours h and h + 1 */

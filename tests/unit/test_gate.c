@@ -97,12 +97,13 @@ static struct hand *make(int at)
                                          .model = "m",
                                          .scope = "body",
                                          .spec = "nf4",
+                                         .calib = "",
                                          .task = "lambada",
                                          .arithmetic = "fp32",
+                                         .reference = "",
                                          .weights_digest = "",
                                          .n_items = N};
-    for (int k = 0; k < 2; k++)
-        h->side[k] = (struct ucb_run_cell){.cell = &h->stored, .reference = ""};
+    for (int k = 0; k < 2; k++) h->side[k] = (struct ucb_run_cell){.cell = &h->stored};
     h->cell = (struct ucb_gate_cell){.side = {&h->side[0], &h->side[1]},
                                      .state = UCB_GATE_CHANGED,
                                      .samples = {{h->samples[0], h->document, N, NULL, N},
@@ -293,8 +294,8 @@ TEST(a_slower_level_waits_for_its_rerun)
                                            0,
                                            (i >= 16 ? 1.06 : 1) + 1e-3 * (i % 5)};
     }
-    CHECK_OK(ucb_gate_pace(timings, n, "2026-01-01", nights[19], &ucb_gate_rules_default,
-                           &arena, &series, &n_series, &err),
+    CHECK_OK(ucb_gate_pace(timings, n, "2026-01-01", nights[19], &arena, &series, &n_series,
+                           &err),
              err);
     CHECK_EQ(n_series, 1);
     CHECK(!series->is_ratio);
@@ -309,18 +310,18 @@ TEST(a_slower_level_waits_for_its_rerun)
         timings[n] = timings[n - 1];
         timings[n].is_rerun = true;
         timings[n].seconds = cases[k].rerun;
-        CHECK_OK(ucb_gate_pace(timings, n + 1, "2026-01-01", nights[19],
-                               &ucb_gate_rules_default, &arena, &series, &n_series, &err),
+        CHECK_OK(ucb_gate_pace(timings, n + 1, "2026-01-01", nights[19], &arena, &series,
+                               &n_series, &err),
                  err);
         CHECK_EQ(series->pace, cases[k].pace);
     }
     /* Before the baseline's day nothing counts. */
-    CHECK_OK(ucb_gate_pace(timings, n, "2026-01-15", nights[19], &ucb_gate_rules_default,
-                           &arena, &series, &n_series, &err),
+    CHECK_OK(ucb_gate_pace(timings, n, "2026-01-15", nights[19], &arena, &series, &n_series,
+                           &err),
              err);
     CHECK_EQ(series->pace, UCB_PACE_SHORT);
-    CHECK_OK(ucb_gate_pace(timings, n, "2026-01-01", "2026-02-01", &ucb_gate_rules_default,
-                           &arena, &series, &n_series, &err),
+    CHECK_OK(ucb_gate_pace(timings, n, "2026-01-01", "2026-02-01", &arena, &series,
+                           &n_series, &err),
              err);
     CHECK_EQ(series->pace, UCB_PACE_UNMEASURED);
     ucb_arena_free(&arena);
