@@ -17,6 +17,7 @@
 
 #include "model/backward_internal.h"
 #include "model/forward_internal.h"
+#include "model/latent_heads.h"
 
 /* ---- memory ---- */
 
@@ -28,12 +29,6 @@ static ucb_status check_supported(const struct ucb_arch *a, struct ucb_err *err)
             "%s: a state space layer has no gradient here; choose a method that "
             "does not tune weights",
             a->model_type);
-    if (a->mixer == UCB_MIXER_LATENT)
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "%s: latent attention has no gradient here; choose a method that "
-                        "does not tune weights",
-                        a->model_type);
-    assert(a->experts.shared_width == 0); /* only beside latent attention */
     return UCB_OK;
 }
 
@@ -64,10 +59,11 @@ static void measure(struct ucb_backward *b)
     const struct ucb_arch *a = b->arch;
     struct ucb_backward_sizes *s = &b->size;
     s->hidden = b->max_rows * a->hidden;
-    s->q = b->max_rows * a->n_heads * a->head_dim;
-    s->kv = b->max_rows * a->n_kv_heads * a->head_dim;
+    size_t head_dim = a->mixer == UCB_MIXER_LATENT ? ucb_latent_width(a) : a->head_dim;
+    s->q = b->max_rows * a->n_heads * head_dim;
+    s->kv = b->max_rows * a->n_kv_heads * head_dim;
     s->sent = a->experts.n == 0 ? 0 : b->max_rows * a->experts.used;
-    s->mlp = s->sent * a->experts.width;
+    s->mlp = s->sent * a->experts.width + b->max_rows * a->experts.shared_width;
     for (uint32_t i = 0; i < a->n_layers; i++)
         if (b->max_rows * a->layers[i].ffn > s->mlp)
             s->mlp = b->max_rows * a->layers[i].ffn;
@@ -120,6 +116,22 @@ static bool make_kept(struct ucb_backward *b)
     b->start = UCB_NEW(&b->arena, size_t, b->max_rows + 1);
     return !t.failed && b->expert != NULL && b->place != NULL && b->expert_start != NULL &&
            b->position != NULL && b->start != NULL;
+}
+
+static bool make_latent(struct ucb_backward *b)
+{
+    const struct ucb_latent *l = &b->arch->latent;
+    struct taker t = {&b->arena, false};
+    size_t rows = b->arch->mixer == UCB_MIXER_LATENT ? b->max_rows : 0;
+    b->latent.q_raw = take(&t, rows * l->q_rank);
+    b->latent.q = take(&t, rows * l->q_rank);
+    b->latent.kv_raw = take(&t, rows * l->kv_rank);
+    b->latent.kv = take(&t, rows * l->kv_rank);
+    b->latent.key = take(&t, rows * l->rope);
+    b->latent.heads = take(&t, rows * b->arch->n_heads * (l->nope + l->value));
+    b->latent.both = take(&t, rows * (l->kv_rank + l->rope));
+    b->latent.dlatent = take(&t, rows * (l->q_rank > l->kv_rank ? l->q_rank : l->kv_rank));
+    return !t.failed;
 }
 
 static bool make_gradients(struct ucb_backward *b)
@@ -188,7 +200,8 @@ ucb_status ucb_backward_open(struct ucb_backend *backend, struct ucb_pool *pool,
     b->longest = longest;
     ucb_arena_init(&b->arena);
     measure(b);
-    if (!make_rope(b) || !make_kept(b) || !make_gradients(b) || !make_packed(b)) {
+    if (!make_rope(b) || !make_kept(b) || !make_latent(b) || !make_gradients(b) ||
+        !make_packed(b)) {
         ucb_backward_close(b);
         return UCB_FAIL(err, UCB_NOMEM,
                         "no memory for the activations and gradients of %zu rows; try "
@@ -235,6 +248,15 @@ ucb_status ucb_backward_multiply_back(struct ucb_backward *b, enum ucb_role role
     struct ucb_packed turned = {b->packed, m->n_in, m->n_out};
     ucb_pack_transposed(b->backend, b->arrays.weight[slot], &turned);
     return ucb_linear(b->backend, &turned, NULL, dy, n_rows, dx, err);
+}
+
+ucb_status ucb_backward_add_back(struct ucb_backward *b, enum ucb_role role,
+                                 const float *dy, bool is_first, struct ucb_err *err)
+{
+    float *dx = is_first ? b->dnormed : b->aside;
+    UCB_TRY(ucb_backward_multiply_back(b, role, 0, dy, b->n_rows, dx, err));
+    if (!is_first) ucb_add(b->backend, b->dnormed, dx, b->n_rows * b->arch->hidden);
+    return UCB_OK;
 }
 
 void ucb_backward_input(struct ucb_backward *b, const float *x, size_t n_rows,
@@ -357,7 +379,8 @@ ucb_status ucb_backward_forward(struct ucb_backward *b, uint32_t layer,
     b->x = x;
     if (b->n_rows == 0) return UCB_OK;
     norm(b, UCB_VECTOR_ATTN_NORM, UCB_VECTOR_ATTN_NORM_BIAS, x, b->normed);
-    UCB_TRY(ucb_backward_mix(b, err));
+    UCB_TRY(b->arch->mixer == UCB_MIXER_LATENT ? ucb_backward_latent(b, err)
+                                               : ucb_backward_mix(b, err));
     add_part(b, UCB_VECTOR_POST_ATTN_NORM, x, b->mixed_out, b->middle);
     norm(b, UCB_VECTOR_MLP_NORM, UCB_VECTOR_MLP_NORM_BIAS, mlp_stream(b), b->normed_mlp);
     UCB_TRY(ucb_backward_mlp(b, err));
@@ -402,7 +425,9 @@ ucb_status ucb_backward_run(struct ucb_backward *b, const float *dy,
     ucb_add(b->backend, b->dstream, b->dnormed, n);
     UCB_TRY(leave_part(b, UCB_VECTOR_POST_ATTN_NORM, b->mixed_out,
                        b->arch->parallel_residual ? dy : b->dstream, err));
-    UCB_TRY(ucb_backward_mix_run(b, wants_dnormed, err));
+    UCB_TRY(b->arch->mixer == UCB_MIXER_LATENT
+                ? ucb_backward_latent_run(b, wants_dnormed, err)
+                : ucb_backward_mix_run(b, wants_dnormed, err));
     if (!wants_dnormed) return UCB_OK;
     UCB_TRY(ucb_backward_norm(b, UCB_VECTOR_ATTN_NORM, UCB_VECTOR_ATTN_NORM_BIAS, b->x,
                               b->dnormed, b->dnormed, err));

@@ -16,6 +16,16 @@ struct ucb_backward_sizes {
     size_t sent;          /* rows sent to experts: max_rows * used */
 };
 
+/* Of latent attention, [max_rows] rows each. */
+struct ucb_backward_latent {
+    float *q_raw, *q;   /* [q_rank], before and after its norm */
+    float *kv_raw, *kv; /* [kv_rank] */
+    float *key;         /* [rope], turned; in the reverse its gradient */
+    float *heads;       /* [n_heads][nope + value]: kv_b's product; its gradient */
+    float *both;        /* [kv_rank + rope]: kv_a's product; its gradient */
+    float *dlatent;     /* [the larger rank] */
+};
+
 struct ucb_backward {
     struct ucb_backend *backend;
     struct ucb_pool *pool;
@@ -42,9 +52,11 @@ struct ucb_backward {
     float *normed, *q_raw, *k_raw; /* q_raw, k_raw: before their norm */
     float *q_still, *k_still;      /* before they turn: where clipped */
     float *q, *k, *v, *mixed, *mixed_out;
+    struct ucb_backward_latent latent;
     float *middle; /* x after the mixer was added */
     float *normed_mlp, *gate, *up, *active, *mlp_out;
-    /* of experts: rows [expert_start[e], expert_start[e + 1]) were sent to expert e */
+    /* of experts: rows [expert_start[e], expert_start[e + 1]) were sent to expert e; in
+     * gate, up and active the rows of the shared ones stand behind size.sent others */
     float *scores, *expert_weight, *sent, *answer;
     uint32_t *expert;     /* [max_rows][used] */
     size_t *expert_start; /* [n + 1] */
@@ -87,11 +99,25 @@ ucb_status ucb_backward_norm(struct ucb_backward *b, enum ucb_vector weight,
                              enum ucb_vector bias, const float *x, const float *dy,
                              float *dx, struct ucb_err *err);
 
+/* dnormed += dy W of a role, or = for the first. */
+ucb_status ucb_backward_add_back(struct ucb_backward *b, enum ucb_role role,
+                                 const float *dy, bool is_first, struct ucb_err *err);
+/* Rotates a part of each head of x[n_rows][n_heads][head_dim], or turns a gradient back. */
+struct ucb_backward_turn {
+    uint32_t n_heads, head_dim, offset;
+    bool is_reverse;
+};
+void ucb_backward_turn(struct ucb_backward *b, const struct ucb_backward_turn *turn,
+                       float *x);
+
 /* mixed_out = mixer(normed), mlp_out = mlp(normed_mlp); and dnormed from dpart, the
  * gradient of their results. dnormed is left alone where nobody wants it. */
 ucb_status ucb_backward_mix(struct ucb_backward *b, struct ucb_err *err);
 ucb_status ucb_backward_mix_run(struct ucb_backward *b, bool wants_dnormed,
                                 struct ucb_err *err);
+ucb_status ucb_backward_latent(struct ucb_backward *b, struct ucb_err *err);
+ucb_status ucb_backward_latent_run(struct ucb_backward *b, bool wants_dnormed,
+                                   struct ucb_err *err);
 ucb_status ucb_backward_mlp(struct ucb_backward *b, struct ucb_err *err);
 ucb_status ucb_backward_mlp_run(struct ucb_backward *b, struct ucb_err *err);
 

@@ -14,6 +14,7 @@
 
 #include "core/fmath.h"
 #include "model/forward_internal.h"
+#include "model/latent_heads.h"
 
 /* The angle is one fp32 product, as in the reference implementation; its cosine and sine
  * are rounded to fp32 once. */
@@ -57,12 +58,11 @@ static bool make_attention(struct ucb_forward *f)
     const struct ucb_arch *a = f->arch;
     const struct ucb_latent *l = &a->latent;
     size_t heads = (size_t)a->n_heads * a->head_dim,
-           keys = (size_t)a->n_kv_heads * a->head_dim,
-           widest = l->value > a->head_dim ? l->value : a->head_dim;
+           keys = (size_t)a->n_kv_heads * a->head_dim;
     if (a->mixer == UCB_MIXER_SSM) return true;
     if (a->mixer == UCB_MIXER_LATENT) {
         size_t rank = l->q_rank > l->kv_rank + l->rope ? l->q_rank : l->kv_rank + l->rope;
-        heads = keys = a->n_heads * widest;
+        heads = keys = (size_t)a->n_heads * ucb_latent_width(a);
         f->latent = new_rows(f, rank);
         f->latent_kv = new_rows(f, (size_t)a->n_heads * (l->nope + l->value));
         f->kv_normed = new_rows(f, l->kv_rank);
