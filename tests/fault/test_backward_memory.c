@@ -67,4 +67,5 @@ TEST(every_refused_allocation_of_a_gradient_is_reported)
 {
     check_every_allocation("llama-tied-gqa");
     check_every_allocation("qwen3moe-norm");
+    check_every_allocation("deepseek-v2-lite");
 }

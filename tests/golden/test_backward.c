@@ -15,6 +15,7 @@
 #include "layer_oracle.h"
 #include "model/backward.h"
 #include "model/forward.h"
+#include "tiny_mixers.h"
 
 enum { N_WINDOWS = 4, N_ROWS = 70, MOST_SLOTS = 64, ELEMENTS = 3 };
 
@@ -114,16 +115,22 @@ static const char *arch_path(const char *name)
     return ucb_test_path("%s/tests/golden/arch/%s", ucb_test_root(), name);
 }
 
-static void open_fixture(struct fixture *f, const char *name, unsigned n_threads,
-                         enum ucb_arithmetic arithmetic)
+static void open_fixture_at(struct fixture *f, const char *path, unsigned n_threads,
+                            enum ucb_arithmetic arithmetic)
 {
     struct ucb_err err;
     memset(f, 0, sizeof(*f));
-    CHECK_OK(ucb_model_open(arch_path(name), &f->model, &err), err);
+    CHECK_OK(ucb_model_open(path, &f->model, &err), err);
     CHECK_OK(ucb_pool_open(n_threads, &f->pool, &err), err);
     CHECK_OK(ucb_backend_open(arithmetic, UCB_KERNEL_AUTO, f->pool, &f->backend, &err),
              err);
     f->arch = (struct ucb_arch *)ucb_model_arch(f->model); /* a test may alter it */
+}
+
+static void open_fixture(struct fixture *f, const char *name, unsigned n_threads,
+                         enum ucb_arithmetic arithmetic)
+{
+    open_fixture_at(f, arch_path(name), n_threads, arithmetic);
 }
 
 static void open_layer(struct fixture *f, uint32_t layer)
@@ -380,6 +387,17 @@ TEST(gradients_pass_clamps_and_adjacent_turns)
         check_layer(&f, names[i], 1);
         close_fixture(&f);
     }
+}
+
+/* What the vectors of latent attention leave out: see tiny_mixers.h. */
+TEST(gradients_pass_a_rank_for_queries_wide_values_and_groups_of_experts)
+{
+    struct fixture f;
+    const char *folder = ucb_test_path("%s/latent", ucb_test_folder());
+    tiny_latent_model(folder);
+    open_fixture_at(&f, folder, 2, UCB_ARITH_FP32);
+    for (uint32_t i = 0; i < f.arch->n_layers; i++) check_layer(&f, "latent", i);
+    close_fixture(&f);
 }
 
 TEST(more_rows_than_asked_for_are_refused)
