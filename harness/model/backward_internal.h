@@ -8,6 +8,7 @@
 #include "backend/gradient.h"
 #include "core/arena.h"
 #include "model/backward.h"
+#include "model/ssm_rows.h"
 
 /* Sizes of rows, in floats. */
 struct ucb_backward_sizes {
@@ -24,6 +25,15 @@ struct ucb_backward_latent {
     float *heads;       /* [n_heads][nope + value]: kv_b's product; its gradient */
     float *both;        /* [kv_rank + rope]: kv_a's product; its gradient */
     float *dlatent;     /* [the larger rank] */
+};
+
+/* Of a state space, [max_rows] rows each. */
+struct ucb_backward_ssm {
+    struct ucb_ssm_rows rows;
+    float *delta;            /* [rank]: what dt is projected from; its gradient */
+    float *z, *gated;        /* [width]: the gate; y silu(z) */
+    float *du, *ddt, *dpart; /* [width] */
+    float *dx;               /* [rank + 2 state] */
 };
 
 struct ucb_backward {
@@ -53,6 +63,7 @@ struct ucb_backward {
     float *q_still, *k_still;      /* before they turn: where clipped */
     float *q, *k, *v, *mixed, *mixed_out;
     struct ucb_backward_latent latent;
+    struct ucb_backward_ssm ssm;
     float *middle; /* x after the mixer was added */
     float *normed_mlp, *gate, *up, *active, *mlp_out;
     /* of experts: rows [expert_start[e], expert_start[e + 1]) were sent to expert e; in
@@ -76,6 +87,9 @@ struct ucb_backward {
     uint32_t input_width;
     bool input_is_packed;
 };
+
+/* All arrays; false: no memory, and what there is stays the arena's. */
+bool ucb_backward_make(struct ucb_backward *b);
 
 /* y = x W^T + b, dx = dy W of a role (of an expert). */
 ucb_status ucb_backward_multiply(struct ucb_backward *b, enum ucb_role role,
@@ -118,6 +132,9 @@ ucb_status ucb_backward_mix_run(struct ucb_backward *b, bool wants_dnormed,
 ucb_status ucb_backward_latent(struct ucb_backward *b, struct ucb_err *err);
 ucb_status ucb_backward_latent_run(struct ucb_backward *b, bool wants_dnormed,
                                    struct ucb_err *err);
+ucb_status ucb_backward_ssm(struct ucb_backward *b, struct ucb_err *err);
+ucb_status ucb_backward_ssm_run(struct ucb_backward *b, bool wants_dnormed,
+                                struct ucb_err *err);
 ucb_status ucb_backward_mlp(struct ucb_backward *b, struct ucb_err *err);
 ucb_status ucb_backward_mlp_run(struct ucb_backward *b, struct ucb_err *err);
 

@@ -323,7 +323,80 @@ static double *mlp(const struct layer_oracle *o, const double *x, size_t first, 
     return y;
 }
 
+/* ---- state space ---- */
+
+/* u = silu of the causal convolution of the first half of the input's rows. */
+static void convolve(const struct layer_oracle *o, const double *in, size_t n, double *u)
+{
+    const struct ucb_ssm *s = &o->arch->ssm;
+    const double *conv = o->vector[UCB_VECTOR_SSM_CONV],
+                 *bias = o->vector[UCB_VECTOR_SSM_CONV_BIAS];
+    for (size_t t = 0; t < n; t++)
+        for (size_t d = 0; d < s->width; d++) {
+            double sum = bias ? bias[d] : 0;
+            for (size_t k = 0; k < s->kernel; k++)
+                if (t + k + 1 >= s->kernel)
+                    sum += conv[d * s->kernel + k] *
+                           in[(t + k + 1 - s->kernel) * 2 * s->width + d];
+            u[t * s->width + d] = activation(UCB_ACT_SILU, sum);
+        }
+}
+
+/* y of one channel, its states from zeros. */
+static void scan(const struct layer_oracle *o, size_t d, const double *x, const double *u,
+                 const double *raw_dt, size_t n, double *y)
+{
+    const struct ucb_ssm *s = &o->arch->ssm;
+    double *h = zeros(s->state);
+    for (size_t t = 0; t < n; t++) {
+        const double *b = x + t * (s->rank + 2 * (size_t)s->state) + s->rank,
+                     *c = b + s->state;
+        size_t at = t * s->width + d;
+        double dt = log1p(exp(raw_dt[at]));
+        y[at] = o->vector[UCB_VECTOR_SSM_D][d] * u[at];
+        for (size_t i = 0; i < s->state; i++) {
+            double a = -exp(o->vector[UCB_VECTOR_SSM_A_LOG][d * s->state + i]);
+            h[i] = exp(dt * a) * h[i] + dt * u[at] * b[i];
+            y[at] += h[i] * c[i];
+        }
+    }
+    free(h);
+}
+
+static double *mix_ssm(const struct layer_oracle *o, const double *normed, size_t n)
+{
+    const struct ucb_ssm *s = &o->arch->ssm;
+    size_t w = s->width, nx = s->rank + 2 * (size_t)s->state;
+    double *in = zeros(n * 2 * w), *u = zeros(n * w), *x = zeros(n * nx),
+           *delta = zeros(n * s->rank), *dt = zeros(n * w), *y = zeros(n * w),
+           *out = zeros(n * o->arch->hidden);
+    linear(o, UCB_ROLE_SSM_IN, 0, normed, n, o->arch->hidden, in);
+    convolve(o, in, n, u);
+    linear(o, UCB_ROLE_SSM_X, 0, u, n, w, x);
+    for (size_t t = 0; t < n; t++)
+        memcpy(delta + t * s->rank, x + t * nx, s->rank * sizeof(*delta));
+    linear(o, UCB_ROLE_SSM_DT, 0, delta, n, s->rank, dt);
+    for (size_t d = 0; d < w; d++) scan(o, d, x, u, dt, n, y);
+    for (size_t t = 0; t < n; t++)
+        for (size_t d = 0; d < w; d++)
+            y[t * w + d] *= activation(UCB_ACT_SILU, in[t * 2 * w + w + d]);
+    linear(o, UCB_ROLE_SSM_OUT, 0, y, n, w, out);
+    free(in);
+    free(u);
+    free(x);
+    free(delta);
+    free(dt);
+    free(y);
+    return out;
+}
+
 /* ---- a layer ---- */
+
+static double *mixer(const struct layer_oracle *o, const double *x, size_t n)
+{
+    if (o->arch->mixer == UCB_MIXER_SSM) return mix_ssm(o, x, n);
+    return o->arch->mixer == UCB_MIXER_LATENT ? mix_latent(o, x, n) : mix(o, x, n);
+}
 
 static void add(const struct layer_oracle *o, enum ucb_vector post_norm, double *part,
                 size_t n, double *y)
@@ -344,9 +417,9 @@ static void run_window(const struct layer_oracle *o, size_t first, size_t n,
     const struct ucb_arch *a = o->arch;
     double *normed = norm(o, UCB_VECTOR_ATTN_NORM, UCB_VECTOR_ATTN_NORM_BIAS, x, n);
     memcpy(y, x, n * a->hidden * sizeof(*y));
-    add(o, UCB_VECTOR_POST_ATTN_NORM,
-        a->mixer == UCB_MIXER_LATENT ? mix_latent(o, normed, n) : mix(o, normed, n), n, y);
+    add(o, UCB_VECTOR_POST_ATTN_NORM, mixer(o, normed, n), n, y);
     free(normed);
+    if (a->mixer == UCB_MIXER_SSM) return; /* that is the layer */
     normed = norm(o, UCB_VECTOR_MLP_NORM, UCB_VECTOR_MLP_NORM_BIAS,
                   a->parallel_residual ? x : y, n);
     add(o, UCB_VECTOR_POST_MLP_NORM, mlp(o, normed, first, n), n, y);
