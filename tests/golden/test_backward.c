@@ -267,7 +267,9 @@ static double loss(struct fixture *f)
 /* The slope of L along `direction` from p[n], whose values come back unchanged. */
 static double slope(struct fixture *f, double *p, size_t n, const float *direction)
 {
-    const double step = 1e-6; /* small, so that few elements cross a clamp */
+    /* Small where elements may cross a clamp; elsewhere so large that the loss's own
+     * rounding is no part of a slope, however small that is (of dt_proj: 1e-3). */
+    const double step = f->arch->clip_qkv != 0 ? 1e-6 : 1e-5;
     double *before = calloc(n, sizeof(*p)), side[2];
     CHECK(before != NULL);
     memcpy(before, p, n * sizeof(*p));
@@ -288,8 +290,8 @@ static void check_slope(struct fixture *f, const char *name, double *p, const fl
     double found = 0, expected = slope(f, p, n, direction);
     for (size_t i = 0; i < n; i++) found += (double)g[i] * (double)direction[i];
     double off = fabs(found - expected) / fmax(fabs(expected), scale);
-    /* Measured: 1.1e-6 at most, of sums of fp32 products of some hundred terms; other
-       kernels or inputs get a few times that. */
+    /* Measured: 3.2e-6 at most (latent attention 1.2e-6, a state space 1.4e-6), of sums of
+       fp32 products of some hundred terms; other kernels or inputs get a few times that. */
     if (!(off <= 1e-5))
         ucb_test_fail(__FILE__, __LINE__, "%s: %g, central differences say %g (of %g)",
                       name, found, expected, scale);
