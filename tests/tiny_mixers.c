@@ -75,7 +75,7 @@ static void write_model(struct writer *w, const char *folder, const char *config
 
 enum {
     HIDDEN = 40,
-    VOCABULARY = 136,
+    VOCABULARY = 258,
     HEADS = 3,
     Q_RANK = 14,
     KV_RANK = 18,
@@ -88,7 +88,7 @@ enum {
 };
 
 static const char latent_config[] =
-    "{\"model_type\": \"deepseek_v2\", \"hidden_size\": 40, \"vocab_size\": 136,\n"
+    "{\"model_type\": \"deepseek_v2\", \"hidden_size\": 40, \"vocab_size\": 258,\n"
     " \"num_hidden_layers\": 2, \"num_attention_heads\": 3, \"num_key_value_heads\": 3,\n"
     " \"q_lora_rank\": 14, \"kv_lora_rank\": 18, \"qk_nope_head_dim\": 6,\n"
     " \"qk_rope_head_dim\": 4, \"v_head_dim\": 17, \"attention_bias\": true,\n"
@@ -150,7 +150,7 @@ void tiny_latent_model(const char *folder)
 enum { WIDTH = 37, STATE = 5, TAPS = 3, RANK = 4 };
 
 static const char ssm_config[] =
-    "{\"model_type\": \"mamba\", \"hidden_size\": 40, \"vocab_size\": 136,\n"
+    "{\"model_type\": \"mamba\", \"hidden_size\": 40, \"vocab_size\": 258,\n"
     " \"num_hidden_layers\": 2, \"intermediate_size\": 37, \"state_size\": 5,\n"
     " \"conv_kernel\": 3, \"time_step_rank\": 4, \"use_bias\": true,\n"
     " \"use_conv_bias\": false, \"hidden_act\": \"silu\", \"layer_norm_epsilon\": 1e-05,\n"
