@@ -83,6 +83,19 @@ struct ucb_top {
     uint32_t id[UCB_TOP];
 };
 
+/* A stretch of rows of some channels of a scan, at most 16, for its reverse. Elements of a
+ * state stand in sixteens. */
+struct ucb_scan_part {
+    uint32_t channel, n;
+    size_t row, n_rows;
+    float *states; /* [n_rows + 1][state][16]: before the first row, after each */
+    float *decays; /* [n_rows][state][16]: exp(dt a) */
+    float *carry;  /* [state][16]: dL/dh of the last row from the rows behind; on return of
+                      the row before the first */
+    float *sums;   /* [n_rows][2][state]: of b and of c over these channels */
+};
+
+struct ucb_scan_gradient;
 struct ucb_kernel_table {
     enum ucb_kernel kernel;
     const struct ucb_products
@@ -150,6 +163,14 @@ struct ucb_kernel_table {
        cap, times the slope of the cap. out may be capped. */
     void (*softmax_difference)(const float *e, float factor, const float *e0, float factor0,
                                const float *capped, float limit, size_t n, float *out);
+    /* Fills states after the first and decays; then from those to the gradients of u and dt
+     * and the sums. */
+    void (*scan_states)(const struct ucb_scan *scan, const struct ucb_scan_part *part);
+    void (*scan_gradient)(const struct ucb_scan *scan,
+                          const struct ucb_scan_gradient *gradient,
+                          const struct ucb_scan_part *part);
+    void (*convolve_gradient)(const struct ucb_scan *scan, uint32_t channel, uint32_t n,
+                              float *du, float *din);
 };
 
 extern const struct ucb_kernel_table ucb_kernel_table_scalar, ucb_kernel_table_avx2,

@@ -61,6 +61,26 @@ ucb_status ucb_attention_gradient(struct ucb_backend *backend,
                                   float *dk, float *dv, struct ucb_err *err);
 
 /*
+ * Of ucb_scan(): du, ddt[n_rows][width] and dbc[n_rows][bc_stride] (of b and of c; what
+ * stands behind them stays) from dy[n_rows][width]. The gradient of u is the scan's alone,
+ * not the convolution's. The states are computed again from u, dt, bc and a; y is not
+ * looked at. Nothing for a and skip. They overlap nothing. NOMEM.
+ */
+struct ucb_scan_gradient {
+    const float *dy;
+    float *du, *ddt, *dbc;
+};
+ucb_status ucb_scan_gradient(struct ucb_backend *backend, const struct ucb_scan *scan,
+                             const struct ucb_scan_gradient *gradient, struct ucb_err *err);
+/* Of ucb_convolve(): din[n_rows][in_stride], the first `width` of a row, from du[n_rows]
+ * [width], which becomes the gradient of the sums before silu. din may be scan->in. */
+void ucb_convolve_gradient(struct ucb_backend *backend, const struct ucb_scan *scan,
+                           float *du, float *din);
+/* Of y = ucb_softplus(x): dx, so far dy, is multiplied by the slope. */
+void ucb_softplus_gradient(struct ucb_backend *backend, const float *y, size_t n,
+                           float *dx);
+
+/*
  * Of the divergence KL(softmax(z0) || softmax(z)) of each row, in nats: divergence[n_rows],
  * and z[n_rows][n_ids] becomes `factor` times its gradient. With a soft cap (0: none) z and
  * z0 are logits after it, and the gradient is that of the logits before.

@@ -8,7 +8,7 @@
  * past the last are multiplied too (a slab has room for them) and not stored.
  */
 #include "backend/lanes_avx512.h"
-#include "backend/gradient_template.h"
+#include "backend/scan_gradient_template.h"
 
 #include "backend/amx_tile.h"
 
@@ -130,4 +130,5 @@ const struct ucb_kernel_table TABLE_NAME = {
     UCB_VECTOR_FUNCTIONS,
     UCB_SHAPE_FUNCTIONS,
     UCB_GRADIENT_FUNCTIONS,
+    UCB_SCAN_GRADIENT_FUNCTIONS,
 };

@@ -6,7 +6,7 @@
  * sum for each of 6 rows, the widened even and odd weights, two broadcasts: all 16.
  */
 #include "backend/lanes_avx2.h"
-#include "backend/gradient_template.h"
+#include "backend/scan_gradient_template.h"
 
 typedef __m256 vec;
 enum {
@@ -66,4 +66,5 @@ const struct ucb_kernel_table ucb_kernel_table_avx2 = {
     UCB_VECTOR_FUNCTIONS,
     UCB_SHAPE_FUNCTIONS,
     UCB_GRADIENT_FUNCTIONS,
+    UCB_SCAN_GRADIENT_FUNCTIONS,
 };

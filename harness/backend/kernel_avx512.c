@@ -8,7 +8,7 @@
  * the rate of exact products by fma.
  */
 #include "backend/lanes_avx512.h"
-#include "backend/gradient_template.h"
+#include "backend/scan_gradient_template.h"
 
 typedef __m512 vec;
 enum {
@@ -67,4 +67,5 @@ const struct ucb_kernel_table ucb_kernel_table_avx512 = {
     UCB_VECTOR_FUNCTIONS,
     UCB_SHAPE_FUNCTIONS,
     UCB_GRADIENT_FUNCTIONS,
+    UCB_SCAN_GRADIENT_FUNCTIONS,
 };

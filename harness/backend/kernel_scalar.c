@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "backend/lanes_scalar.h"
-#include "backend/gradient_template.h"
+#include "backend/scan_gradient_template.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -127,4 +127,5 @@ const struct ucb_kernel_table ucb_kernel_table_scalar = {
     UCB_VECTOR_FUNCTIONS,
     UCB_SHAPE_FUNCTIONS,
     UCB_GRADIENT_FUNCTIONS,
+    UCB_SCAN_GRADIENT_FUNCTIONS,
 };

@@ -135,17 +135,26 @@ static void add_scaled(float *y, const float *x, float factor, size_t n)
     }
 }
 
+/* Row t of the convolution, before silu: the taps by rising k, zeros before the first row.
+ */
+static inline v16 convolve_row(const struct ucb_scan *scan, uint32_t channel, uint32_t n,
+                               size_t t)
+{
+    v16 sum = scan->conv_bias != NULL ? load_some(scan->conv_bias + channel, n)
+                                      : v16_set1(0.0f);
+    for (uint32_t k = 0; k < scan->kernel; k++) {
+        if (t + k + 1 < scan->kernel) continue;
+        const float *in = scan->in + (t + k + 1 - scan->kernel) * scan->in_stride;
+        sum = v16_add(sum, v16_mul(load_some(scan->conv + k * scan->width + channel, n),
+                                   load_some(in + channel, n)));
+    }
+    return sum;
+}
+
 static void convolve(const struct ucb_scan *scan, uint32_t channel, uint32_t n)
 {
     for (size_t t = 0; t < scan->n_rows; t++) {
-        v16 sum = scan->conv_bias != NULL ? load_some(scan->conv_bias + channel, n)
-                                          : v16_set1(0.0f);
-        for (uint32_t k = 0; k < scan->kernel; k++) {
-            if (t + k + 1 < scan->kernel) continue; /* zeros before the first */
-            const float *in = scan->in + (t + k + 1 - scan->kernel) * scan->in_stride;
-            sum = v16_add(sum, v16_mul(load_some(scan->conv + k * scan->width + channel, n),
-                                       load_some(in + channel, n)));
-        }
+        v16 sum = convolve_row(scan, channel, n, t);
         store_some(scan->u + t * scan->width + channel, gate_by(sum, sum), n);
     }
 }

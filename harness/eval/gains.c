@@ -12,7 +12,9 @@ bool ucb_vector_is_gain(enum ucb_vector which)
     case UCB_VECTOR_POST_ATTN_NORM:
     case UCB_VECTOR_POST_MLP_NORM:
     case UCB_VECTOR_Q_NORM:
-    case UCB_VECTOR_K_NORM: return true;
+    case UCB_VECTOR_K_NORM:
+    case UCB_VECTOR_Q_A_NORM:
+    case UCB_VECTOR_KV_A_NORM: return true;
     default: return false;
     }
 }

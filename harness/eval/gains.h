@@ -8,7 +8,7 @@
 #include "core/bytes.h"
 #include "model/model.h"
 
-/* Weights of the norms before and after mixer and MLP, and of queries and keys. */
+/* Weights of the norms before and after mixer and MLP, of queries and keys, of latents. */
 bool ucb_vector_is_gain(enum ucb_vector which);
 /* Everything but what belongs to the model as a whole. */
 bool ucb_vector_is_of_layer(enum ucb_vector which);

@@ -20,8 +20,7 @@ struct ucb_bench_options {
     uint64_t memory_bytes;
 };
 struct ucb_bench;
-/* UNSUPPORTED: layers of this kind have no gradients, or the head does not fit the memory
- * where the objective wants it. NOMEM. */
+/* UNSUPPORTED: the head does not fit the memory where the objective wants it. NOMEM. */
 ucb_status ucb_bench_open(const struct ucb_bench_options *options, struct ucb_bench **out,
                           struct ucb_err *err);
 void ucb_bench_close(struct ucb_bench *bench); /* NULL is fine */

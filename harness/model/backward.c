@@ -16,168 +16,11 @@
 #include <string.h>
 
 #include "model/backward_internal.h"
-#include "model/forward_internal.h"
-
-/* ---- memory ---- */
-
-static ucb_status check_supported(const struct ucb_arch *a, struct ucb_err *err)
-{
-    if (a->mixer == UCB_MIXER_SSM)
-        return UCB_FAIL(
-            err, UCB_UNSUPPORTED,
-            "%s: a state space layer has no gradient here; choose a method that "
-            "does not tune weights",
-            a->model_type);
-    if (a->mixer == UCB_MIXER_LATENT)
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "%s: latent attention has no gradient here; choose a method that "
-                        "does not tune weights",
-                        a->model_type);
-    assert(a->experts.shared_width == 0); /* only beside latent attention */
-    return UCB_OK;
-}
-
-static bool make_rope(struct ucb_backward *b)
-{
-    const struct ucb_arch *a = b->arch;
-    size_t half = a->rotary_dim / 2, n = b->longest * half;
-    for (int set = 0; set < UCB_MAX_ROPE_SETS; set++)
-        for (int is_long = 0; is_long < 2; is_long++) {
-            const struct ucb_rope_set *rope = &a->rope[set];
-            const float *inv_freq = is_long ? rope->long_inv_freq : rope->inv_freq;
-            if (inv_freq == NULL) continue;
-            float *table = UCB_NEW(&b->arena, float, 2 * n),
-                  *back = UCB_NEW(&b->arena, float, 2 * n);
-            if (table == NULL || back == NULL) return false;
-            ucb_forward_rope(inv_freq, is_long ? rope->long_magnitude : rope->magnitude,
-                             half, b->longest, table);
-            for (size_t i = 0; i < n; i++) back[2 * i] = table[2 * i];
-            for (size_t i = 0; i < n; i++) back[2 * i + 1] = -table[2 * i + 1];
-            b->rope[set][is_long][0] = table;
-            b->rope[set][is_long][1] = back;
-        }
-    return true;
-}
-
-static void measure(struct ucb_backward *b)
-{
-    const struct ucb_arch *a = b->arch;
-    struct ucb_backward_sizes *s = &b->size;
-    s->hidden = b->max_rows * a->hidden;
-    s->q = b->max_rows * a->n_heads * a->head_dim;
-    s->kv = b->max_rows * a->n_kv_heads * a->head_dim;
-    s->sent = a->experts.n == 0 ? 0 : b->max_rows * a->experts.used;
-    s->mlp = s->sent * a->experts.width;
-    for (uint32_t i = 0; i < a->n_layers; i++)
-        if (b->max_rows * a->layers[i].ffn > s->mlp)
-            s->mlp = b->max_rows * a->layers[i].ffn;
-}
-
-/* Takes arrays until one cannot be had; those of size 0 stay NULL. */
-struct taker {
-    struct ucb_arena *arena;
-    bool failed;
-};
-
-static float *take(struct taker *t, size_t n)
-{
-    float *p = n == 0 || t->failed ? NULL : UCB_NEW(t->arena, float, n);
-    if (n != 0 && p == NULL) t->failed = true;
-    return p;
-}
-
-static bool make_kept(struct ucb_backward *b)
-{
-    const struct ucb_arch *a = b->arch;
-    const struct ucb_backward_sizes *s = &b->size;
-    struct taker t = {&b->arena, false};
-    size_t has_norm = a->qk_norm != UCB_QK_NORM_NONE, has_clip = a->clip_qkv != 0,
-           experts = a->experts.n;
-    b->normed = take(&t, s->hidden);
-    b->q_raw = take(&t, s->q * has_norm);
-    b->k_raw = take(&t, s->kv * has_norm);
-    b->q_still = take(&t, s->q * has_clip);
-    b->k_still = take(&t, s->kv * has_clip);
-    b->q = take(&t, s->q);
-    b->k = take(&t, s->kv);
-    b->v = take(&t, s->kv);
-    b->mixed = take(&t, s->q);
-    b->mixed_out = take(&t, s->hidden);
-    b->middle = take(&t, s->hidden);
-    b->normed_mlp = take(&t, s->hidden);
-    b->gate = take(&t, a->gated ? s->mlp : 0);
-    b->up = take(&t, s->mlp);
-    b->active = take(&t, s->mlp);
-    b->mlp_out = take(&t, s->hidden);
-    b->scores = take(&t, b->max_rows * experts);
-    b->expert_weight = take(&t, s->sent);
-    b->sent = take(&t, s->sent * a->hidden);
-    b->answer = take(&t, s->sent * a->hidden);
-    b->expert = UCB_NEW(&b->arena, uint32_t, s->sent);
-    b->place = UCB_NEW(&b->arena, size_t, s->sent);
-    b->expert_start = UCB_NEW(&b->arena, size_t, experts + 1);
-    b->position = UCB_NEW(&b->arena, uint32_t, b->max_rows);
-    b->start = UCB_NEW(&b->arena, size_t, b->max_rows + 1);
-    return !t.failed && b->expert != NULL && b->place != NULL && b->expert_start != NULL &&
-           b->position != NULL && b->start != NULL;
-}
-
-static bool make_gradients(struct ucb_backward *b)
-{
-    const struct ucb_backward_sizes *s = &b->size;
-    struct taker t = {&b->arena, false};
-    b->dstream = take(&t, s->hidden);
-    b->dpart = take(&t, s->hidden);
-    b->dnormed = take(&t, s->hidden);
-    b->aside = take(&t, s->sent > b->max_rows ? s->sent * b->arch->hidden : s->hidden);
-    b->dq = take(&t, s->q);
-    b->dk = take(&t, s->kv);
-    b->dv = take(&t, s->kv);
-    b->dmixed = take(&t, s->q);
-    b->dactive = take(&t, s->mlp);
-    b->dsent = take(&t, s->sent * b->arch->hidden);
-    b->dscores = take(&t, b->max_rows * b->arch->experts.n);
-    b->dexpert_weight = take(&t, s->sent);
-    return !t.failed;
-}
-
-/* The largest of n bytes so far. */
-static void at_least(size_t *most, size_t n)
-{
-    if (n > *most) *most = n;
-}
-
-static void measure_matrix(const struct ucb_backward *b, uint32_t n_out, uint32_t n_in,
-                           size_t *packed, size_t *input, size_t *turned)
-{
-    at_least(packed, ucb_pack_bytes(b->backend, n_out, n_in));
-    at_least(packed, ucb_pack_bytes(b->backend, n_in, n_out));
-    at_least(input, ucb_pack_bytes(b->backend, n_in, (uint32_t)b->max_rows));
-    at_least(turned, n_out * b->max_rows);
-}
-
-static bool make_packed(struct ucb_backward *b)
-{
-    size_t packed = 0, input = 0, turned = 0, n;
-    for (uint32_t layer = 0; layer < b->arch->n_layers; layer++) {
-        const struct ucb_matrix *const *m = ucb_model_layer_matrices(b->model, layer, &n);
-        for (size_t i = 0; i < n; i++)
-            measure_matrix(b, m[i]->n_out, m[i]->n_in, &packed, &input, &turned);
-    }
-    if (b->arch->experts.n != 0)
-        measure_matrix(b, b->arch->experts.n, b->arch->hidden, &packed, &input, &turned);
-    b->packed = ucb_arena_alloc(&b->arena, packed);
-    b->packed_input = ucb_arena_alloc(&b->arena, input);
-    b->turned = UCB_NEW(&b->arena, float, turned);
-    return b->packed != NULL && b->packed_input != NULL && b->turned != NULL;
-}
-
 ucb_status ucb_backward_open(struct ucb_backend *backend, struct ucb_pool *pool,
                              const struct ucb_model *model, size_t max_rows, size_t longest,
                              struct ucb_backward **out, struct ucb_err *err)
 {
     assert(max_rows > 0 && max_rows <= UINT32_MAX);
-    UCB_TRY(check_supported(ucb_model_arch(model), err));
     struct ucb_backward *b = ucb_mem_alloc(sizeof(*b));
     if (b == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a backward pass");
     b->backend = backend;
@@ -187,8 +30,7 @@ ucb_status ucb_backward_open(struct ucb_backend *backend, struct ucb_pool *pool,
     b->max_rows = max_rows;
     b->longest = longest;
     ucb_arena_init(&b->arena);
-    measure(b);
-    if (!make_rope(b) || !make_kept(b) || !make_gradients(b) || !make_packed(b)) {
+    if (!ucb_backward_make(b)) {
         ucb_backward_close(b);
         return UCB_FAIL(err, UCB_NOMEM,
                         "no memory for the activations and gradients of %zu rows; try "
@@ -235,6 +77,15 @@ ucb_status ucb_backward_multiply_back(struct ucb_backward *b, enum ucb_role role
     struct ucb_packed turned = {b->packed, m->n_in, m->n_out};
     ucb_pack_transposed(b->backend, b->arrays.weight[slot], &turned);
     return ucb_linear(b->backend, &turned, NULL, dy, n_rows, dx, err);
+}
+
+ucb_status ucb_backward_add_back(struct ucb_backward *b, enum ucb_role role,
+                                 const float *dy, bool is_first, struct ucb_err *err)
+{
+    float *dx = is_first ? b->dnormed : b->aside;
+    UCB_TRY(ucb_backward_multiply_back(b, role, 0, dy, b->n_rows, dx, err));
+    if (!is_first) ucb_add(b->backend, b->dnormed, dx, b->n_rows * b->arch->hidden);
+    return UCB_OK;
 }
 
 void ucb_backward_input(struct ucb_backward *b, const float *x, size_t n_rows,
@@ -346,6 +197,26 @@ static const float *mlp_stream(const struct ucb_backward *b)
     return b->arch->parallel_residual ? b->x : b->middle;
 }
 
+static ucb_status mix(struct ucb_backward *b, struct ucb_err *err)
+{
+    switch (b->arch->mixer) {
+    case UCB_MIXER_LATENT: return ucb_backward_latent(b, err);
+    case UCB_MIXER_SSM: return ucb_backward_ssm(b, err);
+    case UCB_MIXER_ATTENTION: break;
+    }
+    return ucb_backward_mix(b, err);
+}
+
+/* The rest of a layer that is not a mixer alone. */
+static ucb_status run_mlp(struct ucb_backward *b, float *y, struct ucb_err *err)
+{
+    add_part(b, UCB_VECTOR_POST_ATTN_NORM, b->x, b->mixed_out, b->middle);
+    norm(b, UCB_VECTOR_MLP_NORM, UCB_VECTOR_MLP_NORM_BIAS, mlp_stream(b), b->normed_mlp);
+    UCB_TRY(ucb_backward_mlp(b, err));
+    add_part(b, UCB_VECTOR_POST_MLP_NORM, b->middle, b->mlp_out, y);
+    return UCB_OK;
+}
+
 ucb_status ucb_backward_forward(struct ucb_backward *b, uint32_t layer,
                                 const struct ucb_layer_arrays *arrays, size_t n_windows,
                                 const size_t *start, const float *x, float *y,
@@ -357,11 +228,11 @@ ucb_status ucb_backward_forward(struct ucb_backward *b, uint32_t layer,
     b->x = x;
     if (b->n_rows == 0) return UCB_OK;
     norm(b, UCB_VECTOR_ATTN_NORM, UCB_VECTOR_ATTN_NORM_BIAS, x, b->normed);
-    UCB_TRY(ucb_backward_mix(b, err));
-    add_part(b, UCB_VECTOR_POST_ATTN_NORM, x, b->mixed_out, b->middle);
-    norm(b, UCB_VECTOR_MLP_NORM, UCB_VECTOR_MLP_NORM_BIAS, mlp_stream(b), b->normed_mlp);
-    UCB_TRY(ucb_backward_mlp(b, err));
-    add_part(b, UCB_VECTOR_POST_MLP_NORM, b->middle, b->mlp_out, y);
+    UCB_TRY(mix(b, err));
+    if (b->arch->mixer == UCB_MIXER_SSM)
+        add_part(b, UCB_VECTOR_POST_ATTN_NORM, x, b->mixed_out, y);
+    else
+        UCB_TRY(run_mlp(b, y, err));
     b->is_kept = true;
     return UCB_OK;
 }
@@ -381,6 +252,28 @@ static ucb_status leave_part(struct ucb_backward *b, enum ucb_vector post_norm,
     return UCB_OK;
 }
 
+static ucb_status unmix(struct ucb_backward *b, bool wants_dnormed, struct ucb_err *err)
+{
+    switch (b->arch->mixer) {
+    case UCB_MIXER_LATENT: return ucb_backward_latent_run(b, wants_dnormed, err);
+    case UCB_MIXER_SSM: return ucb_backward_ssm_run(b, wants_dnormed, err);
+    case UCB_MIXER_ATTENTION: break;
+    }
+    return ucb_backward_mix_run(b, wants_dnormed, err);
+}
+
+/* dstream becomes the gradient of the stream between mixer and MLP. */
+static ucb_status reverse_mlp(struct ucb_backward *b, const float *dy, struct ucb_err *err)
+{
+    if (b->arch->mixer == UCB_MIXER_SSM) return UCB_OK; /* there is no MLP */
+    UCB_TRY(leave_part(b, UCB_VECTOR_POST_MLP_NORM, b->mlp_out, dy, err));
+    UCB_TRY(ucb_backward_mlp_run(b, err));
+    UCB_TRY(ucb_backward_norm(b, UCB_VECTOR_MLP_NORM, UCB_VECTOR_MLP_NORM_BIAS,
+                              mlp_stream(b), b->dnormed, b->dnormed, err));
+    ucb_add(b->backend, b->dstream, b->dnormed, b->n_rows * b->arch->hidden);
+    return UCB_OK;
+}
+
 ucb_status ucb_backward_run(struct ucb_backward *b, const float *dy,
                             const struct ucb_layer_arrays *gradient, float *dx,
                             struct ucb_err *err)
@@ -395,14 +288,10 @@ ucb_status ucb_backward_run(struct ucb_backward *b, const float *dy,
     b->is_kept = false;
     b->gradient = *gradient;
     memcpy(b->dstream, dy, n * sizeof(*dy));
-    UCB_TRY(leave_part(b, UCB_VECTOR_POST_MLP_NORM, b->mlp_out, dy, err));
-    UCB_TRY(ucb_backward_mlp_run(b, err));
-    UCB_TRY(ucb_backward_norm(b, UCB_VECTOR_MLP_NORM, UCB_VECTOR_MLP_NORM_BIAS,
-                              mlp_stream(b), b->dnormed, b->dnormed, err));
-    ucb_add(b->backend, b->dstream, b->dnormed, n);
+    UCB_TRY(reverse_mlp(b, dy, err));
     UCB_TRY(leave_part(b, UCB_VECTOR_POST_ATTN_NORM, b->mixed_out,
                        b->arch->parallel_residual ? dy : b->dstream, err));
-    UCB_TRY(ucb_backward_mix_run(b, wants_dnormed, err));
+    UCB_TRY(unmix(b, wants_dnormed, err));
     if (!wants_dnormed) return UCB_OK;
     UCB_TRY(ucb_backward_norm(b, UCB_VECTOR_ATTN_NORM, UCB_VECTOR_ATTN_NORM_BIAS, b->x,
                               b->dnormed, b->dnormed, err));

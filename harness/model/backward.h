@@ -1,5 +1,5 @@
 /*
- * backward.h - gradients of one transformer layer with respect to its matrices and vectors:
+ * backward.h - gradients of one layer with respect to its matrices and vectors:
  * the forward pass of forward.h that keeps what it computed, and its reverse.
  *
  * Sums run in a fixed order: the same bits for any thread count and kernel path. The
@@ -22,9 +22,8 @@ struct ucb_layer_arrays {
 
 struct ucb_backward;
 /*
- * For at most max_rows rows in windows of at most `longest`. UNSUPPORTED names what has no
- * gradient here (an SSM, latent attention). NOMEM. All three are borrowed; the pool (may be
- * NULL) is the backend's.
+ * For at most max_rows rows in windows of at most `longest`. NOMEM. All three are borrowed;
+ * the pool (may be NULL) is the backend's.
  */
 ucb_status ucb_backward_open(struct ucb_backend *backend, struct ucb_pool *pool,
                              const struct ucb_model *model, size_t max_rows, size_t longest,
@@ -46,8 +45,9 @@ ucb_status ucb_backward_forward(struct ucb_backward *b, uint32_t layer,
  * computed, nor is anything if `weight` is NULL), dL/dv into gradient->vector[v]
  * (likewise), dL/dx into dx (may be NULL, may not be dy). Written, not added. Norm gains
  * are those of the arrays, so of a norm that multiplies by 1 + w the gradient of w is the
- * same. The choice of experts counts as a constant. Once for each forward pass, whose
- * activations are used up: USAGE without one. NOMEM.
+ * same. The choice of experts counts as a constant, and the small tensors of a state space
+ * (taps, their bias, A_log, D) have no gradient: their entries are NULL. Once for each
+ * forward pass, whose activations are used up: USAGE without one. NOMEM.
  */
 ucb_status ucb_backward_run(struct ucb_backward *b, const float *dy,
                             const struct ucb_layer_arrays *gradient, float *dx,

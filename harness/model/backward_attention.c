@@ -8,27 +8,34 @@
 #include "model/backward_internal.h"
 #include "model/forward_internal.h"
 
-/* Rotates heads, or turns a gradient back. */
-static void turn(struct ucb_backward *b, float *x, uint32_t n_heads, bool is_reverse)
+void ucb_backward_turn(struct ucb_backward *b, const struct ucb_backward_turn *turn,
+                       float *x)
 {
     const struct ucb_arch *a = b->arch;
     uint32_t set = a->layers[b->layer].rope;
-    struct ucb_rotary shape = {.n_heads = n_heads,
-                               .head_dim = a->head_dim,
+    struct ucb_rotary shape = {.n_heads = turn->n_heads,
+                               .head_dim = turn->head_dim,
+                               .offset = turn->offset,
                                .r = a->rotary_dim,
                                .adjacent = a->positions == UCB_POSITIONS_PAIRS};
     if (a->positions == UCB_POSITIONS_LEARNED || a->positions == UCB_POSITIONS_NONE) return;
     if (a->rope[set].long_inv_freq == NULL) {
-        ucb_rope(b->backend, x, b->n_rows, &shape, b->rope[set][0][is_reverse],
+        ucb_rope(b->backend, x, b->n_rows, &shape, b->rope[set][0][turn->is_reverse],
                  b->position);
         return;
     }
     for (size_t w = 0; w < b->n_windows; w++) {
         size_t row = b->start[w], n = b->start[w + 1] - row;
         bool is_long = n > a->rope[set].original;
-        ucb_rope(b->backend, x + row * n_heads * a->head_dim, n, &shape,
-                 b->rope[set][is_long][is_reverse], b->position + row);
+        ucb_rope(b->backend, x + row * turn->n_heads * turn->head_dim, n, &shape,
+                 b->rope[set][is_long][turn->is_reverse], b->position + row);
     }
+}
+
+static void turn_heads(struct ucb_backward *b, float *x, uint32_t n_heads, bool is_reverse)
+{
+    struct ucb_backward_turn turn = {n_heads, b->arch->head_dim, 0, is_reverse};
+    ucb_backward_turn(b, &turn, x);
 }
 
 /* How a norm of heads cuts the rows: over each head, or over the whole projection. */
@@ -61,7 +68,7 @@ static void finish_heads(struct ucb_backward *b, enum ucb_vector norm, uint32_t 
         ucb_clamp(b->backend, x, n, a->clip_qkv);
         memcpy(still, x, n * sizeof(*x));
     }
-    turn(b, x, n_heads, false);
+    turn_heads(b, x, n_heads, false);
 }
 
 ucb_status ucb_backward_mix(struct ucb_backward *b, struct ucb_err *err)
@@ -87,7 +94,7 @@ static ucb_status unfinish_heads(struct ucb_backward *b, enum ucb_vector norm,
 {
     const struct ucb_arch *a = b->arch;
     const float *weight = b->arrays.vector[norm];
-    turn(b, dx, n_heads, true);
+    turn_heads(b, dx, n_heads, true);
     if (still != NULL)
         ucb_clamp_gradient(b->backend, still, b->n_rows * n_heads * a->head_dim,
                            a->clip_qkv, dx);
@@ -95,16 +102,6 @@ static ucb_status unfinish_heads(struct ucb_backward *b, enum ucb_vector norm,
     struct head_rows rows = rows_of_heads(b, n_heads);
     return ucb_rmsnorm_gradient(b->backend, raw, dx, rows.n_rows, rows.n, weight,
                                 a->norm_eps, dx, b->gradient.vector[norm], err);
-}
-
-/* dnormed += dy W, or = for the first. */
-static ucb_status add_back(struct ucb_backward *b, enum ucb_role role, const float *dy,
-                           bool is_first, struct ucb_err *err)
-{
-    float *dx = is_first ? b->dnormed : b->aside;
-    UCB_TRY(ucb_backward_multiply_back(b, role, 0, dy, b->n_rows, dx, err));
-    if (!is_first) ucb_add(b->backend, b->dnormed, dx, b->n_rows * b->arch->hidden);
-    return UCB_OK;
 }
 
 static ucb_status unproject_heads(struct ucb_backward *b, bool wants_dnormed,
@@ -115,9 +112,9 @@ static ucb_status unproject_heads(struct ucb_backward *b, bool wants_dnormed,
     UCB_TRY(ucb_backward_weigh(b, UCB_ROLE_K, 0, b->dk, err));
     UCB_TRY(ucb_backward_weigh(b, UCB_ROLE_V, 0, b->dv, err));
     if (!wants_dnormed) return UCB_OK;
-    UCB_TRY(add_back(b, UCB_ROLE_Q, b->dq, true, err));
-    UCB_TRY(add_back(b, UCB_ROLE_K, b->dk, false, err));
-    return add_back(b, UCB_ROLE_V, b->dv, false, err);
+    UCB_TRY(ucb_backward_add_back(b, UCB_ROLE_Q, b->dq, true, err));
+    UCB_TRY(ucb_backward_add_back(b, UCB_ROLE_K, b->dk, false, err));
+    return ucb_backward_add_back(b, UCB_ROLE_V, b->dv, false, err);
 }
 
 ucb_status ucb_backward_mix_run(struct ucb_backward *b, bool wants_dnormed,

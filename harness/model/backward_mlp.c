@@ -2,8 +2,8 @@
  * backward_mlp.c - the MLP, dense or of experts, kept and reversed.
  *
  * Rows sent to experts stand expert after expert, each in row order, as the forward pass of
- * forward_mlp.c adds them. The gradient of a row adds its experts in index order and the
- * router last.
+ * forward_mlp.c adds them. The gradient of a row adds its experts in index order, then the
+ * router, shared experts last.
  */
 #include <string.h>
 
@@ -12,6 +12,7 @@
 
 /* One MLP: its expert, its rows, and where they begin in the kept arrays. */
 struct mlp {
+    enum ucb_role gate_role, up_role, down_role;
     uint32_t expert, width;
     size_t n_rows;
     float *gate, *up, *active;
@@ -20,7 +21,10 @@ struct mlp {
 static struct mlp mlp_at(const struct ucb_backward *b, uint32_t expert, uint32_t width,
                          size_t first, size_t n_rows)
 {
-    return (struct mlp){.expert = expert,
+    return (struct mlp){.gate_role = UCB_ROLE_GATE,
+                        .up_role = UCB_ROLE_UP,
+                        .down_role = UCB_ROLE_DOWN,
+                        .expert = expert,
                         .width = width,
                         .n_rows = n_rows,
                         .gate = b->arch->gated ? b->gate + first * width : NULL,
@@ -28,20 +32,35 @@ static struct mlp mlp_at(const struct ucb_backward *b, uint32_t expert, uint32_t
                         .active = b->active + first * width};
 }
 
+/* The experts that every row visits; their rows stand behind those that were sent. */
+static struct mlp shared_mlp(const struct ucb_backward *b)
+{
+    const struct ucb_experts *x = &b->arch->experts;
+    size_t first = b->size.sent * x->width;
+    return (struct mlp){.gate_role = UCB_ROLE_SHARED_GATE,
+                        .up_role = UCB_ROLE_SHARED_UP,
+                        .down_role = UCB_ROLE_SHARED_DOWN,
+                        .width = x->shared_width,
+                        .n_rows = b->n_rows,
+                        .gate = b->arch->gated ? b->gate + first : NULL,
+                        .up = b->up + first,
+                        .active = b->active + first};
+}
+
 static ucb_status run_mlp(struct ucb_backward *b, const struct mlp *m, const float *x,
                           float *y, struct ucb_err *err)
 {
     enum ucb_activation activation = b->arch->activation;
     size_t n = m->n_rows * m->width;
-    UCB_TRY(ucb_backward_multiply(b, UCB_ROLE_UP, m->expert, x, m->n_rows, m->up, err));
+    UCB_TRY(ucb_backward_multiply(b, m->up_role, m->expert, x, m->n_rows, m->up, err));
     if (m->gate != NULL) {
         UCB_TRY(
-            ucb_backward_multiply(b, UCB_ROLE_GATE, m->expert, x, m->n_rows, m->gate, err));
+            ucb_backward_multiply(b, m->gate_role, m->expert, x, m->n_rows, m->gate, err));
         ucb_activate(b->backend, activation, m->gate, m->up, n, m->active);
     } else {
         ucb_activate(b->backend, activation, m->up, NULL, n, m->active);
     }
-    return ucb_backward_multiply(b, UCB_ROLE_DOWN, m->expert, m->active, m->n_rows, y, err);
+    return ucb_backward_multiply(b, m->down_role, m->expert, m->active, m->n_rows, y, err);
 }
 
 /* dx, and the gradients of the matrices; `aside` holds as many rows as dx. The kept gate
@@ -51,8 +70,8 @@ static ucb_status reverse_mlp(struct ucb_backward *b, const struct mlp *m, const
 {
     size_t n = m->n_rows * m->width;
     ucb_backward_input(b, m->active, m->n_rows, m->width);
-    UCB_TRY(ucb_backward_weigh(b, UCB_ROLE_DOWN, m->expert, dy, err));
-    UCB_TRY(ucb_backward_multiply_back(b, UCB_ROLE_DOWN, m->expert, dy, m->n_rows,
+    UCB_TRY(ucb_backward_weigh(b, m->down_role, m->expert, dy, err));
+    UCB_TRY(ucb_backward_multiply_back(b, m->down_role, m->expert, dy, m->n_rows,
                                        b->dactive, err));
     if (m->gate != NULL)
         ucb_activate_gradient(b->backend, b->arch->activation, m->gate, m->up, b->dactive,
@@ -61,12 +80,12 @@ static ucb_status reverse_mlp(struct ucb_backward *b, const struct mlp *m, const
         ucb_activate_gradient(b->backend, b->arch->activation, m->up, NULL, b->dactive, n,
                               m->up, NULL);
     ucb_backward_input(b, x, m->n_rows, b->arch->hidden);
-    UCB_TRY(ucb_backward_weigh(b, UCB_ROLE_UP, m->expert, m->up, err));
+    UCB_TRY(ucb_backward_weigh(b, m->up_role, m->expert, m->up, err));
     UCB_TRY(
-        ucb_backward_multiply_back(b, UCB_ROLE_UP, m->expert, m->up, m->n_rows, dx, err));
+        ucb_backward_multiply_back(b, m->up_role, m->expert, m->up, m->n_rows, dx, err));
     if (m->gate == NULL) return UCB_OK;
-    UCB_TRY(ucb_backward_weigh(b, UCB_ROLE_GATE, m->expert, m->gate, err));
-    UCB_TRY(ucb_backward_multiply_back(b, UCB_ROLE_GATE, m->expert, m->gate, m->n_rows,
+    UCB_TRY(ucb_backward_weigh(b, m->gate_role, m->expert, m->gate, err));
+    UCB_TRY(ucb_backward_multiply_back(b, m->gate_role, m->expert, m->gate, m->n_rows,
                                        b->aside, err));
     ucb_add(b->backend, dx, b->aside, m->n_rows * b->arch->hidden);
     return UCB_OK;
@@ -109,6 +128,14 @@ static size_t n_sent(const struct ucb_backward *b, uint32_t expert)
     return b->expert_start[expert + 1] - b->expert_start[expert];
 }
 
+static ucb_status run_shared(struct ucb_backward *b, struct ucb_err *err)
+{
+    struct mlp m = shared_mlp(b);
+    UCB_TRY(run_mlp(b, &m, b->normed_mlp, b->aside, err));
+    ucb_add(b->backend, b->mlp_out, b->aside, b->n_rows * b->arch->hidden);
+    return UCB_OK;
+}
+
 static ucb_status run_experts(struct ucb_backward *b, struct ucb_err *err)
 {
     const struct ucb_experts *x = &b->arch->experts;
@@ -125,7 +152,7 @@ static ucb_status run_experts(struct ucb_backward *b, struct ucb_err *err)
             ucb_add_scaled(b->backend, b->mlp_out + b->place[i] / x->used * hidden,
                            b->answer + i * hidden, b->expert_weight[b->place[i]], hidden);
     }
-    return UCB_OK;
+    return x->shared_width == 0 ? UCB_OK : run_shared(b, err);
 }
 
 /* The gradient of an answer is that of its row times its weight; of the weight, their
@@ -175,6 +202,15 @@ static ucb_status reverse_router(struct ucb_backward *b, struct ucb_err *err)
     return gradient == NULL ? UCB_OK : ucb_backward_outer(b, b->dscores, n, gradient, err);
 }
 
+/* The rows of the experts' inputs are free by now. */
+static ucb_status reverse_shared(struct ucb_backward *b, struct ucb_err *err)
+{
+    struct mlp m = shared_mlp(b);
+    UCB_TRY(reverse_mlp(b, &m, b->normed_mlp, b->dpart, b->dsent, err));
+    ucb_add(b->backend, b->dnormed, b->dsent, b->n_rows * b->arch->hidden);
+    return UCB_OK;
+}
+
 static ucb_status reverse_experts(struct ucb_backward *b, struct ucb_err *err)
 {
     const struct ucb_experts *x = &b->arch->experts;
@@ -192,7 +228,8 @@ static ucb_status reverse_experts(struct ucb_backward *b, struct ucb_err *err)
             ucb_add_scaled(b->backend, b->dnormed + b->place[i] / x->used * hidden,
                            b->dsent + i * hidden, 1.0f, hidden);
     }
-    return reverse_router(b, err);
+    UCB_TRY(reverse_router(b, err));
+    return x->shared_width == 0 ? UCB_OK : reverse_shared(b, err);
 }
 
 /* ---- both ---- */

@@ -14,6 +14,7 @@
 
 #include "core/fmath.h"
 #include "model/forward_internal.h"
+#include "model/latent_heads.h"
 
 /* The angle is one fp32 product, as in the reference implementation; its cosine and sine
  * are rounded to fp32 once. */
@@ -57,12 +58,11 @@ static bool make_attention(struct ucb_forward *f)
     const struct ucb_arch *a = f->arch;
     const struct ucb_latent *l = &a->latent;
     size_t heads = (size_t)a->n_heads * a->head_dim,
-           keys = (size_t)a->n_kv_heads * a->head_dim,
-           widest = l->value > a->head_dim ? l->value : a->head_dim;
+           keys = (size_t)a->n_kv_heads * a->head_dim;
     if (a->mixer == UCB_MIXER_SSM) return true;
     if (a->mixer == UCB_MIXER_LATENT) {
         size_t rank = l->q_rank > l->kv_rank + l->rope ? l->q_rank : l->kv_rank + l->rope;
-        heads = keys = a->n_heads * widest;
+        heads = keys = (size_t)a->n_heads * ucb_latent_width(a);
         f->latent = new_rows(f, rank);
         f->latent_kv = new_rows(f, (size_t)a->n_heads * (l->nope + l->value));
         f->kv_normed = new_rows(f, l->kv_rank);
@@ -79,15 +79,15 @@ static bool make_ssm(struct ucb_forward *f)
 {
     const struct ucb_ssm *s = &f->arch->ssm;
     if (f->arch->mixer != UCB_MIXER_SSM) return true;
-    f->ssm_in = new_rows(f, 2 * (size_t)s->width);
-    f->ssm_u = new_rows(f, s->width);
-    f->ssm_dt = new_rows(f, s->width);
-    f->ssm_y = new_rows(f, s->width);
+    f->ssm.in = new_rows(f, 2 * (size_t)s->width);
+    f->ssm.u = new_rows(f, s->width);
+    f->ssm.dt = new_rows(f, s->width);
+    f->ssm.y = new_rows(f, s->width);
     f->mixed = new_rows(f, s->rank);
-    f->ssm_x = new_rows(f, s->rank + 2 * (size_t)s->state);
-    f->ssm_weights = UCB_NEW(&f->arena, float, (size_t)s->width *(s->kernel + s->state));
-    return f->ssm_in != NULL && f->ssm_u != NULL && f->ssm_dt != NULL && f->ssm_y != NULL &&
-           f->mixed != NULL && f->ssm_x != NULL && f->ssm_weights != NULL;
+    f->ssm.x = new_rows(f, ucb_ssm_x_width(s));
+    f->ssm.weights = UCB_NEW(&f->arena, float, (size_t)s->width *(s->kernel + s->state));
+    return f->ssm.in != NULL && f->ssm.u != NULL && f->ssm.dt != NULL && f->ssm.y != NULL &&
+           f->mixed != NULL && f->ssm.x != NULL && f->ssm.weights != NULL;
 }
 
 static bool make_mlp(struct ucb_forward *f)

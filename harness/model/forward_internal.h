@@ -7,6 +7,7 @@
 
 #include "core/arena.h"
 #include "model/forward.h"
+#include "model/ssm_rows.h"
 
 struct ucb_forward {
     struct ucb_backend *backend;
@@ -16,12 +17,12 @@ struct ucb_forward {
     float *rope[UCB_MAX_ROPE_SETS][2]; /* [longest][rotary_dim / 2] {cos, sin}; [1]: long */
     uint32_t *position;                /* [capacity] */
     float *normed, *mixed, *out;       /* [capacity] rows of hidden, of O's input, hidden */
-    float *q, *k, *v;                  /* attention; of a state space: see forward_ssm.c */
+    float *q, *k, *v;                  /* attention */
     float *latent, *latent_kv, *kv_normed; /* latent attention */
     float *gate, *up;                      /* [capacity][widest MLP] */
-    float *ssm_in, *ssm_u, *ssm_x, *ssm_dt, *ssm_y, *ssm_weights;
-    struct ucb_packed router; /* of the layer at work */
-    uint32_t *expert;         /* [capacity][used] */
+    struct ucb_ssm_rows ssm;               /* a state space */
+    struct ucb_packed router;              /* of the layer at work */
+    uint32_t *expert;                      /* [capacity][used] */
     float *expert_weight;
     float *scores, *sent, *answer; /* [capacity] rows of n_experts, hidden, hidden */
     size_t *sent_row;              /* [capacity] */

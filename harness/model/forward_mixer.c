@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/forward_internal.h"
+#include "model/latent_heads.h"
 
 /* Rotates heads; a window longer than the original positions may turn by other angles than
  * the one beside it. */
@@ -81,10 +82,6 @@ static ucb_status project_heads(struct ucb_forward *f, const struct ucb_layer_ru
 
 /* ---- latent attention ---- */
 
-/* The implementation these models come with norms the latents with this epsilon, whatever
- * the configuration says. */
-static const float latent_eps = 1e-6f;
-
 static ucb_status project_latent_q(struct ucb_forward *f, const struct ucb_layer_run *run,
                                    bool *done, struct ucb_err *err)
 {
@@ -94,7 +91,7 @@ static ucb_status project_latent_q(struct ucb_forward *f, const struct ucb_layer
     if (l->q_rank == 0)
         return ucb_forward_linear(f, run, UCB_ROLE_Q, 0, rows, f->normed, f->q, err);
     UCB_TRY(ucb_forward_linear(f, run, UCB_ROLE_Q_A, 0, rows, f->normed, f->latent, err));
-    norm_rows(f, run->layer->vector[UCB_VECTOR_Q_A_NORM], n, l->q_rank, latent_eps,
+    norm_rows(f, run->layer->vector[UCB_VECTOR_Q_A_NORM], n, l->q_rank, UCB_LATENT_EPS,
               f->latent);
     UCB_TRY(ucb_forward_show(run, UCB_INPUT_LATENT_Q, 0, f->latent, n, l->q_rank, err));
     *done = ucb_run_ends(run, UCB_INPUT_LATENT_Q);
@@ -109,16 +106,11 @@ static ucb_status project_latent_kv(struct ucb_forward *f, const struct ucb_laye
 {
     const struct ucb_latent *l = &f->arch->latent;
     const struct ucb_rows *rows = &run->rows;
-    size_t n = ucb_n_rows(rows), width = l->kv_rank + l->rope;
+    size_t n = ucb_n_rows(rows);
     UCB_TRY(ucb_forward_linear(f, run, UCB_ROLE_KV_A, 0, rows, f->normed, f->latent, err));
-    for (size_t i = 0; i < n; i++)
-        memcpy(f->kv_normed + i * l->kv_rank, f->latent + i * width,
-               l->kv_rank * sizeof(float));
-    for (size_t i = 0; i < n; i++) /* of one head: turned in place, then copied to all */
-        memmove(f->latent + i * l->rope, f->latent + i * width + l->kv_rank,
-                l->rope * sizeof(float));
+    ucb_latent_split(l, f->latent, n, f->kv_normed, f->latent);
     turn(f, run, f->latent, 1, l->rope, 0);
-    norm_rows(f, run->layer->vector[UCB_VECTOR_KV_A_NORM], n, l->kv_rank, latent_eps,
+    norm_rows(f, run->layer->vector[UCB_VECTOR_KV_A_NORM], n, l->kv_rank, UCB_LATENT_EPS,
               f->kv_normed);
     UCB_TRY(
         ucb_forward_show(run, UCB_INPUT_LATENT_KV, 0, f->kv_normed, n, l->kv_rank, err));
@@ -128,40 +120,11 @@ static ucb_status project_latent_kv(struct ucb_forward *f, const struct ucb_laye
                               err);
 }
 
-static uint32_t latent_width(const struct ucb_arch *a)
-{
-    return a->latent.value > a->head_dim ? a->latent.value : a->head_dim;
-}
-
-/* Rows of n_heads parts of `from` elements become parts of `to`, zeros behind; the last row
- * and part first, because both may lie in one buffer. */
-static void widen_heads(float *x, size_t n_parts, uint32_t from, uint32_t to)
-{
-    if (from == to) return;
-    for (size_t i = n_parts; i-- > 0;) {
-        memmove(x + i * to, x + i * from, from * sizeof(*x));
-        memset(x + i * to + from, 0, (to - from) * sizeof(*x));
-    }
-}
-
-/* Keys and values of all heads, in parts of one width: zeros that are added change no
- * score and no sum. */
 static void lay_latent_heads(struct ucb_forward *f, size_t n)
 {
     const struct ucb_arch *a = f->arch;
-    const struct ucb_latent *l = &a->latent;
-    uint32_t width = latent_width(a), part = l->nope + l->value;
-    size_t n_parts = n * a->n_heads;
-    for (size_t i = 0; i < n_parts; i++) {
-        const float *both = f->latent_kv + i * part;
-        float *k = f->k + i * width, *v = f->v + i * width;
-        memset(k, 0, width * sizeof(*k));
-        memset(v, 0, width * sizeof(*v));
-        memcpy(k, both, l->nope * sizeof(*k));
-        memcpy(k + l->nope, f->latent + i / a->n_heads * l->rope, l->rope * sizeof(*k));
-        memcpy(v, both + l->nope, l->value * sizeof(*v));
-    }
-    widen_heads(f->q, n_parts, a->head_dim, width);
+    ucb_latent_lay(a, f->latent_kv, f->latent, n, f->k, f->v);
+    ucb_latent_widen(f->q, n * a->n_heads, a->head_dim, ucb_latent_width(a));
 }
 
 static ucb_status project_latent(struct ucb_forward *f, const struct ucb_layer_run *run,
@@ -176,13 +139,6 @@ static ucb_status project_latent(struct ucb_forward *f, const struct ucb_layer_r
     return UCB_OK;
 }
 
-/* Only the values' own elements of each head are outputs. */
-static void narrow_heads(float *x, size_t n_parts, uint32_t from, uint32_t to)
-{
-    if (from == to) return;
-    for (size_t i = 0; i < n_parts; i++) memmove(x + i * to, x + i * from, to * sizeof(*x));
-}
-
 /* ---- both ---- */
 
 struct ucb_attention ucb_forward_attention(const struct ucb_arch *a, uint32_t layer)
@@ -191,7 +147,7 @@ struct ucb_attention ucb_forward_attention(const struct ucb_arch *a, uint32_t la
     float scale = a->layers[layer].score_scale;
     return (struct ucb_attention){.n_heads = a->n_heads,
                                   .n_kv_heads = a->n_kv_heads,
-                                  .head_dim = latent ? latent_width(a) : a->head_dim,
+                                  .head_dim = latent ? ucb_latent_width(a) : a->head_dim,
                                   .sliding = a->layers[layer].window,
                                   .scale = scale != 0 ? scale : a->attention_scale,
                                   .softcap = a->attention_softcap};
@@ -212,7 +168,8 @@ ucb_status ucb_forward_mix(struct ucb_forward *f, const struct ucb_layer_run *ru
     if (*done) return UCB_OK;
     UCB_TRY(ucb_attention(f->backend, &shape, f->q, f->k, f->v, run->rows.n_windows,
                           run->rows.start, f->mixed, err));
-    if (latent) narrow_heads(f->mixed, n * a->n_heads, shape.head_dim, a->latent.value);
+    if (latent) /* only the values' own elements of each head are outputs */
+        ucb_latent_narrow(f->mixed, n * a->n_heads, shape.head_dim, a->latent.value);
     UCB_TRY(ucb_forward_show(run, UCB_INPUT_O, 0, f->mixed, n, width, err));
     *done = ucb_run_ends(run, UCB_INPUT_O);
     if (*done) return UCB_OK;

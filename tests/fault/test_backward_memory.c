@@ -22,10 +22,10 @@ static ucb_status run(struct ucb_backend *backend, const struct ucb_model *model
     float *weight[MOST_SLOTS], *dweight[MOST_SLOTS];
     struct ucb_layer_arrays arrays = {.weight = weight}, gradient = {.weight = dweight};
     for (int i = 0; i < MOST_SLOTS; i++) weight[i] = ones, dweight[i] = waste;
-    for (int v = 0; v < UCB_VECTOR_SSM_CONV; v++) {
+    for (int v = 0; v < UCB_VECTOR_FINAL_NORM; v++) {
         if (ucb_model_vector_size(model, 0, (enum ucb_vector)v) == 0) continue;
         arrays.vector[v] = ones;
-        gradient.vector[v] = waste;
+        if (v < UCB_VECTOR_SSM_CONV) gradient.vector[v] = waste;
     }
     ucb_status status = ucb_backward_open(backend, NULL, model, ROWS, ROWS, &b, err);
     if (status == UCB_OK) status = ucb_backward_forward(b, 0, &arrays, 2, start, x, y, err);
@@ -67,4 +67,6 @@ TEST(every_refused_allocation_of_a_gradient_is_reported)
 {
     check_every_allocation("llama-tied-gqa");
     check_every_allocation("qwen3moe-norm");
+    check_every_allocation("deepseek-v2-lite");
+    check_every_allocation("mamba");
 }

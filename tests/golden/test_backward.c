@@ -15,6 +15,7 @@
 #include "layer_oracle.h"
 #include "model/backward.h"
 #include "model/forward.h"
+#include "tiny_mixers.h"
 
 enum { N_WINDOWS = 4, N_ROWS = 70, MOST_SLOTS = 64, ELEMENTS = 3 };
 
@@ -89,6 +90,12 @@ static void load_weights(struct fixture *f)
 
 static bool is_of_layer(int v)
 {
+    return v < UCB_VECTOR_FINAL_NORM || v >= UCB_VECTOR_BIAS;
+}
+
+/* The small tensors of a state space have none. */
+static bool has_gradient(int v)
+{
     return v <= UCB_VECTOR_ROUTER || v >= UCB_VECTOR_BIAS;
 }
 
@@ -101,7 +108,7 @@ static void load_vectors(struct fixture *f)
         f->vector_size[v] = n;
         if (n == 0) continue;
         f->arrays.vector[v] = floats(n);
-        f->gradient.vector[v] = floats(n);
+        f->gradient.vector[v] = has_gradient(v) ? floats(n) : NULL;
         CHECK_OK(
             ucb_model_read_vector(f->model, f->layer, which, f->arrays.vector[v], &err),
             err);
@@ -114,16 +121,22 @@ static const char *arch_path(const char *name)
     return ucb_test_path("%s/tests/golden/arch/%s", ucb_test_root(), name);
 }
 
-static void open_fixture(struct fixture *f, const char *name, unsigned n_threads,
-                         enum ucb_arithmetic arithmetic)
+static void open_fixture_at(struct fixture *f, const char *path, unsigned n_threads,
+                            enum ucb_arithmetic arithmetic)
 {
     struct ucb_err err;
     memset(f, 0, sizeof(*f));
-    CHECK_OK(ucb_model_open(arch_path(name), &f->model, &err), err);
+    CHECK_OK(ucb_model_open(path, &f->model, &err), err);
     CHECK_OK(ucb_pool_open(n_threads, &f->pool, &err), err);
     CHECK_OK(ucb_backend_open(arithmetic, UCB_KERNEL_AUTO, f->pool, &f->backend, &err),
              err);
     f->arch = (struct ucb_arch *)ucb_model_arch(f->model); /* a test may alter it */
+}
+
+static void open_fixture(struct fixture *f, const char *name, unsigned n_threads,
+                         enum ucb_arithmetic arithmetic)
+{
+    open_fixture_at(f, arch_path(name), n_threads, arithmetic);
 }
 
 static void open_layer(struct fixture *f, uint32_t layer)
@@ -254,7 +267,9 @@ static double loss(struct fixture *f)
 /* The slope of L along `direction` from p[n], whose values come back unchanged. */
 static double slope(struct fixture *f, double *p, size_t n, const float *direction)
 {
-    const double step = 1e-6; /* small, so that few elements cross a clamp */
+    /* Small where elements may cross a clamp; elsewhere so large that the loss's own
+     * rounding is no part of a slope, however small that is (of dt_proj: 1e-3). */
+    const double step = f->arch->clip_qkv != 0 ? 1e-6 : 1e-5;
     double *before = calloc(n, sizeof(*p)), side[2];
     CHECK(before != NULL);
     memcpy(before, p, n * sizeof(*p));
@@ -275,8 +290,8 @@ static void check_slope(struct fixture *f, const char *name, double *p, const fl
     double found = 0, expected = slope(f, p, n, direction);
     for (size_t i = 0; i < n; i++) found += (double)g[i] * (double)direction[i];
     double off = fabs(found - expected) / fmax(fabs(expected), scale);
-    /* Measured: 1.1e-6 at most, of sums of fp32 products of some hundred terms; other
-       kernels or inputs get a few times that. */
+    /* Measured: 3.2e-6 at most (latent attention 1.2e-6, a state space 1.4e-6), of sums of
+       fp32 products of some hundred terms; other kernels or inputs get a few times that. */
     if (!(off <= 1e-5))
         ucb_test_fail(__FILE__, __LINE__, "%s: %g, central differences say %g (of %g)",
                       name, found, expected, scale);
@@ -327,7 +342,7 @@ static void check_gradients(struct fixture *f, const char *name)
         check_gradient(f, ucb_test_path("%s: %s", name, m[i]->name), f->wide_weight[i],
                        f->dweight[i], f->size[i], 0);
     for (int v = 0; v < UCB_N_VECTORS; v++)
-        if (f->vector_size[v] != 0)
+        if (f->gradient.vector[v] != NULL)
             check_gradient(f, ucb_test_path("%s, layer %u: vector %d", name, f->layer, v),
                            f->oracle.vector[v], f->gradient.vector[v], f->vector_size[v],
                            least_square(f, v));
@@ -349,8 +364,7 @@ static void check_case(const char *name)
 {
     struct fixture f;
     open_fixture(&f, name, 2, UCB_ARITH_FP32);
-    for (uint32_t i = 0; f.arch->mixer == UCB_MIXER_ATTENTION && i < f.arch->n_layers; i++)
-        check_layer(&f, name, i);
+    for (uint32_t i = 0; i < f.arch->n_layers; i++) check_layer(&f, name, i);
     close_fixture(&f);
 }
 
@@ -382,20 +396,26 @@ TEST(gradients_pass_clamps_and_adjacent_turns)
     }
 }
 
-TEST(a_layer_without_a_gradient_is_refused_by_name)
+/* What the vectors of latent attention leave out: see tiny_mixers.h. */
+TEST(gradients_pass_a_rank_for_queries_wide_values_and_groups_of_experts)
 {
-    static const char *const names[][2] = {{"mamba", "mamba: a state space layer"},
-                                           {"deepseek-v2-lite", "latent attention"}};
-    struct ucb_backward *b;
-    struct ucb_err err;
-    for (size_t i = 0; i < 2; i++) {
-        struct fixture f;
-        open_fixture(&f, names[i][0], 1, UCB_ARITH_FP32);
-        CHECK_STATUS(ucb_backward_open(f.backend, f.pool, f.model, 8, 8, &b, &err),
-                     UCB_UNSUPPORTED, err);
-        CHECK_HAS(err.text, names[i][1]);
-        close_fixture(&f);
-    }
+    struct fixture f;
+    const char *folder = ucb_test_path("%s/latent", ucb_test_folder());
+    tiny_latent_model(folder);
+    open_fixture_at(&f, folder, 2, UCB_ARITH_FP32);
+    for (uint32_t i = 0; i < f.arch->n_layers; i++) check_layer(&f, "latent", i);
+    close_fixture(&f);
+}
+
+/* No multiple of a lane, of a block of rows or of a stretch anywhere. */
+TEST(gradients_pass_a_state_space_of_odd_sizes_with_biases)
+{
+    struct fixture f;
+    const char *folder = ucb_test_path("%s/ssm", ucb_test_folder());
+    tiny_ssm_model(folder);
+    open_fixture_at(&f, folder, 2, UCB_ARITH_FP32);
+    for (uint32_t i = 0; i < f.arch->n_layers; i++) check_layer(&f, "ssm", i);
+    close_fixture(&f);
 }
 
 TEST(more_rows_than_asked_for_are_refused)
@@ -434,7 +454,7 @@ static bool same_gradients(const struct fixture *a, const struct fixture *b)
         same = same &&
                memcmp(a->dweight[i], b->dweight[i], a->size[i] * sizeof(float)) == 0;
     for (int v = 0; v < UCB_N_VECTORS; v++)
-        same = same && (a->vector_size[v] == 0 ||
+        same = same && (a->gradient.vector[v] == NULL ||
                         memcmp(a->gradient.vector[v], b->gradient.vector[v],
                                a->vector_size[v] * sizeof(float)) == 0);
     return same;
@@ -465,7 +485,8 @@ TEST(gradients_have_the_same_bits_for_any_number_of_threads)
 {
     static const struct bits cases[] = {{"llama-tied-gqa", 0},   {"gemma2-softcap", 1},
                                         {"qwen3moe-norm", 0},    {"phimoe", 1},
-                                        {"gptneox-parallel", 0}, {"olmoe", 0}};
+                                        {"gptneox-parallel", 0}, {"olmoe", 0},
+                                        {"deepseek-v2-lite", 1}, {"mamba", 0}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         for (int a = 0; a < UCB_N_STRICT_ARITHS; a++)
             check_bits(cases[i].name, cases[i].layer, (enum ucb_arithmetic)a);

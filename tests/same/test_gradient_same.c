@@ -139,6 +139,139 @@ TEST(gradients_of_attention_are_those_of_plain_loops_in_double)
         check_attention(&shapes[i]);
 }
 
+/* ---- state space ---- */
+
+/* Two stretches of rows and a part of one, channels that fill no last sixteen. */
+enum { SCAN_ROWS = 77, WIDTH = 37, STATE = 5, TAPS = 4, BC = 2 * STATE + 3 };
+
+struct scan_case {
+    struct ucb_scan scan;
+    struct ucb_scan_gradient gradient;
+    float *in, *conv, *bias, *dt, *bc, *a, *skip, *u, *y, *dy, *du, *ddt, *dbc, *din;
+};
+
+static struct scan_case scan_case(struct ucb_backend *backend)
+{
+    struct scan_case c = {.in = named_values("in", SCAN_ROWS * 2 * WIDTH, 2),
+                          .conv = named_values("conv", TAPS * WIDTH, 1),
+                          .bias = named_values("bias", WIDTH, 1),
+                          .dt = named_values("dt", SCAN_ROWS * WIDTH, 3),
+                          .bc = named_values("bc", SCAN_ROWS * BC, 1),
+                          .a = named_values("a", STATE * WIDTH, 2),
+                          .skip = named_values("skip", WIDTH, 1),
+                          .dy = named_values("dy", SCAN_ROWS * WIDTH, 1),
+                          .u = room(SCAN_ROWS * WIDTH),
+                          .y = room(SCAN_ROWS * WIDTH),
+                          .du = room(SCAN_ROWS * WIDTH),
+                          .ddt = room(SCAN_ROWS * WIDTH),
+                          .dbc = room(SCAN_ROWS * BC),
+                          .din = room(SCAN_ROWS * 2 * WIDTH)};
+    c.scan = (struct ucb_scan){SCAN_ROWS, WIDTH,  STATE,  TAPS,   c.in,
+                               2 * WIDTH, c.conv, c.bias, c.u,    c.dt,
+                               c.bc,      BC,     c.a,    c.skip, c.y};
+    c.gradient = (struct ucb_scan_gradient){c.dy, c.du, c.ddt, c.dbc};
+    for (size_t i = 0; i < STATE * WIDTH; i++) c.a[i] = -fabsf(c.a[i]);
+    ucb_softplus(backend, c.dt, SCAN_ROWS * WIDTH);
+    ucb_convolve(backend, &c.scan);
+    return c;
+}
+
+static void free_scan(struct scan_case *c)
+{
+    float *all[] = {c->in, c->conv, c->bias, c->dt, c->bc,  c->a,   c->skip,
+                    c->u,  c->y,    c->dy,   c->du, c->ddt, c->dbc, c->din};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) free(all[i]);
+}
+
+static void run_scan(struct ucb_backend *backend, struct scan_case *c)
+{
+    struct ucb_err err;
+    CHECK_OK(ucb_scan_gradient(backend, &c->scan, &c->gradient, &err), err);
+    ucb_softplus_gradient(backend, c->dt, SCAN_ROWS * WIDTH, c->ddt);
+    ucb_convolve_gradient(backend, &c->scan, c->du, c->din);
+}
+
+/* Gradients of a scan in double. */
+struct plain_scan {
+    double du[SCAN_ROWS][WIDTH], ddt[SCAN_ROWS][WIDTH], dbc[SCAN_ROWS][2 * STATE];
+};
+
+/* One state element of one channel, all of its states in memory. */
+static void plain_element(const struct scan_case *c, size_t d, size_t s,
+                          struct plain_scan *out)
+{
+    double h[SCAN_ROWS + 1] = {0}, e[SCAN_ROWS], carry = 0, a = (double)c->a[s * WIDTH + d];
+    for (size_t t = 0; t < SCAN_ROWS; t++) {
+        double dt = (double)c->dt[t * WIDTH + d];
+        e[t] = exp(dt * a);
+        h[t + 1] = e[t] * h[t] +
+                   dt * (double)c->u[t * WIDTH + d] * (double)c->bc[t * BC + s];
+    }
+    for (size_t t = SCAN_ROWS; t-- > 0;) {
+        double dt = (double)c->dt[t * WIDTH + d], u = (double)c->u[t * WIDTH + d],
+               b = (double)c->bc[t * BC + s], dy = (double)c->dy[t * WIDTH + d],
+               g = carry + dy * (double)c->bc[t * BC + STATE + s];
+        out->dbc[t][s] += g * dt * u;
+        out->dbc[t][STATE + s] += dy * h[t + 1];
+        out->du[t][d] += g * dt * b;
+        out->ddt[t][d] += g * (u * b + e[t] * h[t] * a);
+        carry = g * e[t];
+    }
+}
+
+TEST(gradients_of_a_scan_are_those_of_plain_loops_in_double)
+{
+    struct ucb_backend *backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
+    struct scan_case c = scan_case(backend);
+    static struct plain_scan plain;
+    struct ucb_err err;
+    memset(&plain, 0, sizeof(plain));
+    for (size_t d = 0; d < WIDTH; d++) {
+        for (size_t s = 0; s < STATE; s++) plain_element(&c, d, s, &plain);
+        for (size_t t = 0; t < SCAN_ROWS; t++)
+            plain.du[t][d] += (double)c.dy[t * WIDTH + d] * (double)c.skip[d];
+    }
+    for (size_t i = 0; i < SCAN_ROWS * BC; i++) c.dbc[i] = 7;
+    CHECK_OK(ucb_scan_gradient(backend, &c.scan, &c.gradient, &err), err);
+    check_near(c.du, plain.du[0], SCAN_ROWS * WIDTH);
+    check_near(c.ddt, plain.ddt[0], SCAN_ROWS * WIDTH);
+    for (size_t t = 0; t < SCAN_ROWS; t++) {
+        check_near(c.dbc + t * BC, plain.dbc[t], 2 * STATE);
+        for (size_t i = 2 * STATE; i < BC; i++) CHECK(c.dbc[t * BC + i] == 7);
+    }
+    free_scan(&c);
+    ucb_backend_close(backend);
+}
+
+/* Slopes from 1e-26 to 1. */
+TEST(the_slope_of_softplus_comes_from_its_value)
+{
+    enum { N = 1201 };
+    struct ucb_backend *backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
+    float *y = room(N), *dx = room(N);
+    for (int i = 0; i < N; i++) y[i] = (float)(i - 600) / 10, dx[i] = -3;
+    ucb_softplus(backend, y, N);
+    ucb_softplus_gradient(backend, y, N, dx);
+    for (int i = 0; i < N; i++) {
+        double slope = 1 / (1 + exp(-(double)((float)(i - 600) / 10)));
+        CHECK_NEAR((double)dx[i] / slope, -3, 1e-6);
+    }
+    free(y);
+    free(dx);
+    ucb_backend_close(backend);
+}
+
+static void digest_scan(struct ucb_backend *backend, struct ucb_sha256 *digest)
+{
+    struct scan_case c = scan_case(backend);
+    run_scan(backend, &c);
+    ucb_sha256_update(digest, c.du, SCAN_ROWS * WIDTH * sizeof(float));
+    ucb_sha256_update(digest, c.ddt, SCAN_ROWS * WIDTH * sizeof(float));
+    ucb_sha256_update(digest, c.dbc, SCAN_ROWS * BC * sizeof(float));
+    ucb_sha256_update(digest, c.din, SCAN_ROWS * 2 * WIDTH * sizeof(float));
+    free_scan(&c);
+}
+
 /* ---- the other functions ---- */
 
 TEST(a_product_of_a_transposed_pack_is_the_product_with_the_transpose)
@@ -222,6 +355,7 @@ static void digest_all(enum ucb_arithmetic arithmetic, enum ucb_kernel kernel,
     ucb_sha256_init(&digest);
     digest_rows(backend, &digest);
     digest_elements(backend, &digest);
+    digest_scan(backend, &digest);
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         struct attention_case c = attention_case(&shapes[i]);
         run_attention(backend, &c);

@@ -84,6 +84,35 @@ TEST(distillation_brings_every_layer_nearer_to_the_original)
     calib_fixture_close(&f);
 }
 
+static const char *arch_path(const char *name)
+{
+    return ucb_test_path("%s/tests/golden/arch/%s", ucb_test_root(), name);
+}
+
+/* Layers that are not plain attention; experts, some of which few rows visit. */
+static const char *const other_mixers[] = {"deepseek-v2-lite", "mamba"};
+
+TEST(distillation_brings_latent_attention_and_state_spaces_nearer_to_the_original)
+{
+    static const char *const specs[] = {
+        "gsq:bits=3+lowrank:rank=4+distill:steps=30,batch=4",
+        "gsq:bits=3+distill:steps=30,batch=4,train=all"};
+    for (size_t m = 0; m < 2; m++) {
+        struct calib_fixture f;
+        calib_fixture_open_model(&f, arch_path(other_mixers[m]), 2, 16);
+        for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++) {
+            struct made made;
+            make_layers(&f, specs[i], LAYERS, &made);
+            for (uint32_t layer = 0; layer < LAYERS; layer++) {
+                CHECK(made.record[layer].loss_before > 0);
+                CHECK(made.record[layer].loss_after <
+                      0.97 * made.record[layer].loss_before);
+            }
+        }
+        calib_fixture_close(&f);
+    }
+}
+
 TEST(no_steps_leave_the_bytes_of_the_stages_before)
 {
     struct calib_fixture f;
@@ -112,7 +141,7 @@ TEST(no_steps_leave_the_bytes_of_the_stages_before)
     calib_fixture_close(&f);
 }
 
-TEST(tuned_weights_do_not_depend_on_threads)
+static void check_threads(const char *path)
 {
     static const char spec[] =
         "gsq:bits=3+lowrank:rank=4+distill:steps=5,batch=3,train=all";
@@ -120,13 +149,22 @@ TEST(tuned_weights_do_not_depend_on_threads)
     for (unsigned n_threads = 1; n_threads <= 3; n_threads++) {
         struct calib_fixture f;
         struct made made;
-        calib_fixture_open(&f, n_threads, 16);
+        if (path == NULL)
+            calib_fixture_open(&f, n_threads, 16);
+        else
+            calib_fixture_open_model(&f, path, n_threads, 16);
         forget_layers(&f, spec);
         make_layers(&f, spec, LAYERS, &made);
         if (n_threads == 1) memcpy(first, made.weights, sizeof(first));
         CHECK(strcmp(made.weights, first) == 0);
         calib_fixture_close(&f);
     }
+}
+
+TEST(tuned_weights_do_not_depend_on_threads)
+{
+    check_threads(NULL);
+    for (size_t m = 0; m < 2; m++) check_threads(arch_path(other_mixers[m]));
 }
 
 TEST(a_run_that_was_killed_goes_on_at_its_layer)
@@ -196,6 +234,20 @@ TEST(tuned_gains_are_counted_and_read_back)
     for (size_t n = 1; n < gains.n_bytes; n += 7)
         CHECK_EQ(ucb_gains_apply(f.model, 0, gains.data, n, vector, &err), UCB_CORRUPT);
     ucb_writer_free(&gains);
+    calib_fixture_close(&f);
+}
+
+/* The gain of a latent's norm is a gain like others: it moves, and is stored. */
+TEST(gains_of_latents_are_among_those_that_are_tuned)
+{
+    struct calib_fixture f;
+    struct made made;
+    calib_fixture_open_model(&f, arch_path("deepseek-v2-lite"), 1, 16);
+    const struct ucb_arch *a = ucb_model_arch(f.model);
+    make_layers(&f, "gsq:bits=4+distill:steps=3,batch=3,train=all", LAYERS, &made);
+    CHECK_EQ(made.tally.extra_stored_bytes,
+             LAYERS * (2 * a->hidden + a->latent.kv_rank) * sizeof(uint16_t));
+    CHECK(ucb_vector_is_gain(UCB_VECTOR_Q_A_NORM));
     calib_fixture_close(&f);
 }
 
