@@ -146,7 +146,7 @@ ucb_status ucb_cuda_memory(struct ucb_cuda *c, enum ucb_cuda_purpose purpose,
     if (piece->n_bytes < n_bytes) {
         if (piece->p != NULL) c->table->free(c->device, piece->p);
         *piece = (struct ucb_cuda_piece){NULL, 0};
-        const char *failed = c->table->alloc(c->device, n_bytes, &piece->p);
+        const char *failed = ucb_cuda_alloc(c, n_bytes, &piece->p);
         if (failed != NULL)
             return UCB_FAIL(err, UCB_NOMEM, "%zu bytes of device memory for %s: %s",
                             n_bytes, names[purpose], failed);
@@ -169,7 +169,7 @@ ucb_status ucb_cuda_verdict(struct ucb_cuda *c, struct ucb_cuda_verdict **out,
                             struct ucb_err *err)
 {
     bool fresh = c->memory[UCB_CUDA_FOR_VERDICT].p == NULL;
-    void *p;
+    void *p = NULL;
     UCB_TRY(ucb_cuda_memory(c, UCB_CUDA_FOR_VERDICT, sizeof(**out), &p, err));
     if (fresh) UCB_TRY(clear_verdict(c, p, err));
     *out = p;

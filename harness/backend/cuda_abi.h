@@ -58,6 +58,7 @@ struct ucb_cuda_backend {
     const char *(*open)(int index, struct ucb_cuda_device **out);
     void (*close)(struct ucb_cuda_device *device);
     void (*info)(const struct ucb_cuda_device *device, struct ucb_cuda_info *out);
+    void (*restart_peak)(struct ucb_cuda_device *device); /* it is what is used now */
 
     const char *(*alloc)(struct ucb_cuda_device *device, size_t n_bytes, void **out);
     void (*free)(struct ucb_cuda_device *device, void *p); /* waits for both streams */

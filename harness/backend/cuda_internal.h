@@ -73,8 +73,9 @@ void ucb_cuda_packed(struct ucb_cuda *cuda, const struct ucb_packed *weight, siz
 const void *ucb_cuda_weight(struct ucb_cuda *cuda, const struct ucb_packed *weight,
                             size_t n_bytes);
 void ucb_cuda_drop_weights(struct ucb_cuda *cuda);
-/* Frees the copy that was not used for longest; false: there is none. */
-bool ucb_cuda_evict(struct ucb_cuda *cuda);
+/* Device memory, for which copies of weights give way, those that were not used for longest
+ * first. Answers NULL, or why there is none even so. */
+const char *ucb_cuda_alloc(struct ucb_cuda *cuda, size_t n_bytes, void **out);
 
 /*
  * Rows of a weight that is not in memory, some panels at a time: read and packed by the

@@ -145,7 +145,8 @@ ucb_status ucb_cuda_multiply_rows(struct ucb_backend *b,
     UCB_TRY(stage(c, at_once * run.panel_bytes, err));
     UCB_TRY(
         ucb_cuda_memory(c, UCB_CUDA_FOR_W, 2 * at_once * run.panel_bytes, &buffers, err));
-    for (unsigned turn = 0; run.panel < n_all && status == UCB_OK; turn ^= 1) {
+    for (unsigned turn = 0; run.panel < n_all && status == UCB_OK && c->failed == UCB_OK;
+         turn ^= 1) {
         run.n_panels = n_all - run.panel < at_once ? n_all - run.panel : at_once;
         run.packed = c->staging[turn].p;
         /* The upload before last read this buffer; the last one may go on. */

@@ -37,7 +37,7 @@ void ucb_cuda_drop_weights(struct ucb_cuda *c)
     c->weight_capacity = 0;
 }
 
-bool ucb_cuda_evict(struct ucb_cuda *c)
+static bool evict(struct ucb_cuda *c)
 {
     struct ucb_cuda_weight *oldest = NULL;
     for (size_t i = 0; i < c->n_weights; i++)
@@ -46,6 +46,15 @@ bool ucb_cuda_evict(struct ucb_cuda *c)
             oldest = &c->weights[i];
     if (oldest != NULL) drop(c, oldest);
     return oldest != NULL;
+}
+
+const char *ucb_cuda_alloc(struct ucb_cuda *c, size_t n_bytes, void **out)
+{
+    const char *failed;
+    do {
+        failed = c->table->alloc(c->device, n_bytes, out);
+    } while (failed != NULL && evict(c));
+    return failed;
 }
 
 static bool reserve_entry(struct ucb_cuda *c)
@@ -68,9 +77,7 @@ static struct ucb_cuda_weight *create(struct ucb_cuda *c, const void *host, size
     struct ucb_cuda_weight w = {.host = host, .n_bytes = n_bytes};
     *why = "no memory for the list of weights";
     if (!reserve_entry(c)) return NULL;
-    do {
-        *why = c->table->alloc(c->device, n_bytes, &w.p);
-    } while (*why != NULL && ucb_cuda_evict(c));
+    *why = ucb_cuda_alloc(c, n_bytes, &w.p);
     if (*why != NULL) return NULL;
     *why = c->table->event_new(c->device, &w.loaded);
     if (*why != NULL) {

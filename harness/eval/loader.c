@@ -74,7 +74,7 @@ void ucb_loader_drop_sources(struct ucb_loader *l)
 
 static void drop_layer(struct ucb_loader *l)
 {
-    for (size_t i = 0; i < l->n_slots; i++) ucb_mem_free(l->weight[i].data);
+    for (size_t i = 0; i < l->n_slots; i++) ucb_packed_free(l->backend, &l->weight[i]);
     ucb_mem_free(l->weight);
     ucb_mem_free(l->product);
     ucb_mem_free(l->tiles);
@@ -421,8 +421,12 @@ static ucb_status begin_layer(struct ucb_loader *l, uint32_t layer, struct ucb_l
 static ucb_status reserve_packed(struct ucb_loader *l, const struct ucb_matrix *m,
                                  size_t slot, struct ucb_err *err)
 {
-    return reserve(&l->weight[slot].data, &l->packed_bytes[slot],
-                   ucb_pack_bytes(l->backend, m->n_out, m->n_in), m->name, err);
+    size_t n_bytes = ucb_pack_bytes(l->backend, m->n_out, m->n_in);
+    if (l->packed_bytes[slot] < n_bytes) {
+        ucb_packed_free(l->backend, &l->weight[slot]); /* a device's copy of it too */
+        l->packed_bytes[slot] = 0;
+    }
+    return reserve(&l->weight[slot].data, &l->packed_bytes[slot], n_bytes, m->name, err);
 }
 
 /* The matrix at `slot` and those after it, reading the same input, that go through one
