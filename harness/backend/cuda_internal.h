@@ -19,7 +19,8 @@ struct ucb_cuda_weight {
     void *p;
     size_t n_bytes;
     bool current;   /* holds what was packed last */
-    bool only_here; /* decoded on the device: the host has nothing to bring it back from */
+    bool only_here; /* decoded on the device: `host` is a name, and is not read */
+    void *saved;    /* what it held when it gave way, in host memory; p is NULL meanwhile */
     uint64_t used_at;
     struct ucb_cuda_event *loaded;
 };
@@ -36,7 +37,9 @@ struct ucb_cuda {
      */
     struct ucb_cuda_event *filled[2], *read[2];
     struct ucb_cuda_piece staging[2];
-    ucb_status failed; /* of a function without a status, not yet answered */
+    struct ucb_cuda_piece outbox; /* host memory that LOAD copies from */
+    size_t sent_bytes;            /* through it, or past it, since it was emptied */
+    ucb_status failed;            /* of a function without a status, not yet answered */
     struct ucb_err failure;
 };
 
