@@ -3,9 +3,10 @@
  * the arithmetic is asked for. The strict arithmetics run without it.
  *
  * What can be fixed is: fp32 with COMPUTE_32F_PEDANTIC (no TF32, no reduced precision), one
- * workspace of our own on one stream, one algorithm, and always 256 rows a call, the last
- * ones filled up with zeros, so that the library's choice of a kernel depends on the
- * weight's shape alone and a batch never shows in the bits.
+ * workspace of our own on one stream, the library's default algorithm, and calls of 256
+ * rows (the last ones filled up with zeros) and 4096 columns, so that the library's choice
+ * of a kernel depends on the weight's shape alone: neither a batch nor a weight given in
+ * parts shows in the bits.
  */
 #ifndef UCB_CUDA_CUBLAS_CUH
 #define UCB_CUDA_CUBLAS_CUH
@@ -21,6 +22,7 @@
 #define CUBLAS_FILE "libcublas.so." CUBLAS_TEXT(CUBLAS_VER_MAJOR)
 
 constexpr size_t CUBLAS_ROWS = 256, CUBLAS_WORKSPACE = 32 << 20;
+constexpr uint32_t CUBLAS_COLUMNS = UCB_CUDA_CUBLAS_COLUMNS;
 
 /* The header overloads the name. */
 typedef cublasStatus_t gemm_function(cublasHandle_t, cublasOperation_t, cublasOperation_t,
@@ -30,11 +32,12 @@ typedef cublasStatus_t gemm_function(cublasHandle_t, cublasOperation_t, cublasOp
                                      cublasComputeType_t, cublasGemmAlgo_t);
 
 /* The functions that are called, by the names the library exports. */
-#define CUBLAS_FUNCTIONS(X)                                                       \
-    X(create, cublasCreate_v2)                                                    \
-    X(destroy, cublasDestroy_v2) X(version, cublasGetVersion_v2)                  \
-        X(set_stream, cublasSetStream_v2) X(set_workspace, cublasSetWorkspace_v2) \
-            X(set_math, cublasSetMathMode) X(status, cublasGetStatusString)
+#define CUBLAS_FUNCTIONS(X)                                                   \
+    X(create, cublasCreate_v2)                                                \
+    X(destroy, cublasDestroy_v2)                                              \
+    X(version, cublasGetVersion_v2)                                           \
+    X(set_stream, cublasSetStream_v2) X(set_workspace, cublasSetWorkspace_v2) \
+        X(set_math, cublasSetMathMode) X(status, cublasGetStatusString)
 
 struct cublas_library {
     cublasHandle_t handle;
@@ -129,17 +132,25 @@ static const char *run_cublas(struct ucb_cuda_device *device)
 
 /* 256 rows: y = x w^T, all row-major, seen by the library as columns. */
 static const char *multiply_256(struct ucb_cuda_device *device, const struct linear_call *l,
-                                const float *x, float *y, size_t y_stride)
+                                const float *x, float *y)
 {
     struct cublas_library *library = (struct cublas_library *)device->cublas;
     const float one = 1.0f, zero = 0.0f;
     size_t width = ((size_t)l->n_in + STEP - 1) / STEP * STEP;
-    return cublas_answer(device, library, "product",
-                         library->gemm(library->handle, CUBLAS_OP_T, CUBLAS_OP_N,
-                                       (int)l->n_out, (int)CUBLAS_ROWS, (int)l->n_in, &one,
-                                       l->packed, CUDA_R_32F, (int)width, x, CUDA_R_32F,
-                                       (int)l->n_in, &zero, y, CUDA_R_32F, (int)y_stride,
-                                       CUBLAS_COMPUTE_32F_PEDANTIC, CUBLAS_GEMM_DEFAULT));
+    const char *failed = NULL;
+    for (uint32_t column = 0; column < l->n_out && failed == NULL;
+         column += CUBLAS_COLUMNS) {
+        uint32_t left = l->n_out - column,
+                 n = left < CUBLAS_COLUMNS ? left : CUBLAS_COLUMNS;
+        failed = cublas_answer(
+            device, library, "product",
+            library->gemm(
+                library->handle, CUBLAS_OP_T, CUBLAS_OP_N, (int)n, (int)CUBLAS_ROWS,
+                (int)l->n_in, &one, (const float *)l->packed + column * width, CUDA_R_32F,
+                (int)width, x, CUDA_R_32F, (int)l->n_in, &zero, y + column, CUDA_R_32F,
+                (int)l->y_stride, CUBLAS_COMPUTE_32F_PEDANTIC, CUBLAS_GEMM_DEFAULT));
+    }
+    return failed;
 }
 
 static const char *grow(struct ucb_cuda_device *device, void **p, size_t *n_bytes,
@@ -154,17 +165,18 @@ static const char *grow(struct ucb_cuda_device *device, void **p, size_t *n_byte
     return failed;
 }
 
-/* Fewer than 256 rows: through memory that has them all. */
+/* Fewer than 256 rows: through memory that has them all, with the pitch of y, which the
+ * library may look at when it chooses a kernel. */
 static const char *multiply_rest(struct ucb_cuda_device *device,
                                  const struct linear_call *l, size_t row)
 {
     struct cublas_library *library = (struct cublas_library *)device->cublas;
     cudaStream_t s = device->stream[UCB_CUDA_COMPUTE];
     size_t n = l->n_rows - row, x_row = l->n_in * sizeof(float),
-           y_row = l->n_out * sizeof(float);
+           y_row = l->n_out * sizeof(float), y_pitch = l->y_stride * sizeof(float);
     const char *failed = grow(device, &library->x, &library->x_bytes, CUBLAS_ROWS * x_row);
     if (failed == NULL)
-        failed = grow(device, &library->y, &library->y_bytes, CUBLAS_ROWS * y_row);
+        failed = grow(device, &library->y, &library->y_bytes, CUBLAS_ROWS * y_pitch);
     if (failed == NULL)
         failed = answer(device, "clear",
                         cudaMemsetAsync(library->x, 0, CUBLAS_ROWS * x_row, s));
@@ -173,13 +185,11 @@ static const char *multiply_rest(struct ucb_cuda_device *device,
                         cudaMemcpyAsync(library->x, l->x + row * l->n_in, n * x_row,
                                         cudaMemcpyDeviceToDevice, s));
     if (failed == NULL)
-        failed = multiply_256(device, l, (float *)library->x, (float *)library->y,
-                              l->n_out);
+        failed = multiply_256(device, l, (float *)library->x, (float *)library->y);
     if (failed != NULL) return failed;
     return answer(device, "copy",
-                  cudaMemcpy2DAsync(l->y + row * l->y_stride, l->y_stride * sizeof(float),
-                                    library->y, y_row, y_row, n, cudaMemcpyDeviceToDevice,
-                                    s));
+                  cudaMemcpy2DAsync(l->y + row * l->y_stride, y_pitch, library->y, y_pitch,
+                                    y_row, n, cudaMemcpyDeviceToDevice, s));
 }
 
 __global__ void bias_kernel(struct linear_call l)
@@ -196,8 +206,7 @@ static const char *cublas_linear(struct ucb_cuda_device *device,
     const char *failed = run_cublas(device);
     size_t row = 0;
     for (; failed == NULL && l->n_rows - row >= CUBLAS_ROWS; row += CUBLAS_ROWS)
-        failed = multiply_256(device, l, l->x + row * l->n_in, l->y + row * l->y_stride,
-                              l->y_stride);
+        failed = multiply_256(device, l, l->x + row * l->n_in, l->y + row * l->y_stride);
     if (failed == NULL && row < l->n_rows) failed = multiply_rest(device, l, row);
     if (failed != NULL || l->bias == NULL) return failed;
     UCB_LAUNCH(bias_kernel, n_blocks(l->n_rows * l->n_out, 256), 256,

@@ -130,6 +130,11 @@ static void device_info(const struct ucb_cuda_device *device, struct ucb_cuda_in
     *out = device->info;
 }
 
+static void device_restart_peak(struct ucb_cuda_device *device)
+{
+    device->info.peak_bytes = device->info.used_bytes;
+}
+
 /* ---- memory ---- */
 
 static const char *device_alloc(struct ucb_cuda_device *device, size_t n_bytes, void **out)

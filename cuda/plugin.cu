@@ -44,6 +44,7 @@ UCB_EXPORT const struct ucb_cuda_backend ucb_cuda_backend = {
     .open = device_open,
     .close = device_close,
     .info = device_info,
+    .restart_peak = device_restart_peak,
     .alloc = device_alloc,
     .free = device_free,
     .alloc_host = device_alloc_host,

@@ -20,8 +20,8 @@
 static const char help[] =
     "usage: ucbench doctor [--cache DIR] [--json]\n"
     "\n"
-    "Looks at the CPU's kernel paths, memory, gnuplot, the cache, the default model and the data, and says what to do\n"
-    "about what is missing. Exit code 0 when a sweep and its charts can be made, 4 when not.\n";
+    "Looks at the CPU's kernel paths, memory, gnuplot, the cache, the default model, the data and the GPU, and says what\n"
+    "to do about what is missing. Exit code 0 when a sweep and its charts can be made, 4 when not.\n";
 
 struct finding {
     const char *what;

@@ -199,6 +199,7 @@ static ucb_status run_methods(struct ucb_sweep_group *g, struct ucb_eval *eval,
         assert(n <= 16);
         for (size_t j = 0; j < n; j++) chains[j] = todo[i + j]->chain;
         ucb_peak_restart();
+        ucb_backend_restart_device_peak(g->backend);
         UCB_TRY(ucb_eval_group(eval, chains, n, &g->progress, results, err));
         for (size_t j = 0; j < n; j++) {
             if (status == UCB_OK)
@@ -274,6 +275,7 @@ static ucb_status run_part(struct ucb_sweep_group *g, uint32_t mask, struct ucb_
                                        .keep_encoded = g->options->keep_encoded};
     struct ucb_eval *eval;
     ucb_peak_restart();
+    ucb_backend_restart_device_peak(g->backend);
     UCB_TRY(ucb_eval_open(g->model, &options, sets, n_sets, &eval, err));
     char label[96];
     snprintf(label, sizeof(label), "%s, %zu tokens, %zu passes", g->model_name,

@@ -244,6 +244,11 @@ uint64_t ucb_backend_device_peak_bytes(const struct ucb_backend *backend)
     return info.peak_bytes;
 }
 
+void ucb_backend_restart_device_peak(struct ucb_backend *backend)
+{
+    if (backend->cuda != NULL) backend->cuda->table->restart_peak(backend->cuda->device);
+}
+
 ucb_status ucb_backend_scratch(struct ucb_backend *backend, size_t n_bytes,
                                const char *what, unsigned char **out, struct ucb_err *err)
 {

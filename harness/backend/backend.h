@@ -25,7 +25,7 @@ enum { UCB_N_STRICT_ARITHS = UCB_ARITH_CUBLAS };
 enum {
     UCB_ARITH_FP32_REVISION = 1,
     UCB_ARITH_BF16_REVISION = 1,
-    UCB_ARITH_CUBLAS_REVISION = 1
+    UCB_ARITH_CUBLAS_REVISION = 2
 };
 
 enum ucb_kernel {
@@ -85,8 +85,9 @@ const char *ucb_backend_identity(const struct ucb_backend *backend); /* of its a
 /* Answers what a function without a status could not: before results are trusted or timed.
  */
 ucb_status ucb_backend_finish(struct ucb_backend *backend, struct ucb_err *err);
-/* The most device memory that was in use; 0 on the CPU. */
+/* The most device memory that was in use since the last restart; 0 on the CPU. */
 uint64_t ucb_backend_device_peak_bytes(const struct ucb_backend *backend);
+void ucb_backend_restart_device_peak(struct ucb_backend *backend);
 
 /* A weight in the layout the products read. The caller owns `data`: ucb_pack_bytes() bytes,
  * 64-byte aligned. */
@@ -103,6 +104,9 @@ void ucb_pack(const struct ucb_backend *backend, const float *w,
    unless it reaches the last row. */
 void ucb_pack_rows(const struct ucb_backend *backend, const float *w, uint32_t row,
                    uint32_t n_rows, const struct ucb_packed *weight);
+/* Gives back `data`, which is from ucb_mem_alloc(), and a device's copy of it. NULL is
+ * fine. */
+void ucb_packed_free(const struct ucb_backend *backend, struct ucb_packed *weight);
 
 /* y = x w^T, plus bias[n_out] when it is not NULL (one fp32 addition). NOMEM. */
 ucb_status ucb_linear(struct ucb_backend *backend, const struct ucb_packed *weight,

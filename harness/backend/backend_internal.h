@@ -229,9 +229,18 @@ void ucb_panel_pack(enum ucb_arithmetic arithmetic, const struct ucb_source *sou
 void ucb_slab_pack(const struct ucb_products *products, const float *x, size_t x_stride,
                    size_t n_rows, uint32_t n_in, const struct ucb_slab *slab);
 
-/* Columns [column, column + 32) of y[n_rows][n_out], as far as there are such, become the
- * tile[n_rows][32], plus the bias where it is not NULL. */
-void ucb_tile_store(const struct ucb_backend *backend, const float *tile, size_t n_rows,
-                    size_t column, uint32_t n_out, const float *bias, float *y);
+/* y[n_rows][n_out] = x[n_rows][n_in] w^T + bias (may be NULL), however it is cut. */
+struct ucb_linear_call {
+    const struct ucb_backend *backend;
+    uint32_t n_out, n_in;
+    const float *bias, *x;
+    float *y;
+    size_t n_rows;
+};
+/* Rows [row, row + n_rows) of y, which the slab holds of x, times panel number `panel`,
+ * packed at `weights`. tile[n_rows][32] is working memory. */
+void ucb_linear_panel(const struct ucb_linear_call *call, const struct ucb_slab *slab,
+                      size_t row, size_t n_rows, const void *weights, size_t panel,
+                      float *tile);
 
 #endif

@@ -16,6 +16,8 @@
 
 #define PLUGIN_NAME "libucbench_cuda.so"
 
+enum { OUTBOX_BYTES = 256 << 20 }; /* at most: the system cannot move such memory away */
+
 /* What the one search of this process found. */
 static struct {
     const struct ucb_cuda_backend *table;
@@ -114,17 +116,36 @@ ucb_status ucb_cuda_open(enum ucb_arithmetic arithmetic, struct ucb_cuda **out,
     return UCB_OK;
 }
 
+static void drop_piece(struct ucb_cuda *c, struct ucb_cuda_piece *piece)
+{
+    if (piece->p != NULL) c->table->free(c->device, piece->p);
+    *piece = (struct ucb_cuda_piece){NULL, 0};
+}
+
+static void drop_host_piece(struct ucb_cuda *c, struct ucb_cuda_piece *piece)
+{
+    if (piece->p != NULL) c->table->free_host(c->device, piece->p);
+    *piece = (struct ucb_cuda_piece){NULL, 0};
+}
+
+void ucb_cuda_drop_decoding(struct ucb_cuda *c)
+{
+    for (int i = 0; i <= UCB_CUDA_FOR_DECODED; i++)
+        if (i != UCB_CUDA_FOR_VERDICT) drop_piece(c, &c->memory[i]);
+    drop_host_piece(c, &c->outbox);
+}
+
 void ucb_cuda_close(struct ucb_cuda *c)
 {
     if (c == NULL) return;
     ucb_cuda_drop_weights(c);
     for (int i = 0; i < 2; i++) {
-        if (c->staging[i].p != NULL) c->table->free_host(c->device, c->staging[i].p);
+        drop_host_piece(c, &c->staging[i]);
         if (c->filled[i] != NULL) c->table->event_free(c->device, c->filled[i]);
         if (c->read[i] != NULL) c->table->event_free(c->device, c->read[i]);
     }
-    for (int i = 0; i < UCB_CUDA_N_PURPOSES; i++)
-        if (c->memory[i].p != NULL) c->table->free(c->device, c->memory[i].p);
+    drop_host_piece(c, &c->outbox);
+    for (int i = 0; i < UCB_CUDA_N_PURPOSES; i++) drop_piece(c, &c->memory[i]);
     if (c->device != NULL) c->table->close(c->device);
     ucb_mem_free(c);
 }
@@ -144,9 +165,8 @@ ucb_status ucb_cuda_memory(struct ucb_cuda *c, enum ucb_cuda_purpose purpose,
         "parts of a weight"};
     struct ucb_cuda_piece *piece = &c->memory[purpose];
     if (piece->n_bytes < n_bytes) {
-        if (piece->p != NULL) c->table->free(c->device, piece->p);
-        *piece = (struct ucb_cuda_piece){NULL, 0};
-        const char *failed = c->table->alloc(c->device, n_bytes, &piece->p);
+        drop_piece(c, piece);
+        const char *failed = ucb_cuda_alloc(c, n_bytes, &piece->p);
         if (failed != NULL)
             return UCB_FAIL(err, UCB_NOMEM, "%zu bytes of device memory for %s: %s",
                             n_bytes, names[purpose], failed);
@@ -154,6 +174,26 @@ ucb_status ucb_cuda_memory(struct ucb_cuda *c, enum ucb_cuda_purpose purpose,
     }
     *out = piece->p;
     return UCB_OK;
+}
+
+const char *ucb_cuda_send(struct ucb_cuda *c, void *to, const void *host, size_t n_bytes)
+{
+    size_t at = c->sent_bytes;
+    c->sent_bytes += ucb_cuda_room(n_bytes);
+    if (c->sent_bytes <= c->outbox.n_bytes)
+        host = memcpy((unsigned char *)c->outbox.p + at, host, n_bytes);
+    return c->table->upload(c->device, UCB_CUDA_LOAD, to, host, n_bytes);
+}
+
+/* LOAD is done. What did not fit will the next time, if there is memory of the kind. */
+static void empty_outbox(struct ucb_cuda *c)
+{
+    struct ucb_cuda_piece *box = &c->outbox;
+    size_t wanted = c->sent_bytes < OUTBOX_BYTES ? c->sent_bytes : OUTBOX_BYTES;
+    c->sent_bytes = 0;
+    if (wanted <= box->n_bytes) return;
+    drop_host_piece(c, box);
+    if (c->table->alloc_host(c->device, wanted, &box->p) == NULL) box->n_bytes = wanted;
 }
 
 static ucb_status clear_verdict(struct ucb_cuda *c, void *verdict, struct ucb_err *err)
@@ -169,7 +209,7 @@ ucb_status ucb_cuda_verdict(struct ucb_cuda *c, struct ucb_cuda_verdict **out,
                             struct ucb_err *err)
 {
     bool fresh = c->memory[UCB_CUDA_FOR_VERDICT].p == NULL;
-    void *p;
+    void *p = NULL;
     UCB_TRY(ucb_cuda_memory(c, UCB_CUDA_FOR_VERDICT, sizeof(**out), &p, err));
     if (fresh) UCB_TRY(clear_verdict(c, p, err));
     *out = p;
@@ -185,6 +225,7 @@ ucb_status ucb_cuda_take_verdict(struct ucb_cuda *c, struct ucb_cuda_verdict *ou
                                             sizeof(*out));
     if (failed == NULL) failed = c->table->finish(c->device, UCB_CUDA_LOAD);
     if (failed != NULL) return UCB_FAIL(err, UCB_ENVIRONMENT, "decoding: %s", failed);
+    empty_outbox(c);
     return clear_verdict(c, there, err);
 }
 

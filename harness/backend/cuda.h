@@ -44,6 +44,14 @@ enum ucb_cuda_purpose {
 ucb_status ucb_cuda_memory(struct ucb_cuda *cuda, enum ucb_cuda_purpose purpose,
                            size_t n_bytes, void **out, struct ucb_err *err);
 
+/* Gives back what is for LOAD alone, and the host memory it copies from; waits. */
+void ucb_cuda_drop_decoding(struct ucb_cuda *cuda);
+
+/* Queues on LOAD a copy of host memory, which may change at once: from memory that copies
+ * read beside products, as far as such is there. Answers NULL, or what is wrong. */
+const char *ucb_cuda_send(struct ucb_cuda *cuda, void *to, const void *host,
+                          size_t n_bytes);
+
 /* What decoding shows and open() cannot know. */
 struct ucb_cuda_verdict {
     uint32_t damaged, nonfinite; /* some payload is; some weight is */
@@ -60,8 +68,9 @@ ucb_status ucb_cuda_take_verdict(struct ucb_cuda *cuda, struct ucb_cuda_verdict 
 /*
  * Makes a weight of `decoded` (device memory [n_out][n_in], queued on LOAD), as ucb_pack()
  * does of host memory: queued on LOAD too, so that it is made while products run. The
- * address weight->data names it and is not read. ucb_linear() waits for it; it stays until
- * it is packed anew or forgotten. NOMEM, ENVIRONMENT.
+ * address weight->data names it and is not read. ucb_linear() waits for it; it stays, in
+ * host memory where the device's runs out, until it is packed anew or forgotten. NOMEM,
+ * ENVIRONMENT.
  */
 ucb_status ucb_cuda_put_decoded(struct ucb_cuda *cuda, const struct ucb_packed *weight,
                                 const float *decoded, struct ucb_err *err);

@@ -18,7 +18,11 @@
 #include "core/dtype.h"
 
 /* Raise with every change of this file: a plugin of another number is refused. */
-enum { UCB_CUDA_ABI = 2 };
+enum { UCB_CUDA_ABI = 3 };
+
+/* Columns of a product that cuBLAS makes in one call: fixed, so that a weight given in
+ * parts is multiplied by the same calls as a whole one. */
+enum { UCB_CUDA_CUBLAS_COLUMNS = 4096 };
 
 struct ucb_cuda_device; /* an opened device: its streams, its memory, what went wrong */
 struct ucb_cuda_event;  /* a point in a stream */
@@ -31,7 +35,8 @@ struct ucb_cuda_info {
     char cublas[32];                          /* version; "" until a product asked for it */
     uint32_t major, minor;                    /* compute capability */
     uint32_t driver_version, runtime_version; /* 13000 is 13.0 */
-    uint64_t memory_bytes, used_bytes, peak_bytes; /* the last two: by this plugin */
+    /* The last two: of this plugin, without what the driver and cuBLAS take themselves. */
+    uint64_t memory_bytes, used_bytes, peak_bytes;
 };
 
 /* Statistics of a row of logits, before what the host does in double: head.c. */
@@ -53,6 +58,7 @@ struct ucb_cuda_backend {
     const char *(*open)(int index, struct ucb_cuda_device **out);
     void (*close)(struct ucb_cuda_device *device);
     void (*info)(const struct ucb_cuda_device *device, struct ucb_cuda_info *out);
+    void (*restart_peak)(struct ucb_cuda_device *device); /* it is what is used now */
 
     const char *(*alloc)(struct ucb_cuda_device *device, size_t n_bytes, void **out);
     void (*free)(struct ucb_cuda_device *device, void *p); /* waits for both streams */

@@ -19,7 +19,8 @@ struct ucb_cuda_weight {
     void *p;
     size_t n_bytes;
     bool current;   /* holds what was packed last */
-    bool only_here; /* decoded on the device: the host has nothing to bring it back from */
+    bool only_here; /* decoded on the device: `host` is a name, and is not read */
+    void *saved;    /* what it held when it gave way, in host memory; p is NULL meanwhile */
     uint64_t used_at;
     struct ucb_cuda_event *loaded;
 };
@@ -36,7 +37,9 @@ struct ucb_cuda {
      */
     struct ucb_cuda_event *filled[2], *read[2];
     struct ucb_cuda_piece staging[2];
-    ucb_status failed; /* of a function without a status, not yet answered */
+    struct ucb_cuda_piece outbox; /* host memory that LOAD copies from */
+    size_t sent_bytes;            /* through it, or past it, since it was emptied */
+    ucb_status failed;            /* of a function without a status, not yet answered */
     struct ucb_err failure;
 };
 
@@ -73,8 +76,9 @@ void ucb_cuda_packed(struct ucb_cuda *cuda, const struct ucb_packed *weight, siz
 const void *ucb_cuda_weight(struct ucb_cuda *cuda, const struct ucb_packed *weight,
                             size_t n_bytes);
 void ucb_cuda_drop_weights(struct ucb_cuda *cuda);
-/* Frees the copy that was not used for longest; false: there is none. */
-bool ucb_cuda_evict(struct ucb_cuda *cuda);
+/* Device memory, for which copies of weights give way, those that were not used for longest
+ * first. Answers NULL, or why there is none even so. */
+const char *ucb_cuda_alloc(struct ucb_cuda *cuda, size_t n_bytes, void **out);
 
 /*
  * Rows of a weight that is not in memory, some panels at a time: read and packed by the

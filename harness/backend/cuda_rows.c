@@ -114,12 +114,19 @@ static const char *multiply(const struct rows_run *run, unsigned turn, void *buf
     return failed;
 }
 
+static size_t min_panels(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* cuBLAS: the columns of one call, as a whole weight is multiplied. */
 static size_t choose_panels(const struct rows_run *run, size_t n_all)
 {
+    if (run->backend->arithmetic == UCB_ARITH_CUBLAS)
+        return min_panels(UCB_CUDA_CUBLAS_COLUMNS / UCB_PANEL, n_all);
     size_t n = run->weight->at_once > 0 ? run->weight->at_once / UCB_PANEL
                                         : BUFFER_BYTES / run->panel_bytes;
-    if (n == 0) n = 1;
-    return n < n_all ? n : n_all;
+    return min_panels(n == 0 ? 1 : n, n_all);
 }
 
 ucb_status ucb_cuda_multiply_rows(struct ucb_backend *b,
@@ -138,7 +145,8 @@ ucb_status ucb_cuda_multiply_rows(struct ucb_backend *b,
     UCB_TRY(stage(c, at_once * run.panel_bytes, err));
     UCB_TRY(
         ucb_cuda_memory(c, UCB_CUDA_FOR_W, 2 * at_once * run.panel_bytes, &buffers, err));
-    for (unsigned turn = 0; run.panel < n_all && status == UCB_OK; turn ^= 1) {
+    for (unsigned turn = 0; run.panel < n_all && status == UCB_OK && c->failed == UCB_OK;
+         turn ^= 1) {
         run.n_panels = n_all - run.panel < at_once ? n_all - run.panel : at_once;
         run.packed = c->staging[turn].p;
         /* The upload before last read this buffer; the last one may go on. */

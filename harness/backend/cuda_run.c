@@ -34,9 +34,7 @@ bool ucb_cuda_begin(struct ucb_cuda *c, size_t n_bytes, struct ucb_cuda_frame *o
 {
     void *p = NULL;
     if (c->failed != UCB_OK) return false;
-    do {
-        c->failed = ucb_cuda_memory(c, UCB_CUDA_FOR_X, n_bytes, &p, &c->failure);
-    } while (c->failed == UCB_NOMEM && ucb_cuda_evict(c));
+    c->failed = ucb_cuda_memory(c, UCB_CUDA_FOR_X, n_bytes, &p, &c->failure);
     *out = (struct ucb_cuda_frame){c, p, (unsigned char *)p + n_bytes};
     return c->failed == UCB_OK;
 }

@@ -4,8 +4,8 @@
  * The host keeps what ucb_pack() made; the device has a copy, named by its address, which
  * is brought along when it is packed, on the stream LOAD, while products run. Where device
  * memory runs out the copies that were not used for longest give way, and come back when
- * they are multiplied with. So the program never asks how much a device holds. A weight
- * that was decoded there stays until it is forgotten.
+ * they are multiplied with; what was decoded there is saved to the host first. So the
+ * program never asks how much a device holds.
  */
 #include "backend/cuda_internal.h"
 
@@ -24,8 +24,9 @@ static struct ucb_cuda_weight *find(struct ucb_cuda *c, const void *host)
 
 static void drop(struct ucb_cuda *c, struct ucb_cuda_weight *w)
 {
-    c->table->free(c->device, w->p);
+    if (w->p != NULL) c->table->free(c->device, w->p);
     c->table->event_free(c->device, w->loaded);
+    ucb_mem_free(w->saved);
     *w = c->weights[--c->n_weights];
 }
 
@@ -37,15 +38,45 @@ void ucb_cuda_drop_weights(struct ucb_cuda *c)
     c->weight_capacity = 0;
 }
 
-bool ucb_cuda_evict(struct ucb_cuda *c)
+/* To the host, when it is ready, and off the device. */
+static bool save(struct ucb_cuda *c, struct ucb_cuda_weight *w)
+{
+    void *saved = ucb_mem_alloc(w->n_bytes);
+    if (saved == NULL) return false;
+    const char *failed = c->table->download(c->device, UCB_CUDA_LOAD, saved, w->p,
+                                            w->n_bytes);
+    if (failed == NULL) failed = c->table->finish(c->device, UCB_CUDA_LOAD);
+    if (failed != NULL) {
+        ucb_mem_free(saved);
+        return false;
+    }
+    c->table->free(c->device, w->p);
+    w->p = NULL;
+    w->saved = saved;
+    w->current = false;
+    return true;
+}
+
+static bool evict(struct ucb_cuda *c)
 {
     struct ucb_cuda_weight *oldest = NULL;
     for (size_t i = 0; i < c->n_weights; i++)
-        if (!c->weights[i].only_here &&
+        if (c->weights[i].p != NULL &&
             (oldest == NULL || c->weights[i].used_at < oldest->used_at))
             oldest = &c->weights[i];
-    if (oldest != NULL) drop(c, oldest);
-    return oldest != NULL;
+    if (oldest == NULL) return false;
+    if (oldest->only_here) return save(c, oldest);
+    drop(c, oldest);
+    return true;
+}
+
+const char *ucb_cuda_alloc(struct ucb_cuda *c, size_t n_bytes, void **out)
+{
+    const char *failed;
+    do {
+        failed = c->table->alloc(c->device, n_bytes, out);
+    } while (failed != NULL && evict(c));
+    return failed;
 }
 
 static bool reserve_entry(struct ucb_cuda *c)
@@ -68,9 +99,7 @@ static struct ucb_cuda_weight *create(struct ucb_cuda *c, const void *host, size
     struct ucb_cuda_weight w = {.host = host, .n_bytes = n_bytes};
     *why = "no memory for the list of weights";
     if (!reserve_entry(c)) return NULL;
-    do {
-        *why = c->table->alloc(c->device, n_bytes, &w.p);
-    } while (*why != NULL && ucb_cuda_evict(c));
+    *why = ucb_cuda_alloc(c, n_bytes, &w.p);
     if (*why != NULL) return NULL;
     *why = c->table->event_new(c->device, &w.loaded);
     if (*why != NULL) {
@@ -84,12 +113,27 @@ static struct ucb_cuda_weight *create(struct ucb_cuda *c, const void *host, size
 static const char *load(struct ucb_cuda *c, struct ucb_cuda_weight *w, size_t first,
                         size_t n)
 {
+    const unsigned char *from = w->only_here ? w->saved : w->host;
     const char *failed = c->table->upload(c->device, UCB_CUDA_LOAD,
-                                          (unsigned char *)w->p + first,
-                                          (const unsigned char *)w->host + first, n);
+                                          (unsigned char *)w->p + first, from + first, n);
     if (failed == NULL) failed = c->table->record(c->device, UCB_CUDA_LOAD, w->loaded);
     w->current = failed == NULL;
     return failed;
+}
+
+/* A weight that was saved is on the device again. Room for it may move the list. */
+static const char *bring_back(struct ucb_cuda *c, const void *host)
+{
+    void *p = NULL;
+    const char *failed = ucb_cuda_alloc(c, find(c, host)->n_bytes, &p);
+    if (failed != NULL) return failed;
+    struct ucb_cuda_weight *w = find(c, host);
+    w->p = p;
+    failed = load(c, w, 0, w->n_bytes);
+    if (failed != NULL) return failed;
+    ucb_mem_free(w->saved);
+    w->saved = NULL;
+    return NULL;
 }
 
 /* What fails here is tried again, and said, when the weight is multiplied with. */
@@ -98,7 +142,7 @@ void ucb_cuda_packed(struct ucb_cuda *c, const struct ucb_packed *weight, size_t
 {
     const char *why;
     struct ucb_cuda_weight *w = find(c, weight->data);
-    if (w != NULL && w->n_bytes != n_bytes) {
+    if (w != NULL && (w->n_bytes != n_bytes || w->only_here)) {
         drop(c, w);
         w = NULL;
     }
@@ -110,7 +154,6 @@ void ucb_cuda_packed(struct ucb_cuda *c, const struct ucb_packed *weight, size_t
     }
     if (w == NULL) return;
     w->used_at = ++c->clock;
-    w->only_here = false;
     load(c, w, first, n);
 }
 
@@ -120,13 +163,18 @@ ucb_status ucb_cuda_put_decoded(struct ucb_cuda *c, const struct ucb_packed *wei
     const char *failed = NULL;
     size_t n_bytes = ucb_n_units(weight->n_out, UCB_PANEL) *
                      ucb_panel_bytes(c->arithmetic, weight->n_in);
-    ucb_cuda_forget(c, weight);
-    struct ucb_cuda_weight *w = create(c, weight->data, n_bytes, &failed);
+    struct ucb_cuda_weight *w = find(c, weight->data);
+    if (w != NULL && (w->n_bytes != n_bytes || w->p == NULL)) {
+        drop(c, w);
+        w = NULL;
+    }
+    if (w == NULL) w = create(c, weight->data, n_bytes, &failed);
     if (w == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "%zu bytes of device memory for a weight: %s",
                         n_bytes, failed);
     w->only_here = true;
     w->used_at = ++c->clock;
+    /* Nobody reads what it held: whoever multiplied with it has waited for the product. */
     failed = c->table->pack(c->device, UCB_CUDA_LOAD, c->arithmetic, decoded, weight->n_out,
                             weight->n_in, w->p);
     if (failed == NULL) failed = c->table->record(c->device, UCB_CUDA_LOAD, w->loaded);
@@ -150,6 +198,10 @@ const void *ucb_cuda_weight(struct ucb_cuda *c, const struct ucb_packed *weight,
     struct ucb_cuda_weight *w = find(c, weight->data);
     assert(w == NULL || w->n_bytes == n_bytes);
     if (w == NULL) w = create(c, weight->data, n_bytes, &failed);
+    if (failed == NULL && w->p == NULL) {
+        failed = bring_back(c, weight->data);
+        w = find(c, weight->data);
+    }
     if (failed == NULL && !w->current) failed = load(c, w, 0, n_bytes);
     if (failed == NULL) failed = c->table->wait(c->device, UCB_CUDA_COMPUTE, w->loaded);
     ucb_cuda_note(c, "a weight", failed);

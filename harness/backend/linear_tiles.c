@@ -38,11 +38,9 @@ struct worker {
 };
 
 struct tiles_run {
-    const struct ucb_backend *backend;
+    struct ucb_linear_call call;
     const struct ucb_tiles *weight;
-    const float *bias, *x;
-    float *y;
-    size_t n_rows, n_slabs, slab_rows, slab_bytes;
+    size_t n_slabs, slab_rows, slab_bytes;
     size_t n_panels, tile_panels, panel_bytes, n_shares, n_parts; /* of the slabs */
     struct worker *workers;
 };
@@ -60,9 +58,9 @@ static size_t max_u(size_t a, size_t b)
 /* Whole register tiles, two at least. */
 static size_t choose_slab_rows(const struct tiles_run *run)
 {
-    size_t unit = run->backend->products->tile_rows,
+    size_t unit = run->call.backend->products->tile_rows,
            fit = SLAB_BYTES / (ucb_n_units(run->weight->n_in, UCB_CHUNK) * UCB_ROW_PITCH);
-    return min_u(max_u(min_u(fit, MOST_SLAB_ROWS) / unit, 2) * unit, run->n_rows);
+    return min_u(max_u(min_u(fit, MOST_SLAB_ROWS) / unit, 2) * unit, run->call.n_rows);
 }
 
 static size_t choose_tile_panels(const struct tiles_run *run)
@@ -74,12 +72,12 @@ static size_t choose_tile_panels(const struct tiles_run *run)
 static void plan(struct tiles_run *run)
 {
     const struct ucb_tiles *w = run->weight;
-    size_t threads = ucb_pool_threads(run->backend->pool);
+    size_t threads = ucb_pool_threads(run->call.backend->pool);
     run->n_panels = ucb_n_units(w->n_out, UCB_PANEL);
-    run->panel_bytes = ucb_panel_bytes(run->backend->arithmetic, w->n_in);
+    run->panel_bytes = ucb_panel_bytes(run->call.backend->arithmetic, w->n_in);
     run->slab_rows = choose_slab_rows(run);
     run->slab_bytes = ucb_slab_bytes(run->slab_rows, w->n_in);
-    run->n_slabs = ucb_n_units(run->n_rows, run->slab_rows);
+    run->n_slabs = ucb_n_units(run->call.n_rows, run->slab_rows);
     run->n_shares = min_u(
         threads * SHARES_PER_THREAD,
         max_u(run->n_panels / SHARE_PANELS, min_u(threads, run->n_panels)));
@@ -104,7 +102,7 @@ static void fill_tile(const struct tiles_run *run, struct worker *own, unsigned 
                                 &own->err);
         struct ucb_source source = {own->rows, w->n_in, 1};
         if (own->status == UCB_OK)
-            ucb_panel_pack(run->backend->arithmetic, &source, n_rows, w->n_in,
+            ucb_panel_pack(run->call.backend->arithmetic, &source, n_rows, w->n_in,
                            own->tile + i * run->panel_bytes);
     }
 }
@@ -112,25 +110,20 @@ static void fill_tile(const struct tiles_run *run, struct worker *own, unsigned 
 static void multiply_tile(const struct tiles_run *run, struct worker *own, size_t part,
                           size_t panel, size_t n)
 {
-    const struct ucb_products *products = run->backend->products;
-    uint32_t n_in = run->weight->n_in, n_out = run->weight->n_out;
+    const struct ucb_linear_call *call = &run->call;
     size_t slab_index = ucb_part_start(run->n_slabs, run->n_parts, part),
            slab_end = ucb_part_start(run->n_slabs, run->n_parts, part + 1);
     for (; slab_index < slab_end; slab_index++) {
         size_t row = slab_index * run->slab_rows,
-               n_rows = min_u(run->slab_rows, run->n_rows - row);
+               n_rows = min_u(run->slab_rows, call->n_rows - row);
         struct ucb_slab slab = ucb_slab_place(own->slab, n_rows);
         if (own->slab_index != slab_index)
-            ucb_slab_pack(products, run->x + row * n_in, n_in, n_rows, n_in, &slab);
+            ucb_slab_pack(call->backend->products, call->x + row * call->n_in, call->n_in,
+                          n_rows, call->n_in, &slab);
         own->slab_index = slab_index;
-        for (size_t i = 0; i < n; i++) {
-            uint32_t state = products->begin();
-            products->multiply(&slab, (uint32_t)n_rows, n_in,
-                               own->tile + i * run->panel_bytes, own->product, UCB_PANEL);
-            products->end(state);
-            ucb_tile_store(run->backend, own->product, n_rows, (panel + i) * UCB_PANEL,
-                           n_out, run->bias, run->y + row * n_out);
-        }
+        for (size_t i = 0; i < n; i++)
+            ucb_linear_panel(call, &slab, row, n_rows, own->tile + i * run->panel_bytes,
+                             panel + i, own->product);
     }
 }
 
@@ -148,17 +141,17 @@ static void multiply_share(void *context, size_t index, unsigned worker)
     }
 }
 
-static ucb_status place(struct tiles_run *run, struct ucb_err *err)
+static ucb_status place(struct tiles_run *run, struct ucb_backend *backend,
+                        struct ucb_err *err)
 {
-    unsigned threads = ucb_pool_threads(run->backend->pool);
+    unsigned threads = ucb_pool_threads(run->call.backend->pool);
     size_t workers = ucb_round_up(threads * sizeof(*run->workers), 64),
            rows = ucb_round_up((size_t)UCB_PANEL * run->weight->n_in * sizeof(float), 64),
            tile = run->tile_panels * run->panel_bytes,
            product = run->slab_rows * UCB_PANEL * sizeof(float),
            each = rows + tile + run->slab_bytes + product;
     unsigned char *at;
-    UCB_TRY(ucb_backend_scratch((struct ucb_backend *)run->backend,
-                                workers + threads * each, "linear", &at, err));
+    UCB_TRY(ucb_backend_scratch(backend, workers + threads * each, "linear", &at, err));
     run->workers = (struct worker *)at;
     at += workers;
     for (unsigned i = 0; i < threads; i++, at += each)
@@ -182,14 +175,11 @@ ucb_status ucb_linear_tiles(struct ucb_backend *backend, const struct ucb_tiles 
     if (n_rows == 0) return UCB_OK;
     if (backend->cuda != NULL)
         return ucb_cuda_linear_tiles(backend, weight, bias, x, n_rows, y, err);
-    struct tiles_run run = {.backend = backend,
-                            .weight = weight,
-                            .bias = bias,
-                            .x = x,
-                            .y = y,
-                            .n_rows = n_rows};
+    struct tiles_run run = {
+        .call = {backend, weight->n_out, weight->n_in, bias, x, y, n_rows},
+        .weight = weight};
     plan(&run);
-    UCB_TRY(place(&run, err));
+    UCB_TRY(place(&run, backend, err));
     ucb_parallel_workers(backend->pool, run.n_shares * run.n_parts, multiply_share, &run);
     for (unsigned i = 0; i < ucb_pool_threads(backend->pool); i++) {
         if (run.workers[i].status == UCB_OK) continue;

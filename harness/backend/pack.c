@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "backend/cuda_internal.h"
+#include "core/arena.h"
 #include "core/clones.h"
 #include "core/half.h"
 
@@ -227,6 +228,13 @@ void ucb_pack(const struct ucb_backend *backend, const float *w,
               const struct ucb_packed *weight)
 {
     ucb_pack_rows(backend, w, 0, weight->n_out, weight);
+}
+
+void ucb_packed_free(const struct ucb_backend *backend, struct ucb_packed *weight)
+{
+    if (backend->cuda != NULL) ucb_cuda_forget(backend->cuda, weight);
+    ucb_mem_free(weight->data);
+    weight->data = NULL;
 }
 
 void ucb_slab_pack(const struct ucb_products *products, const float *x, size_t x_stride,

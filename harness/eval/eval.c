@@ -3,15 +3,14 @@
  * states. Only scored rows are kept after the last norm, in item order, so an item's
  * positions are neighbours and sums run in one fixed order.
  */
-#include "core/peak.h"
 #include "eval/eval_internal.h"
-#include "eval/layer_work.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "eval/pass.h"
+#include "backend/cuda.h"
+#include "eval/layer_work.h"
 #include "eval/shared.h"
 
 void ucb_eval_result_free(struct ucb_eval_result *result)
@@ -92,6 +91,23 @@ static ucb_status lay_rows(struct ucb_eval *e, struct ucb_err *err)
     return UCB_OK;
 }
 
+static ucb_status open_loader(const struct ucb_eval *e, struct ucb_loader **out,
+                              struct ucb_err *err)
+{
+    const struct ucb_eval_options *o = &e->options;
+    return ucb_loader_open(e->model, o->backend, o->pool, o->scope, o->seed,
+                           o->model_digest, out, err);
+}
+
+/* On a device, which decodes a layer beside the products of another: two loaders. */
+static ucb_status open_ahead(struct ucb_eval *e, struct ucb_err *err)
+{
+    UCB_TRY(open_loader(e, &e->ahead, err));
+    ucb_loader_decode_on_device(e->loader);
+    ucb_loader_decode_on_device(e->ahead);
+    return UCB_OK;
+}
+
 static ucb_status prepare(struct ucb_eval *e, struct ucb_err *err)
 {
     UCB_TRY(count_rows(e, err));
@@ -105,9 +121,11 @@ static ucb_status prepare(struct ucb_eval *e, struct ucb_err *err)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for the windows of %zu tokens",
                         e->n_rows);
     UCB_TRY(lay_rows(e, err));
-    UCB_TRY(ucb_loader_open(e->model, e->options.backend, e->options.pool, e->options.scope,
-                            e->options.seed, e->options.model_digest, &e->loader, err));
-    if (e->options.keep_encoded) UCB_TRY(ucb_loader_keep_encoded(e->loader, err));
+    UCB_TRY(open_loader(e, &e->loader, err));
+    if (e->options.keep_encoded)
+        UCB_TRY(ucb_loader_keep_encoded(e->loader, err));
+    else if (ucb_backend_cuda(e->options.backend) != NULL)
+        UCB_TRY(open_ahead(e, err));
     UCB_TRY(ucb_loader_head_bias(e->loader, &e->head_bias, err));
     return ucb_forward_open(e->options.backend, e->arch, e->options.batch, e->longest,
                             &e->forward, err);
@@ -138,6 +156,7 @@ void ucb_eval_close(struct ucb_eval *e)
     if (e == NULL) return;
     ucb_forward_close(e->forward);
     ucb_loader_close(e->loader);
+    ucb_loader_close(e->ahead);
     ucb_states_free(&e->reference);
     ucb_arena_free(&e->arena);
     ucb_mem_free(e);
@@ -235,7 +254,7 @@ static ucb_status fit_shared(struct ucb_eval *e, struct ucb_variant *v,
                           err);
 }
 
-static struct ucb_pass pass_of(const struct ucb_eval *e, const struct ucb_variant *v)
+struct ucb_pass ucb_variant_pass(const struct ucb_eval *e, const struct ucb_variant *v)
 {
     return (struct ucb_pass){e->n_windows, e->start, e->arch->hidden, &v->x};
 }
@@ -269,43 +288,10 @@ static void begin_variant(struct ucb_eval *e, struct ucb_variant *v, size_t n_gr
     r->status = alloc_states(e, e->n_rows, &v->x, &r->err);
     ucb_loader_set_shared(e->loader, &v->shared);
     if (r->status == UCB_OK) {
-        struct ucb_pass pass = pass_of(e, v);
+        struct ucb_pass pass = ucb_variant_pass(e, v);
         r->status = ucb_pass_embed(&pass, e->loader, v->chain, &r->tally, e->ids, &r->err);
     }
     if (r->status != UCB_OK) ucb_variant_fail(v, r->status, "embedding");
-}
-
-static ucb_status load_layer(struct ucb_eval *e, struct ucb_variant *v, uint32_t layer)
-{
-    struct ucb_eval_result *r = v->result;
-    double before = r->tally.encode_seconds;
-    ucb_status status = v->work != NULL
-                            ? ucb_layer_work_run(v->work, e->loader, layer, &r->tally,
-                                                 v->calibrator, &v->layer,
-                                                 &r->layers[layer], &r->err)
-                            : ucb_loader_layer(e->loader, v->chain, layer, &r->tally,
-                                               v->calibrator, &v->layer, &r->err);
-    r->layers[layer].seconds = r->tally.encode_seconds - before;
-    return status;
-}
-
-static void step_layer(struct ucb_eval *e, struct ucb_variant *v, uint32_t layer)
-{
-    struct ucb_eval_result *r = v->result;
-    char where[32];
-    snprintf(where, sizeof(where), "layer %u", layer);
-    ucb_loader_set_shared(e->loader, &v->shared);
-    ucb_status status = load_layer(e, v, layer);
-    if (status == UCB_OK && e->options.keep_encoded && layer == 0)
-        status = ucb_resident_cost_measure(e->options.backend, e->options.pool, &v->layer,
-                                           e->options.batch, &r->resident, &r->err);
-    struct ucb_pass pass = pass_of(e, v);
-    uint64_t start = ucb_clock_ns();
-    if (status == UCB_OK)
-        status = ucb_pass_layer(&pass, e->forward, &v->layer, NULL, &r->err);
-    v->seconds += (double)(ucb_clock_ns() - start) * 1e-9;
-    r->layers[layer].peak_rss_bytes = ucb_peak_rss();
-    if (status != UCB_OK) ucb_variant_fail(v, status, where);
 }
 
 /* x[n_rows] becomes the normed rows that are scored, in place: a scored row never lies
@@ -380,11 +366,7 @@ ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
     struct ucb_variant v = {.chain = none, .result = result};
     double work = (double)e->n_rows / (e->arch->n_layers + 1);
     begin_variant(e, &v, 1, progress);
-    for (uint32_t layer = 0; layer < e->arch->n_layers && result->status == UCB_OK;
-         layer++) {
-        step_layer(e, &v, layer);
-        ucb_progress_add(progress, work, "original");
-    }
+    ucb_eval_layers(e, &v, 1, progress, "original");
     ucb_status status = result->status;
     if (status == UCB_OK) status = keep_reference(e, &v.x, &result->err);
     ucb_states_free(&v.x);
@@ -408,9 +390,9 @@ static ucb_status open_other(const struct ucb_eval *e, struct ucb_backend *backe
     other->options.scope = UCB_SCOPE_BODY;
     other->options.keep_encoded = false;
     other->loader = NULL;
+    other->ahead = NULL;
     other->forward = NULL;
-    return ucb_loader_open(e->model, backend, e->options.pool, other->options.scope,
-                           e->options.seed, e->options.model_digest, &other->loader, err);
+    return open_loader(other, &other->loader, err);
 }
 
 static ucb_status run_other(struct ucb_eval *e, struct ucb_eval *other,
@@ -422,10 +404,7 @@ static ucb_status run_other(struct ucb_eval *e, struct ucb_eval *other,
     UCB_TRY(ucb_forward_open(other->options.backend, e->arch, e->options.batch, e->longest,
                              &other->forward, err));
     begin_variant(other, v, 1, progress);
-    for (uint32_t layer = 0; layer < e->arch->n_layers; layer++) {
-        if (r->status == UCB_OK) step_layer(other, v, layer);
-        ucb_progress_add(progress, work, "noise floor");
-    }
+    ucb_eval_layers(other, v, 1, progress, "noise floor");
     ucb_forward_close(other->forward); /* its memory serves the head */
     other->forward = NULL;
     if (r->status == UCB_OK) {
@@ -490,11 +469,7 @@ ucb_status ucb_eval_group(struct ucb_eval *e, const struct ucb_chain *const *cha
         variants[i] = (struct ucb_variant){.chain = chains[i], .result = &results[i]};
         begin_variant(e, &variants[i], n_chains, progress);
     }
-    for (uint32_t layer = 0; layer < e->arch->n_layers; layer++)
-        for (size_t i = 0; i < n_chains; i++) {
-            if (results[i].status == UCB_OK) step_layer(e, &variants[i], layer);
-            ucb_progress_add(progress, work, ucb_chain_spec(chains[i]));
-        }
+    ucb_eval_layers(e, variants, n_chains, progress, NULL);
     ucb_status status = score_group(e, none, variants, n_chains, err);
     for (size_t i = 0; i < n_chains; i++) {
         finish_variant(e, &variants[i]);

@@ -139,7 +139,7 @@ ucb_status ucb_eval_score_original(struct ucb_eval *e, const struct ucb_chain *n
                                   err);
     add_model(e, &pass, &head, &e->reference, original);
     if (status == UCB_OK) status = timed_pass(e, &pass, err);
-    ucb_mem_free(head.weight.data);
+    ucb_packed_free(e->options.backend, &head.weight);
     return status;
 }
 
@@ -173,8 +173,8 @@ ucb_status ucb_eval_score_floor(struct ucb_eval *e, struct ucb_eval *other,
     add_model(e, &pass, &head, &e->reference, NULL);
     add_model(other, &pass, &own, &floor->x, floor);
     if (status == UCB_OK) status = timed_pass(e, &pass, err);
-    ucb_mem_free(own.weight.data);
-    ucb_mem_free(head.weight.data);
+    ucb_packed_free(other->options.backend, &own.weight);
+    ucb_packed_free(e->options.backend, &head.weight);
     return status;
 }
 
@@ -207,7 +207,7 @@ static ucb_status score_apart(struct ucb_eval *e, const struct loaded_head *head
         ucb_variant_fail(v, loaded, "head");
     else
         status = timed_pass(e, &pass, err);
-    ucb_mem_free(own.weight.data);
+    ucb_packed_free(e->options.backend, &own.weight);
     return status;
 }
 
@@ -223,6 +223,6 @@ ucb_status ucb_eval_score_variants(struct ucb_eval *e, const struct ucb_chain *n
         if (variants[i].result->status == UCB_OK &&
             ucb_loader_has_own_head(e->loader, variants[i].chain))
             status = score_apart(e, &head, &variants[i], err);
-    ucb_mem_free(head.weight.data);
+    ucb_packed_free(e->options.backend, &head.weight);
     return status;
 }

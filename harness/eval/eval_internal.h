@@ -6,6 +6,7 @@
 #define UCB_EVAL_EVAL_INTERNAL_H
 
 #include "eval/eval.h"
+#include "eval/pass.h"
 #include "eval/states.h"
 
 enum { UCB_EVAL_MAX_GROUP = 4 };
@@ -26,6 +27,8 @@ struct ucb_eval {
     /* [n_scored][hidden], the original's, after the last norm */
     struct ucb_states reference;
     struct ucb_loader *loader;
+    struct ucb_loader
+        *ahead; /* of the next layer; NULL: it is loaded when its turn comes */
     struct ucb_forward *forward;
     const float *head_bias; /* NULL: none */
 };
@@ -36,13 +39,17 @@ struct ucb_variant {
     struct ucb_eval_result *result;
     struct ucb_states x;
     double seconds;
-    struct ucb_layer layer;
     struct ucb_calibrator *calibrator; /* NULL: the chain needs none */
     struct ucb_writer shared;          /* side data; empty: the chain has none */
     struct ucb_layer_work *work;       /* NULL: the chain tunes nothing */
 };
 
 uint64_t ucb_eval_state_bytes(const struct ucb_eval *e, size_t n_rows);
+struct ucb_pass ucb_variant_pass(const struct ucb_eval *e, const struct ucb_variant *v);
+/* Every layer of every variant that has not failed, layer by layer; the loaders rest then.
+ * label: of the progress; NULL: each variant's spec. */
+void ucb_eval_layers(struct ucb_eval *e, struct ucb_variant *variants, size_t n,
+                     struct ucb_progress *progress, const char *label);
 /* A method that failed keeps its error and takes no further part; its states stay until it
  * is finished, because a head pass in progress still reads them. */
 void ucb_variant_fail(struct ucb_variant *v, ucb_status status, const char *where);

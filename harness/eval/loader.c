@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/cuda.h"
 #include "core/arena.h"
 #include "core/progress.h"
 #include "eval/calib.h"
@@ -74,7 +75,7 @@ void ucb_loader_drop_sources(struct ucb_loader *l)
 
 static void drop_layer(struct ucb_loader *l)
 {
-    for (size_t i = 0; i < l->n_slots; i++) ucb_mem_free(l->weight[i].data);
+    for (size_t i = 0; i < l->n_slots; i++) ucb_packed_free(l->backend, &l->weight[i]);
     ucb_mem_free(l->weight);
     ucb_mem_free(l->product);
     ucb_mem_free(l->tiles);
@@ -86,16 +87,22 @@ static void drop_layer(struct ucb_loader *l)
     l->n_slots = 0;
 }
 
-void ucb_loader_rest(struct ucb_loader *l)
+void ucb_loader_drop_tools(struct ucb_loader *l)
 {
     ucb_arena_reset(&l->arena);
     ucb_arena_reset(&l->scratch);
-    ucb_arena_reset(&l->products);
     ucb_loader_drop_sources(l);
-    drop_layer(l);
     ucb_mem_free(l->decoded);
     l->decoded = NULL;
     l->decoded_floats = 0;
+}
+
+void ucb_loader_rest(struct ucb_loader *l)
+{
+    ucb_loader_drop_tools(l);
+    ucb_arena_reset(&l->products);
+    drop_layer(l);
+    if (l->decodes_there) ucb_cuda_drop_decoding(ucb_backend_cuda(l->backend));
 }
 
 void ucb_loader_close(struct ucb_loader *l)
@@ -204,8 +211,8 @@ ucb_status ucb_loader_encode(struct ucb_loader *l, const struct ucb_chain *chain
     return UCB_OK;
 }
 
-/* Layer 0 is decoded a second time, by one thread, over a source that is no longer needed:
- * the bits must be the same. */
+/* Layer 0 is decoded a second time, by one thread, over a source that is no longer needed,
+ * and a third time by a device that decodes: the bits must be the same. */
 static ucb_status decode_again(struct ucb_loader *l, const struct ucb_chain *chain,
                                const struct ucb_matrix *m, uint32_t i,
                                struct ucb_tally *tally, struct ucb_err *err)
@@ -215,9 +222,12 @@ static ucb_status decode_again(struct ucb_loader *l, const struct ucb_chain *cha
     ucb_arena_reset(&l->arena);
     UCB_TRY(ucb_chain_decode(chain, &alone, m, l->payload[i].data, l->payload[i].n_bytes,
                              l->w[i], NULL, err));
+    bool differs = memcmp(l->w[i], l->decoded,
+                          (size_t)m->n_out * m->n_in * sizeof(float)) != 0;
+    if (ucb_loader_decodes_on_device(l, chain))
+        UCB_TRY(ucb_loader_compare_on_device(l, chain, m, i, &differs, err));
     tally->n_decoded_twice++;
-    tally->n_decodes_differing += memcmp(l->w[i], l->decoded,
-                                         (size_t)m->n_out * m->n_in * sizeof(float)) != 0;
+    tally->n_decodes_differing += differs;
     return UCB_OK;
 }
 
@@ -417,12 +427,15 @@ static ucb_status begin_layer(struct ucb_loader *l, uint32_t layer, struct ucb_l
     return UCB_OK;
 }
 
-/* Room for the packed matrix at `slot`. */
-static ucb_status reserve_packed(struct ucb_loader *l, const struct ucb_matrix *m,
-                                 size_t slot, struct ucb_err *err)
+ucb_status ucb_loader_reserve_packed(struct ucb_loader *l, const struct ucb_matrix *m,
+                                     size_t slot, bool there, struct ucb_err *err)
 {
-    return reserve(&l->weight[slot].data, &l->packed_bytes[slot],
-                   ucb_pack_bytes(l->backend, m->n_out, m->n_in), m->name, err);
+    size_t n_bytes = there ? 1 : ucb_pack_bytes(l->backend, m->n_out, m->n_in);
+    if (l->packed_bytes[slot] < n_bytes || (there && l->packed_bytes[slot] > 1)) {
+        ucb_packed_free(l->backend, &l->weight[slot]); /* a device's copy of it too */
+        l->packed_bytes[slot] = 0;
+    }
+    return reserve(&l->weight[slot].data, &l->packed_bytes[slot], n_bytes, m->name, err);
 }
 
 /* The matrix at `slot` and those after it, reading the same input, that go through one
@@ -472,13 +485,14 @@ static ucb_status load_matrices(struct ucb_loader *l, const struct ucb_chain *ch
                                 struct ucb_layer *out, struct ucb_err *err)
 {
     struct seen seen = {NULL, {0}};
-    bool encoded = ucb_loader_stays_encoded(l, chain);
+    bool encoded = ucb_loader_stays_encoded(l, chain),
+         there = ucb_loader_decodes_on_device(l, chain);
     for (size_t i = 0; i < n; i++) {
         const struct ucb_packed *packed[UCB_MAX_GROUPED];
         struct ucb_loader_group g;
         if (done[i]) continue;
         if (!ucb_loader_takes(l, chain, list[i]->role)) {
-            UCB_TRY(reserve_packed(l, list[i], i, err));
+            UCB_TRY(ucb_loader_reserve_packed(l, list[i], i, false, err));
             UCB_TRY(ucb_loader_original(l, list[i], list[i]->role, tally, &out->weight[i],
                                         err));
             continue;
@@ -486,13 +500,15 @@ static ucb_status load_matrices(struct ucb_loader *l, const struct ucb_chain *ch
         if (calibrator != NULL) UCB_TRY(look(calibrator, list, i, out, &seen, err));
         make_group(l, chain, list, n, i, done, &g);
         for (uint32_t k = 0; k < g.n; k++) {
-            packed[k] = encoded ? NULL : &out->weight[g.slot[k]];
-            if (!encoded) UCB_TRY(reserve_packed(l, g.matrix[k], g.slot[k], err));
+            packed[k] = encoded || there ? NULL : &out->weight[g.slot[k]];
+            if (!encoded)
+                UCB_TRY(ucb_loader_reserve_packed(l, g.matrix[k], g.slot[k], there, err));
         }
         UCB_TRY(ucb_loader_chain(l, chain, &g, calibrator == NULL ? NULL : &seen.calib,
                                  tally, packed, err));
         UCB_TRY(encoded ? ucb_loader_open_residents(l, chain, &g, err)
                         : open_products(l, chain, &g, out, err));
+        if (there) UCB_TRY(ucb_loader_pack_on_device(l, chain, &g, err));
     }
     return UCB_OK;
 }

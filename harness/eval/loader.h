@@ -2,10 +2,11 @@
  * loader.h - the weights of a model, one layer at a time, as a method leaves them: read,
  * encode, decode, pack.
  *
- * One layer is in memory, packed, whatever the depth, and of the matrices that are encoded
- * together the source and one decoded; the file's pages are released behind. Embedding and
- * head are read in slabs of rows; a method that takes one of them sees it whole. What a
- * method wrote is tallied: bytes by part, seconds, and a digest of the decoded values.
+ * A loader has one layer in memory, packed, whatever the depth, and of the matrices that
+ * are encoded together the source and one decoded; the file's pages are released behind.
+ * Embedding and head are read in slabs of rows; a method that takes one of them sees it
+ * whole. What a method wrote is tallied: bytes by part, seconds, and a digest of the
+ * decoded values.
  */
 #ifndef UCB_EVAL_LOADER_H
 #define UCB_EVAL_LOADER_H
@@ -58,7 +59,23 @@ void ucb_loader_close(struct ucb_loader *loader); /* NULL is fine */
 /* From now on matrices stay encoded while their layer lives, where the chain allows it. No
  * result changes. NOMEM. */
 ucb_status ucb_loader_keep_encoded(struct ucb_loader *loader, struct ucb_err *err);
-/* Gives back the memory of the layer that was loaded last; vectors stay. */
+/*
+ * From now on matrices that a chain wrote are decoded for the products on the backend's
+ * device, where there is one and it has the decoders: their payloads' upload, decode and
+ * packing are queued on LOAD, beside whatever products run, and the host keeps no packed
+ * form of them. The CPU decodes them as ever, for the digest and for whoever watches. No
+ * result changes.
+ */
+void ucb_loader_decode_on_device(struct ucb_loader *loader);
+/* Whether that is done with weights of this chain. */
+bool ucb_loader_decodes_on_device(const struct ucb_loader *loader,
+                                  const struct ucb_chain *chain);
+/* Waits for what was queued and answers for it: before a product of the layer is trusted.
+ * ENVIRONMENT, and what ucb_chain_verdict_on_cuda() says. */
+ucb_status ucb_loader_settle(struct ucb_loader *loader, struct ucb_err *err);
+/* Gives back what loading needed; the layer stays. */
+void ucb_loader_drop_tools(struct ucb_loader *loader);
+/* Gives back the memory of the layer that was loaded last, too; vectors stay. */
 void ucb_loader_rest(struct ucb_loader *loader);
 
 /* The side data (see shared.h) of the chain that the next calls are given; borrowed, NULL:

@@ -31,6 +31,8 @@ struct ucb_loader {
     struct ucb_tiles *tiles; /* decode is NULL where the weight is packed */
     size_t *packed_bytes, n_slots;
     struct ucb_rooms *rooms; /* NULL: layers are decoded */
+    bool decodes_there;      /* on the backend's device, as far as it has decoders */
+    bool is_queued;          /* something there, that the verdict is not taken on */
     float *vector[UCB_N_VECTORS];
     uint32_t vector_size[UCB_N_VECTORS];
     const struct ucb_layer_bytes *kept; /* NULL, or what stands in for the encoder */
@@ -87,6 +89,19 @@ ucb_status ucb_loader_open_residents(struct ucb_loader *l, const struct ucb_chai
 /* The layer's bytes into the tally, where it is the largest so far. */
 void ucb_loader_count_resident(const struct ucb_loader *l, size_t n_matrices,
                                struct ucb_tally *tally);
+/* Memory for the packed matrix at `slot`; where it is to be made on a device (`there`), an
+ * address that names it. */
+ucb_status ucb_loader_reserve_packed(struct ucb_loader *l, const struct ucb_matrix *m,
+                                     size_t slot, bool there, struct ucb_err *err);
+/* Queues upload, decode and packing of a group's payloads; nothing is waited for. Where the
+ * device's memory has no room to decode in, the CPU does it. */
+ucb_status ucb_loader_pack_on_device(struct ucb_loader *l, const struct ucb_chain *chain,
+                                     const struct ucb_loader_group *g, struct ucb_err *err);
+/* *differs becomes true where the device decodes payload i to other bits than l->decoded
+ * has; l->w[i] is overwritten. */
+ucb_status ucb_loader_compare_on_device(struct ucb_loader *l, const struct ucb_chain *chain,
+                                        const struct ucb_matrix *m, uint32_t i,
+                                        bool *differs, struct ucb_err *err);
 /* Frees what encoding needed: the sources and the payloads. */
 void ucb_loader_drop_sources(struct ucb_loader *l);
 

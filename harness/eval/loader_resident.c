@@ -52,8 +52,7 @@ ucb_status ucb_loader_open_residents(struct ucb_loader *l, const struct ucb_chai
 {
     for (uint32_t i = 0; i < g->n; i++) {
         size_t slot = g->slot[i];
-        ucb_mem_free(l->weight[slot].data); /* of another layer or method */
-        l->weight[slot].data = NULL;
+        ucb_packed_free(l->backend, &l->weight[slot]); /* of another layer or method */
         l->packed_bytes[slot] = 0;
         UCB_TRY(
             open_resident(l, chain, g->matrix[i], &l->payload[i], &l->tiles[slot], err));

@@ -59,8 +59,7 @@ static ucb_status pack(struct bench *b, struct ucb_arena *arena, struct ucb_err 
                              .status = UCB_NEW(arena, ucb_status, threads),
                              .err = UCB_NEW(arena, struct ucb_err, threads)};
     b->packed = (struct ucb_packed){
-        ucb_arena_alloc(arena, ucb_pack_bytes(b->backend, t->n_out, t->n_in)), t->n_out,
-        t->n_in};
+        ucb_mem_alloc(ucb_pack_bytes(b->backend, t->n_out, t->n_in)), t->n_out, t->n_in};
     if (run.w == NULL || run.status == NULL || run.err == NULL || b->packed.data == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory to measure an encoded matrix");
     ucb_parallel_workers(b->pool, run.n_shares, decode_share, &run);
@@ -169,6 +168,7 @@ ucb_status ucb_resident_cost_measure(struct ucb_backend *backend, struct ucb_poo
         if (status == UCB_OK)
             status = measure_matrix(&b, (double)b.tiles->n_out * b.tiles->n_in / n_weights,
                                     out, err);
+        ucb_packed_free(backend, &b.packed);
     }
     ucb_arena_free(&arena);
     return status;

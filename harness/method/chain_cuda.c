@@ -51,8 +51,7 @@ static ucb_status upload(struct ucb_cuda *cuda, enum ucb_cuda_purpose purpose,
     *out = NULL;
     if (host == NULL) return UCB_OK;
     UCB_TRY(ucb_cuda_memory(cuda, purpose, n_bytes + 1, &p, err));
-    const char *failed = ucb_cuda_table(cuda)->upload(ucb_cuda_device(cuda), UCB_CUDA_LOAD,
-                                                      p, host, n_bytes);
+    const char *failed = ucb_cuda_send(cuda, p, host, n_bytes);
     *out = p;
     return failed == NULL ? UCB_OK : UCB_FAIL(err, UCB_ENVIRONMENT, "upload: %s", failed);
 }

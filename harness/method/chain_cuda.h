@@ -42,8 +42,8 @@ ucb_status ucb_chain_decode_cuda(const struct ucb_chain *chain,
 /*
  * ucb_chain_decode_on_cuda(), and packed: `weight` (its data is a name, see
  * ucb_cuda_put_decoded()) is ready for ucb_linear() on the device's backend. Everything is
- * queued on LOAD and nothing is waited for: call it for the next layer's matrices before
- * the products of this one, and payloads travel and decode beside them.
+ * queued on LOAD and nothing is waited for: called for the next layer's matrices before the
+ * products of this one, payloads travel and decode beside them (eval/eval_layers.c).
  */
 ucb_status ucb_chain_pack_on_cuda(const struct ucb_chain *chain,
                                   const struct ucb_chain_context *context,

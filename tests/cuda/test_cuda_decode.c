@@ -80,11 +80,12 @@ TEST(a_stream_that_does_not_fit_is_told_by_the_verdict_on_what_was_packed)
     fixture_close(&f);
 }
 
-/* Both weights are queued before either is multiplied. */
-static void multiply_decoded(const char *order)
+/* Both weights are queued before either is multiplied; answers the most device memory. */
+static uint64_t multiply_decoded(const char *order)
 {
     enum { N_OUT = 40, N_IN = 96, ROWS = 3 };
     static float w[2][N_OUT * N_IN], y[ROWS * N_OUT], expected[ROWS * N_OUT];
+    uint64_t most = 0;
     use_emulated_cuda(order);
     for (int a = 0; a < UCB_N_STRICT_ARITHS; a++) {
         struct ucb_backend *cpu = backend_for_test((enum ucb_arithmetic)a, UCB_KERNEL_AUTO,
@@ -119,10 +120,13 @@ static void multiply_decoded(const char *order)
             ucb_cuda_forget(cuda, &there[i]);
             fixture_close(&f[i]);
         }
+        if (ucb_backend_device_peak_bytes(gpu) > most)
+            most = ucb_backend_device_peak_bytes(gpu);
         free(x);
         ucb_backend_close(gpu);
         ucb_backend_close(cpu);
     }
+    return most;
 }
 
 /* In both orders of the emulated streams a product that did not wait would read NaNs. */
@@ -134,4 +138,13 @@ TEST(weights_that_are_decoded_beside_products_multiply_as_those_of_the_cpu)
 TEST(weights_that_are_decoded_as_late_as_may_be_multiply_as_those_of_the_cpu)
 {
     multiply_decoded("forward");
+}
+
+/* Nothing could bring them back but what they held: one of the two is saved and comes back.
+ */
+TEST(weights_that_were_decoded_on_the_device_give_way_and_come_back)
+{
+    uint64_t most = multiply_decoded("forward"), room = most - 1;
+    setenv("UCB_EMULATION_MEMORY", ucb_test_path("%llu", (unsigned long long)room), 1);
+    CHECK(multiply_decoded("forward") <= room);
 }

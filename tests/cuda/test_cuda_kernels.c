@@ -190,6 +190,55 @@ TEST(tiles_on_the_device_have_these_bits_when_streams_run_as_late_as_they_may)
     check_tiles(UCB_ARITH_FP32, NULL);
 }
 
+/* 16 KB of a weight that is copied ahead, 32 KB of buffers: both do not fit. */
+TEST(copies_of_weights_give_way_to_whatever_else_needs_device_memory)
+{
+    enum { OUT = 64, IN = 64, ROWS = 4 };
+    static float y[ROWS * OUT], expected[ROWS * OUT];
+    use_emulated_cuda("forward");
+    setenv("UCB_EMULATION_MEMORY", "40000", 1);
+    struct ucb_err err;
+    struct ucb_backend *cuda = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_CUDA, NULL);
+    float *x = named_values("x", ROWS * IN, 1), *w = named_values("w", OUT * IN, 1);
+    struct ucb_packed packed = packed_for_test(cuda, w, OUT, IN);
+    struct given given = {w, IN, OUT};
+    struct ucb_tiles tiles = {give_rows, &given, OUT, IN, 0, 0};
+    CHECK_OK(ucb_linear(cuda, &packed, NULL, x, ROWS, expected, &err), err);
+    CHECK_OK(ucb_linear_tiles(cuda, &tiles, NULL, x, ROWS, y, &err), err);
+    CHECK(memcmp(y, expected, sizeof(y)) == 0);
+    ucb_packed_free(cuda, &packed);
+    ucb_backend_close(cuda);
+    free(x);
+    free(w);
+}
+
+static uint64_t used_bytes(const struct ucb_backend *backend)
+{
+    struct ucb_cuda_info info;
+    ucb_cuda_info(ucb_backend_cuda(backend), &info);
+    return info.used_bytes;
+}
+
+TEST(a_weight_that_is_given_back_leaves_the_device_and_the_peak_begins_anew)
+{
+    enum { OUT = 64, IN = 64 };
+    use_emulated_cuda("forward");
+    struct ucb_backend *cuda = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_CUDA, NULL);
+    float *w = named_values("w", OUT * IN, 1);
+    uint64_t before = used_bytes(cuda);
+    struct ucb_packed packed = packed_for_test(cuda, w, OUT, IN);
+    CHECK_EQ(used_bytes(cuda), before + OUT * IN * sizeof(*w));
+    ucb_packed_free(cuda, &packed);
+    CHECK(packed.data == NULL);
+    CHECK_EQ(used_bytes(cuda), before);
+    CHECK_EQ(ucb_backend_device_peak_bytes(cuda), before + OUT * IN * sizeof(*w));
+    ucb_backend_restart_device_peak(cuda);
+    CHECK_EQ(ucb_backend_device_peak_bytes(cuda), before);
+    ucb_packed_free(cuda, &packed);
+    ucb_backend_close(cuda);
+    free(w);
+}
+
 enum { GIVEN_IDS = 300, GIVEN_IN = 40, GIVEN_ROWS = 6 };
 
 static ucb_status give_head(void *context, uint32_t row, uint32_t n_rows, float *out,

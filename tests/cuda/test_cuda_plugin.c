@@ -151,3 +151,37 @@ TEST(cublas_on_a_gpu_gives_the_same_bits_for_every_batch_and_names_itself)
     free(all);
     free(one);
 }
+
+static ucb_status give_rows(void *context, unsigned worker, uint32_t row, uint32_t n_rows,
+                            uint32_t end, float *rows, struct ucb_err *err)
+{
+    enum { IN = 40 };
+    (void)worker;
+    (void)end;
+    (void)err;
+    memcpy(rows, (const float *)context + (size_t)row * IN,
+           (size_t)n_rows * IN * sizeof(*rows));
+    return UCB_OK;
+}
+
+TEST(cublas_on_a_gpu_gives_a_weight_in_parts_the_bits_of_a_whole_one)
+{
+    need_device();
+    enum { ROWS = 300, OUT = UCB_CUDA_CUBLAS_COLUMNS + 70, IN = 40 };
+    struct ucb_err err;
+    struct ucb_backend *b = backend_for_test(UCB_ARITH_CUBLAS, UCB_KERNEL_AUTO, NULL);
+    float *x = named_values("x", ROWS * IN, 1), *w = named_values("w", OUT * IN, 1),
+          *whole = malloc(sizeof(*whole) * ROWS * OUT),
+          *parts = malloc(sizeof(*parts) * ROWS * OUT);
+    struct ucb_packed packed = packed_for_test(b, w, OUT, IN);
+    struct ucb_tiles tiles = {give_rows, w, OUT, IN, 64, 0};
+    CHECK_OK(ucb_linear(b, &packed, NULL, x, ROWS, whole, &err), err);
+    CHECK_OK(ucb_linear_tiles(b, &tiles, NULL, x, ROWS, parts, &err), err);
+    CHECK(memcmp(whole, parts, sizeof(*whole) * ROWS * OUT) == 0);
+    ucb_packed_free(b, &packed);
+    ucb_backend_close(b);
+    free(x);
+    free(w);
+    free(whole);
+    free(parts);
+}

@@ -34,6 +34,19 @@ TEST(a_sweep_on_the_device_has_the_digest_of_the_cpu)
     CHECK_TEXT(found, expected);
 }
 
+/* A tuned layer is loaded when its turn comes; heads are decoded by the CPU. */
+TEST(a_sweep_of_tuned_and_other_methods_on_the_device_has_the_digest_of_the_cpu)
+{
+    static const char methods[] = "--method nf4+lowrank:rank=4+distill:steps=2 "
+                                  "--method int5 --method lossless --scope all";
+    char expected[65], found[65];
+    use_emulated_cuda("random:9");
+    ucb_tiny_model(ucb_test_path("%s/tiny", ucb_test_folder()));
+    sweep_digest("cpu", methods, expected);
+    sweep_digest("cuda", ucb_test_path("%s --kernel cuda", methods), found);
+    CHECK_TEXT(found, expected);
+}
+
 TEST(a_sweep_on_the_device_records_its_peak_memory)
 {
     char hex[65];
