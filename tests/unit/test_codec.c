@@ -9,6 +9,7 @@
 #include "codec/codec_internal.h"
 #include "core/half.h"
 #include "core/pcg.h"
+#include "codec_seal.h"
 #include "method_fixture.h"
 
 enum { N_PATTERNS = 1 << 16, MOST = 3 * CODEC_CHUNK_WEIGHTS };
@@ -291,23 +292,6 @@ TEST(every_truncation_of_a_stream_and_anything_behind_it_is_refused)
     }
 }
 
-/* Puts right what stands over changed bytes, so that the decoders themselves see them. */
-static void seal(uint8_t *bytes, size_t n_bytes)
-{
-    uint32_t n_chunks = ucb_load_u32(bytes + 24), tables = ucb_load_u32(bytes + 28);
-    size_t head = CODEC_HEADER_BYTES + (size_t)n_chunks * CODEC_ENTRY_BYTES + tables;
-    if (head > n_bytes) return;
-    for (uint32_t i = 0; i < n_chunks; i++) {
-        uint8_t *entry = bytes + CODEC_HEADER_BYTES + (size_t)i * CODEC_ENTRY_BYTES;
-        uint64_t at = ucb_load_u64(entry + 8), n = ucb_load_u32(entry + 16);
-        if (at > n_bytes - head || n > n_bytes - head - at) continue;
-        uint64_t sum = ucb_mix64(bytes + head + at, n);
-        memcpy(entry + 36, &sum, sizeof(sum));
-    }
-    uint64_t sum = codec_head_sum(bytes, head - CODEC_HEADER_BYTES);
-    memcpy(bytes + CODEC_CHECKED_BYTES, &sum, sizeof(sum));
-}
-
 TEST(changed_bytes_under_right_checksums_are_refused_alike_by_every_path)
 {
     static uint8_t out[1 << 16], right[1 << 16];
@@ -327,7 +311,7 @@ TEST(changed_bytes_under_right_checksums_are_refused_alike_by_every_path)
             for (unsigned k = 0; k <= (unsigned)i % 3; k++)
                 bytes[8 + ucb_pcg_below(&r, (uint32_t)span - 8)] ^=
                     (uint8_t)(1u << ucb_pcg_below(&r, 8));
-            seal(bytes, coded.n_bytes);
+            codec_seal(bytes, coded.n_bytes);
             ucb_status scalar = decode_as(UCB_BF16, bytes, coded.n_bytes, UCB_CODEC_SCALAR,
                                           n_decoded, out);
             CHECK_EQ(decode_as(UCB_BF16, bytes, coded.n_bytes, ucb_codec_path_best(),
@@ -352,7 +336,7 @@ TEST(chunks_of_a_stream_that_change_places_are_refused)
     memcpy(saved, first, sizeof(saved));
     memcpy(first, second, sizeof(saved));
     memcpy(second, saved, sizeof(saved));
-    seal(coded.data, coded.n_bytes);
+    codec_seal(coded.data, coded.n_bytes);
     CHECK_EQ(decode_as(UCB_BF16, coded.data, coded.n_bytes, UCB_CODEC_SCALAR, 2 * N, out),
              UCB_CORRUPT);
     ucb_writer_free(&coded);
@@ -371,8 +355,9 @@ TEST(sizes_that_no_file_has_are_refused_before_anything_is_allocated)
         size_t at, n;
         uint64_t value;
     } fields[] = {{16, 8, UINT64_MAX}, {16, 8, (uint64_t)1 << 63},
-                  {24, 4, UINT32_MAX}, {28, 4, UINT32_MAX},
-                  {32, 4, 0},          {32, 4, UINT32_MAX},
+                  {16, 8, 1ull << 40}, {24, 4, UINT32_MAX},
+                  {9, 1, 0},           {9, 1, 17},
+                  {9, 1, 255},         {10, 2, UINT16_MAX},
                   {0, 4, 0},           {8, 1, 3},
                   {8, 1, 99}};
     for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
@@ -459,6 +444,8 @@ TEST(vectors_encode_the_words_and_states_that_the_scalar_encoder_does)
         rans_normalise(counts, RANS_NARROW, t.frequency);
         rans_encoder_make(&t, &encoder);
         for (size_t i = 0; i < n; i++) symbols[i] = (uint8_t)ucb_pcg_below(&r, n_used);
+        for (unsigned i = 0; i < RANS_LANES; i++)
+            states[0][i] = states[1][i] = RANS_START | ucb_pcg_below(&r, 1u << 16);
         for (enum ucb_codec_path p = UCB_CODEC_SCALAR; p <= ucb_codec_path_best(); p++)
             n_words[p] = rans_encode(&encoder, p, symbols, n, words[p] + N + 2 * RANS_LANES,
                                      states[p]);
