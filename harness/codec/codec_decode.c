@@ -34,10 +34,10 @@ struct chunk {
     struct rans_alias alias;
     struct rans_reader reader;
     uint8_t exponents[RANS_RANKS];
-    uint8_t symbols[CODEC_PIECE];
-    uint32_t slots[RANS_SUM]; /* where the scalar path is taken */
-    size_t at;                /* elements done */
-    size_t n_carried;         /* bytes of the planes that the end states have */
+    _Alignas(64) uint8_t symbols[CODEC_PIECE]; /* a store never crosses a line */
+    uint32_t slots[RANS_SUM];                  /* where the scalar path is taken */
+    size_t at;                                 /* elements done */
+    size_t n_carried; /* bytes of the planes that the end states have */
     uint8_t last_bits[CODEC_PIECE];
     /* Where it goes: the part of [first, first + n_bytes) of the array that the chunk has.
      */

@@ -71,29 +71,31 @@ uint64_t rans_cost(const struct rans_table *t, const uint32_t *counts)
 
 void rans_alias_make(const struct rans_table *t, struct rans_alias *out)
 {
-    unsigned left[RANS_NARROW], large = 0;
-    bool closed[RANS_NARROW] = {false};
-    for (unsigned i = 0; i < RANS_NARROW; i++) left[i] = t->frequency[i];
-    /* The lowest open bucket that its symbol does not fill takes the rest from the lowest
-     * symbol that has more than a bucket. */
-    for (;;) {
-        unsigned small = 0;
-        while (small < RANS_NARROW && (closed[small] || left[small] >= RANS_BUCKET))
-            small++;
-        if (small == RANS_NARROW) break;
-        for (large = 0; left[large] <= RANS_BUCKET || closed[large];) large++;
-        out->divider[small] = (uint16_t)left[small];
-        out->alias[small] = (uint16_t)large;
-        left[large] -= RANS_BUCKET - left[small];
-        out->first[small] = (uint16_t)left[large];
-        closed[small] = true;
-    }
+    unsigned left[RANS_NARROW];
+    uint64_t small = 0,
+             large = 0; /* a bit a bucket: its symbol has less than it, or more */
+    _Static_assert(RANS_NARROW == 64, "bits of a mask");
     for (unsigned i = 0; i < RANS_NARROW; i++) {
-        if (closed[i]) continue;
-        assert(left[i] == RANS_BUCKET);
+        left[i] = t->frequency[i];
+        small |= (uint64_t)(left[i] < RANS_BUCKET) << i;
+        large |= (uint64_t)(left[i] > RANS_BUCKET) << i;
         out->divider[i] = RANS_BUCKET;
         out->alias[i] = (uint16_t)i;
         out->first[i] = 0;
+    }
+    /* The lowest bucket that its symbol does not fill takes the rest from the lowest symbol
+     * that has more than a bucket; sums being equal, there is one. */
+    while (small != 0) {
+        unsigned to = (unsigned)__builtin_ctzll(small);
+        assert(large != 0);
+        unsigned from = (unsigned)__builtin_ctzll(large);
+        out->divider[to] = (uint16_t)left[to];
+        out->alias[to] = (uint16_t)from;
+        left[from] -= RANS_BUCKET - left[to];
+        out->first[to] = (uint16_t)left[from];
+        small &= small - 1;
+        if (left[from] <= RANS_BUCKET) large &= large - 1;
+        if (left[from] < RANS_BUCKET) small |= (uint64_t)1 << from;
     }
 }
 
