@@ -45,6 +45,7 @@ struct encode_run {
     struct rans_table *tables;
     struct rans_encoder *encoders;
     unsigned n_tables;
+    size_t table_share; /* of a chunk in the bytes of the array's table */
     bool any_entropy;
     struct workshop *workshops;
     unsigned n_workers;
@@ -173,6 +174,7 @@ static void choose_tables(struct encode_run *run)
         for (unsigned t = 0; t < run->n_tops; t++) total[t] += run->plans[c].counts[t];
     make_table(run, total, &run->tables[0]);
     run->n_tables = 1;
+    run->table_share = rans_table_bytes(&run->tables[0]) / run->n_chunks;
     for (uint32_t c = 0; c < run->n_chunks; c++) {
         struct rans_table own;
         uint64_t best = UINT64_MAX;
@@ -331,7 +333,8 @@ static void encode_chunk(void *context, size_t slot, unsigned worker)
     }
     if (c->coder != CODER_CONSTANT && run->mode != UCB_CODEC_FAST) {
         size_t size = encode_entropy(run, shop, index, c->room);
-        if (size < c->n_bytes) c->coder = CODER_ENTROPY, c->n_bytes = size;
+        if (size + run->table_share < c->n_bytes)
+            c->coder = CODER_ENTROPY, c->n_bytes = size;
     }
     if (c->coder != CODER_CONSTANT && run->mode == UCB_CODEC_MAX && fields) {
         size_t size = encode_max(run, shop, index, shop->mixed, c->n_bytes - 1);
