@@ -21,6 +21,7 @@ __device__ static inline unsigned lanes_below(unsigned mask, unsigned lane)
 
 struct codec_shared {
     uint32_t slot[CODEC_PLAN_SLOTS];
+    uint8_t carried[2 * CODEC_PLAN_LANES]; /* the end states' lower halves */
 };
 
 /* What a warp has read of a chunk; the same in all lanes but for `state`. */
@@ -28,13 +29,14 @@ struct codec_reader {
     uint32_t state, n_words, n_escapes; /* the last two: taken so far */
 };
 
-/* The raw bits of element i. */
+/* The raw bits of element i; without those of the last plane from element n_whole on. */
 __device__ static inline uint32_t codec_raw(const uint8_t *plane, unsigned bits, size_t n,
-                                            size_t i)
+                                            size_t i, size_t n_whole)
 {
     unsigned n_bytes = bits / 8;
     uint32_t raw = 0;
-    if (bits % 8 != 0) raw = load_code(plane + n_bytes * n, i, bits % 8) << 8 * n_bytes;
+    if (bits % 8 != 0 && i < n_whole)
+        raw = load_code(plane + n_bytes * n, i, bits % 8) << 8 * n_bytes;
     for (unsigned k = 0; k < n_bytes; k++) raw |= (uint32_t)plane[k * n + i] << 8 * k;
     return raw;
 }
@@ -76,30 +78,77 @@ __device__ static inline bool codec_exponent(const struct codec_plan_chunk &c,
     return true;
 }
 
+/* An element turned back by one bit. */
+__device__ static inline uint32_t codec_turned_back(unsigned width, uint32_t turned)
+{
+    return width == 4   ? turned >> 1 | turned << 31
+           : width == 2 ? (turned >> 1 | turned << 15) & 0xffffu
+                        : turned;
+}
+
 __device__ static inline void codec_store(unsigned width, uint32_t turned, size_t i,
                                           uint8_t *out)
 {
-    uint32_t x = width == 4   ? turned >> 1 | turned << 31
-                 : width == 2 ? (turned >> 1 | turned << 15) & 0xffffu
-                              : turned;
+    uint32_t x = codec_turned_back(width, turned);
     for (unsigned k = 0; k < width; k++) out[i * width + k] = (uint8_t)(x >> 8 * k);
+}
+
+/* Whether a lane ended where it started; what it carried goes to `carried`. */
+__device__ static inline bool codec_is_back(const struct codec_plan_chunk &c, unsigned lane,
+                                            uint32_t state, uint8_t *carried)
+{
+    bool back = state >> 16 == CODEC_PLAN_START >> 16;
+    for (unsigned k = 0; k < 2; k++) {
+        uint8_t byte = (uint8_t)(state >> 8 * k);
+        carried[2 * lane + k] = byte;
+        back = back && (byte == 0 || 2 * lane + k < c.n_carried);
+    }
+    return back;
+}
+
+/* The last plane's bits of elements from n_whole on, of n_stored bytes and those carried.
+ */
+__device__ static inline void codec_add_carried(const struct codec_plan_chunk &c,
+                                                const uint8_t *plane, unsigned raw,
+                                                size_t n_whole, size_t n_stored,
+                                                const uint8_t *carried, unsigned lane,
+                                                uint8_t *out)
+{
+    unsigned bits = raw % 8;
+    for (size_t i = n_whole + lane; i < c.n; i += CODEC_PLAN_LANES) {
+        uint64_t eight = 0; /* elements */
+        for (unsigned k = 0; k < bits; k++) {
+            size_t at = i / 8 * bits + k;
+            uint8_t byte = at < n_stored ? plane[raw / 8 * (size_t)c.n + at]
+                                         : carried[at - n_stored];
+            eight |= (uint64_t)byte << 8 * k;
+        }
+        uint32_t own = (uint32_t)(eight >> i % 8 * bits) & ((1u << bits) - 1),
+                 x = codec_turned_back(c.width, own << raw / 8 * 8);
+        for (unsigned k = 0; k < c.width; k++)
+            out[i * c.width + k] |= (uint8_t)(x >> 8 * k);
+    }
 }
 
 /* Fast and entropy. */
 __device__ static inline bool codec_elements(const struct codec_plan_chunk &c,
-                                             const uint8_t *bytes, const uint32_t *slots,
-                                             unsigned lane, uint8_t *out)
+                                             const uint8_t *bytes,
+                                             struct codec_shared *shared, unsigned lane,
+                                             uint8_t *out)
 {
     bool fast = c.coder == CODEC_PLAN_FAST;
     unsigned rest = 8u * c.width - c.exponent_bits, raw = fast ? rest : rest - 2;
+    size_t n_stored = (c.n + (size_t)7) / 8 * (raw % 8) - c.n_carried, n_whole = c.n;
     struct codec_reader r = {0, 0, 0};
+    if (c.n_carried > 0) n_whole = n_stored / (raw % 8) * 8;
     if (!fast) r.state = load_u32(bytes + c.symbols + 4 * lane);
     for (size_t at = 0; at < c.n; at += CODEC_PLAN_LANES) {
         size_t i = at + lane;
         bool active = i < c.n;
         unsigned symbol = 0, exponent = 0;
         if (fast && active) symbol = load_code(bytes + c.symbols, i, CODEC_PLAN_FAST_BITS);
-        if (!fast && !codec_step(c, bytes, slots, lane, active, &r, &symbol)) return false;
+        if (!fast && !codec_step(c, bytes, shared->slot, lane, active, &r, &symbol))
+            return false;
         if (c.exponent_bits == 0) {
             if (active) out[i] = (uint8_t)symbol;
             continue;
@@ -109,9 +158,14 @@ __device__ static inline bool codec_elements(const struct codec_plan_chunk &c,
             return false;
         if (!active) continue;
         uint32_t top = fast ? exponent : exponent << 2 | (symbol & 3u);
-        codec_store(c.width, codec_raw(bytes + c.plane, raw, c.n, i) | top << raw, i, out);
+        codec_store(c.width, codec_raw(bytes + c.plane, raw, c.n, i, n_whole) | top << raw,
+                    i, out);
     }
-    unsigned back = __ballot_sync(CODEC_WARP, fast || r.state == CODEC_PLAN_START);
+    bool is_back = fast || codec_is_back(c, lane, r.state, shared->carried);
+    unsigned back = __ballot_sync(CODEC_WARP, is_back);
+    __syncthreads(); /* what other lanes stored and carried */
+    codec_add_carried(c, bytes + c.plane, raw, n_whole, n_stored, shared->carried, lane,
+                      out);
     return back == CODEC_WARP && r.n_words == c.n_words && r.n_escapes == c.n_escapes;
 }
 
@@ -136,8 +190,7 @@ __global__ void codec_kernel(const uint8_t *bytes, const uint8_t *plan, uint8_t 
         for (unsigned i = lane; i < CODEC_PLAN_SLOTS; i += CODEC_PLAN_LANES)
             shared.slot[i] = table->slot[i];
     __syncthreads();
-    if (!codec_elements(c, bytes, shared.slot, lane, to) && lane == 0 && bad != NULL)
-        *bad = 1;
+    if (!codec_elements(c, bytes, &shared, lane, to) && lane == 0 && bad != NULL) *bad = 1;
 }
 
 /* Word i of n_bytes, zeros behind them. */

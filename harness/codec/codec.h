@@ -51,6 +51,7 @@ struct ucb_codec {
     enum ucb_dtype dtype;
     uint64_t n_bytes; /* decoded */
     uint32_t n_columns, chunk_weights, n_chunks, table_bytes;
+    uint16_t n_tables;
     uint8_t format;
     const uint8_t *index, *tables, *data;
     size_t data_bytes;

@@ -34,9 +34,11 @@ struct chunk {
     struct rans_alias alias;
     struct rans_reader reader;
     uint8_t exponents[RANS_RANKS];
-    uint8_t symbols[CODEC_PIECE];
-    uint32_t slots[RANS_SUM]; /* where the scalar path is taken */
-    size_t at;                /* elements done */
+    _Alignas(64) uint8_t symbols[CODEC_PIECE]; /* a store never crosses a line */
+    uint32_t slots[RANS_SUM];                  /* where the scalar path is taken */
+    size_t at;                                 /* elements done */
+    size_t n_carried; /* bytes of the planes that the end states have */
+    uint8_t last_bits[CODEC_PIECE];
     /* Where it goes: the part of [first, first + n_bytes) of the array that the chunk has.
      */
     uint64_t first, n_bytes;
@@ -49,10 +51,16 @@ struct chunk {
 static bool find_table(const struct ucb_codec *codec, unsigned index, unsigned n_symbols,
                        struct rans_table *out)
 {
-    struct ucb_reader in = {codec->tables, codec->table_bytes, 0};
-    for (unsigned t = 0; t <= index; t++)
-        if (!rans_table_get(&in, n_symbols, out)) return false;
-    return true;
+    size_t at = 0, n = codec->table_bytes, lengths = codec->n_tables;
+    if (index >= codec->n_tables) return false;
+    at = TABLE_LENGTH_BYTES * (lengths - 1);
+    if (at > n) return false;
+    for (unsigned t = 0; t < index; t++)
+        at += ucb_load_u16(codec->tables + TABLE_LENGTH_BYTES * t);
+    if (index + 1u < codec->n_tables)
+        n = at + ucb_load_u16(codec->tables + TABLE_LENGTH_BYTES * index);
+    return at <= n && n <= codec->table_bytes &&
+           rans_table_get(codec->tables + at, n - at, n_symbols, out);
 }
 
 /* The highest exponent that the format has room for. */
@@ -79,38 +87,58 @@ static bool begin_fast(struct chunk *c)
            exponents_fit(c->format, c->merge.escape, c->entry.n_bytes - head);
 }
 
-static bool begin_entropy(const struct ucb_codec *codec, struct chunk *c)
+/* Table and look-ups; the chunk before may have made the same. */
+static bool begin_table(const struct ucb_codec *codec, const struct chunk *before,
+                        struct chunk *c)
 {
-    bool narrow = c->format->exponent_bits != 0;
-    size_t planes = codec_planes_bytes(c->planes, c->entry.n);
-    if (c->entry.n_bytes < RANS_HEAD_BYTES) return false;
-    uint64_t n_words = ucb_load_u32(c->coded + RANS_LANES * 4),
-             n_escapes = ucb_load_u32(c->coded + RANS_LANES * 4 + 4);
-    if (c->entry.n_bytes != RANS_HEAD_BYTES + planes + n_escapes + 2 * n_words)
-        return false;
-    if (!find_table(codec, c->entry.table, narrow ? RANS_NARROW : RANS_WIDE, &c->table))
-        return false;
+    bool narrow = c->format->exponent_bits != 0,
+         vectors = narrow && c->path == UCB_CODEC_AVX512;
+    bool same = vectors && before != NULL && before->entry.coder == CODER_ENTROPY &&
+                before->entry.table == c->entry.table;
+    if (same) {
+        c->table = before->table;
+        c->alias = before->alias;
+    } else {
+        if (!find_table(codec, c->entry.table, narrow ? RANS_NARROW : RANS_WIDE, &c->table))
+            return false;
+        if (vectors) rans_alias_make(&c->table, &c->alias);
+    }
+    if (!vectors || c->entry.n % RANS_LANES != 0) rans_slots_make(&c->table, c->slots);
+    memcpy(c->exponents, c->table.exponents, RANS_RANKS);
+    return !narrow || exponents_fit(c->format, c->exponents, RANS_RANKS);
+}
+
+static bool begin_entropy(const struct ucb_codec *codec, const struct chunk *before,
+                          struct chunk *c)
+{
+    c->n_carried = codec_carried(c->planes, c->entry.n);
+    uint64_t planes = codec_planes_bytes(c->planes, c->entry.n) - c->n_carried,
+             head = RANS_HEAD_BYTES + planes;
+    if (c->entry.n_bytes < head) return false;
+    uint64_t n_words = ucb_load_u32(c->coded + RANS_LANES * 4);
+    if (2 * n_words > c->entry.n_bytes - head) return false;
+    uint64_t n_escapes = c->entry.n_bytes - head - 2 * n_words;
     c->plane = c->coded + RANS_HEAD_BYTES;
     c->merge.escape = c->plane + planes;
     c->merge.escape_end = c->merge.escape + n_escapes;
-    memcpy(c->exponents, c->table.exponents, RANS_RANKS);
-    if (narrow && (!exponents_fit(c->format, c->exponents, RANS_RANKS) ||
-                   !exponents_fit(c->format, c->merge.escape, n_escapes)))
+    if (c->format->exponent_bits == 0
+            ? n_escapes != 0
+            : !exponents_fit(c->format, c->merge.escape, n_escapes))
         return false;
-    if (!narrow && n_escapes != 0) return false;
-    if (narrow && c->path == UCB_CODEC_AVX512) rans_alias_make(&c->table, &c->alias);
-    if (!narrow || c->path == UCB_CODEC_SCALAR || c->entry.n % RANS_LANES != 0)
-        rans_slots_make(&c->table, c->slots);
-    return rans_reader_begin(&c->reader, c->coded, c->merge.escape_end, n_words);
+    return begin_table(codec, before, c) &&
+           rans_reader_begin(&c->reader, c->coded, c->merge.escape_end, n_words);
 }
 
-static bool begin_chunk(const struct ucb_codec *codec, uint32_t index, struct chunk *c)
+/* `before`: the chunk before, begun, or NULL. */
+static bool begin_chunk(const struct ucb_codec *codec, uint32_t index,
+                        const struct chunk *before, struct chunk *c)
 {
     codec_entry_get(codec, index, &c->entry);
     c->format = &codec_formats[codec->format];
     c->path = codec->path;
     c->coded = codec->data + c->entry.coded;
     c->at = 0;
+    c->n_carried = 0;
     c->planes = codec_planes_of(
         codec_raw_bits(c->format, (enum codec_coder)c->entry.coder));
     c->merge.exponents = c->exponents;
@@ -122,7 +150,7 @@ static bool begin_chunk(const struct ucb_codec *codec, uint32_t index, struct ch
         return c->entry.n_bytes == c->entry.n * c->format->width && c->entry.table == 0;
     case CODER_CONSTANT: return c->entry.n_bytes == c->format->width && c->entry.table == 0;
     case CODER_FAST: return begin_fast(c);
-    case CODER_ENTROPY: return begin_entropy(codec, c);
+    case CODER_ENTROPY: return begin_entropy(codec, before, c);
     default: return c->format->exponent_bits != 0 && c->entry.table == 0;
     }
 }
@@ -132,7 +160,7 @@ bool codec_begin(const struct ucb_codec *codec, uint32_t index, struct codec_beg
     struct ucb_codec scalar = *codec;
     struct chunk c;
     scalar.path = UCB_CODEC_SCALAR;
-    if (!begin_chunk(&scalar, index, &c)) return false;
+    if (!begin_chunk(&scalar, index, NULL, &c)) return false;
     *out = (struct codec_begun){.format = c.format,
                                 .coder = (enum codec_coder)c.entry.coder,
                                 .decoded = c.entry.decoded,
@@ -152,6 +180,7 @@ bool codec_begin(const struct ucb_codec *codec, uint32_t index, struct codec_beg
     }
     out->words = c.reader.words;
     out->n_words = (uint32_t)((c.reader.words_end - c.reader.words) / 2);
+    out->n_carried = (uint32_t)c.n_carried;
     memcpy(out->slots, c.slots, sizeof(out->slots));
     return true;
 }
@@ -191,8 +220,20 @@ static uint8_t *piece_room(const struct chunk *c, size_t n, uint8_t *own)
     return inside ? c->out + (from - c->first) : own;
 }
 
+/* The bits of a piece of n elements; behind those of the last stand what was carried. */
+static const uint8_t *piece_bits(struct chunk *c, size_t n)
+{
+    const uint8_t *bits = c->plane + codec_planes_bits_at(c->planes, c->entry.n, c->at);
+    if (c->n_carried == 0 || c->at + n < c->entry.n) return bits;
+    size_t stored = codec_bits_bytes(n, c->planes.bits) - c->n_carried;
+    memcpy(c->last_bits, bits, stored);
+    memcpy(c->last_bits + stored, c->reader.low, c->n_carried);
+    return c->last_bits;
+}
+
 /* The reference for the merging of exponents and planes; [done, n) of the piece. */
-static bool merge_scalar(struct chunk *c, size_t done, size_t n, uint8_t *out)
+static bool merge_scalar(struct chunk *c, const uint8_t *bits, size_t done, size_t n,
+                         uint8_t *out)
 {
     uint32_t turned[CODEC_PIECE];
     bool fast = c->entry.coder == CODER_FAST;
@@ -201,7 +242,8 @@ static bool merge_scalar(struct chunk *c, size_t done, size_t n, uint8_t *out)
     if (fast)
         codec_bits_unpack(c->ranks + (c->at + done) / 8 * FAST_BITS, n - done, FAST_BITS,
                           c->symbols + done);
-    codec_planes_get(c->planes, c->entry.n, c->at + done, c->plane, n - done, turned);
+    codec_planes_get(c->planes, c->entry.n, c->at + done, c->plane,
+                     bits + done / 8 * c->planes.bits, n - done, turned);
     for (size_t i = done; i < n; i++) {
         unsigned symbol = c->symbols[i], rank = fast ? symbol : symbol >> 2;
         unsigned exponent = c->exponents[rank];
@@ -217,11 +259,11 @@ static bool merge_scalar(struct chunk *c, size_t done, size_t n, uint8_t *out)
 
 /* As much of a piece as the vectors take, which is in the sum then; *done says how much.
  */
-static bool merge_vector(struct chunk *c, size_t n, uint8_t *out, size_t *done)
+static bool merge_vector(struct chunk *c, const uint8_t *bits, size_t n, uint8_t *out,
+                         size_t *done)
 {
     struct codec_merge *m = &c->merge;
-    size_t whole = n / CODEC_MERGE * CODEC_MERGE,
-           bits_at = c->planes.n_bytes * (size_t)c->entry.n;
+    size_t whole = n / CODEC_MERGE * CODEC_MERGE;
     bool fast = c->entry.coder == CODER_FAST, is_bf16 = c->format->exponent_bits == 8;
     *done = 0;
     if (c->path != UCB_CODEC_AVX512 || c->format->width != 2 || (fast && !is_bf16))
@@ -229,7 +271,7 @@ static bool merge_vector(struct chunk *c, size_t n, uint8_t *out, size_t *done)
     *done = whole;
     m->symbols = fast ? c->ranks + c->at / 8 * FAST_BITS : c->symbols;
     m->plane = c->plane + c->at;
-    m->bits = c->plane + bits_at + c->at / 8 * c->planes.bits;
+    m->bits = bits;
     if (fast) return codec_fast_bf16_avx512(m, whole, out);
     return is_bf16 ? codec_merge_bf16_avx512(m, whole, out)
                    : codec_merge_f16_avx512(m, whole, out);
@@ -240,11 +282,14 @@ static bool finish_piece(struct chunk *c, size_t n)
     uint8_t own[PIECE_BYTES], *out = piece_room(c, n, own);
     size_t done = 0;
     c->merge.past_cache = out != own && is_large(c);
-    if (c->entry.coder == CODER_ENTROPY && c->format->exponent_bits == 0)
+    if (c->entry.coder == CODER_ENTROPY && c->format->exponent_bits == 0) {
         memcpy(out, c->symbols, n);
-    else if (!merge_vector(c, n, out, &done) ||
-             (done < n && !merge_scalar(c, done, n, out)))
-        return false;
+    } else {
+        const uint8_t *bits = piece_bits(c, n);
+        if (!merge_vector(c, bits, n, out, &done) ||
+            (done < n && !merge_scalar(c, bits, done, n, out)))
+            return false;
+    }
     take_bytes(c, done, n, out);
     return true;
 }
@@ -276,7 +321,7 @@ static bool read_symbols(struct chunk *const *c, unsigned n_chunks, size_t n)
 static bool ended(const struct chunk *c)
 {
     return c->merge.escape == c->merge.escape_end &&
-           (c->entry.coder != CODER_ENTROPY || rans_reader_ended(&c->reader));
+           (c->entry.coder != CODER_ENTROPY || rans_reader_ended(&c->reader, c->n_carried));
 }
 
 /* One fast chunk, or some of entropy with equally many elements. */
@@ -320,7 +365,9 @@ static bool take_mixed(void *context, const uint32_t *coded, size_t n)
     struct chunk *c = context;
     uint32_t turned[CODEC_PIECE];
     uint8_t own[PIECE_BYTES], *out = piece_room(c, n, own);
-    codec_planes_get(c->planes, c->entry.n, c->at, c->plane, n, turned);
+    codec_planes_get(c->planes, c->entry.n, c->at, c->plane,
+                     c->plane + codec_planes_bits_at(c->planes, c->entry.n, c->at), n,
+                     turned);
     for (size_t i = 0; i < n; i++) turned[i] = turned[i] << 1 | coded[i];
     codec_turn_back(c->format, turned, n, out);
     take_bytes(c, 0, n, out);
@@ -371,7 +418,8 @@ static bool begin_all(const struct decode_run *run, uint32_t index, unsigned n,
         chunks[i].first = run->first;
         chunks[i].n_bytes = run->n_bytes;
         chunks[i].out = run->out;
-        if (!begin_chunk(run->codec, index + i, &chunks[i])) return false;
+        if (!begin_chunk(run->codec, index + i, i == 0 ? NULL : &chunks[i - 1], &chunks[i]))
+            return false;
     }
     return true;
 }

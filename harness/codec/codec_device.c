@@ -68,6 +68,7 @@ static void put_chunk(struct plan *p, const struct codec_begun *b, uint64_t out,
     c->table = find_table(p, b, seen);
     c->words = (uint64_t)(b->words - p->bytes);
     c->n_words = b->n_words;
+    c->n_carried = b->n_carried;
 }
 
 static ucb_status add_stream(struct plan *p, const struct ucb_codec_part *part,

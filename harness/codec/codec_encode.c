@@ -45,6 +45,8 @@ struct encode_run {
     struct rans_table *tables;
     struct rans_encoder *encoders;
     unsigned n_tables;
+    size_t table_share; /* of a chunk in the bytes of the array's table */
+    bool any_entropy;
     struct workshop *workshops;
     unsigned n_workers;
     struct coded *coded; /* of a batch */
@@ -128,13 +130,26 @@ static unsigned rank_exponents(const uint32_t *tops, unsigned n_tops, unsigned n
     return found;
 }
 
+/* Highest first, as a table has them. */
+static void sort_falling(uint8_t *exponents, unsigned n)
+{
+    for (unsigned i = 1; i < n; i++)
+        for (unsigned k = i; k > 0 && exponents[k] > exponents[k - 1]; k--) {
+            uint8_t lower = exponents[k - 1];
+            exponents[k - 1] = exponents[k];
+            exponents[k] = lower;
+        }
+}
+
 static void make_table(const struct encode_run *run, const uint32_t *tops,
                        struct rans_table *out)
 {
     uint32_t counts[RANS_WIDE];
     bool narrow = run->format->exponent_bits != 0;
     *out = (struct rans_table){.n_symbols = narrow ? RANS_NARROW : RANS_WIDE};
-    if (narrow) rank_exponents(tops, run->n_tops, RANS_ESCAPE, out->exponents);
+    if (narrow)
+        sort_falling(out->exponents,
+                     rank_exponents(tops, run->n_tops, RANS_ESCAPE, out->exponents));
     symbol_counts(out, tops, run->n_tops, counts);
     rans_normalise(counts, out->n_symbols, out->frequency);
 }
@@ -159,6 +174,7 @@ static void choose_tables(struct encode_run *run)
         for (unsigned t = 0; t < run->n_tops; t++) total[t] += run->plans[c].counts[t];
     make_table(run, total, &run->tables[0]);
     run->n_tables = 1;
+    run->table_share = rans_table_bytes(&run->tables[0]) / run->n_chunks;
     for (uint32_t c = 0; c < run->n_chunks; c++) {
         struct rans_table own;
         uint64_t best = UINT64_MAX;
@@ -171,7 +187,7 @@ static void choose_tables(struct encode_run *run)
         if (run->n_tables == CODEC_MAX_TABLES) continue;
         make_table(run, run->plans[c].counts, &own);
         uint64_t cost = table_cost(run, &own, run->plans[c].counts) +
-                        (rans_table_bytes(&own) * 8 << 8);
+                        ((TABLE_LENGTH_BYTES + rans_table_bytes(&own)) * 8 << 8);
         if (cost >= best) continue;
         run->plans[c].table = (uint8_t)run->n_tables;
         run->tables[run->n_tables++] = own;
@@ -179,6 +195,14 @@ static void choose_tables(struct encode_run *run)
 }
 
 /* ---- encode ---- */
+
+static void start_states(const uint8_t *carried, size_t n_carried,
+                         uint32_t states[RANS_LANES])
+{
+    uint16_t low[RANS_LANES] = {0};
+    memcpy(low, carried, n_carried);
+    for (unsigned i = 0; i < RANS_LANES; i++) states[i] = RANS_START | low[i];
+}
 
 static size_t encode_entropy(const struct encode_run *run, const struct workshop *shop,
                              size_t index, uint8_t *out)
@@ -188,8 +212,10 @@ static size_t encode_entropy(const struct encode_run *run, const struct workshop
     struct codec_planes planes = codec_planes_of(raw);
     size_t n = chunk_size(run, index);
     const uint8_t *data = chunk_data(run, index);
+    size_t n_carried = codec_carried(planes, n);
     uint8_t *plane = out + RANS_HEAD_BYTES,
-            *escapes = plane + codec_planes_bytes(planes, n);
+            *escapes = plane + codec_planes_bytes(planes, n),
+            *carried = escapes - n_carried;
     uint8_t *escape = escapes, symbol_of[N_TOPS];
     for (unsigned top = 0; top < run->n_tops; top++)
         symbol_of[top] = (uint8_t)(t->n_symbols == RANS_WIDE ? top
@@ -210,16 +236,18 @@ static size_t encode_entropy(const struct encode_run *run, const struct workshop
             escape += symbols[i] >= 4 * RANS_ESCAPE;
         }
     }
-    uint32_t states[RANS_LANES], head[2];
+    uint32_t states[RANS_LANES];
     uint16_t *end = shop->words + n + RANS_LANES;
+    start_states(carried, n_carried, states);
+    size_t n_escapes = (size_t)(escape - escapes);
+    memmove(carried, escapes, n_escapes);
     size_t n_words = rans_encode(&run->encoders[run->plans[index].table], run->path,
                                  shop->symbols, n, end, states);
-    head[0] = (uint32_t)n_words;
-    head[1] = (uint32_t)(escape - escapes);
+    uint32_t words = (uint32_t)n_words;
     memcpy(out, states, sizeof(states));
-    memcpy(out + sizeof(states), head, sizeof(head));
-    memcpy(escape, end - n_words, 2 * n_words);
-    return (size_t)(escape - out) + 2 * n_words;
+    memcpy(out + sizeof(states), &words, sizeof(words));
+    memcpy(carried + n_escapes, end - n_words, 2 * n_words);
+    return (size_t)(carried - out) + n_escapes + 2 * n_words;
 }
 
 /* Bytes that encode_fast would write. */
@@ -305,7 +333,8 @@ static void encode_chunk(void *context, size_t slot, unsigned worker)
     }
     if (c->coder != CODER_CONSTANT && run->mode != UCB_CODEC_FAST) {
         size_t size = encode_entropy(run, shop, index, c->room);
-        if (size < c->n_bytes) c->coder = CODER_ENTROPY, c->n_bytes = size;
+        if (size + run->table_share < c->n_bytes)
+            c->coder = CODER_ENTROPY, c->n_bytes = size;
     }
     if (c->coder != CODER_CONSTANT && run->mode == UCB_CODEC_MAX && fields) {
         size_t size = encode_max(run, shop, index, shop->mixed, c->n_bytes - 1);
@@ -368,43 +397,42 @@ static ucb_status set_up(struct encode_run *run, struct ucb_arena *scratch,
 
 /* ---- the stream ---- */
 
+/* `end`: where the chunk's coded bytes end. */
 static void put_entry(const struct encode_run *run, uint32_t index, const struct coded *c,
-                      uint64_t at, uint8_t *entry)
+                      uint64_t end, uint8_t *entry)
 {
-    uint64_t decoded = (uint64_t)index * run->chunk * run->format->width;
-    uint32_t n_bytes = (uint32_t)c->n_bytes, n = (uint32_t)chunk_size(run, index);
-    memcpy(entry, &decoded, 8);
-    memcpy(entry + 8, &at, 8);
-    memcpy(entry + 16, &n_bytes, 4);
-    memcpy(entry + 20, &n, 4);
-    entry[24] = (uint8_t)c->coder;
-    entry[25] = c->coder == CODER_ENTROPY ? run->plans[index].table : 0;
-    entry[26] = entry[27] = 0;
-    memcpy(entry + 28, &c->decoded_sum, 8);
-    memcpy(entry + 36, &c->coded_sum, 8);
+    unsigned table = c->coder == CODER_ENTROPY ? run->plans[index].table : 0;
+    uint64_t word = end | (uint64_t)c->coder << 48 | (uint64_t)table << 56;
+    memcpy(entry, &word, 8);
+    memcpy(entry + 8, &c->decoded_sum, 8);
+    memcpy(entry + 16, &c->coded_sum, 8);
 }
 
-static void put_tables(const struct encode_run *run, struct ucb_writer *out)
+/* Lengths of all but the last, then the tables; none where no chunk has come to use one. */
+static void put_tables(struct encode_run *run, struct ucb_writer *out)
 {
+    uint8_t bytes[RANS_TABLE_MOST];
     ucb_part(out, UCB_PART_TABLES);
-    if (run->n_chunks == 0 || run->mode == UCB_CODEC_FAST) return;
-    for (unsigned t = 0; t < run->n_tables; t++) rans_table_put(&run->tables[t], out);
+    if (!run->any_entropy) run->n_tables = 0;
+    for (unsigned t = 0; t + 1 < run->n_tables; t++)
+        ucb_put_u16(out, (uint16_t)rans_table_bytes(&run->tables[t]));
+    for (unsigned t = 0; t < run->n_tables; t++)
+        ucb_put_bytes(out, bytes, rans_table_put(&run->tables[t], bytes));
 }
 
 static void put_header(const struct encode_run *run, size_t table_bytes, uint8_t *p)
 {
-    uint32_t magic = CODEC_MAGIC, tables = (uint32_t)table_bytes,
-             chunk = (uint32_t)run->chunk;
-    uint16_t version = CODEC_VERSION;
+    uint32_t magic = CODEC_MAGIC, tables = (uint32_t)table_bytes;
+    uint16_t version = CODEC_VERSION, n_tables = (uint16_t)run->n_tables;
     memset(p, 0, CODEC_CHECKED_BYTES);
     memcpy(p, &magic, 4);
     memcpy(p + 4, &version, 2);
     p[8] = codec_format_of(run->source->dtype);
+    p[9] = (uint8_t)__builtin_ctzll(run->chunk);
+    memcpy(p + 10, &n_tables, 2);
     memcpy(p + 12, &run->source->n_columns, 4);
     memcpy(p + 16, &run->source->n_bytes, 8);
-    memcpy(p + 24, &run->n_chunks, 4);
-    memcpy(p + 28, &tables, 4);
-    memcpy(p + 32, &chunk, 4);
+    memcpy(p + 24, &tables, 4);
 }
 
 /* Chunks a batch at a time, behind what is already there; entries go to `index`. */
@@ -421,9 +449,10 @@ static void put_chunks(struct encode_run *run, struct ucb_pool *pool, size_t ind
         for (uint32_t i = 0; i < n; i++) {
             ucb_put_bytes(out, run->coded[i].room, run->coded[i].n_bytes);
             if (out->failed) return;
+            at += run->coded[i].n_bytes;
             put_entry(run, run->first + i, &run->coded[i], at,
                       out->data + index + (size_t)(run->first + i) * CODEC_ENTRY_BYTES);
-            at += run->coded[i].n_bytes;
+            run->any_entropy |= run->coded[i].coder == CODER_ENTROPY;
         }
     }
 }
@@ -434,13 +463,13 @@ static ucb_status put_stream(struct encode_run *run, struct ucb_pool *pool,
     size_t start = out->n_bytes, n_index = (size_t)run->n_chunks * CODEC_ENTRY_BYTES;
     ucb_part(out, UCB_PART_HEADER);
     ucb_put_room(out, CODEC_HEADER_BYTES + n_index);
-    put_tables(run, out);
-    size_t table_bytes = out->n_bytes - start - CODEC_HEADER_BYTES - n_index;
     put_chunks(run, pool, start + CODEC_HEADER_BYTES, out);
+    size_t tables = out->n_bytes;
+    put_tables(run, out);
     if (out->failed) return ucb_writer_status(out, err);
     uint8_t *p = out->data + start;
-    put_header(run, table_bytes, p);
-    uint64_t sum = codec_head_sum(p, n_index + table_bytes);
+    put_header(run, out->n_bytes - tables, p);
+    uint64_t sum = codec_head_sum(p, n_index, out->data + tables, out->n_bytes - tables);
     memcpy(p + CODEC_CHECKED_BYTES, &sum, sizeof(sum));
     return UCB_OK;
 }
@@ -458,7 +487,7 @@ ucb_status ucb_codec_encode(const struct ucb_codec_source *source, enum ucb_code
     run.n = source->n_bytes / format->width;
     run.chunk = mode == UCB_CODEC_MAX ? CODEC_MAX_CHUNK_WEIGHTS : CODEC_CHUNK_WEIGHTS;
     size_t n_chunks = (run.n + run.chunk - 1) / run.chunk;
-    if (n_chunks > UINT32_MAX / CODEC_ENTRY_BYTES)
+    if (source->n_bytes > CODEC_MOST_BYTES)
         return UCB_FAIL(err, UCB_USAGE, "%llu bytes are more than a stream holds",
                         (unsigned long long)source->n_bytes);
     run.n_chunks = (uint32_t)n_chunks;

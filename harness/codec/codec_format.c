@@ -80,6 +80,13 @@ size_t codec_planes_bytes(struct codec_planes p, size_t n)
     return p.n_bytes * n + codec_bits_bytes(n, p.bits);
 }
 
+size_t codec_carried(struct codec_planes p, size_t n)
+{
+    size_t last = n == 0 ? 0 : (n - 1) % CODEC_PIECE + 1,
+           n_bytes = codec_bits_bytes(last, p.bits);
+    return n_bytes < 2 * RANS_LANES ? n_bytes : 2 * RANS_LANES;
+}
+
 /* Eight values of a byte each to the lowest 8 `bits` bits: pairs, fours, all. */
 static inline uint64_t pack8(uint64_t x, unsigned bits)
 {
@@ -131,15 +138,14 @@ void codec_planes_put(struct codec_planes p, size_t n, size_t at, const uint32_t
     if (p.bits == 0) return;
     for (size_t i = 0; i < n_raw; i++)
         values[i] = (uint8_t)(raw[i] >> 8 * p.n_bytes & ((1u << p.bits) - 1));
-    codec_bits_pack(values, n_raw, p.bits, out + p.n_bytes * n + at / 8 * p.bits);
+    codec_bits_pack(values, n_raw, p.bits, out + codec_planes_bits_at(p, n, at));
 }
 
 void codec_planes_get(struct codec_planes p, size_t n, size_t at, const uint8_t *in,
-                      size_t n_raw, uint32_t *raw)
+                      const uint8_t *bits, size_t n_raw, uint32_t *raw)
 {
     uint8_t values[CODEC_PIECE] = {0};
-    if (p.bits != 0)
-        codec_bits_unpack(in + p.n_bytes * n + at / 8 * p.bits, n_raw, p.bits, values);
+    if (p.bits != 0) codec_bits_unpack(bits, n_raw, p.bits, values);
     for (size_t i = 0; i < n_raw; i++) raw[i] = (uint32_t)values[i] << 8 * p.n_bytes;
     for (unsigned k = 0; k < p.n_bytes; k++)
         for (size_t i = 0; i < n_raw; i++) raw[i] |= (uint32_t)in[k * n + at + i] << 8 * k;

@@ -16,20 +16,24 @@
 
 enum {
     CODEC_MAGIC = 0x4c424355, /* "UCBL" */
-    CODEC_VERSION = 1,
-    CODEC_HEADER_BYTES = 48, /* magic u32, version u16, required features u16, format u8,
-                                3 zeros, columns u32, decoded bytes u64, chunks u32, bytes
-                                of tables u32, weights a chunk u32, zero u32, checksum u64
-                                of these 40 bytes, index and tables */
-    CODEC_CHECKED_BYTES = 40,
-    CODEC_ENTRY_BYTES = 44,        /* decoded offset u64, coded offset u64, coded bytes u32,
-                                      weights u32, coder u8, table u8, zero u16, checksum of the
-                                      decoded bytes u64, of the coded bytes u64 */
-    CODEC_CHUNK_WEIGHTS = 1 << 16, /* fast and default */
+    CODEC_VERSION = 2,
+    CODEC_HEADER_BYTES = 36, /* magic u32, version u16, required features u16, format u8,
+                                log2 of elements a chunk u8, tables u16, columns u32,
+                                decoded bytes u64, bytes of tables u32, checksum u64 of
+                                these 28 bytes, index and tables */
+    CODEC_CHECKED_BYTES = 28,
+    CODEC_ENTRY_BYTES = 24, /* where the coded bytes end, from the first chunk's on, u48;
+                               coder u8, table u8; checksum of the decoded bytes u64, of
+                               the coded bytes u64 */
+    CODEC_CHUNK_WEIGHTS = 1 << 16,     /* fast and default */
     CODEC_MAX_CHUNK_WEIGHTS = 1 << 20, /* max: contexts are learned anew in each */
     CODEC_PIECE = 4096, /* elements at a time; what works on them stays in L1 */
     CODEC_MAX_TABLES = 255
 };
+#define CODEC_MOST_BYTES                                              \
+    ((uint64_t)1 << 47) /* decoded; more than 48 bits count never are \
+                           coded */
+#define CODEC_END_MASK (((uint64_t)1 << 48) - 1)
 
 enum codec_coder {
     CODER_STORED,
@@ -52,8 +56,9 @@ struct codec_entry {
     uint32_t n_bytes, n;
     uint8_t coder, table;
 };
-/* Checksum of the header at p and of what follows its 48 bytes: index and tables. */
-uint64_t codec_head_sum(const uint8_t *p, size_t n_following);
+/* Checksum of the header at p, of the index behind it and of the tables. */
+uint64_t codec_head_sum(const uint8_t *p, size_t n_index, const uint8_t *tables,
+                        size_t table_bytes);
 void codec_entry_get(const struct ucb_codec *codec, uint32_t index,
                      struct codec_entry *out);
 
@@ -73,13 +78,17 @@ struct codec_planes {
 struct codec_planes codec_planes_of(unsigned raw_bits);
 /* Bytes of n elements in planes. */
 size_t codec_planes_bytes(struct codec_planes p, size_t n);
+/* Where the bits of element `at`, a multiple of 8, stand in the planes of n. */
+static inline size_t codec_planes_bits_at(struct codec_planes p, size_t n, size_t at)
+{
+    return p.n_bytes * n + at / 8 * p.bits;
+}
 /* Raw bits of elements [at, at + n_raw) of n, at most a piece of them; `at` is a multiple
- * of
- * 8. Bits above the planes are dropped. */
+ * of 8. Bits above the planes are dropped. `bits` are those of element `at`. */
 void codec_planes_put(struct codec_planes p, size_t n, size_t at, const uint32_t *raw,
                       size_t n_raw, uint8_t *out);
 void codec_planes_get(struct codec_planes p, size_t n, size_t at, const uint8_t *in,
-                      size_t n_raw, uint32_t *raw);
+                      const uint8_t *bits, size_t n_raw, uint32_t *raw);
 /* Eight values in `bits` bytes, 1 to 7; the last ones padded with zeros. */
 void codec_bits_pack(const uint8_t *values, size_t n, unsigned bits, uint8_t *out);
 void codec_bits_unpack(const uint8_t *in, size_t n, unsigned bits, uint8_t *values);
@@ -99,12 +108,15 @@ enum {
     RANS_BITS = 12,
     RANS_SUM = 1 << RANS_BITS,
     RANS_LANES = 32,
-    RANS_START = 1 << 16, /* of every lane before the first symbol is encoded */
+    RANS_START = 1 << 16, /* of every lane before the first symbol is encoded, with two
+                             bytes of raw bits in the lower half: codec_carried() */
     RANS_NARROW = 64,     /* symbols where elements have fields */
     RANS_WIDE = 256,
     RANS_RANKS = 16,
     RANS_ESCAPE = RANS_RANKS - 1,         /* this rank's exponent is escaped */
-    RANS_HEAD_BYTES = RANS_LANES * 4 + 8, /* states, words u32, escapes u32 */
+    RANS_HEAD_BYTES = RANS_LANES * 4 + 4, /* states, words u32 */
+    TABLE_LENGTH_BYTES = 2,               /* u16 in front of all tables, but of the last */
+    RANS_TABLE_MOST = 1280,               /* bytes: 256 numbers of 38 bits, in full */
     RANS_BUCKET = RANS_SUM / RANS_NARROW,
     RANS_TOGETHER = 4 /* chunks: a step waits for its look-ups, others fill the wait */
 };
@@ -112,17 +124,26 @@ enum {
 struct rans_table {
     unsigned n_symbols;            /* RANS_NARROW or RANS_WIDE */
     uint16_t frequency[RANS_WIDE]; /* sum 2^12, none of them 2^12 */
-    uint8_t exponents[RANS_RANKS]; /* narrow: by rank */
+    uint8_t exponents[RANS_RANKS]; /* narrow: by rank, falling; 0 of those not used */
 };
 /* Frequencies of counts, integers only: each used symbol has one at least. Two symbols
  * have one at least, used or not. Some count must not be 0. */
 void rans_normalise(const uint32_t *counts, unsigned n, uint16_t *frequency);
 /* 1/256 bits that symbols with these counts take; UINT64_MAX where the table lacks one. */
 uint64_t rans_cost(const struct rans_table *t, const uint32_t *counts);
+/* As bytes (codec_table.c), and how many there are. Ranks that are used come first. */
+size_t rans_table_put(const struct rans_table *t, uint8_t bytes[RANS_TABLE_MOST]);
 size_t rans_table_bytes(const struct rans_table *t);
-void rans_table_put(const struct rans_table *t, struct ucb_writer *out);
 /* False where the bytes are no table of that kind. */
-bool rans_table_get(struct ucb_reader *in, unsigned n_symbols, struct rans_table *out);
+bool rans_table_get(const uint8_t *bytes, size_t n_bytes, unsigned n_symbols,
+                    struct rans_table *out);
+
+/*
+ * The last bytes of an entropy chunk's planes that are not stored: the lower halves of the
+ * start values, two bytes a lane, have them, so that a decoder finds them in its end states
+ * when it comes to the last piece. They are bits of that piece.
+ */
+size_t codec_carried(struct codec_planes p, size_t n);
 
 /*
  * Which of the 4096 slots belong to a symbol. Wide: its range of the cumulative sum.
@@ -151,8 +172,9 @@ struct rans_encoder {
     float inverse[RANS_NARROW];
 };
 void rans_encoder_make(const struct rans_table *t, struct rans_encoder *out);
-/* Encodes n symbols to states and words; words come last first, so they are written in
- * front of `end`, which the return value counts back from. Room for n + 32 words. */
+/* Encodes n symbols; `states` are the start values, then what a decoder begins with. Words
+ * come last first, so they are written in front of `end`, which the return value counts
+ * back from. Room for n + 32 words. */
 size_t rans_encode(const struct rans_encoder *e, enum ucb_codec_path path,
                    const uint8_t *symbols, size_t n, uint16_t *end,
                    uint32_t states[RANS_LANES]);
@@ -167,8 +189,9 @@ bool rans_reader_begin(struct rans_reader *r, const uint8_t *states, const uint8
                        size_t n_words);
 /* The next n symbols; multiples of 32 but for the last piece. False past the words' end. */
 bool rans_read(struct rans_reader *r, const uint32_t *slots, size_t n, uint8_t *symbols);
-/* Whether all words are read and all states back at the start. */
-bool rans_reader_ended(const struct rans_reader *r);
+/* Whether all words are read and all states back at the start, where the lower halves have
+ * n_carried bytes and then zeros. */
+bool rans_reader_ended(const struct rans_reader *r, size_t n_carried);
 
 /* ---- a chunk that was begun: everything checked but what decoding shows ---- */
 
@@ -176,7 +199,7 @@ struct codec_begun {
     const struct codec_format *format;
     enum codec_coder coder;
     uint64_t decoded, decoded_sum; /* as in struct codec_entry */
-    uint32_t n, n_words, n_escapes;
+    uint32_t n, n_words, n_escapes, n_carried;
     uint8_t table;
     const uint8_t *symbols; /* elements, the element, packed ranks, or states */
     const uint8_t *plane, *words, *escape;

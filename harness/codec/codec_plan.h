@@ -18,7 +18,8 @@ enum { CODEC_PLAN_STORED, CODEC_PLAN_CONSTANT, CODEC_PLAN_FAST, CODEC_PLAN_ENTRO
 enum {
     CODEC_PLAN_LANES = 32,
     CODEC_PLAN_SLOTS = 4096,
-    CODEC_PLAN_START = 1 << 16, /* of every state before the first symbol is encoded */
+    CODEC_PLAN_START = 1 << 16, /* of every state before the first symbol is encoded, and
+                                   what is carried in the lower half */
     CODEC_PLAN_FAST_BITS = 3,
     CODEC_PLAN_FAST_ESCAPE = 7,
     CODEC_PLAN_ESCAPE = 15
@@ -39,7 +40,8 @@ struct codec_plan_chunk {
     uint32_t n, n_words, n_escapes;
     uint32_t table; /* entropy: its index here */
     uint8_t coder, width, exponent_bits, in_plan;
-    uint32_t spare;
+    uint32_t n_carried; /* entropy: last bytes of the plane of bits that are not there: the
+                           end states' lower halves have them, two bytes a lane */
     uint8_t exponent[16]; /* by rank */
 };
 /* What a state's lowest 12 bits mean: frequency - 1 in bits 0-11, rank in 12-23, symbol in

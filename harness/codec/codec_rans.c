@@ -6,7 +6,8 @@
  *             below 2^16, x = x 2^16 + next word.
  *
  * Element i belongs to state i mod 32; states take words in that order, so the encoder goes
- * from the last element to the first.
+ * from the last element to the first. It starts with 2^16 in each state, and raw bits below
+ * (codec_carried()): sixteen bits that the start would cost without saying anything.
  */
 #include <assert.h>
 #include <string.h>
@@ -66,124 +67,35 @@ uint64_t rans_cost(const struct rans_table *t, const uint32_t *counts)
     return cost;
 }
 
-/* ---- tables as bytes: ranks (narrow), a bit for each used symbol, 12 bits for each ----
- */
-
-static unsigned count_used(const uint8_t *mask, unsigned n)
-{
-    unsigned used = 0;
-    for (unsigned i = 0; i < n; i++) used += mask[i / 8] >> i % 8 & 1;
-    return used;
-}
-
-static void used_mask(const struct rans_table *t, uint8_t mask[RANS_WIDE / 8])
-{
-    memset(mask, 0, RANS_WIDE / 8);
-    for (unsigned i = 0; i < t->n_symbols; i++)
-        if (t->frequency[i] > 0) mask[i / 8] |= (uint8_t)(1u << i % 8);
-}
-
-static size_t table_bytes(unsigned n_symbols, unsigned used)
-{
-    return (n_symbols == RANS_NARROW ? RANS_RANKS : 0) + n_symbols / 8 + (used * 3 + 1) / 2;
-}
-
-size_t rans_table_bytes(const struct rans_table *t)
-{
-    uint8_t mask[RANS_WIDE / 8];
-    used_mask(t, mask);
-    return table_bytes(t->n_symbols, count_used(mask, t->n_symbols));
-}
-
-void rans_table_put(const struct rans_table *t, struct ucb_writer *out)
-{
-    uint8_t mask[RANS_WIDE / 8], pair[3] = {0};
-    unsigned used = 0;
-    used_mask(t, mask);
-    if (t->n_symbols == RANS_NARROW) ucb_put_bytes(out, t->exponents, RANS_RANKS);
-    ucb_put_bytes(out, mask, t->n_symbols / 8);
-    for (unsigned i = 0; i < t->n_symbols; i++) {
-        unsigned f = t->frequency[i];
-        if (f == 0) continue;
-        if (used++ % 2 == 0) {
-            pair[0] = (uint8_t)f;
-            pair[1] = (uint8_t)(f >> 8);
-        } else {
-            pair[1] |= (uint8_t)(f << 4);
-            pair[2] = (uint8_t)(f >> 4);
-            ucb_put_bytes(out, pair, 3);
-        }
-    }
-    if (used % 2 == 1) ucb_put_bytes(out, pair, 2);
-}
-
-/* Ranks that are used name different exponents, the others and the escape 0. */
-static bool exponents_are_canonical(const struct rans_table *t)
-{
-    uint8_t seen[32] = {0};
-    for (unsigned rank = 0; rank < RANS_RANKS; rank++) {
-        const uint16_t *f = t->frequency + 4 * rank;
-        unsigned e = t->exponents[rank], used = f[0] | f[1] | f[2] | f[3];
-        if (rank == RANS_ESCAPE || used == 0) {
-            if (e != 0) return false;
-            continue;
-        }
-        if (seen[e / 8] >> e % 8 & 1) return false;
-        seen[e / 8] |= (uint8_t)(1u << e % 8);
-    }
-    return true;
-}
-
-bool rans_table_get(struct ucb_reader *in, unsigned n_symbols, struct rans_table *out)
-{
-    const uint8_t *exponents = NULL, *mask, *pairs;
-    unsigned sum = 0, k = 0;
-    *out = (struct rans_table){.n_symbols = n_symbols};
-    if (n_symbols == RANS_NARROW && !ucb_get_bytes(in, RANS_RANKS, &exponents))
-        return false;
-    if (!ucb_get_bytes(in, n_symbols / 8, &mask)) return false;
-    unsigned used = count_used(mask, n_symbols);
-    if (!ucb_get_bytes(in, (used * 3 + 1) / 2, &pairs)) return false;
-    if (exponents != NULL) memcpy(out->exponents, exponents, RANS_RANKS);
-    for (unsigned i = 0; i < n_symbols; i++) {
-        if ((mask[i / 8] >> i % 8 & 1) == 0) continue;
-        unsigned f = ucb_load_u16(pairs + k / 2 * 3 + k % 2);
-        f = k % 2 == 0 ? f & 0xfff : f >> 4;
-        k++;
-        if (f == 0) return false;
-        sum += out->frequency[i] = (uint16_t)f;
-    }
-    bool padded = used % 2 == 0 || pairs[used / 2 * 3 + 1] >> 4 == 0;
-    return sum == RANS_SUM && padded && (exponents == NULL || exponents_are_canonical(out));
-}
-
 /* ---- slots ---- */
 
 void rans_alias_make(const struct rans_table *t, struct rans_alias *out)
 {
-    unsigned left[RANS_NARROW], large = 0;
-    bool closed[RANS_NARROW] = {false};
-    for (unsigned i = 0; i < RANS_NARROW; i++) left[i] = t->frequency[i];
-    /* The lowest open bucket that its symbol does not fill takes the rest from the lowest
-     * symbol that has more than a bucket. */
-    for (;;) {
-        unsigned small = 0;
-        while (small < RANS_NARROW && (closed[small] || left[small] >= RANS_BUCKET))
-            small++;
-        if (small == RANS_NARROW) break;
-        for (large = 0; left[large] <= RANS_BUCKET || closed[large];) large++;
-        out->divider[small] = (uint16_t)left[small];
-        out->alias[small] = (uint16_t)large;
-        left[large] -= RANS_BUCKET - left[small];
-        out->first[small] = (uint16_t)left[large];
-        closed[small] = true;
-    }
+    unsigned left[RANS_NARROW];
+    uint64_t small = 0,
+             large = 0; /* a bit a bucket: its symbol has less than it, or more */
+    _Static_assert(RANS_NARROW == 64, "bits of a mask");
     for (unsigned i = 0; i < RANS_NARROW; i++) {
-        if (closed[i]) continue;
-        assert(left[i] == RANS_BUCKET);
+        left[i] = t->frequency[i];
+        small |= (uint64_t)(left[i] < RANS_BUCKET) << i;
+        large |= (uint64_t)(left[i] > RANS_BUCKET) << i;
         out->divider[i] = RANS_BUCKET;
         out->alias[i] = (uint16_t)i;
         out->first[i] = 0;
+    }
+    /* The lowest bucket that its symbol does not fill takes the rest from the lowest symbol
+     * that has more than a bucket; sums being equal, there is one. */
+    while (small != 0) {
+        unsigned to = (unsigned)__builtin_ctzll(small);
+        assert(large != 0);
+        unsigned from = (unsigned)__builtin_ctzll(large);
+        out->divider[to] = (uint16_t)left[to];
+        out->alias[to] = (uint16_t)from;
+        left[from] -= RANS_BUCKET - left[to];
+        out->first[to] = (uint16_t)left[from];
+        small &= small - 1;
+        if (left[from] <= RANS_BUCKET) large &= large - 1;
+        if (left[from] < RANS_BUCKET) small |= (uint64_t)1 << from;
     }
 }
 
@@ -263,7 +175,6 @@ size_t rans_encode(const struct rans_encoder *e, enum ucb_codec_path path,
                    uint32_t states[RANS_LANES])
 {
     uint16_t *at = end;
-    for (unsigned i = 0; i < RANS_LANES; i++) states[i] = RANS_START;
     for (size_t i = n; i % RANS_LANES != 0; i--)
         at = encode_one(e, symbols[i - 1], &states[(i - 1) % RANS_LANES], at);
     if (e->narrow && path == UCB_CODEC_AVX512)
@@ -311,10 +222,12 @@ bool rans_read(struct rans_reader *r, const uint32_t *slots, size_t n, uint8_t *
     return true;
 }
 
-bool rans_reader_ended(const struct rans_reader *r)
+bool rans_reader_ended(const struct rans_reader *r, size_t n_carried)
 {
+    uint8_t low[2 * RANS_LANES];
     unsigned off = 0;
-    for (unsigned i = 0; i < RANS_LANES; i++)
-        off |= r->low[i] | (r->high[i] ^ (RANS_START >> 16));
+    memcpy(low, r->low, sizeof(low));
+    for (size_t i = n_carried; i < sizeof(low); i++) off |= low[i];
+    for (unsigned i = 0; i < RANS_LANES; i++) off |= r->high[i] ^ (RANS_START >> 16);
     return off == 0 && r->words == r->words_end;
 }

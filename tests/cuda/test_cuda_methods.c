@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "../golden/vectors.h"
-#include "codec/codec_internal.h"
+#include "codec_seal.h"
 #include "core/half.h"
 #include "cuda_fixture.h"
 #include "decode_check.h"
@@ -311,18 +311,6 @@ TEST(raw_bits_too_few_too_many_or_set_behind_the_last_are_refused_on_the_device)
     fixture_close(&f);
 }
 
-/* Puts right the checksums of a stream of one chunk, so that only decoding sees damage. */
-static void seal(uint8_t *bytes)
-{
-    size_t tables = ucb_load_u32(bytes + 28),
-           head = CODEC_HEADER_BYTES + CODEC_ENTRY_BYTES + tables;
-    uint8_t *entry = bytes + CODEC_HEADER_BYTES;
-    uint64_t sum = ucb_mix64(bytes + head, ucb_load_u32(entry + 16));
-    memcpy(entry + 36, &sum, sizeof(sum));
-    sum = codec_head_sum(bytes, CODEC_ENTRY_BYTES + tables);
-    memcpy(bytes + CODEC_CHECKED_BYTES, &sum, sizeof(sum));
-}
-
 TEST(streams_damaged_under_right_checksums_are_refused_on_the_device_as_on_the_cpu)
 {
     static float w[24 * 100];
@@ -347,7 +335,7 @@ TEST(streams_damaged_under_right_checksums_are_refused_on_the_device_as_on_the_c
             memcpy(bytes, f.out.data, f.out.n_bytes);
             bytes[first + ucb_pcg_below(&r, (uint32_t)span)] ^=
                 (uint8_t)(1u << ucb_pcg_below(&r, 8));
-            seal(bytes);
+            codec_seal(bytes, f.out.n_bytes);
             (void)check_decode(&f, cuda, bytes, f.out.n_bytes);
         }
         free(bytes);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "codec/codec_internal.h"
+#include "codec_seal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
 
@@ -57,24 +58,6 @@ static void there_and_back(unsigned what, const uint8_t *data, size_t n_bytes)
     ucb_arena_free(&scratch);
 }
 
-static void sealed(uint8_t *stream, size_t n_bytes)
-{
-    if (n_bytes < CODEC_HEADER_BYTES) return;
-    uint32_t n_chunks = ucb_load_u32(stream + 24);
-    uint64_t head = CODEC_HEADER_BYTES + (uint64_t)n_chunks * CODEC_ENTRY_BYTES +
-                    ucb_load_u32(stream + 28);
-    if (head > n_bytes) return;
-    for (uint32_t i = 0; i < n_chunks; i++) {
-        uint8_t *entry = stream + CODEC_HEADER_BYTES + (size_t)i * CODEC_ENTRY_BYTES;
-        uint64_t at = ucb_load_u64(entry + 8), n = ucb_load_u32(entry + 16), sum;
-        if (at > n_bytes - head || n > n_bytes - head - at) continue;
-        sum = ucb_mix64(stream + head + at, n);
-        memcpy(entry + 36, &sum, sizeof(sum));
-    }
-    uint64_t sum = codec_head_sum(stream, head - CODEC_HEADER_BYTES);
-    memcpy(stream + CODEC_CHECKED_BYTES, &sum, sizeof(sum));
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 {
     if (n_bytes == 0) return 0;
@@ -84,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
     }
     uint8_t *stream = malloc(n_bytes);
     memcpy(stream, data + 1, n_bytes - 1);
-    if (data[0] & 4) sealed(stream, n_bytes - 1);
+    if (data[0] & 4) codec_seal(stream, n_bytes - 1);
     uint64_t n_decoded = n_bytes > 24 ? ucb_load_u64(stream + 16) : 0;
     if (n_decoded <= MOST_DECODED)
         decode_both(codec_fuzz_dtypes[data[0] & 3], stream, n_bytes - 1, n_decoded, NULL);

@@ -9,6 +9,7 @@
 #include "codec/codec_internal.h"
 #include "core/half.h"
 #include "core/pcg.h"
+#include "codec_seal.h"
 #include "method_fixture.h"
 
 enum { N_PATTERNS = 1 << 16, MOST = 3 * CODEC_CHUNK_WEIGHTS };
@@ -76,8 +77,8 @@ static void check_round_trip(enum ucb_dtype dtype, const void *data, size_t n_by
             CHECK_EQ(out[n_bytes], 0x5a);
         }
         size_t chunks = n_bytes / CODEC_CHUNK_WEIGHTS + 1;
-        CHECK(coded.n_bytes <=
-              n_bytes + CODEC_HEADER_BYTES + chunks * CODEC_ENTRY_BYTES + 512);
+        CHECK(coded.n_bytes <= n_bytes + CODEC_HEADER_BYTES + chunks * CODEC_ENTRY_BYTES +
+                                   (chunks > 1 ? 512 : 0));
         check_split(dtype, &coded, n_bytes);
         ucb_writer_free(&coded);
     }
@@ -235,16 +236,40 @@ TEST(threads_change_neither_the_stream_nor_the_bytes)
 }
 
 /* A stream of 20 kB and more of each coder that the modes make. */
+static void make_stream_of(enum ucb_dtype dtype, enum ucb_codec_mode mode,
+                           size_t *n_decoded, struct ucb_writer *coded)
+{
+    enum { N = 16000, MOST_WIDTH = 4 };
+    static uint8_t data[MOST_WIDTH * N];
+    *n_decoded = (size_t)N * ucb_dtype_block_bytes(dtype);
+    fill(dtype, 0, N, data);
+    data[77] = 0x7f; /* an escape */
+    encode(dtype, data, *n_decoded, 125, mode, NULL, coded);
+}
+
 static void make_stream(enum ucb_codec_mode mode, size_t *n_decoded,
                         struct ucb_writer *coded)
 {
-    enum { N = 16000 };
-    uint8_t data[2 * N];
-    *n_decoded = sizeof(data);
-    fill(UCB_BF16, 0, N, data);
-    data[77] = 0x7f; /* an escape */
-    encode(UCB_BF16, data, sizeof(data), 125, mode, NULL, coded);
+    make_stream_of(UCB_BF16, mode, n_decoded, coded);
     CHECK(coded->n_bytes >= 20000);
+}
+
+/* Three chunks, each of a value of its own and few others: each with its own table. */
+static void make_stream_of_tables(size_t *n_decoded, struct ucb_writer *coded)
+{
+    enum { N = 3 * CODEC_CHUNK_WEIGHTS };
+    struct ucb_codec codec;
+    struct ucb_pcg r;
+    uint8_t *data = malloc(N);
+    ucb_pcg_named(&r, 6, "tables");
+    for (size_t i = 0; i < N; i++)
+        data[i] = (uint8_t)(40 * (i / CODEC_CHUNK_WEIGHTS) +
+                            (ucb_pcg_below(&r, 600) == 0 ? ucb_pcg_below(&r, 3) : 0));
+    *n_decoded = N;
+    encode(UCB_U8, data, N, 0, UCB_CODEC_DEFAULT, NULL, coded);
+    CHECK_EQ(ucb_codec_open(UCB_U8, N, coded->data, coded->n_bytes, &codec, NULL), UCB_OK);
+    CHECK(codec.n_tables >= 3);
+    free(data);
 }
 
 static void check_flips(enum ucb_codec_mode mode, unsigned step)
@@ -271,6 +296,23 @@ TEST(every_single_bit_flip_of_a_stream_is_refused)
     check_flips(UCB_CODEC_MAX, 1);
 }
 
+TEST(every_single_bit_flip_of_a_stream_of_several_tables_is_refused)
+{
+    struct ucb_writer coded = {0};
+    size_t n_decoded;
+    make_stream_of_tables(&n_decoded, &coded);
+    uint8_t *out = malloc(n_decoded);
+    for (size_t bit = 8 * 8; bit < 8 * coded.n_bytes; bit++) {
+        coded.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        CHECK_EQ(
+            decode_as(UCB_U8, coded.data, coded.n_bytes, UCB_CODEC_SCALAR, n_decoded, out),
+            UCB_CORRUPT);
+        coded.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    free(out);
+    ucb_writer_free(&coded);
+}
+
 TEST(every_truncation_of_a_stream_and_anything_behind_it_is_refused)
 {
     static uint8_t out[1 << 16];
@@ -291,52 +333,78 @@ TEST(every_truncation_of_a_stream_and_anything_behind_it_is_refused)
     }
 }
 
-/* Puts right what stands over changed bytes, so that the decoders themselves see them. */
-static void seal(uint8_t *bytes, size_t n_bytes)
+/* Damage of `n` kinds that all paths refuse, or that changes nothing. */
+static void check_sealed(enum ucb_dtype dtype, const struct ucb_writer *coded,
+                         size_t n_decoded, int n, struct ucb_pcg *r)
 {
-    uint32_t n_chunks = ucb_load_u32(bytes + 24), tables = ucb_load_u32(bytes + 28);
-    size_t head = CODEC_HEADER_BYTES + (size_t)n_chunks * CODEC_ENTRY_BYTES + tables;
-    if (head > n_bytes) return;
-    for (uint32_t i = 0; i < n_chunks; i++) {
-        uint8_t *entry = bytes + CODEC_HEADER_BYTES + (size_t)i * CODEC_ENTRY_BYTES;
-        uint64_t at = ucb_load_u64(entry + 8), n = ucb_load_u32(entry + 16);
-        if (at > n_bytes - head || n > n_bytes - head - at) continue;
-        uint64_t sum = ucb_mix64(bytes + head + at, n);
-        memcpy(entry + 36, &sum, sizeof(sum));
+    uint8_t *bytes = malloc(coded->n_bytes), *out = malloc(n_decoded),
+            *right = malloc(n_decoded);
+    CHECK_EQ(
+        decode_as(dtype, coded->data, coded->n_bytes, UCB_CODEC_SCALAR, n_decoded, right),
+        UCB_OK);
+    for (int i = 0; i < n; i++) {
+        /* heads and tables as often as all the rest */
+        size_t span = i % 2 ? coded->n_bytes : i % 4 ? 400 : 120, first = 8;
+        if (span > coded->n_bytes) span = coded->n_bytes;
+        if (i % 8 == 0) first = coded->n_bytes - span; /* tables */
+        memcpy(bytes, coded->data, coded->n_bytes);
+        for (unsigned k = 0; k <= (unsigned)i % 3; k++)
+            bytes[first + ucb_pcg_below(r, (uint32_t)(span - 8))] ^=
+                (uint8_t)(1u << ucb_pcg_below(r, 8));
+        codec_seal(bytes, coded->n_bytes);
+        ucb_status scalar = decode_as(dtype, bytes, coded->n_bytes, UCB_CODEC_SCALAR,
+                                      n_decoded, out);
+        CHECK_EQ(
+            decode_as(dtype, bytes, coded->n_bytes, ucb_codec_path_best(), n_decoded, out),
+            scalar);
+        CHECK(scalar == UCB_CORRUPT || memcmp(out, right, n_decoded) == 0);
     }
-    uint64_t sum = codec_head_sum(bytes, head - CODEC_HEADER_BYTES);
-    memcpy(bytes + CODEC_CHECKED_BYTES, &sum, sizeof(sum));
+    free(bytes);
+    free(out);
+    free(right);
 }
 
 TEST(changed_bytes_under_right_checksums_are_refused_alike_by_every_path)
 {
-    static uint8_t out[1 << 16], right[1 << 16];
+    struct ucb_writer coded = {0};
     struct ucb_pcg r;
+    size_t n_decoded;
     ucb_pcg_named(&r, 5, "sealed");
     for (enum ucb_codec_mode mode = UCB_CODEC_FAST; mode <= UCB_CODEC_MAX; mode++) {
-        struct ucb_writer coded = {0};
-        size_t n_decoded;
         make_stream(mode, &n_decoded, &coded);
-        uint8_t *bytes = malloc(coded.n_bytes);
-        CHECK_EQ(decode_as(UCB_BF16, coded.data, coded.n_bytes, UCB_CODEC_SCALAR, n_decoded,
-                           right),
-                 UCB_OK);
-        for (int i = 0; i < (mode == UCB_CODEC_MAX ? 300 : 4000); i++) {
-            memcpy(bytes, coded.data, coded.n_bytes);
-            size_t span = i % 2 ? coded.n_bytes : 400; /* heads and tables as often */
-            for (unsigned k = 0; k <= (unsigned)i % 3; k++)
-                bytes[8 + ucb_pcg_below(&r, (uint32_t)span - 8)] ^=
-                    (uint8_t)(1u << ucb_pcg_below(&r, 8));
-            seal(bytes, coded.n_bytes);
-            ucb_status scalar = decode_as(UCB_BF16, bytes, coded.n_bytes, UCB_CODEC_SCALAR,
-                                          n_decoded, out);
-            CHECK_EQ(decode_as(UCB_BF16, bytes, coded.n_bytes, ucb_codec_path_best(),
-                               n_decoded, out),
-                     scalar);
-            CHECK(scalar == UCB_CORRUPT || memcmp(out, right, n_decoded) == 0);
-        }
-        free(bytes);
-        ucb_writer_free(&coded);
+        check_sealed(UCB_BF16, &coded, n_decoded, mode == UCB_CODEC_MAX ? 300 : 4000, &r);
+        ucb_writer_reset(&coded);
+    }
+    for (size_t d = 1; d < N_TESTED; d++) {
+        make_stream_of(dtypes[d], UCB_CODEC_DEFAULT, &n_decoded, &coded);
+        check_sealed(dtypes[d], &coded, n_decoded, 2000, &r);
+        ucb_writer_reset(&coded);
+    }
+    make_stream_of_tables(&n_decoded, &coded);
+    check_sealed(UCB_U8, &coded, n_decoded, 500, &r);
+    ucb_writer_free(&coded);
+}
+
+/* A state is 2^16 at its end, with what it carries below; of the lanes that carry nothing,
+ * with zeros. */
+TEST(end_states_with_anything_else_than_what_they_carry_are_refused)
+{
+    enum { N = 40 }; /* 40 elements of F16 have 5 bytes in the plane of bits */
+    uint32_t states[RANS_LANES];
+    struct rans_reader r;
+    for (unsigned lane = 0; lane < RANS_LANES; lane++) states[lane] = RANS_START;
+    CHECK_EQ(codec_carried((struct codec_planes){1, 1}, N), 5);
+    CHECK_EQ(codec_carried((struct codec_planes){0, 6}, CODEC_CHUNK_WEIGHTS),
+             2 * RANS_LANES);
+    CHECK_EQ(codec_carried((struct codec_planes){0, 6}, CODEC_PIECE + 1), 6);
+    CHECK_EQ(codec_carried((struct codec_planes){0, 0}, CODEC_PIECE), 0);
+    for (unsigned bit = 0; bit < 32 * RANS_LANES; bit++) {
+        unsigned lane = bit / 32, at = bit % 32;
+        states[lane] ^= 1u << at;
+        bool carried = at < 16 && 2 * lane + at / 8 < 5;
+        bool begun = rans_reader_begin(&r, (const uint8_t *)states, NULL, 0);
+        CHECK_EQ(begun && rans_reader_ended(&r, 5), carried);
+        states[lane] ^= 1u << at;
     }
 }
 
@@ -352,7 +420,7 @@ TEST(chunks_of_a_stream_that_change_places_are_refused)
     memcpy(saved, first, sizeof(saved));
     memcpy(first, second, sizeof(saved));
     memcpy(second, saved, sizeof(saved));
-    seal(coded.data, coded.n_bytes);
+    codec_seal(coded.data, coded.n_bytes);
     CHECK_EQ(decode_as(UCB_BF16, coded.data, coded.n_bytes, UCB_CODEC_SCALAR, 2 * N, out),
              UCB_CORRUPT);
     ucb_writer_free(&coded);
@@ -371,8 +439,9 @@ TEST(sizes_that_no_file_has_are_refused_before_anything_is_allocated)
         size_t at, n;
         uint64_t value;
     } fields[] = {{16, 8, UINT64_MAX}, {16, 8, (uint64_t)1 << 63},
-                  {24, 4, UINT32_MAX}, {28, 4, UINT32_MAX},
-                  {32, 4, 0},          {32, 4, UINT32_MAX},
+                  {16, 8, 1ull << 40}, {24, 4, UINT32_MAX},
+                  {9, 1, 0},           {9, 1, 17},
+                  {9, 1, 255},         {10, 2, UINT16_MAX},
                   {0, 4, 0},           {8, 1, 3},
                   {8, 1, 99}};
     for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
@@ -387,6 +456,12 @@ TEST(sizes_that_no_file_has_are_refused_before_anything_is_allocated)
                      UCB_CORRUPT, err);
         memcpy(coded.data, head, sizeof(head));
     }
+    coded.data[4] = 1; /* the version before: refused by name */
+    CHECK_STATUS(
+        ucb_codec_open(UCB_BF16, n_decoded, coded.data, coded.n_bytes, &codec, &err),
+        UCB_UNSUPPORTED, err);
+    CHECK(strstr(err.text, "version 1") != NULL);
+    coded.data[4] = CODEC_VERSION;
     coded.data[6] = 1; /* a feature that nobody knows */
     CHECK_STATUS(
         ucb_codec_open(UCB_BF16, n_decoded, coded.data, coded.n_bytes, &codec, &err),
@@ -459,6 +534,8 @@ TEST(vectors_encode_the_words_and_states_that_the_scalar_encoder_does)
         rans_normalise(counts, RANS_NARROW, t.frequency);
         rans_encoder_make(&t, &encoder);
         for (size_t i = 0; i < n; i++) symbols[i] = (uint8_t)ucb_pcg_below(&r, n_used);
+        for (unsigned i = 0; i < RANS_LANES; i++)
+            states[0][i] = states[1][i] = RANS_START | ucb_pcg_below(&r, 1u << 16);
         for (enum ucb_codec_path p = UCB_CODEC_SCALAR; p <= ucb_codec_path_best(); p++)
             n_words[p] = rans_encode(&encoder, p, symbols, n, words[p] + N + 2 * RANS_LANES,
                                      states[p]);
