@@ -1,7 +1,7 @@
 # ucbench - the only build. `make help` lists the targets; ./ucbench is the product.
 #
 # A folder per variant (release, clang, asan, tsan, fuzz); header dependencies by -MMD -MP. The instruction set a file is
-# compiled for stands in its name: *_avx2.c, *_avx512.c, *_amx.c; everything else is plain x86-64-v2.
+# compiled for stands in its name: *_avx2.c, *_avx512.c, *_avx512bf16.c, *_amx.c; everything else is plain x86-64-v2.
 
 CC ?= cc
 ifeq ($(origin CC),default)
@@ -40,6 +40,7 @@ LIBS := -lsqlite3 -lcsv -ljansson -lpcre2-8 -lutf8proc -lcrypto -ldl -lm
 
 ISA_avx2 := -march=x86-64-v3
 ISA_avx512 := -march=x86-64-v4
+ISA_avx512bf16 := -march=x86-64-v4 -mavx512bf16
 ISA_amx := -march=x86-64-v4 -mamx-tile -mamx-bf16
 
 find_c = $(sort $(shell find $(1) -name '*.c' 2>/dev/null))
@@ -134,7 +135,8 @@ quote = '$(subst ','\'',$(1))'
 $(B)/gen/flags: FORCE
 	@mkdir -p $(@D)
 	@{ $(CC) --version | head -n 1; printf '%s\n' $(call quote,$(CC) $(CFLAGS_ALL)) $(call quote,avx2 $(ISA_avx2)) \
-	   $(call quote,avx512 $(ISA_avx512)) $(call quote,amx $(ISA_amx)) $(call quote,$(LIBS)); } > $@.new
+	   $(call quote,avx512 $(ISA_avx512)) \
+	   $(call quote,avx512bf16 $(ISA_avx512bf16)) $(call quote,amx $(ISA_amx)) $(call quote,$(LIBS)); } > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 # SHA-256 over names and contents of all sources, the compiler's version and its flags: one id, one program.

@@ -10,7 +10,7 @@
 
 constexpr unsigned LANES = 16, ALL_LANES = 0xffffffffu;
 
-/* ---- flush to zero, for the products of bf16 ---- */
+/* ---- flush to zero, for the products of bf16 and bf16-dot ---- */
 
 __device__ static inline float flushed(float x)
 {

@@ -222,6 +222,8 @@ static const char *run_attention(struct ucb_cuda_device *device,
     cudaStream_t s = device->stream[UCB_CUDA_COMPUTE];
     if (arithmetic == UCB_ARITH_BF16)
         UCB_LAUNCH(attention_kernel<bf16_products>, grid, TILE_THREADS, s, call);
+    else if (arithmetic == UCB_ARITH_BF16_DOT)
+        UCB_LAUNCH(attention_kernel<dot_products>, grid, TILE_THREADS, s, call);
     else
         UCB_LAUNCH(attention_kernel<fp32_products>, grid, TILE_THREADS, s, call);
     return launched(device, "attention");

@@ -28,6 +28,11 @@ __device__ static inline size_t panel_at(bf16_products, unsigned n_in, unsigned 
            column % PANEL / 16 * (PANEL_BLOCK / 2) + k % STEP / 2 * PANEL +
            column % 16 * 2 + k % 2;
 }
+__device__ static inline size_t panel_at(dot_products, unsigned n_in, unsigned column,
+                                         unsigned k)
+{
+    return panel_at(bf16_products(), n_in, column, k);
+}
 __device__ static inline float weight_value(float w)
 {
     return w;
@@ -113,7 +118,7 @@ static const char *run_pack(struct ucb_cuda_device *device, enum ucb_cuda_stream
     cudaStream_t s = device->stream[stream];
     if (arithmetic == UCB_ARITH_CUBLAS)
         UCB_LAUNCH(pack_rows_kernel, grid, 256, s, w, n_out, n_in, (float *)packed);
-    else if (arithmetic == UCB_ARITH_BF16)
+    else if (arithmetic == UCB_ARITH_BF16 || arithmetic == UCB_ARITH_BF16_DOT)
         UCB_LAUNCH(pack_kernel<bf16_products>, grid, 256, s, w, n_out, n_in,
                    (uint16_t *)packed);
     else
@@ -136,6 +141,8 @@ static const char *run_linear(struct ucb_cuda_device *device,
     if (arithmetic == UCB_ARITH_CUBLAS) return cublas_linear(device, &call);
     if (arithmetic == UCB_ARITH_BF16)
         UCB_LAUNCH(linear_kernel<bf16_products>, grid, TILE_THREADS, s, call);
+    else if (arithmetic == UCB_ARITH_BF16_DOT)
+        UCB_LAUNCH(linear_kernel<dot_products>, grid, TILE_THREADS, s, call);
     else
         UCB_LAUNCH(linear_kernel<fp32_products>, grid, TILE_THREADS, s, call);
     return launched(device, "linear");

@@ -1,5 +1,5 @@
 /*
- * tile.cuh - the products of both strict arithmetics: a tile of y = x w^T by a block of 256
+ * tile.cuh - the products of the strict arithmetics: a tile of y = x w^T by a block of 256
  * threads, 16 x 16 of them with R x C sums each.
  *
  * 32 k at a time pass through shared memory, and every thread runs the chains of its own
@@ -70,6 +70,34 @@ struct bf16_products {
             for (int c = 0; c < C; c++) {
                 float before = first && k == 0 ? 0.0f : y[r][c];
                 y[r][c] = flushed(before + flushed(even[r][c] + odd[r][c]));
+            }
+    }
+};
+
+/* bf16-dot: in each 256 k, padded with zeros, a chain that takes the odd, then the even
+ * product of every pair; the chains are added up as in fp32. */
+struct dot_products {
+    typedef uint16_t weight;
+    __device__ static float operand(float x)
+    {
+        return bf16_products::operand(x);
+    }
+    template <int R, int C>
+    __device__ static void step(const tile_memory<R, C> &m, unsigned ty, unsigned tx,
+                                unsigned, unsigned k, bool is_last, bool first,
+                                float (&chain)[R][C], float (&y)[R][C])
+    {
+        for (unsigned i = 0; i < STEP; i++)
+            for (int c = 0; c < C; c++) {
+                float w = m.w[i ^ 1][tx + SIDE * c];
+                for (int r = 0; r < R; r++)
+                    chain[r][c] = fma_flushed(m.x[i ^ 1][ty + SIDE * r], w, chain[r][c]);
+            }
+        if (!is_last && (k + STEP) % CHUNK != 0) return;
+        for (int r = 0; r < R; r++)
+            for (int c = 0; c < C; c++) {
+                y[r][c] = first && k < CHUNK ? chain[r][c] : flushed(y[r][c] + chain[r][c]);
+                chain[r][c] = 0.0f;
             }
     }
 };

@@ -12,7 +12,8 @@
 #include "core/arena.h"
 #include "core/text.h"
 
-static const char *const arithmetic_names[UCB_N_ARITHS] = {"fp32", "bf16", "cublas"};
+static const char *const arithmetic_names[UCB_N_ARITHS] = {"fp32", "bf16", "bf16-dot",
+                                                           "cublas"};
 static const char *const kernel_names[UCB_N_KERNELS] = {"auto",   "scalar", "avx2",
                                                         "avx512", "amx",    "cuda"};
 
@@ -24,6 +25,15 @@ static const struct ucb_kernel_table *const tables[UCB_KERNEL_CUDA] = {
     [UCB_KERNEL_AMX] = &ucb_kernel_table_amx,
 };
 
+static const struct ucb_kernel_table *table_of(enum ucb_kernel kernel,
+                                               enum ucb_arithmetic arithmetic)
+{
+    if (kernel == UCB_KERNEL_AVX512 && arithmetic == UCB_ARITH_BF16_DOT &&
+        ucb_dot_is_native())
+        return &ucb_kernel_table_avx512bf16;
+    return tables[kernel];
+}
+
 const char *ucb_arithmetic_name(enum ucb_arithmetic arithmetic)
 {
     return arithmetic_names[arithmetic];
@@ -32,7 +42,8 @@ const char *ucb_arithmetic_name(enum ucb_arithmetic arithmetic)
 uint32_t ucb_arithmetic_revision(enum ucb_arithmetic arithmetic)
 {
     static const uint32_t revisions[UCB_N_ARITHS] = {
-        UCB_ARITH_FP32_REVISION, UCB_ARITH_BF16_REVISION, UCB_ARITH_CUBLAS_REVISION};
+        UCB_ARITH_FP32_REVISION, UCB_ARITH_BF16_REVISION, UCB_ARITH_BF16_DOT_REVISION,
+        UCB_ARITH_CUBLAS_REVISION};
     return revisions[arithmetic];
 }
 
@@ -159,7 +170,8 @@ static ucb_status open_cuda(enum ucb_arithmetic arithmetic, struct ucb_pool *poo
                                                                 : arithmetic;
     struct ucb_backend *backend;
     ucb_status status;
-    UCB_TRY(ucb_backend_open_table(strict, tables[fastest(strict)], pool, &backend, err));
+    UCB_TRY(ucb_backend_open_table(strict, table_of(fastest(strict), strict), pool,
+                                   &backend, err));
     backend->arithmetic = arithmetic;
     status = ucb_cuda_open(arithmetic, &backend->cuda, err);
     if (status == UCB_OK)
@@ -184,7 +196,7 @@ ucb_status ucb_backend_open(enum ucb_arithmetic arithmetic, enum ucb_kernel kern
     if (kernel == UCB_KERNEL_AUTO)
         kernel = arithmetic == UCB_ARITH_CUBLAS ? UCB_KERNEL_CUDA : fastest(arithmetic);
     if (kernel == UCB_KERNEL_CUDA) return open_cuda(arithmetic, pool, out, err);
-    return ucb_backend_open_table(arithmetic, tables[kernel], pool, out, err);
+    return ucb_backend_open_table(arithmetic, table_of(kernel, arithmetic), pool, out, err);
 }
 
 ucb_status ucb_backend_open_table(enum ucb_arithmetic arithmetic,

@@ -2,9 +2,9 @@
  * backend.h - the arithmetic of a forward pass: what the program computes with, on whatever
  * kernels there are.
  *
- * A strict arithmetic (fp32, bf16) defines every bit of a result; a kernel path (scalar,
- * avx2, avx512, amx, cuda) is a way to get those bits. docs/arithmetic.md states both. No
- * result depends on the number of rows in a call, on threads, or on the path. The
+ * A strict arithmetic (fp32, bf16, bf16-dot) defines every bit of a result; a kernel path
+ * (scalar, avx2, avx512, amx, cuda) is a way to get those bits. docs/arithmetic.md states
+ * both. No result depends on the number of rows in a call, on threads, or on the path. The
  * arithmetic cublas takes a library's products as they come: docs/cuda.md. Matrices are
  * row-major; x[n_rows][n_in], w[n_out][n_in], y[n_rows][n_out]; y = x w^T.
  */
@@ -18,13 +18,20 @@
 #include "core/err.h"
 #include "core/pool.h"
 
-enum ucb_arithmetic { UCB_ARITH_FP32, UCB_ARITH_BF16, UCB_ARITH_CUBLAS, UCB_N_ARITHS };
+enum ucb_arithmetic {
+    UCB_ARITH_FP32,
+    UCB_ARITH_BF16,
+    UCB_ARITH_BF16_DOT,
+    UCB_ARITH_CUBLAS,
+    UCB_N_ARITHS
+};
 enum { UCB_N_STRICT_ARITHS = UCB_ARITH_CUBLAS };
 /* Raise when a result of that arithmetic changes in any bit: it is part of every cell's
  * identity. */
 enum {
     UCB_ARITH_FP32_REVISION = 1,
     UCB_ARITH_BF16_REVISION = 1,
+    UCB_ARITH_BF16_DOT_REVISION = 1,
     UCB_ARITH_CUBLAS_REVISION = 2
 };
 
@@ -38,7 +45,7 @@ enum ucb_kernel {
     UCB_N_KERNELS
 };
 
-const char *ucb_arithmetic_name(enum ucb_arithmetic arithmetic); /* "fp32", "bf16" */
+const char *ucb_arithmetic_name(enum ucb_arithmetic arithmetic); /* "fp32" */
 uint32_t ucb_arithmetic_revision(enum ucb_arithmetic arithmetic);
 /*
  * What the identity of a result calls the arithmetic: the name of a strict one; of cublas
@@ -52,7 +59,8 @@ const char *ucb_kernel_name(enum ucb_kernel kernel);
 ucb_status ucb_arithmetic_find(const char *name, enum ucb_arithmetic *out,
                                struct ucb_err *err);
 ucb_status ucb_kernel_find(const char *name, enum ucb_kernel *out, struct ucb_err *err);
-/* USAGE for a pair that no machine runs: amx with fp32, cublas with another path than cuda.
+/* USAGE for a pair that no machine runs: amx without bf16, cublas with another path than
+ * cuda.
  */
 ucb_status ucb_kernel_check(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,
                             struct ucb_err *err);
@@ -64,11 +72,15 @@ ucb_status ucb_kernel_ready(enum ucb_kernel kernel, enum ucb_arithmetic arithmet
    short sentence. amx is a path of bf16 only, and cublas has the path cuda alone. */
 bool ucb_kernel_available(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,
                           const char **why);
+/* Whether the path avx512 makes the products of bf16-dot by the instruction VDPBF16PS,
+ * because this CPU has it and gives the bits of the definition. Else by fma: the same bits
+ * in more than twice the time. */
+bool ucb_dot_is_native(void);
 
 struct ucb_backend;
 /*
  * AUTO takes the fastest path of the CPU; a GPU is used where cuda is asked for by name, or
- * by the arithmetic. USAGE: impossible pair (amx with fp32). ENVIRONMENT: this machine
+ * by the arithmetic. USAGE: impossible pair (amx without bf16). ENVIRONMENT: this machine
  * lacks it. The pool is borrowed and may be NULL. A backend serves one thread at a time
  * (its loops use the pool).
  *
@@ -96,7 +108,8 @@ struct ucb_packed {
     uint32_t n_out, n_in;
 };
 size_t ucb_pack_bytes(const struct ucb_backend *backend, uint32_t n_out, uint32_t n_in);
-/* Fills weight->data from w[n_out][n_in]; in bf16 the weights are rounded here. */
+/* Fills weight->data from w[n_out][n_in]; in bf16 and bf16-dot the weights are rounded
+ * here. */
 void ucb_pack(const struct ucb_backend *backend, const float *w,
               const struct ucb_packed *weight);
 /* The same for rows [row, row + n_rows) only, so that a large matrix can be packed slab by

@@ -5,10 +5,11 @@
  * Weights lie in panels of 32 columns (rows of w), K padded with zeros to a multiple of 32:
  *   fp32  panel[k][32]
  *   cublas  panel[32][k]: as rows, which the library takes
- *   bf16  panel[k / 32][2 halves][16 pairs of k][16 columns][2 of a pair]: as a tile
- * register wants it Activations lie in a slab: chunks of 256 k, in each chunk one row after
- * the other, UCB_ROW_PITCH bytes apart: slab[k / 256][row][UCB_ROW_PITCH] A row of a chunk
- * holds floats (fp32; bf16 as floats that were rounded) or, on amx, bf16 values.
+ *   bf16, bf16-dot  panel[k / 32][2 halves][16 pairs of k][16 columns][2 of a pair]: as a
+ * tile register and VDPBF16PS want it. Activations lie in a slab: chunks of 256 k, in each
+ * chunk one row after the other, UCB_ROW_PITCH bytes apart: slab[k /
+ * 256][row][UCB_ROW_PITCH] A row of a chunk holds floats (fp32; the others as floats that
+ * were rounded) or, where an instruction multiplies such, bf16 values.
  */
 #ifndef UCB_BACKEND_INTERNAL_H
 #define UCB_BACKEND_INTERNAL_H
@@ -41,6 +42,12 @@ static inline unsigned char *ucb_slab_at(const struct ucb_slab *slab, size_t chu
                                          size_t row)
 {
     return slab->data + chunk * slab->chunk_bytes + row * UCB_ROW_PITCH;
+}
+
+/* Whether panels of the arithmetic hold bf16 values. */
+static inline bool ucb_panels_are_bf16(enum ucb_arithmetic arithmetic)
+{
+    return arithmetic == UCB_ARITH_BF16 || arithmetic == UCB_ARITH_BF16_DOT;
 }
 
 static inline size_t ucb_round_up(size_t n, size_t unit)
@@ -175,6 +182,8 @@ struct ucb_kernel_table {
 
 extern const struct ucb_kernel_table ucb_kernel_table_scalar, ucb_kernel_table_avx2,
     ucb_kernel_table_avx512, ucb_kernel_table_amx;
+/* The path avx512 of bf16-dot on CPUs with AVX512-BF16. */
+extern const struct ucb_kernel_table ucb_kernel_table_avx512bf16;
 
 struct ucb_cuda;
 struct ucb_backend {
@@ -204,6 +213,11 @@ ucb_status ucb_backend_scratch(struct ucb_backend *backend, size_t n_bytes,
  * registers of amx. */
 bool ucb_cpu_runs(enum ucb_kernel kernel, const char **why);
 bool ucb_cpu_has_fma(void);
+bool ucb_cpu_has_avx512bf16(void); /* the feature that CPUID names, on a path avx512 */
+
+/* Whether these are the products of bf16-dot: known answers that tell orders, fusing,
+ * rounding and flushing apart. */
+bool ucb_dot_answers(const struct ucb_products *products);
 
 /* begin() and end() of arithmetics that need no state, and of those that flush to zero
  * (MXCSR of the thread). */

@@ -122,3 +122,15 @@ bool ucb_cpu_has_fma(void)
     }
     return answer == YES;
 }
+
+bool ucb_cpu_has_avx512bf16(void)
+{
+    enum { LEAF = 7, SUBLEAF = 1, BIT = 5 };
+    uint32_t r[4] = {0};
+    const char *why;
+    if (!runs_avx512(&why)) return false;
+    if (__get_cpuid_count(LEAF, 0, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) == 0) return false;
+    if (r[EAX] < SUBLEAF) return false; /* the last one */
+    __cpuid_count(LEAF, SUBLEAF, r[EAX], r[EBX], r[ECX], r[EDX]);
+    return (r[EAX] >> BIT & 1) != 0;
+}

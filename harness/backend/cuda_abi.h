@@ -18,7 +18,7 @@
 #include "core/dtype.h"
 
 /* Raise with every change of this file: a plugin of another number is refused. */
-enum { UCB_CUDA_ABI = 3 };
+enum { UCB_CUDA_ABI = 4 };
 
 /* Columns of a product that cuBLAS makes in one call: fixed, so that a weight given in
  * parts is multiplied by the same calls as a whole one. */

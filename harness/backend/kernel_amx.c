@@ -11,6 +11,7 @@
 #include "backend/scan_gradient_template.h"
 
 #include "backend/amx_tile.h"
+#include "backend/narrow_template.h"
 
 enum {
     HALF_BYTES = UCB_BLOCK * UCB_PANEL,
@@ -20,18 +21,6 @@ enum {
 _Static_assert((int)UCB_BLOCK * 2 == (int)TILE_ROW_BYTES,
                "a block of k is one row of a tile");
 _Static_assert((int)UCB_SLAB_ROWS % (int)PAIR_ROWS == 0, "a slab has room for whole tiles");
-
-/* Rows as bf16, 2 bytes each, at the same pitch as floats. In place it writes behind what
- * it has read. */
-static void pack_row_narrow(const float *x, uint32_t n, void *out)
-{
-    uint16_t *y = out;
-    for (uint32_t i = 0; i < n; i += UCB_LANES)
-        v16_store_bf16(y + i, v16_round_bf16(load_some(x + i, n - i)));
-    for (uint32_t i = (uint32_t)ucb_round_up(n, UCB_LANES); i < ucb_round_up(n, UCB_BLOCK);
-         i += UCB_LANES)
-        v16_store_bf16(y + i, v16_set1(0.0f));
-}
 
 /* Sums of 16 or 32 rows from `row` on: tiles 0 1 (and 2 3 below them) += rows 4 (5) times
  * columns 6 7. */

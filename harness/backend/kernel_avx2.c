@@ -2,6 +2,7 @@
  * kernel_avx2.c - the path for x86-64-v3: tiles of 6 x 16 (fp32) and 6 x 8 (bf16) in 16
  * registers of 8 floats.
  *
+ * bf16-dot: tiles of 5 x 16, 10 sums, four vectors of widened weights, two broadcasts.
  * fp32: 12 sums, two vectors of weights, one or two broadcasts. bf16: an even and an odd
  * sum for each of 6 rows, the widened even and odd weights, two broadcasts: all 16.
  */
@@ -57,12 +58,34 @@ static inline vec vec_odd(const uint16_t *pairs)
 
 #include "backend/product_template.h"
 
+/* bf16-dot as VDPBF16PS makes it, by fma: MXCSR flushes what the instruction does. */
+typedef float dot_value;
+typedef struct {
+    vec even, odd;
+} dot_weights;
+enum { DOT_ROWS = 5, DOT_VECS = 2 };
+#define EACH_DOT_HEIGHT(X) X(1) X(2) X(3) X(4) X(5)
+
+static inline dot_weights dot_load(const uint16_t *pairs)
+{
+    return (dot_weights){vec_even(pairs), vec_odd(pairs)};
+}
+static inline vec dot_add(vec sum, const dot_value *x, dot_weights w)
+{
+    return vec_fma(vec_set1(x[0]), w.even, vec_fma(vec_set1(x[1]), w.odd, sum));
+}
+
+#include "backend/dot_template.h"
+
 static const struct ucb_products products_fp32 = UCB_PRODUCTS_FP32,
-                                 products_bf16 = UCB_PRODUCTS_BF16;
+                                 products_bf16 = UCB_PRODUCTS_BF16,
+                                 products_dot = UCB_PRODUCTS_DOT(pack_row_bf16);
 
 const struct ucb_kernel_table ucb_kernel_table_avx2 = {
     .kernel = UCB_KERNEL_AVX2,
-    .products = {[UCB_ARITH_FP32] = &products_fp32, [UCB_ARITH_BF16] = &products_bf16},
+    .products = {[UCB_ARITH_FP32] = &products_fp32,
+                 [UCB_ARITH_BF16] = &products_bf16,
+                 [UCB_ARITH_BF16_DOT] = &products_dot},
     UCB_VECTOR_FUNCTIONS,
     UCB_SHAPE_FUNCTIONS,
     UCB_GRADIENT_FUNCTIONS,

@@ -3,7 +3,7 @@
  * equal to the bit.
  *
  * The arithmetic is made of fused multiply-adds, which x86-64-v2 lacks. libm's fmaf is
- * exact but a call for each; so the two loops are compiled a second time for CPUs with the
+ * exact but a call for each; so the loops are compiled a second time for CPUs with the
  * instruction, and chosen when a product starts.
  */
 #include <math.h>
@@ -56,6 +56,35 @@ INLINE void dot_chunk_bf16(const float *x, uint32_t n_k, const unsigned char *w,
     }
 }
 
+/* Sixteen columns of a block: the odd product of each pair, then the even one. */
+INLINE void dot_half_pairs(const float *x, const unsigned char *pairs, float *sum)
+{
+    enum { COLUMNS = UCB_PANEL / 2 };
+    for (int pair = 0; pair < UCB_BLOCK / 2; pair++, pairs += COLUMNS * sizeof(uint32_t)) {
+        uint32_t both[COLUMNS];
+        memcpy(both, pairs, sizeof(both));
+        for (int column = 0; column < COLUMNS; column++) {
+            float w_even = ucb_f32_from_bits(both[column] << 16),
+                  w_odd = ucb_f32_from_bits(both[column] & 0xffff0000u);
+            sum[column] = __builtin_fmaf(x[2 * pair + 1], w_odd, sum[column]);
+            sum[column] = __builtin_fmaf(x[2 * pair], w_even, sum[column]);
+        }
+    }
+}
+
+INLINE void dot_chunk_pairs(const float *x, uint32_t n_k, const unsigned char *w, float *y,
+                            bool first)
+{
+    enum { HALF_BYTES = UCB_BLOCK * UCB_PANEL };
+    float sum[UCB_PANEL] = {0};
+    for (uint32_t k = 0; k < n_k; k += UCB_BLOCK, w += 2 * HALF_BYTES) {
+        dot_half_pairs(x + k, w, sum);
+        dot_half_pairs(x + k, w + HALF_BYTES, sum + UCB_PANEL / 2);
+    }
+    for (int column = 0; column < UCB_PANEL; column++)
+        y[column] = first ? sum[column] : y[column] + sum[column];
+}
+
 typedef void dot_chunk(const float *x, uint32_t n_k, const void *w, float *y, bool first);
 
 static void dot_fp32_by_library(const float *x, uint32_t n_k, const void *w, float *y,
@@ -68,6 +97,11 @@ static void dot_bf16_by_library(const float *x, uint32_t n_k, const void *w, flo
 {
     dot_chunk_bf16(x, n_k, w, y, first);
 }
+static void dot_pairs_by_library(const float *x, uint32_t n_k, const void *w, float *y,
+                                 bool first)
+{
+    dot_chunk_pairs(x, n_k, w, y, first);
+}
 __attribute__((target("fma"))) static void
 dot_fp32_fused(const float *x, uint32_t n_k, const void *w, float *y, bool first)
 {
@@ -77,6 +111,12 @@ __attribute__((target("fma"))) static void
 dot_bf16_fused(const float *x, uint32_t n_k, const void *w, float *y, bool first)
 {
     dot_chunk_bf16(x, n_k, w, y, first);
+}
+
+__attribute__((target("fma"))) static void
+dot_pairs_fused(const float *x, uint32_t n_k, const void *w, float *y, bool first)
+{
+    dot_chunk_pairs(x, n_k, w, y, first);
 }
 
 static void multiply_by(dot_chunk *dot, size_t value_bytes, const struct ucb_slab *slab,
@@ -106,6 +146,13 @@ static void multiply_bf16(const struct ucb_slab *slab, uint32_t n_rows, uint32_t
                 slab, n_rows, n_in, panel, y, y_stride);
 }
 
+static void multiply_dot(const struct ucb_slab *slab, uint32_t n_rows, uint32_t n_in,
+                         const void *panel, float *y, size_t y_stride)
+{
+    multiply_by(ucb_cpu_has_fma() ? dot_pairs_fused : dot_pairs_by_library,
+                sizeof(uint16_t), slab, n_rows, n_in, panel, y, y_stride);
+}
+
 static const struct ucb_products products_fp32 = {
     .tile_rows = 1,
     .begin = ucb_begin_plain,
@@ -120,10 +167,19 @@ static const struct ucb_products products_bf16 = {
     .pack_row = pack_row_bf16,
     .multiply = multiply_bf16,
 };
+static const struct ucb_products products_dot = {
+    .tile_rows = 1,
+    .begin = ucb_begin_flushing,
+    .end = ucb_end_flushing,
+    .pack_row = pack_row_bf16,
+    .multiply = multiply_dot,
+};
 
 const struct ucb_kernel_table ucb_kernel_table_scalar = {
     .kernel = UCB_KERNEL_SCALAR,
-    .products = {[UCB_ARITH_FP32] = &products_fp32, [UCB_ARITH_BF16] = &products_bf16},
+    .products = {[UCB_ARITH_FP32] = &products_fp32,
+                 [UCB_ARITH_BF16] = &products_bf16,
+                 [UCB_ARITH_BF16_DOT] = &products_dot},
     UCB_VECTOR_FUNCTIONS,
     UCB_SHAPE_FUNCTIONS,
     UCB_GRADIENT_FUNCTIONS,

@@ -20,7 +20,7 @@ enum { HALF_COLUMNS = 16, BLOCK_VALUES = UCB_BLOCK * UCB_PANEL };
 size_t ucb_panel_bytes(enum ucb_arithmetic arithmetic, size_t n_in)
 {
     return ucb_round_up(n_in, UCB_BLOCK) * UCB_PANEL *
-           (arithmetic == UCB_ARITH_BF16 ? 2 : 4);
+           (ucb_panels_are_bf16(arithmetic) ? 2 : 4);
 }
 
 size_t ucb_slab_bytes(size_t n_rows, size_t n_in)
@@ -175,7 +175,7 @@ void ucb_panel_pack(enum ucb_arithmetic arithmetic, const struct ucb_source *sou
     }
     for (uint32_t k = 0; k < n_in; k += UCB_BLOCK) {
         uint32_t n_k = n_in - k < UCB_BLOCK ? n_in - k : UCB_BLOCK;
-        if (arithmetic == UCB_ARITH_BF16) {
+        if (ucb_panels_are_bf16(arithmetic)) {
             pack_block_bf16(source, n_columns, k, n_k,
                             (uint16_t *)panel + (size_t)k * UCB_PANEL);
         } else {

@@ -1,5 +1,5 @@
 /*
- * product_template.h - register tiles of both arithmetics, for any vector width.
+ * product_template.h - register tiles of fp32 and bf16, for any vector width.
  *
  * Before including it, a kernel file defines the type `vec` (VEC_LANES floats), these
  * inline functions, and the tiles: vec_zero() vec_set1(f) vec_load(p) vec_store(p, v)
@@ -15,16 +15,7 @@
 
 #include <stdint.h>
 
-#include "backend/backend_internal.h"
-
-/* The loops over the rows and vectors of a tile must vanish, or its sums would not live in
- * registers. */
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-#define INLINE static inline __attribute__((always_inline))
+#include "backend/register_tile.h"
 
 /* One chunk of n_k <= 256: sums = fma chains from +0; y = sums in the first chunk, y + sums
  * after. */
@@ -148,13 +139,6 @@ static void multiply_chunk_bf16(const struct ucb_slab *slab, size_t chunk, uint3
         bf16_tiles[end - row]((const float *)ucb_slab_at(slab, chunk, row), n_k, w,
                               y + row * y_stride, y_stride, chunk == 0);
     }
-}
-
-/* Where the pairs of a column begin in a block of a panel: two halves of 16 columns, each
- * 16 pairs deep. */
-static inline size_t pairs_at(uint32_t column)
-{
-    return column / 16 * (UCB_BLOCK / 2 * UCB_PANEL) + column % 16 * 2;
 }
 
 static void multiply_bf16(const struct ucb_slab *slab, uint32_t n_rows, uint32_t n_in,

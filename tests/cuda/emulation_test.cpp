@@ -303,6 +303,7 @@ int run_kernels()
     check(ucb_cuda_backend.open(0, &device));
     run_products(UCB_ARITH_FP32);
     run_products(UCB_ARITH_BF16);
+    run_products(UCB_ARITH_BF16_DOT);
     run_rows();
     run_codec_kernels();
     run_residual_kernel();

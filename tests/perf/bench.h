@@ -87,10 +87,11 @@ ucb_status bench_scoring_run(const char *arithmetic, const char *path,
  * standard input. */
 void bench_serve(void);
 
-/* About 50 million fused multiply-adds in one thread, nothing else; the number of floating
- * point operations done. */
+/* About 50 million fused multiply-adds (or products of pairs by VDPBF16PS) in one thread,
+ * nothing else; the number of floating point operations done. */
 double bench_fma_scalar(void);
 double bench_fma_avx2(void);
 double bench_fma_avx512(void);
+double bench_dot_avx512bf16(void);
 
 #endif

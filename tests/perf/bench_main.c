@@ -82,9 +82,15 @@ static void peak_item(void *context, size_t index)
     run->flops[index] = run->loop();
 }
 
-/* Floating point operations a second of all threads together, by the wall and by the
- * processors. */
-static struct span peak_rate(enum ucb_kernel kernel)
+/* What a row is measured against: fused multiply-adds of its path, or the instruction that
+ * its products are made of. */
+static bool is_of_dot(const char *arithmetic, enum ucb_kernel kernel)
+{
+    return strcmp(arithmetic, ucb_arithmetic_name(UCB_ARITH_BF16_DOT)) == 0 &&
+           kernel == UCB_KERNEL_AVX512 && ucb_dot_is_native();
+}
+
+static fma_loop *loop_of(const char *arithmetic, enum ucb_kernel kernel)
 {
     static fma_loop *const loops[UCB_N_KERNELS] = {
         [UCB_KERNEL_SCALAR] = bench_fma_scalar,
@@ -92,9 +98,16 @@ static struct span peak_rate(enum ucb_kernel kernel)
         [UCB_KERNEL_AVX512] = bench_fma_avx512,
         [UCB_KERNEL_AMX] = bench_fma_avx512,
     };
+    return is_of_dot(arithmetic, kernel) ? bench_dot_avx512bf16 : loops[kernel];
+}
+
+/* Floating point operations a second of all threads together, by the wall and by the
+ * processors. */
+static struct span peak_rate(fma_loop *loop)
+{
     enum { MOST_THREADS = 256 };
     double flops[MOST_THREADS] = {0}, total = 0;
-    struct peak_run run = {loops[kernel], flops};
+    struct peak_run run = {loop, flops};
     struct span start = span_now();
     ucb_parallel_for(pool, ucb_pool_threads(pool), peak_item, &run);
     struct span spent = span_since(start);
@@ -116,7 +129,8 @@ static void take_samples(const struct bench_row *row, struct samples *s)
     for (int i = 0; i < (row->slow ? SLOW_WARM_UP : WARM_UP); i++) row->run(row->context);
     for (int i = 0; i < repeats_of(row); i++) {
         struct span peak = {INFINITY, INFINITY}, start, spent;
-        if (row->kernel != UCB_KERNEL_AUTO) peak = peak_rate(row->kernel);
+        if (row->kernel != UCB_KERNEL_AUTO)
+            peak = peak_rate(loop_of(row->arithmetic, row->kernel));
         if (row->is_fp64) peak = (struct span){peak.wall / 2, peak.busy / 2};
         start = span_now();
         row->run(row->context);
@@ -134,7 +148,7 @@ void bench_row(const struct bench_row *row)
     size_t n = (size_t)repeats_of(row);
     bool has_path = row->kernel != UCB_KERNEL_AUTO;
     take_samples(row, &s);
-    printf("%-34s %-5s %-7s %9.3f %9.1f ", row->what, row->arithmetic,
+    printf("%-34s %-8s %-7s %9.3f %9.1f ", row->what, row->arithmetic,
            has_path ? ucb_kernel_name(row->kernel) : "", median(s.seconds, n) * 1e3,
            median(s.rate, n) * 1e-9);
     printf("%9.1f %-8s", s.rate[n - 1] * 1e-9, row->unit); /* sorted by now: the best */
@@ -143,35 +157,41 @@ void bench_row(const struct bench_row *row)
                100 * median(s.share_busy, n));
     printf("  %s\n", row->verified ? "verified" : "WRONG");
     fflush(stdout);
-    bench_table_add(
-        &(struct bench_result){.what = row->what,
-                               .arithmetic = row->arithmetic,
-                               .path = has_path ? ucb_kernel_name(row->kernel) : "",
-                               .rate = median(s.rate, n) * 1e-9,
-                               .unit = row->unit,
-                               .share = has_path ? median(s.share_wall, n) : NAN,
-                               .limit = row->is_fp64 ? "fp64 peak" : "fma peak"});
+    bench_table_add(&(struct bench_result){
+        .what = row->what,
+        .arithmetic = row->arithmetic,
+        .path = has_path ? ucb_kernel_name(row->kernel) : "",
+        .rate = median(s.rate, n) * 1e-9,
+        .unit = row->unit,
+        .share = has_path ? median(s.share_wall, n) : NAN,
+        .limit = row->is_fp64                              ? "fp64 peak"
+                 : is_of_dot(row->arithmetic, row->kernel) ? "dot peak"
+                                                           : "fma peak"});
+}
+
+static void measure_peak(const char *what, const char *arithmetic, enum ucb_kernel kernel)
+{
+    double rate[REPEATS];
+    for (int i = 0; i < REPEATS; i++) rate[i] = peak_rate(loop_of(arithmetic, kernel)).wall;
+    printf("%-34s %-8s %-7s %9s %9.1f ", what, arithmetic, ucb_kernel_name(kernel), "",
+           median(rate, REPEATS) * 1e-9);
+    printf("%9.1f GFLOP/s\n", rate[REPEATS - 1] * 1e-9);
+    bench_table_add(&(struct bench_result){.what = what,
+                                           .arithmetic = arithmetic,
+                                           .path = ucb_kernel_name(kernel),
+                                           .rate = median(rate, REPEATS) * 1e-9,
+                                           .unit = "GFLOP/s",
+                                           .share = NAN,
+                                           .limit = ""});
 }
 
 BENCH(fma_peak)
 {
-    for (int k = UCB_N_KERNELS - 1; k >= UCB_KERNEL_SCALAR; k--) {
-        if (k == UCB_KERNEL_AMX ||
-            !ucb_kernel_available((enum ucb_kernel)k, UCB_ARITH_FP32, NULL))
-            continue;
-        double rate[REPEATS];
-        for (int i = 0; i < REPEATS; i++) rate[i] = peak_rate((enum ucb_kernel)k).wall;
-        printf("%-34s %-5s %-7s %9s %9.1f ", "fma peak", "fp32",
-               ucb_kernel_name((enum ucb_kernel)k), "", median(rate, REPEATS) * 1e-9);
-        printf("%9.1f GFLOP/s\n", rate[REPEATS - 1] * 1e-9);
-        bench_table_add(&(struct bench_result){.what = "fma peak",
-                                               .arithmetic = "fp32",
-                                               .path = ucb_kernel_name((enum ucb_kernel)k),
-                                               .rate = median(rate, REPEATS) * 1e-9,
-                                               .unit = "GFLOP/s",
-                                               .share = NAN,
-                                               .limit = ""});
-    }
+    const char *dot = ucb_arithmetic_name(UCB_ARITH_BF16_DOT);
+    if (is_of_dot(dot, UCB_KERNEL_AVX512)) measure_peak("dot peak", dot, UCB_KERNEL_AVX512);
+    for (int k = UCB_KERNEL_AVX512; k >= UCB_KERNEL_SCALAR; k--)
+        if (ucb_kernel_available((enum ucb_kernel)k, UCB_ARITH_FP32, NULL))
+            measure_peak("fma peak", "fp32", (enum ucb_kernel)k);
 }
 
 static bool wanted(const struct bench *bench, int n_words, char **words)
@@ -184,10 +204,10 @@ static bool wanted(const struct bench *bench, int n_words, char **words)
 static void run_wanted(int n_words, char **words)
 {
     printf(
-        "%u threads; shares of the path's fp32 fma peak, which is measured beside each repeat: by the wall, and of\n"
-        "the seconds that the processors gave us\n",
+        "%u threads; shares of the path's fp32 fma peak (bf16-dot: of its instruction's, where it is used), which is\n"
+        "measured beside each repeat: by the wall, and of the seconds that the processors gave us\n",
         ucb_pool_threads(pool));
-    printf("%-34s %-5s %-7s %9s %9s %9s %-8s%7s %7s\n", "what", "", "path", "median ms",
+    printf("%-34s %-8s %-7s %9s %9s %9s %-8s%7s %7s\n", "what", "", "path", "median ms",
            "median", "best", "", "wall", "busy");
     for (struct bench *b = benches; b != NULL; b = b->next)
         if (wanted(b, n_words, words)) b->run();

@@ -21,7 +21,7 @@
 enum { MAX_ROWS = 512, MAX_FIELDS = 6 };
 
 static struct row {
-    char what[64], arithmetic[8], path[8], unit[12], limit[12], peers[160];
+    char what[64], arithmetic[12], path[8], unit[12], limit[12], peers[160];
     double rate, share;
 } rows[MAX_ROWS];
 static size_t n_rows;
@@ -115,14 +115,14 @@ ucb_status bench_table_read(const char *path, struct ucb_err *err)
 void bench_table_print(void)
 {
     if (n_rows == 0) return;
-    printf("\n%-42s %-5s %-7s %9s %-8s %17s  %s\n", "kernel", "", "path", "median", "",
+    printf("\n%-42s %-8s %-7s %9s %-8s %17s  %s\n", "kernel", "", "path", "median", "",
            "share of limit", "times as fast as");
     for (size_t i = 0; i < n_rows; i++) {
         const struct row *row = &rows[i];
         char share[32] = "-";
         if (!isnan(row->share))
             snprintf(share, sizeof(share), "%.1f%% %s", 100 * row->share, row->limit);
-        printf("%-42s %-5s %-7s %9.2f %-8s %17s  %s\n", row->what, row->arithmetic,
+        printf("%-42s %-8s %-7s %9.2f %-8s %17s  %s\n", row->what, row->arithmetic,
                row->path, row->rate, row->unit, share,
                row->peers[0] == '\0' ? "-" : row->peers);
     }
