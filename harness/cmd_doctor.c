@@ -44,9 +44,12 @@ static bool on_path(const char *program)
 
 static struct finding kernels(enum ucb_arithmetic arithmetic)
 {
-    struct finding f = {.what = arithmetic == UCB_ARITH_FP32 ? "kernels fp32"
-                                                             : "kernels bf16",
-                        .needed = true};
+    static const char *const names[UCB_N_STRICT_ARITHS] = {
+        [UCB_ARITH_FP32] = "kernels fp32",
+        [UCB_ARITH_BF16] = "kernels bf16",
+        [UCB_ARITH_BF16_DOT] = "kernels bf16-dot",
+    };
+    struct finding f = {.what = names[arithmetic], .needed = true};
     size_t used = 0;
     for (unsigned k = UCB_KERNEL_SCALAR; k < UCB_KERNEL_CUDA; k++) { /* its own line */
         const char *why = NULL;
@@ -57,6 +60,9 @@ static struct finding kernels(enum ucb_arithmetic arithmetic)
                          runs ? "" : " (", runs || why == NULL ? "" : why, runs ? "" : ")");
         if (n > 0) used += (size_t)n;
     }
+    if (arithmetic == UCB_ARITH_BF16_DOT)
+        snprintf(f.detail + used, sizeof(f.detail) - used, "; %s",
+                 ucb_dot_is_native() ? "avx512 by VDPBF16PS" : "by fma, without VDPBF16PS");
     return f;
 }
 
@@ -127,6 +133,7 @@ static ucb_status doctor_main(int n_args, char **args, struct ucb_err *err)
     const struct finding findings[] = {machine(),
                                        kernels(UCB_ARITH_FP32),
                                        kernels(UCB_ARITH_BF16),
+                                       kernels(UCB_ARITH_BF16_DOT),
                                        gnuplot(),
                                        model(cache),
                                        data(),

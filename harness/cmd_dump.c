@@ -27,7 +27,7 @@ static const char help[] =
     "  --hidden       also hidden.K.embed, hidden.K.layer.N and hidden.K.final_norm [tokens, hidden] (F32),\n"
     "                 and of layers with experts router.K.N.experts (I32) and router.K.N.weights (F32) [tokens, used]\n"
     "  --method SPEC  the model as a method leaves it (default none); --scope body|linear|all, --seed N\n"
-    "  --arithmetic fp32|bf16|cublas    --kernel auto|scalar|avx2|avx512|amx|cuda    --threads N    --batch N    --cache DIR\n"
+    "  --arithmetic fp32|bf16|bf16-dot|cublas    --kernel auto|scalar|avx2|avx512|amx|cuda    --threads N    --batch N    --cache DIR\n"
     "  --json         how many sequences and tokens, and the path that ran, as JSON on stdout\n"
     "\n"
     "example\n"

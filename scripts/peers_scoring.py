@@ -5,9 +5,10 @@ of 512 positions that share nothing; all 512 predictions of each window are scor
 number, the mean log-probability; the clock covers a pass over all windows, from ids to that number. Each peer is a process of
 its own that sleeps while ours works. Samples alternate, peer, ours; the ratio is the median of the ratios of such pairs.
 
-What is compared: PyTorch (transformers' LlamaForCausalLM) at fp32 and bf16, and llama.cpp with F32, F16 and Q8_0 files, each of
-the same weights. llama.cpp runs without and with flash attention, PyTorch with 1 and 4 windows in a pass; the faster one of a
-first look is measured. The log-softmax of llama.cpp's logits is taken here by NumPy in two threads, as its own tool does in C++.
+What is compared: PyTorch (transformers' LlamaForCausalLM) at fp32 and bf16, the latter beside both of ours, bf16 and bf16-dot, and
+llama.cpp with F32, F16 and Q8_0 files, each of the same weights. llama.cpp runs without and with flash attention, PyTorch with 1
+and 4 windows in a pass; the faster one of a first look is measured. The log-softmax of llama.cpp's logits is taken here by NumPy
+in two threads, as its own tool does in C++.
 
 Ours also reads and widens every layer in each pass, and computes of every position rank, argmax and entropy.
 
@@ -212,8 +213,8 @@ def all_cases(args, folder):
     torch, transformers, llama = (version_of(name) for name in ("torch", "transformers", "llama-cpp-python"))
     if torch and transformers:
         model = str(peers.default_model().parent)
-        for dtype, own in (("float32", "fp32"), ("bfloat16", "bf16")):
-            yield ("PyTorch", f"{torch}, transformers {transformers}", own, own,
+        for dtype, kind, own in (("float32", "fp32", "fp32"), ("bfloat16", "bf16", "bf16"), ("bfloat16", "bf16", "bf16-dot")):
+            yield ("PyTorch", f"{torch}, transformers {transformers}", kind, own,
                    {f"{batch} windows": dict(kind="torch", dtype=dtype, batch=batch, folder=model) for batch in (1, 4)})
     else:
         print("peers: left out: PyTorch with transformers is not installed", file=sys.stderr)
@@ -270,7 +271,7 @@ def row_of(case, label, tokens, pairs, theirs, own):
 
 
 def print_row(row):
-    print(f"{row['peer']:10} {row['peer_runs']:5} {row['ours']:5} {row['peer_tokens_per_s']:>8} {row['our_tokens_per_s']:>8} "
+    print(f"{row['peer']:10} {row['peer_runs']:5} {row['ours']:8} {row['peer_tokens_per_s']:>8} {row['our_tokens_per_s']:>8} "
           f"{row['ratio_median']:>6} [{row['ratio_low']}, {row['ratio_high']}]  {row['peer_ppl']} {row['our_ppl']}  "
           f"{row['agreement']:12} {row['setting']}", flush=True)
 
@@ -281,7 +282,8 @@ def arguments():
     parser.add_argument("--ucbench", default=peers.ROOT / "ucbench", help="tokenizes and packs")
     parser.add_argument("--windows", default=16, type=int, help="of 512 tokens, from the text's first on; 0: all (default 16)")
     parser.add_argument("--repeats", default=3, type=int, help="pairs of samples, at least 3 (default 3)")
-    parser.add_argument("--only", default="", help="rows whose peer and kind hold this text: PyTorch, llama.cpp F32, ...")
+    parser.add_argument("--only", default="",
+                        help="rows whose peer, kind and our arithmetic hold this text: PyTorch, llama.cpp F32, bf16-dot, ...")
     parser.add_argument("--out", type=pathlib.Path, help="also write the rows to this file, tab-separated")
     parser.add_argument("--table", type=pathlib.Path, help="append lines for `make bench`'s table to this file")
     parser.add_argument("--note", default="", help="a remark for the head of --out")
@@ -297,7 +299,7 @@ def measure_all(args, windows, folder, head):
     ours = peers.Ours(args.bench)
     ours.ask(f"model {MODEL}")
     for case in all_cases(args, folder):
-        if args.only not in f"{case[0]} {case[2]}":
+        if args.only not in f"{case[0]} {case[2]} {case[3]}":
             continue
         try:
             label, worker = faster(case[4], f"{folder}/all.npy", f"{folder}/look.npy")
@@ -326,7 +328,7 @@ def main():
             f"{windows.shape[0]} windows of {WINDOW} tokens of {text.name}")
     head += f"; {args.note}" if args.note else ""
     print(head)
-    print(f"{'peer':10} {'runs':5} {'ours':5} {'peer t/s':>8} {'ours t/s':>8} {'ratio':>6} [range]  ppl of both, peer / ours - 1")
+    print(f"{'peer':10} {'runs':5} {'ours':8} {'peer t/s':>8} {'ours t/s':>8} {'ratio':>6} [range]  ppl of both, peer / ours - 1")
     with tempfile.TemporaryDirectory() as folder:
         rows = list(measure_all(args, windows, folder, head))
     peers.write_rows(args.out, head, COLUMNS, rows)

@@ -132,7 +132,7 @@ def run_peers(request):
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a line for each matrix and pass
     torch.set_num_threads(peers.CORES)
     windows = torch.from_numpy(np.load(request["windows"]))
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[request["arithmetic"]]
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16-dot": torch.bfloat16, "fp16": torch.float16}[request["arithmetic"]]
     print(json.dumps({"imports": time.perf_counter() - start}), flush=True)
 
     def load(**options):
@@ -227,8 +227,9 @@ def arguments():
     parser.add_argument("--ucbench", default=peers.ROOT / "ucbench", help="our side (make builds it)")
     parser.add_argument("--n", default=500, type=int, help="windows of 128 tokens (default 500)")
     parser.add_argument("--batch", default=8, type=int, help="windows in one pass of the peers' (default 8; the seed had 1)")
-    parser.add_argument("--arithmetic", default="fp32", choices=["fp32", "bf16", "fp16"],
-                        help="of both sides (default fp32); fp16: of the peers, as the seed had it; ours computes in fp32")
+    parser.add_argument("--arithmetic", default="fp32", choices=["fp32", "bf16", "bf16-dot", "fp16"],
+                        help="of both sides (default fp32); bf16-dot: of ours, beside the peers' bf16; fp16: of the peers, as the "
+                             "seed had it; ours computes in fp32")
     parser.add_argument("--only", default="", help="cells whose spec holds this text, and the original")
     parser.add_argument("--out", type=pathlib.Path, help="also write the rows to this file, tab-separated")
     parser.add_argument("--note", default="", help="a remark for the head of that file")

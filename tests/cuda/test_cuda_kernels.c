@@ -90,10 +90,9 @@ static float sum_at_the_edge(struct ucb_backend *backend, float sign, float part
     return y;
 }
 
-TEST(bf16_on_the_device_flushes_what_is_tiny_after_rounding)
+static void check_the_edge(enum ucb_arithmetic arithmetic)
 {
-    use_emulated_cuda("forward");
-    struct ucb_backend *cuda = backend_for_test(UCB_ARITH_BF16, UCB_KERNEL_CUDA, NULL);
+    struct ucb_backend *cuda = backend_for_test(arithmetic, UCB_KERNEL_CUDA, NULL);
     for (int i = 0; i < 2; i++) {
         float sign = i == 0 ? 1.0f : -1.0f;
         CHECK(sum_at_the_edge(cuda, sign, 0.25f) == sign * 0x1p-126f);
@@ -103,6 +102,13 @@ TEST(bf16_on_the_device_flushes_what_is_tiny_after_rounding)
         CHECK(sum_at_the_edge(cuda, sign, 1.0f) == 0);
     }
     ucb_backend_close(cuda);
+}
+
+TEST(bf16_on_the_device_flushes_what_is_tiny_after_rounding)
+{
+    use_emulated_cuda("forward");
+    check_the_edge(UCB_ARITH_BF16);
+    check_the_edge(UCB_ARITH_BF16_DOT);
 }
 
 TEST(the_device_is_left_when_memory_runs_out_and_says_what_for)

@@ -18,11 +18,11 @@ static void sweep_digest(const char *name, const char *options, char hex[65])
 
 TEST(a_sweep_on_the_device_has_the_digest_of_the_cpu)
 {
-    static const char *const arithmetics[] = {"fp32", "bf16"};
+    static const char *const arithmetics[] = {"fp32", "bf16", "bf16-dot"};
     char expected[65], found[65];
     use_emulated_cuda("random:7");
     ucb_tiny_model(ucb_test_path("%s/tiny", ucb_test_folder()));
-    for (int a = 0; a < 2; a++) {
+    for (int a = 0; a < 3; a++) {
         const char *cpu = ucb_test_path("--arithmetic %s", arithmetics[a]),
                    *cuda = ucb_test_path("%s --kernel cuda", cpu);
         sweep_digest(ucb_test_path("cpu%d", a), cpu, expected);

@@ -121,14 +121,31 @@ static void compare_modelled_amx(const struct kernel_case *which)
     ucb_backend_close(scalar);
 }
 
+static void compare_table(const struct ucb_kernel_table *table, const char *name)
+{
+    char expected[UCB_SHA256_HEX], found[UCB_SHA256_HEX];
+    struct ucb_backend *scalar = backend_for_test(UCB_ARITH_BF16_DOT, UCB_KERNEL_SCALAR,
+                                                  NULL),
+                       *other = NULL;
+    struct ucb_err err;
+    CHECK_OK(ucb_backend_open_table(UCB_ARITH_BF16_DOT, table, NULL, &other, &err), err);
+    kernel_case_digest(kernel_case_find(name), scalar, 512, expected);
+    kernel_case_digest(kernel_case_find(name), other, 512, found);
+    CHECK_TEXT(found, expected);
+    ucb_backend_close(other);
+    ucb_backend_close(scalar);
+}
+
 /* 2^-126 - part of 2^-150, which is the unit of 24 bits just below 2^-126 if the exponent
  * had no end. */
-static float sum_at_the_edge(struct ucb_backend *backend, float part)
+/* Added to it at element 2 or 3. */
+static float sum_at_the_edge(struct ucb_backend *backend, int at, float part)
 {
-    const float x[3] = {0x1p-63f, 0, -part * 0x1p-100f}, w[3] = {0x1p-63f, 0, 0x1p-50f};
-    struct ucb_packed packed = packed_for_test(backend, w, 1, 3);
+    float x[4] = {0x1p-63f}, w[4] = {0x1p-63f}, y = -1;
+    x[at] = -part * 0x1p-100f;
+    w[at] = 0x1p-50f;
+    struct ucb_packed packed = packed_for_test(backend, w, 1, 4);
     struct ucb_err err;
-    float y = -1;
     CHECK_OK(ucb_linear(backend, &packed, NULL, x, 1, &y, &err), err);
     ucb_mem_free(packed.data);
     ucb_backend_close(backend);
@@ -138,15 +155,41 @@ static float sum_at_the_edge(struct ucb_backend *backend, float part)
 TEST(bf16_flushes_what_is_tiny_after_rounding_on_every_path_and_on_modelled_tiles)
 {
     for (int k = UCB_KERNEL_SCALAR; k < UCB_N_KERNELS; k++) {
-        if (!ucb_kernel_available((enum ucb_kernel)k, UCB_ARITH_BF16, NULL)) continue;
-        CHECK(sum_at_the_edge(backend_for_test(UCB_ARITH_BF16, (enum ucb_kernel)k, NULL),
-                              0.25f) == 0x1p-126f);
-        CHECK(sum_at_the_edge(backend_for_test(UCB_ARITH_BF16, (enum ucb_kernel)k, NULL),
-                              0.75f) == 0);
+        enum ucb_kernel kernel = (enum ucb_kernel)k;
+        if (!ucb_kernel_available(kernel, UCB_ARITH_BF16, NULL)) continue;
+        CHECK(sum_at_the_edge(backend_for_test(UCB_ARITH_BF16, kernel, NULL), 2, 0.25f) ==
+              0x1p-126f);
+        CHECK(sum_at_the_edge(backend_for_test(UCB_ARITH_BF16, kernel, NULL), 2, 0.75f) ==
+              0);
     }
     if (!ucb_kernel_available(UCB_KERNEL_AVX512, UCB_ARITH_BF16, NULL)) return;
-    CHECK(sum_at_the_edge(backend_with_modelled_tiles(), 0.25f) == 0x1p-126f);
-    CHECK(sum_at_the_edge(backend_with_modelled_tiles(), 0.75f) == 0);
+    CHECK(sum_at_the_edge(backend_with_modelled_tiles(), 2, 0.25f) == 0x1p-126f);
+    CHECK(sum_at_the_edge(backend_with_modelled_tiles(), 2, 0.75f) == 0);
+}
+
+TEST(bf16_dot_flushes_what_is_tiny_after_rounding_on_every_path)
+{
+    const enum ucb_arithmetic dot = UCB_ARITH_BF16_DOT;
+    for (int k = UCB_KERNEL_SCALAR; k < UCB_N_KERNELS; k++) {
+        enum ucb_kernel kernel = (enum ucb_kernel)k;
+        if (!ucb_kernel_available(kernel, dot, NULL)) continue;
+        for (int at = 2; at < 4; at++) {
+            CHECK(sum_at_the_edge(backend_for_test(dot, kernel, NULL), at, 0.25f) ==
+                  0x1p-126f);
+            CHECK(sum_at_the_edge(backend_for_test(dot, kernel, NULL), at, 0.75f) == 0);
+        }
+    }
+}
+
+TEST(bf16_dot_by_fma_equals_its_instruction_and_scalar_to_the_bit)
+{
+    static const char *const names[] = {"linear", "linear_extremes", "attention", "head"};
+    const char *why = NULL;
+    if (!ucb_kernel_available(UCB_KERNEL_AVX512, UCB_ARITH_BF16_DOT, &why)) SKIP("%s", why);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        compare_table(&ucb_kernel_table_avx512, names[i]);
+        if (ucb_dot_is_native()) compare_table(&ucb_kernel_table_avx512bf16, names[i]);
+    }
 }
 
 TEST(the_amx_kernel_on_modelled_tiles_equals_scalar_to_the_bit)

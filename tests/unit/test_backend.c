@@ -18,6 +18,10 @@ TEST(names_of_arithmetics_and_paths_are_found_or_answered_with_neighbours)
     struct ucb_err err;
     CHECK_OK(ucb_arithmetic_find("bf16", &arithmetic, &err), err);
     CHECK_EQ(arithmetic, UCB_ARITH_BF16);
+    CHECK_OK(ucb_arithmetic_find("bf16-dot", &arithmetic, &err), err);
+    CHECK_EQ(arithmetic, UCB_ARITH_BF16_DOT);
+    CHECK_STATUS(ucb_arithmetic_find("bf16dot", &arithmetic, &err), UCB_USAGE, err);
+    CHECK_HAS(err.text, "`bf16-dot`");
     CHECK_OK(ucb_kernel_find("avx512", &kernel, &err), err);
     CHECK_EQ(kernel, UCB_KERNEL_AVX512);
     CHECK_STATUS(ucb_kernel_find("avx51", &kernel, &err), UCB_USAGE, err);
@@ -35,6 +39,10 @@ TEST(a_path_is_refused_with_the_reason)
                  UCB_USAGE, err);
     CHECK(!ucb_kernel_available(UCB_KERNEL_AMX, UCB_ARITH_FP32, &why));
     CHECK_HAS(why, "bf16 only");
+    CHECK_STATUS(ucb_backend_open(UCB_ARITH_BF16_DOT, UCB_KERNEL_AMX, NULL, &backend, &err),
+                 UCB_USAGE, err);
+    CHECK_HAS(err.text,
+              "--kernel amx has no bf16-dot arithmetic: amx is a path of bf16 only");
     for (int k = UCB_KERNEL_AVX2; k < UCB_N_KERNELS; k++) {
         if (ucb_kernel_available((enum ucb_kernel)k, UCB_ARITH_BF16, &why)) continue;
         CHECK_STATUS(
@@ -96,6 +104,33 @@ TEST(bf16_sums_even_and_odd_k_apart_and_flushes_what_is_tiny)
     ucb_backend_close(backend);
 }
 
+TEST(bf16_dot_adds_the_odd_product_of_a_pair_first_and_chains_of_256_up)
+{
+    enum { IN = 512 };
+    float x[IN] = {0}, w[IN], y = -1;
+    for (int k = 0; k < IN; k++) w[k] = 1.0f;
+    struct ucb_backend *backend = backend_for_test(UCB_ARITH_BF16_DOT, UCB_KERNEL_AUTO,
+                                                   NULL);
+    struct ucb_packed packed = packed_for_test(backend, w, 1, IN);
+    struct ucb_err err;
+    x[1] = 1.0f; /* (1 + 2^24) - 2^24, where 1 + 2^24 rounds to 2^24 */
+    x[2] = -16777216.0f;
+    x[3] = 16777216.0f;
+    CHECK_OK(ucb_linear(backend, &packed, NULL, x, 1, &y, &err), err);
+    CHECK(y == 0.0f);
+    for (int k = 0; k < IN; k++) x[k] = 1.0f; /* as fp32: see above */
+    x[1] = 16777216.0f;
+    CHECK_OK(ucb_linear(backend, &packed, NULL, x, 1, &y, &err), err);
+    CHECK(y == 16777216.0f + 256.0f);
+    for (int k = 0; k < IN; k++) x[k] = 0x1p-127f; /* subnormal operands count as zero */
+    CHECK_OK(ucb_linear(backend, &packed, NULL, x, 1, &y, &err), err);
+    CHECK(y == 0.0f);
+    volatile float tiny = 0x1p-126f;
+    CHECK(tiny * 0.5f == 0x1p-127f); /* and outside the products nothing is flushed */
+    ucb_mem_free(packed.data);
+    ucb_backend_close(backend);
+}
+
 /* Largest |y - sum| / sum |x w| of a product, in units of 2^-24. */
 static double product_error(enum ucb_arithmetic arithmetic)
 {
@@ -111,7 +146,7 @@ static double product_error(enum ucb_arithmetic arithmetic)
         double sum = 0, size = 0;
         for (int k = 0; k < IN; k++) {
             double a = x[i / OUT * IN + k], b = w[i % OUT * IN + k];
-            if (arithmetic == UCB_ARITH_BF16)
+            if (ucb_panels_are_bf16(arithmetic))
                 a = ucb_bf16_round((float)a), b = ucb_bf16_round((float)b);
             sum += a * b;
             size += fabs(a * b);
@@ -129,6 +164,7 @@ TEST(products_are_within_three_units_of_the_sum_of_magnitudes)
 {
     CHECK(product_error(UCB_ARITH_FP32) < 3);
     CHECK(product_error(UCB_ARITH_BF16) < 3);
+    CHECK(product_error(UCB_ARITH_BF16_DOT) < 3);
 }
 
 TEST(a_norm_divides_by_the_root_of_the_mean_square)
@@ -225,6 +261,7 @@ TEST(attention_agrees_with_double_and_honours_the_sliding_window)
     CHECK(attention_error(UCB_ARITH_FP32, 50) < 1e-6);
     CHECK(attention_error(UCB_ARITH_BF16, 0) < 2e-2);
     CHECK(attention_error(UCB_ARITH_BF16, 50) < 2e-2);
+    CHECK(attention_error(UCB_ARITH_BF16_DOT, 50) < 2e-2);
 }
 
 /* One hidden value, a power of two: the logits are exact, and what is measured is the
