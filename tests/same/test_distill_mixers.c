@@ -48,3 +48,18 @@ TEST(the_chain_of_the_ladder_tunes_a_state_space_with_the_same_digest)
     tiny_ssm_model(model);
     check_same(model, "ssm");
 }
+
+/* Gains of latents are tuned too: the pack holds them, and what it unpacks to runs with
+ * them. */
+TEST(a_tuned_model_with_latent_attention_is_packed_and_verified)
+{
+    static char out[1 << 16];
+    const char *folder = ucb_test_folder(), *model = ucb_test_path("%s/latent", folder);
+    ucb_tiny_model(model);
+    tiny_latent_model(model);
+    RUN(0,
+        "pack --quiet --data mini --calib calib-mini:n=6,ctx=48 --model %s --method "
+        "gsq:bits=3+lowrank:rank=2+distill:steps=3,batch=4,train=all --out %s/tuned.ucb",
+        model, folder);
+    RUN(0, "verify --quiet %s/tuned.ucb --source %s", folder, model);
+}
