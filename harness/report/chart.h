@@ -75,6 +75,9 @@ static inline bool ucb_chart_is_log(const struct ucb_chart *chart)
     return chart->quantity != UCB_CHART_RETENTION;
 }
 
+/* The value of a cell that a quantity shows. */
+enum ucb_shown ucb_chart_shown(enum ucb_chart_quantity quantity);
+
 /*
  * Chooses task and metric (job->task and job->metric where given, otherwise a wikitext task
  * with kld_mean where there is one), reads the points and finds the frontier. MISSING:
@@ -93,10 +96,10 @@ ucb_status ucb_chart_load(struct ucb_report_job *job, const struct ucb_report_da
 ucb_status ucb_chart_find_frontier(struct ucb_report_job *job, struct ucb_chart *chart,
                                    struct ucb_err *err);
 
-/* The noise floor of a series from the database: of several the largest. CORRUPT, NOMEM. */
-ucb_status ucb_chart_find_floor(struct ucb_report_job *job, const struct ucb_chart *chart,
-                                struct ucb_chart_series *series, const char *arithmetic,
-                                struct ucb_err *err);
+/* Fills the noise floor of a series whose cells are in `arithmetic`: of several the
+ * largest; NaN where the database has none. Its texts are the data's. */
+void ucb_chart_find_floor(const struct ucb_report_data *data, const struct ucb_chart *chart,
+                          struct ucb_chart_series *series, const char *arithmetic);
 
 /* What the limit rests on: fills `limit` of every series. CORRUPT. */
 ucb_status ucb_chart_find_limits(struct ucb_report_job *job, struct ucb_chart *chart,

@@ -41,8 +41,7 @@ static bool lacks_bars(const struct ucb_chart *c)
 static void add_axes(const struct ucb_chart_layout *l, struct ucb_text *out)
 {
     static const char *const y_means[] = {
-        [UCB_CHART_KLD] =
-            "Mean KL divergence of the next-token distribution from the original's",
+        [UCB_CHART_KLD] = "KL divergence from the original's next-token distribution",
         [UCB_CHART_RATIO] = "Perplexity over the original's, less 1",
         [UCB_CHART_RETENTION] = "Retention: accuracy over the original's"};
     const struct ucb_chart *c = l->chart;
@@ -56,15 +55,14 @@ static void add_axes(const struct ucb_chart_layout *l, struct ucb_text *out)
                  c->interval != NULL ? c->interval : "",
                  c->cuts_bars ? " A bar cut off by the frame goes on." : "");
     if (lacks_bars(c)) ucb_text_add(out, " A point without one has no interval.");
-    ucb_text_add(out,
-                 l->page->by_size
-                     ? " Size: every byte of the quantized matrices as written, and the "
-                       "rest as the original holds it; 1 GiB = 2^30 bytes."
-                     : " bpw: 8 x every byte written for the quantized matrices / their "
-                       "weights.");
+    ucb_text_add(
+        out, l->page->by_size
+                 ? " Size: every byte of the matrices as written, and the rest as in the "
+                   "original; 1 GiB = 2^30 bytes."
+                 : " bpw: bits of every byte written for the matrices / their weights.");
     if (ucb_chart_colours_models(l))
-        ucb_text_add(out, " Each model is compared with its own original: a point above "
-                          "another model's is not the worse model.");
+        ucb_text_add(out, " Each model is compared with its own original, not with the "
+                          "other models.");
 }
 
 static bool knows_membership(const struct ucb_chart *c)
@@ -74,6 +72,26 @@ static bool knows_membership(const struct ucb_chart *c)
     return true;
 }
 
+static void add_membership(const struct ucb_chart *c, struct ucb_text *out)
+{
+    bool any_open = false;
+    for (size_t i = 0; i < c->n_points; i++)
+        any_open |= ucb_chart_place_is_open(&c->points[i]);
+    if (!knows_membership(c))
+        ucb_text_add(out, " How sure it is was not computed for all: the cells were not "
+                          "scored on the same items.");
+    else if (any_open)
+        ucb_text_add(out,
+                     " In brackets: the share of %d paired resamples of the documents that "
+                     "put the point on the frontier, unless above 99.5%% or below 0.5%%.",
+                     UCB_CHART_REPLICATES);
+    else
+        ucb_text_add(out,
+                     " More than 99.5%% of %d paired resamples of the documents agree on "
+                     "every point.",
+                     UCB_CHART_REPLICATES);
+}
+
 static void add_frontier(const struct ucb_chart_layout *l, struct ucb_text *out)
 {
     const struct ucb_chart *c = l->chart;
@@ -81,16 +99,7 @@ static void add_frontier(const struct ucb_chart_layout *l, struct ucb_text *out)
     for (size_t i = 0; i < c->n_points; i++)
         n_low += ucb_chart_is_log(c) && !(c->points[i].y > 0);
     ucb_text_add(out, "Steps: the best seen at no more bits.");
-    if (knows_membership(c))
-        ucb_text_add(
-            out,
-            " In brackets: the share of %d paired resamples of the documents in which the "
-            "point is on the frontier; no brackets: above 99.5%% on it, below 0.5%% off it.",
-            UCB_CHART_REPLICATES);
-    else
-        ucb_text_add(out,
-                     " How sure it is was not computed for all: the cells were not scored "
-                     "on the same items.");
+    add_membership(c, out);
     if (n_low > 0)
         ucb_text_add(out,
                      " On the lower edge: at or below the original, where a logarithm has "
@@ -104,7 +113,14 @@ static void add_frontier(const struct ucb_chart_layout *l, struct ucb_text *out)
                      l->n_unlabelled == 1 ? "it" : "them");
 }
 
-/* "of A, B", when not of all series. */
+static void add_series(const struct ucb_chart_series *s, const char *before,
+                       struct ucb_text *out)
+{
+    ucb_text_add(out, s->setting[0] == '\0' ? "%s%s" : "%s%s (%s)", before, s->model,
+                 s->setting);
+}
+
+/* "A, B": those whose limit is in a state. */
 static void add_models(const struct ucb_chart *c, enum ucb_limit_state state,
                        struct ucb_text *out)
 {
@@ -112,7 +128,7 @@ static void add_models(const struct ucb_chart *c, enum ucb_limit_state state,
     for (size_t i = 0; i < c->n_series; i++) {
         const struct ucb_chart_series *s = &c->series[i];
         if (s->limit.state != state) continue;
-        ucb_text_add(out, "%s%s", comma, s->model);
+        add_series(s, comma, out);
         comma = ", ";
     }
 }
@@ -128,20 +144,20 @@ static void add_drawn_limit(const struct ucb_chart_layout *l, struct ucb_text *o
 {
     const struct ucb_chart *c = l->chart;
     const char *comma = "";
-    ucb_text_add(
-        out,
-        "Information limit: %s, Gaussian weights' distortion-rate function with divergence "
-        "taken as proportional to squared error; k, the least of the methods whose error is "
-        "known: ",
-        c->quantity == UCB_CHART_RATIO ? "exp(k 2^(-2 bpw)) - 1" : "k 2^(-2 bpw)");
+    ucb_text_add(out,
+                 "Information limit: %s, Shannon's for Gaussian weights, if divergence is "
+                 "in proportion to squared error; k = ",
+                 c->quantity == UCB_CHART_RATIO ? "exp(k 2^(-2 bpw)) - 1" : "k 2^(-2 bpw)");
     for (size_t i = 0; i < c->n_series; i++) {
         const struct ucb_chart_limit *limit = &c->series[i].limit;
         if (limit->state != UCB_LIMIT_DRAWN) continue;
-        ucb_text_add(out, "%s%.3g from %s (the largest of %zu is %.2f times it)", comma,
-                     limit->scale, limit->anchor, limit->n_anchors, limit->spread);
+        ucb_text_add(out, "%s%.3g", comma, limit->scale);
+        if (c->n_series > 1) add_series(&c->series[i], " for ", out);
+        ucb_text_add(out, " from %s (the largest of %zu is %.2f times it)", limit->anchor,
+                     limit->n_anchors, limit->spread);
         comma = "; ";
     }
-    ucb_text_add(out, ". Calibration and uneven bits may pass it.");
+    ucb_text_add(out, ". Calibrated methods and uneven bits may pass it.");
 }
 
 static void add_limit(const struct ucb_chart_layout *l, struct ucb_text *out)
@@ -184,36 +200,33 @@ static void add_floor(const struct ucb_chart_layout *l, struct ucb_text *out)
     ucb_text_add(out, "Noise floor: the original in %s against itself in %s; %s.",
                  floor->arithmetic, floor->reference,
                  c->quantity == UCB_CHART_KLD
-                     ? "line: mean, band: up to the upper end of its interval. A bar that "
-                       "reaches down to the line shows no difference"
+                     ? "line: mean, band: to the upper end of its interval. A bar that "
+                       "reaches the line shows no difference"
                      : "band: to the farther end of its interval. What lies in it is no "
                        "difference");
-    if (!l->shows_floor)
+    if (!l->shows_floor && ucb_chart_is_log(c))
         ucb_text_add(out, " It lies below the axis, at %.2g.", floor->high);
+    else if (!l->shows_floor)
+        ucb_text_add(out, " Its accuracy is the same.");
     if (n < c->n_series) ucb_text_add(out, " Measured for %zu of %zu.", n, c->n_series);
 }
 
 static void add_reference(const struct ucb_chart_layout *l, struct ucb_text *out)
 {
     const struct ucb_chart *c = l->chart;
-    if (c->quantity == UCB_CHART_KLD) {
-        ucb_text_add(out, "The original diverges by 0 from itself, below every logarithmic "
-                          "axis.");
-        return;
-    }
+    if (c->quantity == UCB_CHART_KLD) return; /* it diverges by 0 from itself */
     ucb_text_add(
         out, c->quantity == UCB_CHART_RATIO
                  ? "Dash-dotted: upper end of the 95%% interval of the original's own "
-                   "perplexity, over it; the points are paired with it and surer."
-                 : "Dash-dotted: the original, and its accuracy's own 95%% interval over "
-                   "it; the points are paired with it and surer.");
+                   "perplexity; the points are paired with it and surer."
+                 : "Dash-dotted: the original, and its accuracy's own 95%% interval; the "
+                   "points are paired with it and surer.");
 }
 
 static void add_calibration(const struct ucb_chart_layout *l, struct ucb_text *out)
 {
     if (l->chart->calibration != NULL)
-        ucb_text_add(out, "Calibration, of the methods that need one: %s.",
-                     l->chart->calibration);
+        ucb_text_add(out, "Calibration where needed: %s.", l->chart->calibration);
 }
 
 void ucb_chart_write_caption(struct ucb_chart_layout *l)

@@ -26,6 +26,11 @@ static const enum ucb_shown shown_of[] = {[UCB_CHART_KLD] = UCB_SHOWN_kld_mean,
                                           [UCB_CHART_RETENTION] = UCB_SHOWN_retention};
 enum { N_QUANTITIES = sizeof(shown_of) / sizeof(shown_of[0]) };
 
+enum ucb_shown ucb_chart_shown(enum ucb_chart_quantity quantity)
+{
+    return shown_of[quantity];
+}
+
 /* How much a group is wanted for the chart; 0: it cannot be drawn. */
 static int score_group(const struct ucb_report_group *g, const char *task,
                        enum ucb_shown shown)
@@ -114,6 +119,13 @@ static bool is_on_chart(const struct ucb_chart *c, const struct ucb_report_cell 
            !cell->floor; /* no point, and of every panel's scope and seed */
 }
 
+static bool is_point(const struct ucb_chart *c, const struct ucb_report_cell *cell)
+{
+    const struct ucb_value *v = &cell->values[shown_of[c->quantity]];
+    return is_on_chart(c, cell) && !cell->original && !isnan(cell->bpw_matrices) &&
+           v->present && isfinite(v->value);
+}
+
 /* The cell of a row; NULL when it was not asked for. */
 static const struct ucb_report_cell *cell_of(const struct ucb_report_data *data,
                                              const struct ucb_chart *c, sqlite3_stmt *row)
@@ -168,7 +180,7 @@ static ucb_status add_point(struct ucb_report_job *job, const struct ucb_report_
     double shift = c->quantity == UCB_CHART_RATIO ? 1 : 0,
            y = real_or(row, VALUE, NAN) - shift, bpw = sqlite3_column_double(row, BPW);
     if (cell == NULL) return UCB_OK;
-    if (!isfinite(y)) {
+    if (!is_point(c, cell)) {
         c->n_not_finite++;
         return UCB_OK;
     }
@@ -237,13 +249,6 @@ static void set_reference(const struct ucb_chart *c, const struct ucb_report_cel
     s->reference_high = v->high / v->value - (ratio ? 1 : 0);
 }
 
-/* The original in another arithmetic than its reference's is a noise floor, and no original
- * of a series: only such a one diverges from something. */
-static bool is_original(const struct ucb_report_cell *cell)
-{
-    return cell->original && !cell->values[UCB_SHOWN_kld_mean].present;
-}
-
 static size_t model_index(struct ucb_chart *c, const char *model)
 {
     size_t i = 0;
@@ -252,33 +257,39 @@ static size_t model_index(struct ucb_chart *c, const char *model)
     return i;
 }
 
-/* A series for every model and setting that was run on the task. */
-static ucb_status make_series(struct ucb_report_job *job,
-                              const struct ucb_report_data *data, struct ucb_chart *c,
+static ucb_status add_series(const struct ucb_report_data *data, struct ucb_chart *c,
+                             const struct ucb_report_cell *cell, struct ucb_err *err)
+{
+    if (c->n_series == UCB_CHART_MAX_SERIES)
+        return UCB_FAIL(
+            err, UCB_UNSUPPORTED,
+            "the chart has room for %d panels, one for each model, scope, arithmetic "
+            "and seed; choose with --model",
+            UCB_CHART_MAX_SERIES);
+    struct ucb_chart_series *s = &c->series[c->n_series++];
+    *s = (struct ucb_chart_series){.model = cell->model,
+                                   .setting = cell->setting,
+                                   .model_index = model_index(c, cell->model),
+                                   .original_bpw = NAN,
+                                   .reference = NAN,
+                                   .reference_low = NAN,
+                                   .reference_high = NAN};
+    ucb_chart_find_floor(data, c, s, cell->arithmetic);
+    return UCB_OK;
+}
+
+/* A series for every model and setting that has a point; then what each original says. */
+static ucb_status make_series(const struct ucb_report_data *data, struct ucb_chart *c,
                               struct ucb_err *err)
 {
+    for (size_t i = 0; i < data->n_cells; i++)
+        if (is_point(c, &data->cells[i]) && series_of(c, &data->cells[i]) == NULL)
+            UCB_TRY(add_series(data, c, &data->cells[i], err));
     for (size_t i = 0; i < data->n_cells; i++) {
         const struct ucb_report_cell *cell = &data->cells[i];
-        if (!is_on_chart(c, cell) || (cell->original && !is_original(cell))) continue;
+        if (!cell->original || !is_on_chart(c, cell)) continue;
         struct ucb_chart_series *s = series_of(c, cell);
-        if (s == NULL) {
-            if (c->n_series == UCB_CHART_MAX_SERIES)
-                return UCB_FAIL(
-                    err, UCB_UNSUPPORTED,
-                    "the chart has room for %d panels, one for each model, scope, arithmetic "
-                    "and seed; choose with --model",
-                    UCB_CHART_MAX_SERIES);
-            s = &c->series[c->n_series++];
-            *s = (struct ucb_chart_series){.model = cell->model,
-                                           .setting = cell->setting,
-                                           .model_index = model_index(c, cell->model),
-                                           .original_bpw = NAN,
-                                           .reference = NAN,
-                                           .reference_low = NAN,
-                                           .reference_high = NAN};
-            UCB_TRY(ucb_chart_find_floor(job, c, s, cell->arithmetic, err));
-        }
-        if (!cell->original || !isnan(s->original_bpw)) continue;
+        if (s == NULL || !isnan(s->original_bpw)) continue;
         s->original_bpw = cell->bpw_matrices;
         set_reference(c, cell, s);
     }
@@ -377,7 +388,7 @@ ucb_status ucb_chart_load(struct ucb_report_job *job, const struct ucb_report_da
     UCB_TRY(choose_metric(job, &c, err));
     UCB_TRY(choose_group(job, data, &c, err));
     UCB_TRY(load_script(job, &c, &sql, err));
-    UCB_TRY(make_series(job, data, &c, err));
+    UCB_TRY(make_series(data, &c, err));
     c.points = UCB_NEW(job->arena, struct ucb_chart_point, data->n_cells);
     c.caveats = ucb_report_caveats(job->arena, data, &c.n_caveats);
     if (c.points == NULL || c.caveats == NULL)

@@ -10,62 +10,38 @@
 
 /* ---- the noise floor ---- */
 
-/* The original in another arithmetic, scored against the original in the series'. */
-static const char floor_query[] =
-    "SELECT value, ci_low, ci_high, arithmetic, reference FROM v_latest"
-    " WHERE spec = 'none' AND reference <> '' AND status = 'OK' AND model = ?1 AND task = ?2"
-    " AND dataset_digest = ?3 AND metric = ?4 AND reference = ?5"
-    " ORDER BY arithmetic, reference, cell_id";
-enum floor_column { VALUE, LOW, HIGH, ARITHMETIC, REFERENCE };
-
-static double real_or(sqlite3_stmt *row, int column, double otherwise)
-{
-    return sqlite3_column_type(row, column) == SQLITE_NULL
-               ? otherwise
-               : sqlite3_column_double(row, column);
-}
-
 /* How far from "no change": a ratio below 1 counts as much as one above. */
 static double distance(const struct ucb_chart *c, double value)
 {
     return c->quantity == UCB_CHART_KLD ? value : fabs(value - 1);
 }
 
-static bool take_floor(struct ucb_report_job *job, const struct ucb_chart *c,
-                       sqlite3_stmt *row, struct ucb_chart_floor *floor)
+/* Whether a cell is a noise floor under the points of a series: the original in another
+ * arithmetic, scored against the original in theirs. */
+static bool is_under(const struct ucb_chart *c, const struct ucb_chart_series *s,
+                     const char *arithmetic, const struct ucb_report_cell *cell)
 {
-    double value = real_or(row, VALUE, NAN), low = real_or(row, LOW, value),
-           high = real_or(row, HIGH, value);
-    double top = fmax(distance(c, low), distance(c, high));
-    if (isnan(value) || (!isnan(floor->high) && top <= floor->high)) return true;
-    *floor = (struct ucb_chart_floor){
-        distance(c, value), top,
-        ucb_arena_strdup(job->arena, (const char *)sqlite3_column_text(row, ARITHMETIC)),
-        ucb_arena_strdup(job->arena, (const char *)sqlite3_column_text(row, REFERENCE))};
-    return floor->arithmetic != NULL && floor->reference != NULL;
+    return cell->floor && !cell->failed && strcmp(cell->reference, arithmetic) == 0 &&
+           strcmp(cell->model, s->model) == 0 && strcmp(cell->task, c->task) == 0 &&
+           strcmp(cell->dataset_digest, c->dataset_digest) == 0;
 }
 
-ucb_status ucb_chart_find_floor(struct ucb_report_job *job, const struct ucb_chart *chart,
-                                struct ucb_chart_series *series, const char *arithmetic,
-                                struct ucb_err *err)
+void ucb_chart_find_floor(const struct ucb_report_data *data, const struct ucb_chart *chart,
+                          struct ucb_chart_series *series, const char *arithmetic)
 {
-    const char *const words[] = {series->model, chart->task, chart->dataset_digest,
-                                 chart->metric, arithmetic};
-    sqlite3 *db = ucb_store_db(job->store);
-    sqlite3_stmt *rows = NULL;
-    bool enough = true;
     series->floor = (struct ucb_chart_floor){NAN, NAN, NULL, NULL};
-    int code = sqlite3_prepare_v2(db, floor_query, -1, &rows, NULL);
-    for (int i = 0; i < 5 && code == SQLITE_OK; i++)
-        code = sqlite3_bind_text(rows, i + 1, words[i], -1, SQLITE_STATIC);
-    if (code == SQLITE_OK)
-        while (enough && (code = sqlite3_step(rows)) == SQLITE_ROW)
-            enough = take_floor(job, chart, rows, &series->floor);
-    sqlite3_finalize(rows);
-    if (!enough) return UCB_FAIL(err, UCB_NOMEM, "no memory for a noise floor");
-    if (code == SQLITE_DONE) return UCB_OK;
-    return UCB_FAIL(err, UCB_CORRUPT, "%s: cannot read the noise floor: %s", job->database,
-                    sqlite3_errmsg(db));
+    for (size_t i = 0; i < data->n_cells; i++) {
+        const struct ucb_report_cell *cell = &data->cells[i];
+        const struct ucb_value *v = &cell->values[ucb_chart_shown(chart->quantity)];
+        if (!is_under(chart, series, arithmetic, cell) || !v->present || isnan(v->value))
+            continue;
+        double low = isnan(v->low) ? v->value : v->low,
+               high = isnan(v->high) ? v->value : v->high,
+               top = fmax(distance(chart, low), distance(chart, high));
+        if (!isnan(series->floor.high) && top <= series->floor.high) continue;
+        series->floor = (struct ucb_chart_floor){distance(chart, v->value), top,
+                                                 cell->arithmetic, cell->reference};
+    }
 }
 
 /* ---- the information limit ---- */

@@ -15,8 +15,9 @@
 enum { MAX_LABELLED = 16 };
 /* Beyond these shares of resamples a point is where it seems to be. */
 static const double SURELY_ON = 0.995, SURELY_OFF = 0.005;
-/* A name wider than this part of its panel is broken where a stage of its chain begins. */
-static const double WIDEST = 0.3;
+/* A name wider than this part of its panel is broken where a stage of its chain begins; one
+ * still wider than the second behind its commas, too. */
+static const double WIDEST = 0.3, WIDEST_WITH_COMMAS = 0.4;
 
 /* Methods that were made for this program's own line, not taken from another project. */
 static bool is_own(const struct ucb_chart_point *p)
@@ -27,6 +28,11 @@ static bool is_own(const struct ucb_chart_point *p)
     return false;
 }
 
+bool ucb_chart_place_is_open(const struct ucb_chart_point *p)
+{
+    return p->frontier ? p->membership < SURELY_ON : p->membership > SURELY_OFF;
+}
+
 static int importance(const struct ucb_chart_point *p)
 {
     return p->frontier ? 3 : is_own(p) ? 2 : p->membership > SURELY_OFF ? 1 : 0;
@@ -35,17 +41,20 @@ static int importance(const struct ucb_chart_point *p)
 static const char *text_of(const struct ucb_chart_layout *l,
                            const struct ucb_chart_point *p)
 {
-    double m = p->membership;
-    bool open = p->frontier ? m < SURELY_ON : m > SURELY_OFF;
-    char *text = open ? ucb_arena_printf(l->arena, "%s (%.0f%%)", p->label, 100 * m)
-                      : ucb_arena_strdup(l->arena, p->label);
-    if (text == NULL ||
-        ucb_chart_text_width(text) * l->label_size <= WIDEST * l->panel_width)
-        return text;
+    char *text = ucb_chart_place_is_open(p)
+                     ? ucb_arena_printf(l->arena, "%s (%.0f%%)", p->label,
+                                        100 * p->membership)
+                     : ucb_arena_strdup(l->arena, p->label);
+    double share = text == NULL
+                       ? 0
+                       : ucb_chart_text_width(text) * l->label_size / l->panel_width;
+    if (share <= WIDEST) return text;
+    bool at_commas = share > WIDEST_WITH_COMMAS;
     struct ucb_text broken = {0};
     for (const char *at = text; *at != '\0'; at++) {
         if (*at == '+' && at > text) ucb_text_add(&broken, "\n");
         ucb_text_add(&broken, *at == ' ' ? "\n" : "%c", *at);
+        if (*at == ',' && at_commas) ucb_text_add(&broken, "\n");
     }
     text = broken.failed ? NULL : ucb_arena_strdup(l->arena, ucb_text_get(&broken));
     ucb_text_free(&broken);
@@ -72,8 +81,8 @@ static void measure(const struct ucb_chart_layout *l, const char *text,
 
 static struct ucb_box line_box(double x0, double y0, double x1, double y1)
 {
-    return (struct ucb_box){fmin(x0, x1) - 0.5, fmin(y0, y1) - 0.5, fmax(x0, x1) + 0.5,
-                            fmax(y0, y1) + 0.5};
+    return (struct ucb_box){fmin(x0, x1) - 1, fmin(y0, y1) - 1, fmax(x0, x1) + 1,
+                            fmax(y0, y1) + 1};
 }
 
 static double page_x(const struct ucb_chart_layout *l, double x)
@@ -159,7 +168,7 @@ static ucb_status place_in_panel(struct ucb_chart_layout *l, size_t panel,
            max_obstacles = 3 * c->n_points + c->n_series * (UCB_CHART_CURVE_POINTS + 6);
     struct ucb_label *labels = UCB_NEW(l->arena, struct ucb_label, c->n_points);
     struct ucb_box *obstacles = UCB_NEW(l->arena, struct ucb_box, max_obstacles),
-                   frame = {1, 1, l->panel_width, l->page->panel_height};
+                   frame = {3, 2, l->panel_width, l->page->panel_height};
     if (labels == NULL || obstacles == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu labels", c->n_points);
     for (size_t i = 0; i < c->n_points; i++)

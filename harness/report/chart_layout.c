@@ -188,7 +188,8 @@ void ucb_chart_place_panels(struct ucb_chart_layout *l)
                      (double)columns;
     for (size_t i = 0; i < c->n_series; i++) {
         const struct ucb_chart_series *s = &c->series[i];
-        l->shows_floor |= s->floor.high > c->y_low;
+        l->shows_floor |= ucb_chart_is_log(c) ? s->floor.high > c->y_low
+                                              : s->floor.high > 0;
         l->shows_limit |= s->limit.state == UCB_LIMIT_DRAWN;
     }
 }

@@ -93,6 +93,8 @@ void ucb_chart_place_boxes(struct ucb_chart_layout *l);
 
 /* ---- the others ---- */
 
+/* Resamples do not agree whether the point is on the frontier: its name says the share. */
+bool ucb_chart_place_is_open(const struct ucb_chart_point *p);
 /* Fills labels, texts and n_unlabelled. NOMEM. */
 ucb_status ucb_chart_place_labels(struct ucb_chart_layout *l, struct ucb_err *err);
 void ucb_chart_write_caption(struct ucb_chart_layout *l);

@@ -29,11 +29,12 @@ struct ucb_label {
 
 /*
  * Places labels[0..n) inside `frame`, clear of each other and of obstacles (the points' own
- * marks are kept clear by `mark_radius`); no leader crosses another, a text or a point,
- * except where two points lie upon each other. Eight directions at growing distances,
- * greedy first, then annealing with the stream named `seed`; what still collides goes to
- * the nearest free place of a grid, and where there is none, the least important label in
- * a collision is dropped until nothing collides. NOMEM.
+ * marks are kept clear by `mark_radius`). No leader crosses another, a text or a point,
+ * except where two points lie upon each other; none runs along an obstacle, and none is
+ * longer than 20 mark radii. Sixteen directions at growing distances, greedy first, then
+ * annealing with the streams named `labels` from `seed` on; what still collides goes to the
+ * best free place, those of a grid included, the important labels first, and is dropped
+ * where there is none. Of several such trials the best counts. NOMEM.
  */
 ucb_status ucb_labels_place(struct ucb_label *labels, size_t n,
                             const struct ucb_box *obstacles, size_t n_obstacles,

@@ -184,6 +184,8 @@ TEST(the_information_limit_is_drawn_where_methods_agree_and_weights_are_dense)
     /* nf4 0.039, nf4 twice quantized 0.041, fp4 0.069, hqq:bits=4 0.037, hqq:bits=3 0.19 */
     CHECK_HAS(text, "4.6 from nf4 (the largest of 5 is 1.22 times it)");
     CHECK_HAS(ucb_test_content("dense/pareto.gp"), "\tinformation limit\n");
+    pareto("two", "");
+    CHECK_HAS(caption("two/pareto.gp"), "4.6 for smollm2-135m-smooth from nf4 (");
     sql("INSERT INTO models SELECT DISTINCT model_digest, 1, 'Q4_1', 1 FROM cells");
     pareto("grid", "--model smollm2-135m-smooth");
     CHECK_HAS(caption("grid/pareto.gp"),
@@ -248,6 +250,19 @@ TEST(against_size_all_models_share_an_axis)
     CHECK_HAS(ucb_test_content("one/pareto.gp"), "n_panels = 2\n");
 }
 
+TEST(a_model_without_points_has_no_panel_and_no_name)
+{
+    skip_without_gnuplot();
+    made_up_database(database(), "b", false);
+    sql("DELETE FROM metrics WHERE metric = 'kld_mean' AND cell_key IN"
+        " (SELECT cell_key FROM cells WHERE model = 'smollm2-135m')");
+    pareto("one", "");
+    CHECK_HAS(ucb_test_content("one/pareto.gp"), "n_panels = 1\n");
+    CHECK_HAS(ucb_test_content("one/pareto-size.gp"),
+              "panel_title[1] = 'smollm2-135m-smooth (original:");
+    CHECK(strstr(ucb_test_content("one/pareto-size.gp"), "\tsmollm2-135m ") == NULL);
+}
+
 TEST(retention_has_the_original_as_its_line_and_no_limit)
 {
     skip_without_gnuplot();
@@ -272,7 +287,7 @@ TEST(latex_is_written_on_request_and_escapes_what_latex_reads)
     const char *text = ucb_test_content("latex/pareto-latex.tex");
     CHECK_HAS(text, "pareto-latex}"); /* includes the drawing */
     CHECK_HAS(text, "nf4:double\\_quant=1");
-    CHECK_HAS(text, "95\\% intervals");
+    CHECK_HAS(text, "95\\%");
 }
 
 TEST(the_same_data_draws_the_same_bytes_in_every_figure)

@@ -7,9 +7,9 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/file.h"
-#include "report/noise_floor.h"
 #include "tiny.h"
 
 static char out[1 << 18];
@@ -164,40 +164,24 @@ TEST(a_divergence_below_the_floor_is_called_inconclusive_with_that_reason)
     CHECK_HAS(out, "inconclusive: below the noise floor");
 }
 
-TEST(reports_find_the_floor_of_an_arithmetic_with_its_interval_and_n)
+/* "floor_value[PANEL] = ...", as the database has the floor of the arithmetic. */
+static const char *drawn_floor(int panel, const char *arithmetic)
 {
-    struct ucb_store *store = NULL;
-    struct ucb_arena arena;
-    struct ucb_err err;
-    struct ucb_noise_floor floor;
-    bool found = false;
+    return query(ucb_test_path("SELECT 'floor_value[%d] = ' || printf('%%.6g', value) FROM"
+                               " v_latest WHERE reference = '%s' AND metric = 'kld_mean'",
+                               panel, arithmetic));
+}
+
+TEST(a_chart_finds_the_floor_of_the_arithmetic_of_each_panel)
+{
+    if (access("/usr/bin/gnuplot", X_OK) != 0) SKIP("gnuplot is not installed");
     setup();
-    sweep("--method nf4 --task lambada:n=12 --task wikitext:ctx=64,n=3");
-    ucb_arena_init(&arena);
-    CHECK_OK(ucb_store_open(db, UCB_STORE_READ, &store, &err), err);
-    struct ucb_report_job job = {.store = store, .database = db, .arena = &arena};
-    CHECK_OK(ucb_report_noise_floor(&job, tiny, "lambada:n=12", "lambada_mini", "fp32",
-                                    &found, &floor, &err),
-             err);
-    CHECK(found);
-    CHECK_TEXT(floor.arithmetic, "bf16");
-    CHECK_TEXT(query(ucb_test_path("SELECT value = %.17g AND ci_high = %.17g FROM v_latest"
-                                   " WHERE reference <> '' AND metric = 'kld_mean' AND"
-                                   " task = 'lambada:n=12'",
-                                   floor.kld_mean.value, floor.kld_mean.high)),
-               "1");
-    CHECK_EQ(floor.n_documents, 12);
-    CHECK_EQ(floor.n_items, 12);
-    CHECK(floor.flips_lost >= 0 && floor.flips_won >= 0);
-    CHECK(floor.ear.value > 0.9 && floor.ear.value <= 1 && floor.ppl_ratio.value > 0);
-    CHECK_OK(ucb_report_noise_floor(&job, tiny, "wikitext:ctx=64,n=3", "wiki_mini", "fp32",
-                                    &found, &floor, &err),
-             err);
-    CHECK(found && floor.flips_lost == -1);
-    CHECK_OK(ucb_report_noise_floor(&job, tiny, "lambada:n=12", "lambada_mini", "bf16",
-                                    &found, &floor, &err),
-             err);
-    CHECK(!found);
-    ucb_store_close(store);
-    ucb_arena_free(&arena);
+    sweep("--method nf4 --task lambada:n=12");
+    RUN(0, "report pareto --db %s --out %s/one", db, ucb_test_folder());
+    CHECK_HAS(ucb_test_content("one/pareto.gp"), drawn_floor(1, "fp32"));
+    sweep("--method nf4 --task lambada:n=12 --arithmetic bf16");
+    RUN(0, "report pareto --db %s --out %s/two", db, ucb_test_folder());
+    CHECK_HAS(ucb_test_content("two/pareto.gp"), "n_panels = 2\n");
+    CHECK_HAS(ucb_test_content("two/pareto.gp"), drawn_floor(1, "bf16"));
+    CHECK_HAS(ucb_test_content("two/pareto.gp"), drawn_floor(2, "fp32"));
 }

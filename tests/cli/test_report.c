@@ -449,7 +449,7 @@ TEST(a_calibrated_method_is_compared_with_the_others_and_says_on_what_it_was)
               "1\t3\t0\tsmollm2-135m\thqq\thqq:bits=3,group=64\t"); /* it lies above */
     CHECK(strstr(rows, "\n2\t") == NULL);                           /* one panel */
     CHECK_HAS(chart_caption(content("pareto.gp")),
-              "Calibration, of the methods that need one:");
+              "Calibration where needed:");
 }
 
 TEST(several_calibrations_of_one_method_stand_side_by_side)

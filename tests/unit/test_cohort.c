@@ -57,22 +57,30 @@ static const struct {
      5284.48},
 };
 
-static struct ucb_estimate value_of(enum ucb_cohort_statistic statistic,
-                                    const double values[N_MODELS])
+/* Of models without replicates (n_replicates 0) or of `lists` of them. */
+static struct ucb_estimate cohort(enum ucb_cohort_statistic statistic, const double *values,
+                                  const double *const *lists, size_t n_models,
+                                  size_t n_replicates)
 {
+    static double scratch[N_MODELS + N];
     struct ucb_pcg stream;
-    double scratch[N_MODELS];
-    const double *none[N_MODELS] = {0};
     ucb_pcg_named(&stream, 0, "cohort");
-    return ucb_cohort(statistic, values, none, N_MODELS, 0, &stream, scratch, 0.95);
+    return ucb_cohort(statistic, values, lists, n_models, n_replicates, &stream, scratch,
+                      0.95);
+}
+
+static double value_of(enum ucb_cohort_statistic statistic, const double values[N_MODELS])
+{
+    const double *none[N_MODELS] = {0};
+    return cohort(statistic, values, none, N_MODELS, 0).value;
 }
 
 /* The rows are rounded to two decimals of a percent and about four digits. */
 TEST(the_rows_of_the_head_to_head_table_give_its_published_aggregates)
 {
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        CHECK_NEAR(value_of(UCB_COHORT_MEAN, rows[i].t1_ret).value, rows[i].mean, 0.0101);
-        CHECK_NEAR(value_of(UCB_COHORT_MEDIAN, rows[i].ppl_ratio).value / rows[i].median, 1,
+        CHECK_NEAR(value_of(UCB_COHORT_MEAN, rows[i].t1_ret), rows[i].mean, 0.0101);
+        CHECK_NEAR(value_of(UCB_COHORT_MEDIAN, rows[i].ppl_ratio) / rows[i].median, 1,
                    6e-4);
     }
 }
@@ -80,7 +88,7 @@ TEST(the_rows_of_the_head_to_head_table_give_its_published_aggregates)
 /* Replicates of `n` models around their values, uniform within `spread`. */
 static struct ucb_estimate estimate(const double *values, size_t n, double spread)
 {
-    static double replicates[N_MODELS][N], scratch[N_MODELS + N];
+    static double replicates[N_MODELS][N];
     const double *list[N_MODELS];
     struct ucb_pcg stream;
     ucb_pcg_named(&stream, 0, "replicates");
@@ -89,8 +97,7 @@ static struct ucb_estimate estimate(const double *values, size_t n, double sprea
             replicates[m][b] = values[m] + spread * (2 * (double)ucb_pcg_unit(&stream) - 1);
         list[m] = replicates[m];
     }
-    ucb_pcg_named(&stream, 0, "cohort");
-    return ucb_cohort(UCB_COHORT_MEAN, values, list, n, N, &stream, scratch, 0.95);
+    return cohort(UCB_COHORT_MEAN, values, list, n, N);
 }
 
 TEST(a_cohorts_interval_widens_with_models_and_with_their_documents)

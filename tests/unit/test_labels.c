@@ -64,19 +64,6 @@ TEST(labels_of_random_points_cover_nothing_and_stay_inside)
     ucb_arena_free(&arena);
 }
 
-TEST(a_lonely_label_stands_right_of_its_point_without_a_leader)
-{
-    struct ucb_label label = {.x = 50, .y = 50, .width = 30, .height = 7};
-    struct ucb_arena arena;
-    struct ucb_err err;
-    ucb_arena_init(&arena);
-    CHECK_OK(ucb_labels_place(&label, 1, NULL, 0, frame, MARK, 1, &arena, &err), err);
-    CHECK_NEAR(label.box.left, 54.5, 1e-9); /* 50 + 1.5 marks */
-    CHECK_NEAR((label.box.bottom + label.box.top) / 2, 50, 1e-9);
-    CHECK(!label.leader);
-    ucb_arena_free(&arena);
-}
-
 TEST(labels_are_placed_the_same_every_time)
 {
     struct ucb_label one[N_LABELS], two[N_LABELS];
@@ -116,19 +103,34 @@ static bool cross(const struct ucb_label *a, const struct ucb_label *b)
            turn(b->x, b->y, bx, by, a->x, a->y) * turn(b->x, b->y, bx, by, ax, ay) < 0;
 }
 
-/* Whether a leader passes through the inside of a box, looked at in 500 steps. */
-static bool passes(const struct ucb_label *a, struct ucb_box box)
+static double leader_length(const struct ucb_label *a)
 {
     double x, y;
     leader_of(a, &x, &y);
-    for (int k = 1; k < 500; k++) {
-        double px = a->x + (x - a->x) * k / 500, py = a->y + (y - a->y) * k / 500;
-        if (px > box.left && px < box.right && py > box.bottom && py < box.top) return true;
-    }
-    return false;
+    return hypot(x - a->x, y - a->y);
 }
 
-static void scatter_crowd(struct ucb_label *labels, struct ucb_box *bars, int round)
+/* How much of a leader lies in the inside of a box, looked at in 500 steps. */
+static double length_inside(const struct ucb_label *a, struct ucb_box box)
+{
+    double x, y;
+    int n = 0;
+    leader_of(a, &x, &y);
+    for (int k = 1; k < 500; k++) {
+        double px = a->x + (x - a->x) * k / 500, py = a->y + (y - a->y) * k / 500;
+        n += px > box.left && px < box.right && py > box.bottom && py < box.top;
+    }
+    return leader_length(a) * n / 500;
+}
+
+static bool passes(const struct ucb_label *a, struct ucb_box box)
+{
+    return length_inside(a, box) > 0;
+}
+
+/* With bars that reach `bar` up and down. */
+static void scatter_crowd(struct ucb_label *labels, struct ucb_box *bars, int round,
+                          double bar)
 {
     struct ucb_pcg r;
     ucb_pcg_named(&r, 11, ucb_test_path("crowd %d", round));
@@ -140,7 +142,7 @@ static void scatter_crowd(struct ucb_label *labels, struct ucb_box *bars, int ro
                                        .width = 25 + 60 * (double)ucb_pcg_unit(&r),
                                        .height = 7,
                                        .importance = (int)ucb_pcg_below(&r, 4)};
-        bars[i] = (struct ucb_box){x - 0.5, y - 8, x + 0.5, y + 8};
+        bars[i] = (struct ucb_box){x - 0.5, y - bar, x + 0.5, y + bar};
     }
 }
 
@@ -165,7 +167,7 @@ TEST(in_a_crowd_labels_are_dropped_until_nothing_collides)
     for (int round = 0; round < 12; round++) {
         struct ucb_label labels[CROWD];
         struct ucb_box bars[CROWD];
-        scatter_crowd(labels, bars, round);
+        scatter_crowd(labels, bars, round, 8);
         CHECK_OK(ucb_labels_place(labels, CROWD, bars, CROWD, frame, MARK, 1, &arena, &err),
                  err);
         for (size_t i = 0; i < CROWD; i++) {
@@ -175,6 +177,7 @@ TEST(in_a_crowd_labels_are_dropped_until_nothing_collides)
             n_kept++;
             n_kept_important += a->importance == 3;
             CHECK_NEAR(ucb_box_overlap(&a->box, &frame), a->width * a->height, 1e-4);
+            CHECK(leader_length(a) <= 20 * MARK);
             for (size_t k = 0; k < CROWD; k++) {
                 CHECK_NEAR(ucb_box_overlap(&a->box, &bars[k]), 0, 1e-5);
                 if (k != i) check_apart(a, &labels[k]);
@@ -187,17 +190,107 @@ TEST(in_a_crowd_labels_are_dropped_until_nothing_collides)
     ucb_arena_free(&arena);
 }
 
+/* Within half a mark of a bar for more than three marks it would look like a part of it. */
+TEST(no_leader_runs_along_a_bar)
+{
+    struct ucb_arena arena;
+    struct ucb_err err;
+    size_t n_leaders = 0;
+    ucb_arena_init(&arena);
+    for (int round = 0; round < 3; round++) {
+        struct ucb_label labels[CROWD];
+        struct ucb_box bars[CROWD];
+        scatter_crowd(labels, bars, round, 25);
+        CHECK_OK(ucb_labels_place(labels, CROWD, bars, CROWD, frame, MARK, 1, &arena, &err),
+                 err);
+        for (size_t i = 0; i < CROWD; i++) {
+            n_leaders += labels[i].leader;
+            for (size_t k = 0; k < CROWD && labels[i].leader; k++) {
+                const struct ucb_box around = {bars[k].left - 1.5, bars[k].bottom - 1.5,
+                                               bars[k].right + 1.5, bars[k].top + 1.5};
+                CHECK(length_inside(&labels[i], around) <= 3 * MARK);
+            }
+        }
+    }
+    CHECK(n_leaders > 10);
+    ucb_arena_free(&arena);
+}
+
+/* ---- a few points, worked out by hand ---- */
+
+static void place_few(struct ucb_label *labels, size_t n, const struct ucb_box *lines,
+                      size_t n_lines, struct ucb_box panel)
+{
+    struct ucb_arena arena;
+    struct ucb_err err;
+    ucb_arena_init(&arena);
+    CHECK_OK(ucb_labels_place(labels, n, lines, n_lines, panel, MARK, 1, &arena, &err),
+             err);
+    ucb_arena_free(&arena);
+}
+
+TEST(a_lonely_label_stands_right_of_its_point_without_a_leader)
+{
+    struct ucb_label label = {.x = 50, .y = 50, .width = 30, .height = 7};
+    place_few(&label, 1, NULL, 0, frame);
+    CHECK_NEAR(label.box.left, 54.5, 1e-9); /* 50 + 1.5 marks */
+    CHECK_NEAR((label.box.bottom + label.box.top) / 2, 50, 1e-9);
+    CHECK(!label.leader);
+}
+
+/* Right of its point the name would stand 4.5 from it and 7.5 from the other. */
+TEST(a_name_without_a_leader_is_not_nearly_as_near_to_another_point)
+{
+    struct ucb_label labels[2] = {{.x = 50, .y = 50, .width = 30, .height = 7},
+                                  {.x = 92, .y = 50, .dropped = true}};
+    place_few(labels, 2, NULL, 0, frame);
+    CHECK(!labels[0].leader && labels[0].box.right <= 50);
+    labels[1].x = 95;
+    place_few(labels, 2, NULL, 0, frame);
+    CHECK_NEAR(labels[0].box.left, 54.5, 1e-9);
+}
+
+/* The block leaves no place near the point; a name beyond it has a leader. */
+TEST(a_leader_goes_where_it_crosses_fewer_lines)
+{
+    static const struct ucb_box lines[] = {{94, 94, 106, 106}, {108.5, 97, 109.5, 103}};
+    struct ucb_label label = {.x = 100, .y = 100, .width = 30, .height = 7};
+    place_few(&label, 1, lines, 1, frame);
+    CHECK(label.leader && label.box.left > 106);
+    place_few(&label, 1, lines, 2, frame);
+    CHECK(label.leader && label.box.right < 94);
+}
+
+/* Only the strip from 182 to 190 is free. The corner above the point would end at 192.5. */
+TEST(a_place_that_would_leave_the_frame_is_moved_into_it)
+{
+    static const struct ucb_box lines[] = {{0, 0, 220, 180}, {0, 180, 220, 182}};
+    struct ucb_label label = {.x = 100, .y = 181, .width = 30, .height = 7};
+    place_few(&label, 1, lines, 2, frame);
+    CHECK(!label.dropped && !label.leader);
+    CHECK_NEAR(label.box.left, 104.5, 1e-9);
+    CHECK_NEAR(label.box.top, 190, 1e-9);
+}
+
+/* Between the marks there is room for one name, which either would take. */
+TEST(the_only_room_goes_to_the_more_important_name)
+{
+    for (size_t important = 0; important < 2; important++) {
+        struct ucb_label labels[2] = {{.x = 10, .y = 5, .width = 40, .height = 7},
+                                      {.x = 60, .y = 5, .width = 40, .height = 7}};
+        labels[important].importance = 1;
+        place_few(labels, 2, NULL, 0, (struct ucb_box){0, 0, 70, 10});
+        CHECK(!labels[important].dropped && labels[1 - important].dropped);
+    }
+}
+
 TEST(a_point_without_a_text_keeps_others_off)
 {
     struct ucb_label labels[2] = {{.x = 50, .y = 50, .width = 30, .height = 7},
                                   {.x = 62, .y = 50, .dropped = true}};
-    struct ucb_arena arena;
-    struct ucb_err err;
-    ucb_arena_init(&arena);
-    CHECK_OK(ucb_labels_place(labels, 2, NULL, 0, frame, MARK, 1, &arena, &err), err);
+    place_few(labels, 2, NULL, 0, frame);
     CHECK(!labels[0].dropped && labels[1].dropped && !labels[1].leader);
     CHECK(labels[0].box.right <= 50); /* right of it the other point is in the way */
-    ucb_arena_free(&arena);
 }
 
 TEST(where_nothing_fits_all_labels_are_dropped)
