@@ -60,8 +60,7 @@ ucb_status ucb_arithmetic_find(const char *name, enum ucb_arithmetic *out,
                                struct ucb_err *err);
 ucb_status ucb_kernel_find(const char *name, enum ucb_kernel *out, struct ucb_err *err);
 /* USAGE for a pair that no machine runs: amx without bf16, cublas with another path than
- * cuda.
- */
+ * cuda. */
 ucb_status ucb_kernel_check(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,
                             struct ucb_err *err);
 /* The same, and ENVIRONMENT where this machine lacks the path; AUTO is lacking only with
@@ -73,8 +72,8 @@ ucb_status ucb_kernel_ready(enum ucb_kernel kernel, enum ucb_arithmetic arithmet
 bool ucb_kernel_available(enum ucb_kernel kernel, enum ucb_arithmetic arithmetic,
                           const char **why);
 /* Whether the path avx512 makes the products of bf16-dot by the instruction VDPBF16PS,
- * because this CPU has it and gives the bits of the definition. Else by fma: the same bits
- * in more than twice the time. */
+ * because this CPU has it and gives the bits of the definition. Else by fma: the same
+ * bits. */
 bool ucb_dot_is_native(void);
 
 struct ucb_backend;

@@ -1,10 +1,10 @@
 /*
- * kernel_avx2.c - the path for x86-64-v3: tiles of 6 x 16 (fp32) and 6 x 8 (bf16) in 16
- * registers of 8 floats.
+ * kernel_avx2.c - the path for x86-64-v3: tiles of 6 x 16 (fp32), 6 x 8 (bf16) and 5 x 16
+ * (bf16-dot) in 16 registers of 8 floats.
  *
- * bf16-dot: tiles of 5 x 16, 10 sums, four vectors of widened weights, two broadcasts.
  * fp32: 12 sums, two vectors of weights, one or two broadcasts. bf16: an even and an odd
  * sum for each of 6 rows, the widened even and odd weights, two broadcasts: all 16.
+ * bf16-dot: 10 sums, four vectors of widened weights, a broadcast.
  */
 #include "backend/lanes_avx2.h"
 #include "backend/scan_gradient_template.h"

@@ -1,12 +1,11 @@
 /*
- * kernel_avx512.c - the path for x86-64-v4: tiles of 14 x 32 (fp32) and 6 x 32 (bf16) in 32
- * registers of 16 floats.
+ * kernel_avx512.c - the path for x86-64-v4: tiles of 14 x 32 (fp32), 6 x 32 (bf16) and
+ * 12 x 32 (bf16-dot) in 32 registers of 16 floats.
  *
  * fp32: 28 sums, two vectors of weights, one broadcast activation. bf16: an even and an odd
- * sum for each of 12 vectors, four vectors of widened weights, two broadcasts. The dot
- * instruction of AVX512-BF16 adds pairs in an order of its own, which is the arithmetic
- * bf16-dot: kernel_avx512bf16.c has it where the CPU does; here it is made by fma, in tiles
- * of 12 x 32.
+ * sum for each of 12 vectors, four vectors of widened weights, two broadcasts.
+ * bf16-dot: 24 sums, four vectors of widened weights, a broadcast; kernel_avx512bf16.c has
+ * the instruction that this makes by fma.
  */
 #include "backend/lanes_avx512.h"
 #include "backend/scan_gradient_template.h"

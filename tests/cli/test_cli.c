@@ -79,12 +79,15 @@ TEST(a_device_that_is_not_there_is_refused_before_a_database_is_made)
         db);
 }
 
-TEST(amx_with_fp32_is_an_impossible_pair)
+TEST(amx_without_bf16_is_an_impossible_pair)
 {
     const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
     ucb_tiny_model(model);
     RUN(2, "sweep --model %s --arithmetic fp32 --kernel amx --db %s/r.db", model,
         ucb_test_folder());
+    RUN(2, "sweep --model %s --arithmetic bf16-dot --kernel amx --db %s/r.db", model,
+        ucb_test_folder());
+    CHECK_HAS(out, "amx is a path of bf16 only");
     RUN(2, "sweep --model %s --arithmetic fp33 --db %s/r.db", model, ucb_test_folder());
 }
 
