@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "codec/codec_device.h"
+#include "core/clones.h"
 #include "core/half.h"
 #include "method/payload.h"
 #include "residual/residual_plan.h"
@@ -91,7 +92,7 @@ static uint32_t magnitude(float x)
 }
 
 /* Classes of up to 64 neighbours, the first of which stands at a multiple of 64. */
-static void classify(const float *p, size_t n, bool by_scale, uint8_t *classes)
+UCB_CLONES static void classify(const float *p, size_t n, bool by_scale, uint8_t *classes)
 {
     uint32_t largest = 0;
     for (size_t i = 0; i < n; i++)
@@ -115,11 +116,12 @@ static unsigned symbol_of(uint32_t z)
     return DIRECT + (high - 5) * 8 + (z >> (high - 3) & 7);
 }
 
-static uint32_t value_of(unsigned symbol, uint32_t raw)
+/* z of a symbol, but for the bits that follow it. */
+static uint32_t value_of(unsigned symbol)
 {
     if (symbol < DIRECT) return symbol;
     unsigned high = (symbol - DIRECT) / 8 + 5;
-    return (8 | (symbol - DIRECT) % 8) << (high - 3) | raw;
+    return (8 | (symbol - DIRECT) % 8) << (high - 3);
 }
 
 /* ---- encode ---- */
@@ -355,62 +357,136 @@ struct decode_run {
     bool bad;     /* set by any thread */
 };
 
-/* The next n_raw bits of a segment. */
-struct raw_reader {
-    const uint8_t *at, *end;
-    uint64_t pending;
-    unsigned n_pending;
+/* What follows a symbol, so that no weight's branches are guessed. */
+struct symbol {
+    uint32_t value; /* without its raw bits */
+    uint32_t n_raw;
 };
 
-static bool take_raw(struct raw_reader *in, unsigned n_raw, uint32_t *raw)
+static void list_symbols(struct symbol out[256])
 {
-    while (in->n_pending < n_raw) {
-        if (in->at == in->end) return false;
-        in->pending |= (uint64_t)*in->at++ << in->n_pending;
-        in->n_pending += 8;
+    for (unsigned i = 0; i < 256; i++) {
+        unsigned symbol = i < RESIDUAL_SYMBOLS ? i : 0; /* refused elsewhere */
+        out[i] = (struct symbol){value_of(symbol), raw_bits(symbol)};
     }
-    *raw = (uint32_t)(in->pending & (((uint64_t)1 << n_raw) - 1));
-    in->pending >>= n_raw;
-    in->n_pending -= n_raw;
-    return true;
 }
 
-static void restore(const struct decode_run *run, size_t i, uint32_t z)
+/* The raw bits of a segment. */
+struct raw_reader {
+    const uint8_t *bytes;
+    uint64_t n_bytes, at; /* bits taken, maybe of more than there are */
+};
+enum { MOST_RAW_BYTES = NEIGHBOURS * 28 / 8 + 8 /* what 64 weights may look at */ };
+
+/* At least 57 bits from where the reader stands; `ample`: there are 8 bytes. */
+static inline uint64_t raw_window(const struct raw_reader *in, bool ample)
+{
+    uint64_t byte = in->at / 8, window = 0;
+    if (ample)
+        window = ucb_load_u64(in->bytes + byte);
+    else if (byte < in->n_bytes)
+        memcpy(&window, in->bytes + byte, in->n_bytes - byte < 8 ? in->n_bytes - byte : 8);
+    return window >> in->at % 8;
+}
+
+/* Whether the bits are used up, but for zeros in the last byte. */
+static bool raw_ended(const struct raw_reader *in)
+{
+    return (in->at + 7) / 8 == in->n_bytes &&
+           (in->at % 8 == 0 || in->bytes[in->n_bytes - 1] >> in->at % 8 == 0);
+}
+
+/* p of up to 64 weights. */
+UCB_CLONES static void round_all(enum ucb_dtype dtype, const float *before, size_t n,
+                                 uint32_t *p)
+{
+    if (dtype == UCB_BF16) {
+        for (size_t i = 0; i < n; i++) p[i] = ucb_bf16_from_f32(before[i]);
+    } else {
+        for (size_t i = 0; i < n; i++) p[i] = rounded(dtype, before[i]);
+    }
+}
+
+UCB_CLONES static void restore16(const uint32_t *p, const uint32_t *z, size_t n,
+                                 uint8_t *bits)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t r = z[i] >> 1 ^ (0 - (z[i] & 1));
+        uint16_t v = (uint16_t)disordered((ordered(p[i], 16) + r) & 0xffff, 16);
+        memcpy(bits + 2 * i, &v, sizeof(v));
+    }
+}
+
+UCB_CLONES static void restore32(const uint32_t *p, const uint32_t *z, size_t n,
+                                 uint8_t *bits)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t r = z[i] >> 1 ^ (0 - (z[i] & 1));
+        uint32_t v = disordered(ordered(p[i], 32) + r, 32);
+        memcpy(bits + 4 * i, &v, sizeof(v));
+    }
+}
+
+static void restore(const struct decode_run *run, size_t first, const uint32_t *z, size_t n)
 {
     enum ucb_dtype dtype = run->state->matrix->dtype;
-    unsigned width = width_of(dtype);
-    uint32_t r = z >> 1 ^ (z & 1 ? UINT32_MAX : 0),
-             mask = (uint32_t)(((uint64_t)1 << width) - 1);
-    uint32_t v = disordered(
-        (ordered(rounded(dtype, run->before[i - run->start]), width) + r) & mask, width);
-    memcpy(run->bits + (i - run->start) * (width / 8), &v, width / 8);
+    uint8_t *bits = run->bits + (first - run->start) * (width_of(dtype) / 8);
+    uint32_t p[NEIGHBOURS];
+    round_all(dtype, run->before + (first - run->start), n, p);
+    if (dtype == UCB_F32)
+        restore32(p, z, n, bits);
+    else
+        restore16(p, z, n, bits);
 }
 
-/* Where a class begins or ends inside a segment, symbols are counted from its start. */
+/* Where a class has got to in a segment, and where it ends there. */
+struct class_reader {
+    const uint8_t *at, *end;
+};
+
+/* Up to 64 residuals, zigzag; false past the end of a class, of no symbol, or of raw bits
+ * that are not there. */
+static bool read_residuals(const uint8_t *classes, size_t n, const struct symbol *symbols,
+                           struct class_reader *class, struct raw_reader *raw, uint32_t *z)
+{
+    bool ample = raw->n_bytes >= MOST_RAW_BYTES &&
+                 raw->at / 8 <= raw->n_bytes - MOST_RAW_BYTES;
+    unsigned largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct class_reader *c = &class[classes[i]];
+        if (c->at == c->end) return false;
+        unsigned symbol = *c->at++;
+        uint64_t window = raw_window(raw, ample);
+        z[i] = symbols[symbol].value |
+               (uint32_t)(window & (((uint64_t)1 << symbols[symbol].n_raw) - 1));
+        raw->at += symbols[symbol].n_raw;
+        if (symbol > largest) largest = symbol;
+    }
+    return largest < RESIDUAL_SYMBOLS && raw->at <= 8 * raw->n_bytes;
+}
+
 static bool decode_segment(const struct decode_run *run, size_t segment)
 {
     const struct state *s = run->state;
-    size_t first = segment * SEGMENT, end = first + segment_size(s->n, segment),
-           at[N_CLASSES], limit[N_CLASSES];
-    struct raw_reader raw = {.at = s->raw[segment], .end = s->raw[segment + 1]};
-    memcpy(at, s->starts[segment], sizeof(at));
-    memcpy(limit, segment + 1 < s->n_segments ? s->starts[segment + 1] : s->totals,
-           sizeof(limit));
+    size_t first = segment * SEGMENT, end = first + segment_size(s->n, segment);
+    const size_t *ends = segment + 1 < s->n_segments ? s->starts[segment + 1] : s->totals;
+    struct class_reader class[N_CLASSES];
+    struct symbol symbols[256];
+    struct raw_reader raw = {.bytes = s->raw[segment],
+                             .n_bytes = (uint64_t)(s->raw[segment + 1] - s->raw[segment])};
+    list_symbols(symbols);
+    for (int c = 0; c < N_CLASSES; c++)
+        class[c] = (struct class_reader){s->symbols[c] + s->starts[segment][c],
+                                         s->symbols[c] + ends[c]};
     for (size_t group = first; group < end; group += NEIGHBOURS) {
         size_t n = end - group < NEIGHBOURS ? end - group : NEIGHBOURS;
         uint8_t classes[NEIGHBOURS];
+        uint32_t z[NEIGHBOURS];
         classify(run->before + (group - run->start), n, s->by_scale, classes);
-        for (size_t k = 0; k < n; k++) {
-            unsigned c = classes[k];
-            uint32_t low = 0;
-            if (at[c] == limit[c]) return false;
-            unsigned symbol = s->symbols[c][at[c]++];
-            if (symbol >= RESIDUAL_SYMBOLS || !take_raw(&raw, raw_bits(symbol), &low))
-                return false;
-            restore(run, group + k, value_of(symbol, low));
-        }
+        if (!read_residuals(classes, n, symbols, class, &raw, z)) return false;
+        restore(run, group, z, n);
     }
-    return raw.at == raw.end && raw.pending == 0;
+    return raw_ended(&raw);
 }
 
 static void decode_task(void *context, size_t task)

@@ -168,6 +168,59 @@ VBMI bool rans_read_avx512(struct rans_reader *const *r,
     return true;
 }
 
+/* ---- reading bytes ---- */
+
+/* Sixteen states take their look-ups: symbols, and which need a word. */
+VBMI static inline __attribute__((always_inline)) __m512i
+step_wide(__m512i x, const uint32_t *slots, uint8_t *symbols, __mmask16 *need)
+{
+    const __m512i low12 = _mm512_set1_epi32(RANS_SUM - 1), one = _mm512_set1_epi32(1);
+    __m512i slot = _mm512_i32gather_epi32(_mm512_and_si512(x, low12), slots, 4);
+    __m512i f = _mm512_add_epi32(_mm512_and_si512(slot, low12), one),
+            rank = _mm512_and_si512(_mm512_srli_epi32(slot, 12), low12);
+    _mm_storeu_si128((__m128i *)symbols, _mm512_cvtepi32_epi8(_mm512_srli_epi32(slot, 24)));
+    x = _mm512_add_epi32(_mm512_mullo_epi32(f, _mm512_srli_epi32(x, RANS_BITS)), rank);
+    *need = _mm512_cmplt_epu32_mask(x, _mm512_set1_epi32(RANS_START));
+    return x;
+}
+
+VBMI bool rans_read_wide_avx512(struct rans_reader *r, const uint32_t *slots, size_t n,
+                                uint8_t *symbols)
+{
+    __m512i x[2], high = _mm512_loadu_si512(r->high), low = _mm512_loadu_si512(r->low);
+    for (int half = 0; half < 2; half++) {
+        __m256i h = half ? _mm512_extracti64x4_epi64(high, 1)
+                         : _mm512_castsi512_si256(high),
+                l = half ? _mm512_extracti64x4_epi64(low, 1) : _mm512_castsi512_si256(low);
+        x[half] = _mm512_or_si512(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16),
+                                  _mm512_cvtepu16_epi32(l));
+    }
+    for (size_t i = 0; i < n; i += RANS_LANES) {
+        __mmask16 need[2];
+        x[0] = step_wide(x[0], slots, symbols + i, &need[0]);
+        x[1] = step_wide(x[1], slots, symbols + i + 16, &need[1]);
+        __mmask32 both = (__mmask32)need[1] << 16 | need[0];
+        size_t n_need = (size_t)__builtin_popcount(both),
+               left = (size_t)(r->words_end - r->words) / 2;
+        if (n_need > left) return false;
+        __m512i words = _mm512_maskz_loadu_epi16(_bzhi_u32(~0u, (unsigned)n_need),
+                                                 r->words);
+        words = _mm512_maskz_expand_epi16(both, words);
+        __m512i first = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(words)),
+                second = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(words, 1));
+        x[0] = _mm512_or_si512(_mm512_mask_slli_epi32(x[0], need[0], x[0], 16), first);
+        x[1] = _mm512_or_si512(_mm512_mask_slli_epi32(x[1], need[1], x[1], 16), second);
+        r->words += 2 * n_need;
+    }
+    for (int half = 0; half < 2; half++) {
+        _mm256_storeu_si256((__m256i *)(r->low + 16 * half),
+                            _mm512_cvtepi32_epi16(x[half]));
+        _mm256_storeu_si256((__m256i *)(r->high + 16 * half),
+                            _mm512_cvtepi32_epi16(_mm512_srli_epi32(x[half], 16)));
+    }
+    return true;
+}
+
 /* ---- encoding ---- */
 
 struct vector_encoder {

@@ -294,23 +294,30 @@ static bool finish_piece(struct chunk *c, size_t n)
     return true;
 }
 
-/* The symbols of a piece of each chunk. */
-static bool read_symbols(struct chunk *const *c, unsigned n_chunks, size_t n)
+/* As many symbols of a piece of each chunk as vectors take, multiples of 32. */
+static bool read_vectors(struct chunk *const *c, unsigned n_chunks, size_t whole)
 {
     struct rans_reader *readers[RANS_TOGETHER];
     const struct rans_alias *aliases[RANS_TOGETHER];
     const struct rans_table *tables[RANS_TOGETHER];
     uint8_t *symbols[RANS_TOGETHER];
-    size_t whole = n / RANS_LANES * RANS_LANES;
-    if (c[0]->path != UCB_CODEC_AVX512 || c[0]->format->exponent_bits == 0) whole = 0;
+    bool narrow = c[0]->format->exponent_bits != 0;
     for (unsigned i = 0; i < n_chunks; i++) {
         readers[i] = &c[i]->reader;
         aliases[i] = &c[i]->alias;
         tables[i] = &c[i]->table;
         symbols[i] = c[i]->symbols;
+        if (!narrow && !rans_read_wide_avx512(readers[i], c[i]->slots, whole, symbols[i]))
+            return false;
     }
-    if (whole > 0 && !rans_read_avx512(readers, aliases, tables, n_chunks, whole, symbols))
-        return false;
+    return !narrow || rans_read_avx512(readers, aliases, tables, n_chunks, whole, symbols);
+}
+
+/* The symbols of a piece of each chunk. */
+static bool read_symbols(struct chunk *const *c, unsigned n_chunks, size_t n)
+{
+    size_t whole = c[0]->path == UCB_CODEC_AVX512 ? n / RANS_LANES * RANS_LANES : 0;
+    if (whole > 0 && !read_vectors(c, n_chunks, whole)) return false;
     for (unsigned i = 0; i < n_chunks; i++)
         if (whole < n &&
             !rans_read(&c[i]->reader, c[i]->slots, n - whole, c[i]->symbols + whole))

@@ -219,6 +219,9 @@ uint16_t *rans_encode_avx512(const struct rans_encoder *e, const uint8_t *symbol
 bool rans_read_avx512(struct rans_reader *const *r, const struct rans_alias *const *alias,
                       const struct rans_table *const *t, unsigned n_streams, size_t n,
                       uint8_t *const *symbols);
+/* One stream of a wide table, n a multiple of 32; rans_read() by gathers. */
+bool rans_read_wide_avx512(struct rans_reader *r, const uint32_t *slots, size_t n,
+                           uint8_t *symbols);
 /*
  * Elements of BF16 and F16 from symbols (fast: packed ranks) and planes, n a multiple of
  * CODEC_MERGE. Escapes are taken from *escape; false past their end. The elements go into
