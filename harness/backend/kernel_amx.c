@@ -116,8 +116,5 @@ static const struct ucb_products products_bf16 = {
 const struct ucb_kernel_table TABLE_NAME = {
     .kernel = UCB_KERNEL_AMX,
     .products = {[UCB_ARITH_BF16] = &products_bf16},
-    UCB_VECTOR_FUNCTIONS,
-    UCB_SHAPE_FUNCTIONS,
-    UCB_GRADIENT_FUNCTIONS,
-    UCB_SCAN_GRADIENT_FUNCTIONS,
+    UCB_KERNEL_FUNCTIONS,
 };

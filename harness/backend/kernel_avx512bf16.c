@@ -8,7 +8,7 @@
  * Everything outside the products is the AVX-512 code.
  */
 #include "backend/lanes_avx512.h"
-#include "backend/gradient_template.h"
+#include "backend/scan_gradient_template.h"
 
 #include "backend/narrow_template.h"
 
@@ -53,7 +53,5 @@ static const struct ucb_products products_dot = UCB_PRODUCTS_DOT(pack_row_narrow
 const struct ucb_kernel_table ucb_kernel_table_avx512bf16 = {
     .kernel = UCB_KERNEL_AVX512,
     .products = {[UCB_ARITH_BF16_DOT] = &products_dot},
-    UCB_VECTOR_FUNCTIONS,
-    UCB_SHAPE_FUNCTIONS,
-    UCB_GRADIENT_FUNCTIONS,
+    UCB_KERNEL_FUNCTIONS,
 };

@@ -180,8 +180,5 @@ const struct ucb_kernel_table ucb_kernel_table_scalar = {
     .products = {[UCB_ARITH_FP32] = &products_fp32,
                  [UCB_ARITH_BF16] = &products_bf16,
                  [UCB_ARITH_BF16_DOT] = &products_dot},
-    UCB_VECTOR_FUNCTIONS,
-    UCB_SHAPE_FUNCTIONS,
-    UCB_GRADIENT_FUNCTIONS,
-    UCB_SCAN_GRADIENT_FUNCTIONS,
+    UCB_KERNEL_FUNCTIONS,
 };

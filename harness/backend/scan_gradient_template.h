@@ -107,4 +107,9 @@ static void convolve_gradient(const struct ucb_scan *scan, uint32_t channel, uin
     .scan_states = scan_states, .scan_gradient = scan_gradient, \
     .convolve_gradient = convolve_gradient
 
+/* Every function of a kernel table but its products. */
+#define UCB_KERNEL_FUNCTIONS                                           \
+    UCB_VECTOR_FUNCTIONS, UCB_SHAPE_FUNCTIONS, UCB_GRADIENT_FUNCTIONS, \
+        UCB_SCAN_GRADIENT_FUNCTIONS
+
 #endif
