@@ -7,7 +7,7 @@ logits, and whether the argmax is the original's. The original's pass is made on
 The peers' side loads the model, quantizes it and scores the windows, several in a pass, under inference_mode; a cell's seconds
 cover all three, but not the start of Python and its imports. Ours is `ucbench sweep` as it stands, from the start of the process to
 its end: the files' digests, confidence intervals, divergences from the original and the database included, which no cell's own
-seconds hold. It runs before the peers and after them; the ratio stands for both. A cell that the peers cannot run here is left out of both totals.
+seconds hold; but without the noise floor, a cell that the peers have not. It runs before the peers and after them; the ratio stands for both. A cell that the peers cannot run here is left out of both totals.
 
 Run by `scripts/peers.sh sweep`, in the environment that `scripts/peers.sh install` makes.
 """
@@ -132,7 +132,7 @@ def run_peers(request):
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a line for each matrix and pass
     torch.set_num_threads(peers.CORES)
     windows = torch.from_numpy(np.load(request["windows"]))
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16-dot": torch.bfloat16, "fp16": torch.float16}[request["arithmetic"]]
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[request["arithmetic"]]
     print(json.dumps({"imports": time.perf_counter() - start}), flush=True)
 
     def load(**options):
@@ -180,7 +180,7 @@ def our_results(args, cells, folder, name):
     """Seconds of the whole process, and cell -> values."""
     database = f"{folder}/{name}.db"
     command = [args.ucbench, "sweep", "--model", MODEL, "--task", f"lambada-windows:n={args.n},seed={SEED}", "--db", database,
-               "--arithmetic", "fp32" if args.arithmetic == "fp16" else args.arithmetic, "--threads", str(peers.CORES), "--quiet",
+               "--arithmetic", args.ours, "--noise-floor", "off", "--threads", str(peers.CORES), "--quiet",
                "--data", os.environ.get("UCBENCH_DATA", "mini")]
     for spec in cells:
         command += ["--method", spec]
@@ -227,9 +227,9 @@ def arguments():
     parser.add_argument("--ucbench", default=peers.ROOT / "ucbench", help="our side (make builds it)")
     parser.add_argument("--n", default=500, type=int, help="windows of 128 tokens (default 500)")
     parser.add_argument("--batch", default=8, type=int, help="windows in one pass of the peers' (default 8; the seed had 1)")
-    parser.add_argument("--arithmetic", default="fp32", choices=["fp32", "bf16", "bf16-dot", "fp16"],
-                        help="of both sides (default fp32); bf16-dot: of ours, beside the peers' bf16; fp16: of the peers, as the "
-                             "seed had it; ours computes in fp32")
+    parser.add_argument("--arithmetic", default="fp32", choices=["fp32", "bf16", "fp16"],
+                        help="what the peers compute in (default fp32; the seed had fp16)")
+    parser.add_argument("--ours", choices=["fp32", "bf16", "bf16-dot"], help="what ucbench computes in (default the same, or fp32)")
     parser.add_argument("--only", default="", help="cells whose spec holds this text, and the original")
     parser.add_argument("--out", type=pathlib.Path, help="also write the rows to this file, tab-separated")
     parser.add_argument("--note", default="", help="a remark for the head of that file")
@@ -239,6 +239,7 @@ def arguments():
 
 def main():
     args = arguments()
+    args.ours = args.ours or ("fp32" if args.arithmetic == "fp16" else args.arithmetic)
     if args.serve:
         run_peers(json.loads(args.serve))
         return
@@ -248,7 +249,8 @@ def main():
     windows, text = windows_of(args.n, args.ucbench)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "bitsandbytes", "hqq"))
     head = (f"# {peers.machine()}, {peers.CORES} cores, {datetime.date.today()}, load {os.getloadavg()[0]:.1f} at the start; {MODEL}, "
-            f"{args.arithmetic}, {args.n} windows of {INPUTS} tokens of {text.name}, the peers' {args.batch} in a pass; {versions}")
+            f"{args.arithmetic}, ours {args.ours}, {args.n} windows of {INPUTS} tokens of {text.name}, the peers' {args.batch} in a pass; "
+            f"{versions}")
     head += f"; {args.note}" if args.note else ""
     print(head, flush=True)
     with tempfile.TemporaryDirectory() as folder:
