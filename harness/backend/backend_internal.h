@@ -222,12 +222,6 @@ bool ucb_cpu_has_avx512bf16(void); /* the feature that CPUID names, on a path av
  * rounding and flushing apart. */
 bool ucb_dot_answers(const struct ucb_products *products);
 
-/* Cache that a row of a slab takes while panels are multiplied with it. */
-static inline size_t ucb_slab_row_bytes(const struct ucb_products *products, size_t n_in)
-{
-    return ucb_n_units(n_in, UCB_CHUNK) * products->row_bytes;
-}
-
 /* begin() and end() of arithmetics that need no state, and of those that flush to zero
  * (MXCSR of the thread). */
 uint32_t ucb_begin_plain(void);

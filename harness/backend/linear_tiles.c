@@ -58,9 +58,8 @@ static size_t max_u(size_t a, size_t b)
 /* Whole register tiles, two at least. */
 static size_t choose_slab_rows(const struct tiles_run *run)
 {
-    const struct ucb_products *products = run->call.backend->products;
-    size_t unit = products->tile_rows,
-           fit = SLAB_BYTES / ucb_slab_row_bytes(products, run->weight->n_in);
+    size_t unit = run->call.backend->products->tile_rows,
+           fit = SLAB_BYTES / (ucb_n_units(run->weight->n_in, UCB_CHUNK) * UCB_ROW_PITCH);
     return min_u(max_u(min_u(fit, MOST_SLAB_ROWS) / unit, 2) * unit, run->call.n_rows);
 }
 
