@@ -1,5 +1,5 @@
 /*
- * sweep_floor.c - the noise floor of a sweep: the original in the other arithmetic, scored
+ * sweep_floor.c - the noise floor of a sweep: the original in another arithmetic, scored
  * against the original, in cells that name the arithmetic of their reference.
  *
  * No method, scope, calibration or seed has a part in it: its cells are those of scope body

@@ -59,7 +59,7 @@ struct ucb_sweep_group {
     size_t n_calibs;
     struct ucb_sweep_method *methods; /* [0] is the original */
     size_t n_methods;
-    struct ucb_sweep_method floor; /* the original in the other arithmetic */
+    struct ucb_sweep_method floor; /* the original in another arithmetic */
     struct ucb_progress progress;
 };
 

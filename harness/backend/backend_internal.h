@@ -3,13 +3,15 @@
  * path, scratch memory.
  *
  * Weights lie in panels of 32 columns (rows of w), K padded with zeros to a multiple of 32:
- *   fp32  panel[k][32]
- *   cublas  panel[32][k]: as rows, which the library takes
- *   bf16, bf16-dot  panel[k / 32][2 halves][16 pairs of k][16 columns][2 of a pair]: as a
- * tile register and VDPBF16PS want it. Activations lie in a slab: chunks of 256 k, in each
- * chunk one row after the other, UCB_ROW_PITCH bytes apart: slab[k /
- * 256][row][UCB_ROW_PITCH] A row of a chunk holds floats (fp32; the others as floats that
- * were rounded) or, where an instruction multiplies such, bf16 values.
+ *
+ * - fp32: panel[k][32]
+ * - cublas: panel[32][k], as rows, which the library takes
+ * - bf16, bf16-dot: panel[k / 32][2 halves][16 pairs of k][16 columns][2 of a pair], as a
+ *   tile register and VDPBF16PS want it
+ *
+ * Activations lie in a slab, slab[k / 256][row][UCB_ROW_PITCH bytes]: chunks of 256 k, in
+ * each one row after the other. A row of a chunk holds floats (in bf16 and bf16-dot rounded
+ * ones) or, where an instruction multiplies such, bf16 values.
  */
 #ifndef UCB_BACKEND_INTERNAL_H
 #define UCB_BACKEND_INTERNAL_H
@@ -73,6 +75,7 @@ static inline size_t ucb_part_start(size_t n, size_t n_parts, size_t part)
 struct ucb_products {
     uint32_t tile_rows; /* rows that one register tile handles; slabs are cut in multiples
                            of it where possible */
+    uint32_t row_bytes; /* of a full row of a chunk, which the pitch leaves apart */
     uint32_t (*begin)(void);
     void (*end)(uint32_t state);
     /* Makes one row of a chunk from n <= 256 values; bf16 fills up to a multiple of 32 with

@@ -133,6 +133,7 @@ void ucb_cuda_drop_decoding(struct ucb_cuda *c)
     for (int i = 0; i <= UCB_CUDA_FOR_DECODED; i++)
         if (i != UCB_CUDA_FOR_VERDICT) drop_piece(c, &c->memory[i]);
     drop_host_piece(c, &c->outbox);
+    c->sent_bytes = 0;
 }
 
 void ucb_cuda_close(struct ucb_cuda *c)

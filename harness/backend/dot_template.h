@@ -1,11 +1,13 @@
 /*
  * dot_template.h - register tiles of bf16-dot, for any vector width.
  *
- * Before including it, a kernel file defines, beside what product_template.h asks for
- * (`vec`, VEC_LANES, vec_zero, vec_load, vec_store, vec_add): dot_value       a value of a
- * row of the slab dot_weights     pairs of VEC_LANES columns, and dot_load(p), which reads
- * them dot_add(t, x, w)  t, plus the odd, then the even product of the pair x[0], x[1]
- *   DOT_ROWS x DOT_VECS, EACH_DOT_HEIGHT(X): the tile
+ * Before including it, a kernel file defines `vec`, VEC_LANES, vec_zero, vec_load,
+ * vec_store and vec_add as for product_template.h, and:
+ *
+ * - dot_value: a value of a row of the slab
+ * - dot_weights: pairs of VEC_LANES columns; dot_load(p) reads them
+ * - dot_add(t, x, w): t, plus the odd, then the even product of the pair x[0], x[1]
+ * - DOT_ROWS x DOT_VECS, EACH_DOT_HEIGHT(X): the tile
  */
 #ifndef UCB_BACKEND_DOT_TEMPLATE_H
 #define UCB_BACKEND_DOT_TEMPLATE_H
@@ -76,10 +78,11 @@ static void multiply_dot(const struct ucb_slab *slab, uint32_t n_rows, uint32_t 
 }
 
 /* The sums of chunks are added by additions that flush; the instruction needs no state. */
-#define UCB_PRODUCTS_DOT(pack)                                                       \
-    {                                                                                \
-        .tile_rows = DOT_ROWS, .begin = ucb_begin_flushing, .end = ucb_end_flushing, \
-        .pack_row = pack, .multiply = multiply_dot                                   \
+#define UCB_PRODUCTS_DOT(pack)                                                  \
+    {                                                                           \
+        .tile_rows = DOT_ROWS, .row_bytes = UCB_CHUNK * sizeof(dot_value),      \
+        .begin = ucb_begin_flushing, .end = ucb_end_flushing, .pack_row = pack, \
+        .multiply = multiply_dot                                                \
     }
 
 #endif

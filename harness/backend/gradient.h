@@ -4,8 +4,8 @@
  *
  * The rules of backend.h hold: sums run in a fixed order, so that no bit depends on threads
  * or on the kernel path. A sum over rows adds them in blocks of 64, then the blocks.
- * Products are those of the backend's arithmetic: in bf16 both operands of a backward
- * product are rounded as in a forward one, all else is fp32.
+ * Products are those of the backend's arithmetic: where it rounds operands to bf16, both of
+ * a backward product are rounded as those of a forward one; all else is fp32.
  */
 #ifndef UCB_BACKEND_GRADIENT_H
 #define UCB_BACKEND_GRADIENT_H

@@ -102,6 +102,7 @@ static void end_tiles(uint32_t state)
 
 static const struct ucb_products products_bf16 = {
     .tile_rows = PAIR_ROWS,
+    .row_bytes = UCB_CHUNK * sizeof(uint16_t),
     .begin = begin_tiles,
     .end = end_tiles,
     .pack_row = pack_row_narrow,

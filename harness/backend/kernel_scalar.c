@@ -155,6 +155,7 @@ static void multiply_dot(const struct ucb_slab *slab, uint32_t n_rows, uint32_t 
 
 static const struct ucb_products products_fp32 = {
     .tile_rows = 1,
+    .row_bytes = UCB_CHUNK * sizeof(float),
     .begin = ucb_begin_plain,
     .end = ucb_end_plain,
     .pack_row = pack_row_fp32,
@@ -162,6 +163,7 @@ static const struct ucb_products products_fp32 = {
 };
 static const struct ucb_products products_bf16 = {
     .tile_rows = 1,
+    .row_bytes = UCB_CHUNK * sizeof(float),
     .begin = ucb_begin_flushing,
     .end = ucb_end_flushing,
     .pack_row = pack_row_bf16,
@@ -169,6 +171,7 @@ static const struct ucb_products products_bf16 = {
 };
 static const struct ucb_products products_dot = {
     .tile_rows = 1,
+    .row_bytes = UCB_CHUNK * sizeof(float),
     .begin = ucb_begin_flushing,
     .end = ucb_end_flushing,
     .pack_row = pack_row_bf16,

@@ -45,7 +45,7 @@ static size_t choose_slab_rows(const struct ucb_backend *backend, size_t n_rows,
 {
     size_t tile = backend->products->tile_rows,
            n_items = ucb_pool_threads(backend->pool) * (size_t)ITEMS_PER_THREAD;
-    size_t fit = SLAB_BYTES / (ucb_n_units(n_in, UCB_CHUNK) * UCB_ROW_PITCH);
+    size_t fit = SLAB_BYTES / (ucb_n_units(n_in, UCB_CHUNK) * backend->products->row_bytes);
     size_t rows = min_u(min_u(fit, MAX_SLAB_ROWS), ucb_n_units(n_rows, n_items));
     return ucb_round_up(max_u(rows, MIN_SLAB_ROWS), tile);
 }

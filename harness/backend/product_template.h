@@ -1,12 +1,16 @@
 /*
  * product_template.h - register tiles of fp32 and bf16, for any vector width.
  *
- * Before including it, a kernel file defines the type `vec` (VEC_LANES floats), these
- * inline functions, and the tiles: vec_zero() vec_set1(f) vec_load(p) vec_store(p, v)
- * vec_add(a, b) vec_fma(a, b, c) = a b + c vec_even(p), vec_odd(p): the even, the odd
- * halves of VEC_LANES pairs of bf16, as floats FP32_ROWS x FP32_VECS and BF16_ROWS x
- * BF16_VECS: the tile; its sums must fit the registers (bf16 needs two each)
- *   EACH_FP32_HEIGHT(X), EACH_BF16_HEIGHT(X): X(1) X(2) ... X(rows)
+ * Before including it, a kernel file defines the type `vec` (VEC_LANES floats), inline
+ * functions, and the tiles:
+ *
+ * - vec_zero(), vec_set1(f), vec_load(p), vec_store(p, v), vec_add(a, b)
+ * - vec_fma(a, b, c): a b + c
+ * - vec_even(p), vec_odd(p): the even, the odd halves of VEC_LANES pairs of bf16, as floats
+ * - FP32_ROWS x FP32_VECS and BF16_ROWS x BF16_VECS: the tile; its sums must fit the
+ *   registers (bf16 needs two each)
+ * - EACH_FP32_HEIGHT(X), EACH_BF16_HEIGHT(X): X(1) X(2) ... X(rows)
+ *
  * A tile of every height is compiled, and rows are cut evenly (512 as 14, 14, ..., 13
  * rather than 14, ..., 14, 8).
  */
@@ -153,15 +157,17 @@ static void multiply_bf16(const struct ucb_slab *slab, uint32_t n_rows, uint32_t
     }
 }
 
-#define UCB_PRODUCTS_FP32                                                       \
-    {                                                                           \
-        .tile_rows = FP32_ROWS, .begin = ucb_begin_plain, .end = ucb_end_plain, \
-        .pack_row = pack_row_fp32, .multiply = multiply_fp32                    \
+#define UCB_PRODUCTS_FP32                                                          \
+    {                                                                              \
+        .tile_rows = FP32_ROWS, .row_bytes = UCB_CHUNK * sizeof(float),            \
+        .begin = ucb_begin_plain, .end = ucb_end_plain, .pack_row = pack_row_fp32, \
+        .multiply = multiply_fp32                                                  \
     }
-#define UCB_PRODUCTS_BF16                                                             \
-    {                                                                                 \
-        .tile_rows = BF16_ROWS, .begin = ucb_begin_flushing, .end = ucb_end_flushing, \
-        .pack_row = pack_row_bf16, .multiply = multiply_bf16                          \
+#define UCB_PRODUCTS_BF16                                                                \
+    {                                                                                    \
+        .tile_rows = BF16_ROWS, .row_bytes = UCB_CHUNK * sizeof(float),                  \
+        .begin = ucb_begin_flushing, .end = ucb_end_flushing, .pack_row = pack_row_bf16, \
+        .multiply = multiply_bf16                                                        \
     }
 
 #endif

@@ -145,7 +145,7 @@ static bool selected(const struct selector *s, const struct ucb_stored_cell *c)
 }
 
 /* "  0123abcd  model/spec/task@fp32" a line, each cell id once, as many as a message holds.
- */
+ * A floor's reference is said too: two floors may differ in nothing else. */
 static const char *list_cells(const struct ucb_stored_cell *cells, size_t n_cells,
                               const struct selector *s, struct ucb_arena *arena)
 {
@@ -158,8 +158,10 @@ static const char *list_cells(const struct ucb_stored_cell *cells, size_t n_cell
         last = cells[i].cell_id;
         if (n++ < SHOWN)
             text = ucb_arena_printf(
-                arena, "%s\n  %.12s  %s/%s/%s@%s", text, cells[i].cell_id, cells[i].model,
-                ucb_stored_cell_spec(&cells[i]), cells[i].task, cells[i].arithmetic);
+                arena, "%s\n  %.12s  %s/%s/%s@%s%s%s", text, cells[i].cell_id,
+                cells[i].model, ucb_stored_cell_spec(&cells[i]), cells[i].task,
+                cells[i].arithmetic, cells[i].is_floor ? " against " : "",
+                cells[i].reference);
     }
     if (text != NULL && n > SHOWN)
         text = ucb_arena_printf(arena, "%s\n  and %zu more", text, n - SHOWN);

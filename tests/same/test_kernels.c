@@ -137,8 +137,7 @@ static void compare_table(const struct ucb_kernel_table *table, const char *name
 }
 
 /* 2^-126 - part of 2^-150, which is the unit of 24 bits just below 2^-126 if the exponent
- * had no end. */
-/* Added to it at element 2 or 3. */
+ * had no end; the part is added at element 2 or 3. */
 static float sum_at_the_edge(struct ucb_backend *backend, int at, float part)
 {
     float x[4] = {0x1p-63f}, w[4] = {0x1p-63f}, y = -1;

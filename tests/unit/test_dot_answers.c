@@ -87,6 +87,7 @@ static void multiply(const struct ucb_slab *slab, uint32_t n_rows, uint32_t n_in
 
 static const struct ucb_products imitation = {
     .tile_rows = 1,
+    .row_bytes = UCB_CHUNK * sizeof(float),
     .begin = ucb_begin_plain,
     .end = ucb_end_plain,
     .multiply = multiply,

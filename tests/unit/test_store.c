@@ -351,6 +351,35 @@ TEST(a_noise_floor_keeps_its_divergences_and_is_no_original)
     bench_close(&b);
 }
 
+TEST(noise_floors_that_differ_in_their_reference_alone_are_listed_with_it)
+{
+    static const char *const references[] = {"bf16", "bf16-dot"};
+    struct bench b;
+    struct ucb_stored_cell *cells;
+    const struct ucb_stored_cell *found;
+    struct ucb_arena arena;
+    size_t n;
+    bench_open(&b, "h.db");
+    b.cell.method = b.cell.spec = b.cell.identity = "none";
+    for (int i = 0; i < 2; i++) {
+        b.cell.reference = references[i];
+        b.cell.reference_revision = 1;
+        ucb_cell_identify(&b.cell);
+        CHECK_OK(bench_put(&b), b.err);
+    }
+    ucb_arena_init(&arena);
+    CHECK_OK(ucb_store_cells(b.store, &arena, &cells, &n, &b.err), b.err);
+    CHECK_STATUS(
+        ucb_store_find_cell(cells, n, "*/noise-floor/*@fp32", &arena, &found, &b.err),
+        UCB_USAGE, b.err);
+    for (size_t i = 0; i < n; i++)
+        CHECK_HAS(b.err.text,
+                  ucb_test_path("  %.12s  m/noise-floor/lambada@fp32 against %s",
+                                cells[i].cell_id, cells[i].reference));
+    ucb_arena_free(&arena);
+    bench_close(&b);
+}
+
 TEST(values_that_are_not_numbers_are_stored_as_null)
 {
     struct bench b;
