@@ -152,11 +152,10 @@ static ucb_status doctor_main(int n_args, char **args, struct ucb_err *err)
                                : "-",
                    f->what, f->detail);
     }
-    if (as_json) {
-        json_dumpf(list, stdout, JSON_INDENT(2));
-        putchar('\n');
-    }
-    json_decref(list);
+    if (as_json)
+        UCB_TRY(ucb_json_print(list, "what was found", err));
+    else
+        json_decref(list);
     return ready ? UCB_OK
                  : UCB_FAIL(
                        err, UCB_ENVIRONMENT,

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/json.h"
 #include "info.h"
 #include "model/catalog.h"
 #include "pack/seed.h"
@@ -132,10 +133,7 @@ static ucb_status describe(const struct info_args *a, struct ucb_model *model,
         printf("  weights     not looked at%s\n",
                strcmp(a->weights, "no") == 0 ? ""
                                              : "; --weights yes does, and shows progress");
-    if (a->json && status == UCB_OK) {
-        json_dumpf(facts, stdout, JSON_INDENT(2));
-        putchar('\n');
-    }
+    if (a->json && status == UCB_OK) return ucb_json_print(facts, "the model", err);
     json_decref(facts);
     return status;
 }
@@ -144,9 +142,9 @@ static ucb_status info_pack(const char *path, bool as_json, struct ucb_err *err)
 {
     struct ucb_packfile *pack;
     UCB_TRY(ucb_packfile_open(path, UINT64_MAX, &pack, err));
-    ucb_pack_print(pack, as_json);
+    ucb_status status = ucb_pack_print(pack, as_json, err);
     ucb_packfile_close(pack);
-    return UCB_OK;
+    return status;
 }
 
 static ucb_status info_main(int n_args, char **args, struct ucb_err *err)

@@ -296,10 +296,8 @@ static ucb_status list_main(int n_args, char **args, struct ucb_err *err)
             "ucbench list needs one of: models methods tasks datasets reports kernels runs");
     json_t *list = json_array();
     ucb_status status = make_list(what, db, cache, list, err);
-    if (status == UCB_OK && as_json) {
-        json_dumpf(list, stdout, JSON_INDENT(2));
-        putchar('\n');
-    } else if (status == UCB_OK && strcmp(what, "models") == 0) {
+    if (status == UCB_OK && as_json) return ucb_json_print(list, what, err);
+    if (status == UCB_OK && strcmp(what, "models") == 0) {
         ucb_list_models_print(list);
     } else if (status == UCB_OK) {
         for (size_t i = 0; i < json_array_size(list); i++)

@@ -279,7 +279,7 @@ static const char *form_name(enum ucb_pack_form form)
     return names[form];
 }
 
-static void print_json(const struct pack_run *run)
+static ucb_status print_json(const struct pack_run *run, struct ucb_err *err)
 {
     const struct ucb_pack_result *r = &run->result;
     json_t *types = json_array();
@@ -300,9 +300,7 @@ static void print_json(const struct pack_run *run)
         (json_int_t)r->n_weights, "bytes", (json_int_t)r->matrix_bytes, "bits_per_weight",
         bits(r->matrix_bytes, r->n_weights), "extra_bytes", (json_int_t)r->extra_bytes,
         "types", types);
-    json_dumpf(o, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(o);
+    return ucb_json_print(o, "what was packed", err);
 }
 
 static void print_for_people(const struct pack_run *run)
@@ -348,7 +346,8 @@ static ucb_status pack_gguf(struct pack_run *run, struct ucb_err *err)
                                              .out = run->args.out,
                                              .label = ucb_chain_spec(run->chain)};
     UCB_TRY(ucb_pack_gguf(&options, &run->result, err));
-    (run->args.json ? print_json : print_for_people)(run);
+    if (run->args.json) return print_json(run, err);
+    print_for_people(run);
     return UCB_OK;
 }
 
@@ -371,9 +370,9 @@ static ucb_status pack_ucb(struct pack_run *run, struct ucb_err *err)
     struct ucb_packfile *pack;
     UCB_TRY(ucb_packfile_write(&options, err));
     UCB_TRY(ucb_packfile_open(run->args.out, UINT64_MAX, &pack, err));
-    ucb_pack_print(pack, run->args.json);
+    ucb_status status = ucb_pack_print(pack, run->args.json, err);
     ucb_packfile_close(pack);
-    return UCB_OK;
+    return status;
 }
 
 static ucb_status pack_main(int n_args, char **args, struct ucb_err *err)

@@ -19,6 +19,7 @@
 
 #include "core/half.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "method/chain.h"
 #include "method/payload.h"
 #include "method/stream.h"
@@ -194,7 +195,7 @@ static ucb_status keep_product(struct quantize *q, struct ucb_err *err)
     return ucb_product_run(product, NULL, q->given.x, q->given.n_tokens, y, keep, q, err);
 }
 
-static void print_breakdown(const struct quantize *q)
+static ucb_status print_breakdown(const struct quantize *q, struct ucb_err *err)
 {
     double n = (double)q->matrix.n_out * q->matrix.n_in;
     /* The original costs what the file holds; its payload here is only the widened values.
@@ -216,9 +217,7 @@ static void print_breakdown(const struct quantize *q)
         (json_int_t)n, "payload_bytes", (json_int_t)q->payload.n_bytes, "bits_per_weight",
         8.0 * (double)n_bytes / n, "bits_per_weight_nominal",
         ucb_chain_nominal_bpw(q->chain, &q->matrix), "parts", parts);
-    json_dumpf(o, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(o);
+    return ucb_json_print(o, "the payload's parts", err);
 }
 
 /* What --calib gives, of the input of the matrix. */
@@ -287,8 +286,7 @@ static ucb_status run_method(struct quantize *q, struct ucb_err *err)
     UCB_TRY(lay_open(q, err));
     UCB_TRY(keep_product(q, err));
     UCB_TRY(ucb_safetensors_write(q->out, q->arrays, q->n_arrays, err));
-    print_breakdown(q);
-    return UCB_OK;
+    return print_breakdown(q, err);
 }
 
 static ucb_status read_options(struct quantize *q, int n_args, char **args,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "report/report.h"
 
@@ -60,7 +61,8 @@ static ucb_status find_report(const char *name, const struct ucb_report **out,
     return UCB_FAIL(err, UCB_USAGE, "report %s: no such report; %s", name, near);
 }
 
-static void print_json(const struct ucb_report *report, const char *files)
+static ucb_status print_json(const struct ucb_report *report, const char *files,
+                             struct ucb_err *err)
 {
     json_t *object = json_object(), *list = json_array();
     struct ucb_text clean = {0};
@@ -68,12 +70,13 @@ static void print_json(const struct ucb_report *report, const char *files)
     for (const char *line = ucb_text_get(&clean); *line != '\0';
          line += strcspn(line, "\n") + 1)
         json_array_append_new(list, json_stringn(line, strcspn(line, "\n")));
+    bool failed = clean.failed;
     ucb_text_free(&clean);
     json_object_set_new(object, "report", json_string(report->name));
     json_object_set_new(object, "files", list);
-    json_dumpf(object, stdout, JSON_INDENT(2));
-    fputc('\n', stdout);
+    if (!failed) return ucb_json_print(object, "the list of files", err);
     json_decref(object);
+    return UCB_FAIL(err, UCB_NOMEM, "no memory for the list of files");
 }
 
 static ucb_status make_report(const struct ucb_report *report, struct ucb_report_job *job,
@@ -92,7 +95,7 @@ static ucb_status make_report(const struct ucb_report *report, struct ucb_report
             &job->store, err);
     if (status == UCB_OK) status = report->run(job, err);
     ucb_store_close(job->store);
-    if (status == UCB_OK && json) print_json(report, ucb_text_get(&files));
+    if (status == UCB_OK && json) status = print_json(report, ucb_text_get(&files), err);
     fflush(stdout); /* the table comes before the list of files, also where both go into one
                        log */
     if (status == UCB_OK && !json) fprintf(stderr, "wrote\n%s", ucb_text_get(&files));

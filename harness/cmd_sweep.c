@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "core/json.h"
 #include "core/peak.h"
 #include "core/progress.h"
 #include "core/resource.h"
@@ -198,8 +199,8 @@ static ucb_status begin_run(struct ucb_sweep_options *o, int n_args, char **args
     return status;
 }
 
-static void print_json(const struct sweep_args *a, const struct ucb_sweep_options *o,
-                       const struct ucb_sweep_counts *c)
+static ucb_status print_json(const struct sweep_args *a, const struct ucb_sweep_options *o,
+                             const struct ucb_sweep_counts *c, struct ucb_err *err)
 {
     json_t *root = json_pack(
         "{s:I, s:I, s:I, s:I, s:I, s:I}", "cells", (json_int_t)c->n_cells, "new",
@@ -210,28 +211,25 @@ static void print_json(const struct sweep_args *a, const struct ucb_sweep_option
         json_object_set(root, "plan", o->listing);
     else
         json_object_set_new(root, "run_id", json_integer(o->run_id));
-    json_dumpf(root, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(root);
+    return ucb_json_print(root, "the sweep", err);
 }
 
-static void print_summary(const struct sweep_args *a, const struct ucb_sweep_options *o,
-                          const struct ucb_sweep_counts *c)
+static ucb_status print_summary(const struct sweep_args *a,
+                                const struct ucb_sweep_options *o,
+                                const struct ucb_sweep_counts *c, struct ucb_err *err)
 {
-    if (a->json) {
-        print_json(a, o, c);
-        return;
-    }
+    if (a->json) return print_json(a, o, c, err);
     if (a->dry_run) {
         printf("%zu cells, %zu finished, %zu to do", c->n_cells, c->n_finished_before,
                c->n_cells - c->n_finished_before - c->n_failed);
         if (c->n_failed > 0) printf(", %zu cannot run", c->n_failed);
         putchar('\n');
-        return;
+        return UCB_OK;
     }
     printf("run %lld: %zu cells, %zu new, %zu finished before, %zu failed\n",
            (long long)o->run_id, c->n_cells, c->n_new, c->n_finished_before, c->n_failed);
     printf("next: ucbench report table --db %s --out DIR\n", a->db);
+    return UCB_OK;
 }
 
 static ucb_status verdict(const struct ucb_sweep_counts *c, bool dry_run,
@@ -295,7 +293,7 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
     if (!a.dry_run)
         fprintf(stderr, "peak memory %.2f GB\n", (double)ucb_peak_rss_ever() * 1e-9);
     UCB_TRY_OUT(status);
-    print_summary(&a, &options, &counts);
+    UCB_TRY_OUT(print_summary(&a, &options, &counts, err));
     status = verdict(&counts, a.dry_run, err);
 out:
     json_decref(options.listing);

@@ -24,7 +24,8 @@ static const char help[] =
     "  --force          replace files of the same names\n"
     "  --limit BYTES    how much it may unpack to (default 64 times the pack), e.g. 20G\n";
 
-static void print_json(const struct ucb_packfile *p, const char *folder)
+static ucb_status print_json(const struct ucb_packfile *p, const char *folder,
+                             struct ucb_err *err)
 {
     json_t *files = json_array();
     for (uint32_t i = 0; i < p->n_files; i++) {
@@ -38,9 +39,7 @@ static void print_json(const struct ucb_packfile *p, const char *folder)
                           "pack", ucb_json_text(p->path), "method", p->spec, "exact",
                           p->is_exact, "bytes", (json_int_t)p->unpacked_bytes, "files",
                           files);
-    json_dumpf(o, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(o);
+    return ucb_json_print(o, "what was unpacked", err);
 }
 
 static void print_for_people(const struct ucb_packfile *p, const char *folder)
@@ -81,7 +80,8 @@ static ucb_status unpack_main(int n_args, char **args, struct ucb_err *err)
     UCB_TRY(ucb_packfile_open(path, limit, &pack, err));
     ucb_status status = ucb_pool_open(threads, &pool, err);
     if (status == UCB_OK) status = ucb_packfile_unpack(pack, pool, out, force, err);
-    if (status == UCB_OK) (as_json ? print_json : print_for_people)(pack, out);
+    if (status == UCB_OK && as_json) status = print_json(pack, out, err);
+    if (status == UCB_OK && !as_json) print_for_people(pack, out);
     ucb_pool_close(pool);
     ucb_packfile_close(pack);
     return status;

@@ -74,7 +74,8 @@ static ucb_status parse_args(int n_args, char **args, struct verify_args *a,
 
 /* ---- a receipt that is there ---- */
 
-static void print_receipt(const struct verify_args *a, const struct ucb_receipt *r)
+static ucb_status print_receipt(const struct verify_args *a, const struct ucb_receipt *r,
+                                struct ucb_err *err)
 {
     if (a->json) {
         json_t *o = json_pack(
@@ -83,10 +84,7 @@ static void print_receipt(const struct verify_args *a, const struct ucb_receipt 
             "sha256", r->pack_sha256, "method", r->spec, "source_sha256", r->source_sha256,
             "passed", (int)r->n_passed, "failed", (int)r->n_failed, "skipped",
             (int)r->n_skipped, "pack_hashed", a->pack != NULL, "verdict", r->verdict);
-        json_dumpf(o, stdout, JSON_INDENT(2));
-        putchar('\n');
-        json_decref(o);
-        return;
+        return ucb_json_print(o, "the receipt", err);
     }
     printf(
         "%s: whole, and says of %s (SHA-256 %s): %s, %u checks passed, %u failed, %u not "
@@ -96,6 +94,7 @@ static void print_receipt(const struct verify_args *a, const struct ucb_receipt 
     printf(a->pack != NULL ? "  %s has that SHA-256\n"
                            : "  no pack was named: none was hashed\n",
            a->pack);
+    return UCB_OK;
 }
 
 static ucb_status check_receipt(const struct verify_args *a, struct ucb_err *err)
@@ -110,7 +109,7 @@ static ucb_status check_receipt(const struct verify_args *a, struct ucb_err *err
     if (status == UCB_OK && a->pack != NULL && strcmp(found, receipt.pack_sha256) != 0)
         status = UCB_FAIL(err, UCB_NO, "%s has SHA-256 %s, the receipt is for %s", a->pack,
                           found, receipt.pack_sha256);
-    if (status == UCB_OK) print_receipt(a, &receipt);
+    if (status == UCB_OK) status = print_receipt(a, &receipt, err);
     if (status == UCB_OK && receipt.n_failed > 0)
         status = UCB_FAIL(err, UCB_NO, "%s: the verification that it records failed",
                           a->receipt);
@@ -120,7 +119,8 @@ static ucb_status check_receipt(const struct verify_args *a, struct ucb_err *err
 
 /* ---- a verification ---- */
 
-static void print_json(const struct verify_args *a, const struct ucb_verify_result *r)
+static ucb_status print_json(const struct verify_args *a, const struct ucb_verify_result *r,
+                             struct ucb_err *err)
 {
     json_t *checks = json_array();
     for (uint32_t i = 0; i < r->n_checks; i++)
@@ -132,9 +132,7 @@ static void print_json(const struct verify_args *a, const struct ucb_verify_resu
                           "sha256", r->pack_sha256, "method",
                           r->pack == NULL ? NULL : r->pack->spec, "verdict",
                           r->failed ? "FAILED" : "PASSED", "checks", checks);
-    json_dumpf(o, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(o);
+    return ucb_json_print(o, "the checks", err);
 }
 
 static bool passed(const struct ucb_verify_result *r, const char *name)
@@ -227,7 +225,7 @@ static ucb_status conclude(const struct verify_args *a, uint32_t n_inputs,
                            struct ucb_err *err)
 {
     if (a->json)
-        print_json(a, r);
+        UCB_TRY(print_json(a, r, err));
     else
         print_for_people(a, r);
     if (a->receipt != NULL)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cmd.h"
+#include "core/json.h"
 #include "core/resource.h"
 #include "core/text.h"
 
@@ -87,6 +88,7 @@ static int run(const struct ucb_command *command, int n_args, char **args)
 
 int main(int n_args, char **args)
 {
+    ucb_json_watch_memory();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error, reported as one */
     signal(SIGXFSZ, SIG_IGN); /* so is a file that may not grow */
     if (n_args < 2) {

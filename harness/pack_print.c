@@ -138,15 +138,12 @@ static void print_for_people(const struct ucb_packfile *p, const struct split *s
     print_count(p->padding_bytes, "padding");
 }
 
-void ucb_pack_print(const struct ucb_packfile *p, bool as_json)
+ucb_status ucb_pack_print(const struct ucb_packfile *p, bool as_json, struct ucb_err *err)
 {
     const struct split s = count(p);
     if (!as_json) {
         print_for_people(p, &s);
-        return;
+        return UCB_OK;
     }
-    json_t *o = describe(p, &s);
-    json_dumpf(o, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(o);
+    return ucb_json_print(describe(p, &s), "the pack", err);
 }

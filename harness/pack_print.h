@@ -8,7 +8,8 @@
 
 #include "pack/packfile.h"
 
-/* On stdout. */
-void ucb_pack_print(const struct ucb_packfile *pack, bool as_json);
+/* On stdout. NOMEM, as JSON only. */
+ucb_status ucb_pack_print(const struct ucb_packfile *pack, bool as_json,
+                          struct ucb_err *err);
 
 #endif

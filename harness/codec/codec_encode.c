@@ -204,6 +204,18 @@ static void start_states(const uint8_t *carried, size_t n_carried,
     for (unsigned i = 0; i < RANS_LANES; i++) states[i] = RANS_START | low[i];
 }
 
+/* The symbol of the highest bits of each element, by table. */
+static void list_symbols(const struct rans_table *t, unsigned n_tops,
+                         uint8_t symbol_of[N_TOPS])
+{
+    bool wide = t->n_symbols == RANS_WIDE;
+    for (unsigned top = 0; top < n_tops; top++)
+        symbol_of[top] = (uint8_t)(wide ? top : 4 * RANS_ESCAPE + top % 4);
+    for (unsigned r = wide ? 0 : RANS_ESCAPE; r > 0; r--)
+        for (unsigned m = 0; m < 4; m++)
+            symbol_of[4 * t->exponents[r - 1] + m] = (uint8_t)(4 * (r - 1) + m);
+}
+
 static size_t encode_entropy(const struct encode_run *run, const struct workshop *shop,
                              size_t index, uint8_t *out)
 {
@@ -217,12 +229,7 @@ static size_t encode_entropy(const struct encode_run *run, const struct workshop
             *escapes = plane + codec_planes_bytes(planes, n),
             *carried = escapes - n_carried;
     uint8_t *escape = escapes, symbol_of[N_TOPS];
-    for (unsigned top = 0; top < run->n_tops; top++)
-        symbol_of[top] = (uint8_t)(t->n_symbols == RANS_WIDE ? top
-                                                             : 4 * RANS_ESCAPE + top % 4);
-    for (unsigned r = t->n_symbols == RANS_WIDE ? 0 : RANS_ESCAPE; r > 0; r--)
-        for (unsigned m = 0; m < 4; m++)
-            symbol_of[4 * t->exponents[r - 1] + m] = (uint8_t)(4 * (r - 1) + m);
+    list_symbols(t, run->n_tops, symbol_of);
     for (size_t at = 0; at < n; at += CODEC_PIECE) {
         size_t some = n - at < CODEC_PIECE ? n - at : CODEC_PIECE;
         uint32_t *turned = shop->turned;

@@ -30,9 +30,8 @@ enum {
     CODEC_PIECE = 4096, /* elements at a time; what works on them stays in L1 */
     CODEC_MAX_TABLES = 255
 };
-#define CODEC_MOST_BYTES                                              \
-    ((uint64_t)1 << 47) /* decoded; more than 48 bits count never are \
-                           coded */
+/* Decoded. No coder lets a chunk grow, so where coded bytes end fits 48 bits, too. */
+#define CODEC_MOST_BYTES ((uint64_t)1 << 47)
 #define CODEC_END_MASK (((uint64_t)1 << 48) - 1)
 
 enum codec_coder {

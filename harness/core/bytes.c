@@ -124,7 +124,7 @@ void ucb_writer_free(struct ucb_writer *out)
 bool ucb_get_bytes(struct ucb_reader *in, size_t n_bytes, const uint8_t **data)
 {
     if (n_bytes > ucb_reader_left(in)) return false;
-    *data = in->data + in->at;
+    *data = in->at == 0 ? in->data : in->data + in->at; /* NULL + 0 is undefined */
     in->at += n_bytes;
     return true;
 }

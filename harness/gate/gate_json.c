@@ -1,7 +1,6 @@
 /* gate_json.c - a night as one JSON object. A number that does not exist is null. */
 #include <jansson.h>
 #include <math.h>
-#include <stdlib.h>
 
 #include "core/fmath.h"
 #include "core/json.h"
@@ -165,12 +164,5 @@ static json_t *whole(const struct ucb_gate *gate, struct ucb_arena *arena)
 ucb_status ucb_gate_json(const struct ucb_gate *gate, struct ucb_arena *arena,
                          struct ucb_text *out, struct ucb_err *err)
 {
-    json_t *object = whole(gate, arena);
-    char *text = object == NULL ? NULL : json_dumps(object, JSON_INDENT(2));
-    if (text != NULL) ucb_text_add(out, "%s\n", text);
-    free(text);
-    json_decref(object);
-    if (text == NULL || out->failed)
-        return UCB_FAIL(err, UCB_NOMEM, "no memory for the night as JSON");
-    return UCB_OK;
+    return ucb_json_add(whole(gate, arena), "the night", out, err);
 }

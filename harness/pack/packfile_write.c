@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/json.h"
 #include "core/resource.h"
 #include "pack/packfile_write_internal.h"
 
@@ -85,6 +86,7 @@ static json_t *method_of(const struct ucb_pack_writer *w)
                      o->calib);
 }
 
+/* NULL where memory ran out for any part of it. */
 static char *make_manifest(struct ucb_pack_writer *w)
 {
     json_t *root = json_pack("{s:s, s:s, s:o, s:o, s:b, s:O, s:O, s:O}", "format", "ucb",
@@ -95,7 +97,9 @@ static char *make_manifest(struct ucb_pack_writer *w)
         json_object_set_new(root, "shared", json_integer(w->shared));
     char *text = root == NULL ? NULL : json_dumps(root, JSON_COMPACT);
     json_decref(root);
-    return text;
+    if (!ucb_json_lost()) return text;
+    free(text);
+    return NULL;
 }
 
 static void put_header(struct ucb_pack_writer *w, uint64_t manifest_offset,

@@ -61,22 +61,26 @@ static json_t *make_statement(const struct ucb_verify_result *r, const char *pac
         r->pack_sha256, "predicateType", predicate_type, "predicate", predicate);
 }
 
+static ucb_status no_memory(const char *path, struct ucb_err *err)
+{
+    return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a receipt", path);
+}
+
 ucb_status ucb_receipt_write(const char *path, const struct ucb_verify_result *result,
                              const char *pack_path, const char *source_sha256,
                              uint32_t n_inputs, struct ucb_err *err)
 {
     char hex[UCB_SHA256_HEX];
     json_t *statement = make_statement(result, pack_path, source_sha256, n_inputs);
-    if (statement == NULL)
-        return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a receipt", path);
-    ucb_status status = digest_of(statement, hex, err);
+    ucb_status status = statement == NULL || ucb_json_lost()
+                            ? no_memory(path, err)
+                            : digest_of(statement, hex, err);
     char *text = NULL;
     if (status == UCB_OK) {
         json_object_set_new(json_object_get(statement, "predicate"), digest_key,
                             json_string(hex));
         text = json_dumps(statement, JSON_INDENT(2) | JSON_SORT_KEYS);
-        if (text == NULL)
-            status = UCB_FAIL(err, UCB_NOMEM, "%s: no memory for a receipt", path);
+        if (text == NULL || ucb_json_lost()) status = no_memory(path, err);
     }
     if (status == UCB_OK) status = ucb_file_write(path, text, strlen(text), err);
     free(text);

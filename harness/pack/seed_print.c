@@ -203,12 +203,11 @@ ucb_status ucb_seed_print(const char *path, bool checks, bool as_json, struct uc
     json_object_set_new(o, "layers", layers);
     if (checks) json_object_set_new(o, "structure", json_string("PASS"));
     if (status == UCB_OK && as_json) {
-        json_dumpf(o, stdout, JSON_INDENT(2));
-        putchar('\n');
-    } else if (status == UCB_OK) {
-        print_for_people(o, checks);
+        status = ucb_json_print(o, "the file's parts", err);
+    } else {
+        if (status == UCB_OK) print_for_people(o, checks);
+        json_decref(o);
     }
-    json_decref(o);
     /* A damaged file is the answer "no" of a check, and bad input otherwise. */
     return checks && (status == UCB_CORRUPT || status == UCB_MISSING) ? UCB_NO : status;
 }

@@ -1,7 +1,6 @@
 /* pair_json.c - a comparison as one JSON object. A number that does not exist is null. */
 #include <jansson.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/json.h"
@@ -134,12 +133,5 @@ static json_t *whole(const struct ucb_pair *pair)
 ucb_status ucb_pair_json(const struct ucb_pair *pair, struct ucb_text *out,
                          struct ucb_err *err)
 {
-    json_t *object = whole(pair);
-    char *text = object == NULL ? NULL : json_dumps(object, JSON_INDENT(2));
-    if (text != NULL) ucb_text_add(out, "%s\n", text);
-    free(text);
-    json_decref(object);
-    if (text == NULL || out->failed)
-        return UCB_FAIL(err, UCB_NOMEM, "no memory for the comparison as JSON");
-    return UCB_OK;
+    return ucb_json_add(whole(pair), "the comparison", out, err);
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/json.h"
 #include "core/text.h"
 
 #define FORMAT_NAME(code, text) text,
@@ -184,7 +185,7 @@ ucb_status ucb_rows_write(struct ucb_store *store, const char *sql,
     sqlite3 *db = ucb_store_db(store);
     int code = sqlite3_prepare_v2(db, sql, -1, &rows, NULL);
     if (code == SQLITE_OK) code = write_rows(rows, format, stream, &text);
-    if (text.failed) code = SQLITE_NOMEM;
+    if (text.failed || (format == UCB_ROWS_JSON && ucb_json_lost())) code = SQLITE_NOMEM;
     ucb_status status = code == SQLITE_DONE ? UCB_OK
                         : code == SQLITE_NOMEM
                             ? UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its rows",

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/text.h"
 
 /* cell_key is of one file only and leaves it in no table. */
@@ -141,11 +142,11 @@ static json_t *describe(sqlite3_stmt *rows, const struct ucb_export_table *table
     }
     ucb_text_add(&sql, "})");
     json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:n, s:s, s:s, s:o, s:s}", "format",
+        "{s:s, s:s, s:s, s:s, s:s, s:n, s:s, s:s, s:o, s:o}", "format",
         "ucbench parquet-ready tsv 1", "table", table->name, "encoding", "UTF-8",
         "delimiter", "\t", "line_end", "\n", "quote", "null", "\\N", "escapes",
         "in strings: \\\\ backslash, \\t tab, \\n newline, \\r carriage return", "columns",
-        columns, "duckdb", ucb_text_get(&sql));
+        columns, "duckdb", ucb_json_text(ucb_text_get(&sql)));
     if (sql.failed) {
         json_decref(root);
         root = NULL;
@@ -164,12 +165,11 @@ ucb_status ucb_export_schema(struct ucb_store *store, const struct ucb_export_ta
                         sqlite3_db_filename(db, "main"), table->name, sqlite3_errmsg(db));
     json_t *root = describe(rows, table, data_name);
     sqlite3_finalize(rows);
-    if (root == NULL)
-        return UCB_FAIL(err, UCB_NOMEM, "no memory for the types of %s", table->name);
-    json_dumpf(root, stream, JSON_INDENT(2));
-    fputc('\n', stream);
-    json_decref(root);
-    return UCB_OK;
+    struct ucb_text text = {0};
+    ucb_status status = ucb_json_add(root, table->name, &text, err);
+    fputs(ucb_text_get(&text), stream);
+    ucb_text_free(&text);
+    return status;
 }
 
 static ucb_status write_schema(struct ucb_store *store,
