@@ -153,30 +153,19 @@ static void multiply_dot(const struct ucb_slab *slab, uint32_t n_rows, uint32_t 
                 sizeof(uint16_t), slab, n_rows, n_in, panel, y, y_stride);
 }
 
-static const struct ucb_products products_fp32 = {
-    .tile_rows = 1,
-    .row_bytes = UCB_CHUNK * sizeof(float),
-    .begin = ucb_begin_plain,
-    .end = ucb_end_plain,
-    .pack_row = pack_row_fp32,
-    .multiply = multiply_fp32,
-};
-static const struct ucb_products products_bf16 = {
-    .tile_rows = 1,
-    .row_bytes = UCB_CHUNK * sizeof(float),
-    .begin = ucb_begin_flushing,
-    .end = ucb_end_flushing,
-    .pack_row = pack_row_bf16,
-    .multiply = multiply_bf16,
-};
-static const struct ucb_products products_dot = {
-    .tile_rows = 1,
-    .row_bytes = UCB_CHUNK * sizeof(float),
-    .begin = ucb_begin_flushing,
-    .end = ucb_end_flushing,
-    .pack_row = pack_row_bf16,
-    .multiply = multiply_dot,
-};
+#define PRODUCTS(begin_, end_, pack_row_, multiply_)                             \
+    {                                                                            \
+        .tile_rows = 1, .row_bytes = UCB_CHUNK * sizeof(float), .begin = begin_, \
+        .end = end_, .pack_row = pack_row_, .multiply = multiply_                \
+    }
+static const struct ucb_products products_fp32 = PRODUCTS(ucb_begin_plain, ucb_end_plain,
+                                                          pack_row_fp32, multiply_fp32),
+                                 products_bf16 = PRODUCTS(ucb_begin_flushing,
+                                                          ucb_end_flushing, pack_row_bf16,
+                                                          multiply_bf16),
+                                 products_dot = PRODUCTS(ucb_begin_flushing,
+                                                         ucb_end_flushing, pack_row_bf16,
+                                                         multiply_dot);
 
 const struct ucb_kernel_table ucb_kernel_table_scalar = {
     .kernel = UCB_KERNEL_SCALAR,

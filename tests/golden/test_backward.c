@@ -396,26 +396,26 @@ TEST(gradients_pass_clamps_and_adjacent_turns)
     }
 }
 
+static void check_made_up(const char *name, void (*make)(const char *folder))
+{
+    struct fixture f;
+    const char *folder = ucb_test_path("%s/%s", ucb_test_folder(), name);
+    make(folder);
+    open_fixture_at(&f, folder, 2, UCB_ARITH_FP32);
+    for (uint32_t i = 0; i < f.arch->n_layers; i++) check_layer(&f, name, i);
+    close_fixture(&f);
+}
+
 /* What the vectors of latent attention leave out: see tiny_mixers.h. */
 TEST(gradients_pass_a_rank_for_queries_wide_values_and_groups_of_experts)
 {
-    struct fixture f;
-    const char *folder = ucb_test_path("%s/latent", ucb_test_folder());
-    tiny_latent_model(folder);
-    open_fixture_at(&f, folder, 2, UCB_ARITH_FP32);
-    for (uint32_t i = 0; i < f.arch->n_layers; i++) check_layer(&f, "latent", i);
-    close_fixture(&f);
+    check_made_up("latent", tiny_latent_model);
 }
 
 /* No multiple of a lane, of a block of rows or of a stretch anywhere. */
 TEST(gradients_pass_a_state_space_of_odd_sizes_with_biases)
 {
-    struct fixture f;
-    const char *folder = ucb_test_path("%s/ssm", ucb_test_folder());
-    tiny_ssm_model(folder);
-    open_fixture_at(&f, folder, 2, UCB_ARITH_FP32);
-    for (uint32_t i = 0; i < f.arch->n_layers; i++) check_layer(&f, "ssm", i);
-    close_fixture(&f);
+    check_made_up("ssm", tiny_ssm_model);
 }
 
 TEST(more_rows_than_asked_for_are_refused)

@@ -65,70 +65,65 @@ TEST(auto_takes_a_path_that_is_available)
     }
 }
 
+/* The sum of x[0..n) as a product with ones. */
+static float sum_of(enum ucb_arithmetic arithmetic, const float *x, uint32_t n)
+{
+    enum { MOST = 512 };
+    float ones[MOST], y = -1;
+    CHECK(n <= MOST);
+    for (uint32_t k = 0; k < n; k++) ones[k] = 1.0f;
+    struct ucb_backend *backend = backend_for_test(arithmetic, UCB_KERNEL_AUTO, NULL);
+    struct ucb_packed packed = packed_for_test(backend, ones, 1, n);
+    struct ucb_err err;
+    CHECK_OK(ucb_linear(backend, &packed, NULL, x, 1, &y, &err), err);
+    ucb_packed_free(backend, &packed);
+    ucb_backend_close(backend);
+    return y;
+}
+
+/* `first`, then ones: what a chain that begins with 2^24 loses. */
+static float sum_of_ones_behind(enum ucb_arithmetic arithmetic, float first, uint32_t n)
+{
+    float x[512];
+    for (uint32_t k = 0; k < n; k++) x[k] = 1.0f;
+    x[0] = first;
+    return sum_of(arithmetic, x, n);
+}
+
+/* Subnormal operands count as zero inside the products and nowhere else. */
+static void check_flush(enum ucb_arithmetic arithmetic)
+{
+    float x[32];
+    volatile float tiny = 0x1p-126f;
+    for (int k = 0; k < 32; k++) x[k] = 0x1p-127f;
+    CHECK(sum_of(arithmetic, x, 32) == 0.0f);
+    CHECK(tiny * 0.5f == 0x1p-127f);
+}
+
 TEST(a_chain_of_256_rounds_before_it_is_added_to_the_next)
 {
     /* 2^24 + 1 + 1 ...: inside a chunk each 1 is lost, the second chunk's own ones are
      * summed first and survive. */
-    enum { IN = 512 };
-    float x[IN], w[IN], y = 0;
-    for (int k = 0; k < IN; k++) x[k] = w[k] = 1.0f;
-    x[0] = 16777216.0f;
-    struct ucb_backend *backend = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL);
-    struct ucb_packed packed = packed_for_test(backend, w, 1, IN);
-    struct ucb_err err;
-    CHECK_OK(ucb_linear(backend, &packed, NULL, x, 1, &y, &err), err);
-    CHECK(y == 16777216.0f + 256.0f);
-    ucb_mem_free(packed.data);
-    ucb_backend_close(backend);
+    CHECK(sum_of_ones_behind(UCB_ARITH_FP32, 0x1p24f, 512) == 0x1p24f + 256.0f);
 }
 
 TEST(bf16_sums_even_and_odd_k_apart_and_flushes_what_is_tiny)
 {
-    enum { IN = 32 };
-    float x[IN] = {0}, w[IN], y = -1;
-    for (int k = 0; k < IN; k++) w[k] = 1.0f;
-    x[0] = 16777216.0f; /* the even chain loses the ones on even k, the odd chain keeps its
-                           sixteen */
-    for (int k = 1; k < IN; k++) x[k] = 1.0f;
-    struct ucb_backend *backend = backend_for_test(UCB_ARITH_BF16, UCB_KERNEL_AUTO, NULL);
-    struct ucb_err err;
-    struct ucb_packed packed = packed_for_test(backend, w, 1, IN);
-    CHECK_OK(ucb_linear(backend, &packed, NULL, x, 1, &y, &err), err);
-    CHECK(y == 16777216.0f + 16.0f);
-    for (int k = 0; k < IN; k++) x[k] = 0x1p-127f; /* subnormal operands count as zero */
-    CHECK_OK(ucb_linear(backend, &packed, NULL, x, 1, &y, &err), err);
-    CHECK(y == 0.0f);
-    volatile float tiny = 0x1p-126f;
-    CHECK(tiny * 0.5f == 0x1p-127f); /* and outside the products nothing is flushed */
-    ucb_mem_free(packed.data);
-    ucb_backend_close(backend);
+    /* The even chain loses the ones on even k, the odd chain keeps its sixteen. */
+    CHECK(sum_of_ones_behind(UCB_ARITH_BF16, 0x1p24f, 32) == 0x1p24f + 16.0f);
+    check_flush(UCB_ARITH_BF16);
 }
 
 TEST(bf16_dot_adds_the_odd_product_of_a_pair_first_and_chains_of_256_up)
 {
-    enum { IN = 512 };
-    float x[IN] = {0}, w[IN], y = -1;
-    for (int k = 0; k < IN; k++) w[k] = 1.0f;
-    struct ucb_backend *backend = backend_for_test(UCB_ARITH_BF16_DOT, UCB_KERNEL_AUTO,
-                                                   NULL);
-    struct ucb_packed packed = packed_for_test(backend, w, 1, IN);
-    struct ucb_err err;
-    x[1] = 1.0f; /* (1 + 2^24) - 2^24, where 1 + 2^24 rounds to 2^24 */
-    x[2] = -16777216.0f;
-    x[3] = 16777216.0f;
-    CHECK_OK(ucb_linear(backend, &packed, NULL, x, 1, &y, &err), err);
-    CHECK(y == 0.0f);
-    for (int k = 0; k < IN; k++) x[k] = 1.0f; /* as fp32: see above */
-    x[1] = 16777216.0f;
-    CHECK_OK(ucb_linear(backend, &packed, NULL, x, 1, &y, &err), err);
-    CHECK(y == 16777216.0f + 256.0f);
-    for (int k = 0; k < IN; k++) x[k] = 0x1p-127f; /* subnormal operands count as zero */
-    CHECK_OK(ucb_linear(backend, &packed, NULL, x, 1, &y, &err), err);
-    CHECK(y == 0.0f);
-    volatile float tiny = 0x1p-126f;
-    CHECK(tiny * 0.5f == 0x1p-127f); /* and outside the products nothing is flushed */
-    ucb_mem_free(packed.data);
-    ucb_backend_close(backend);
+    /* (1 + 2^24) - 2^24, where 1 + 2^24 rounds to 2^24 */
+    const float pairs[4] = {0, 1.0f, -0x1p24f, 0x1p24f};
+    CHECK(sum_of(UCB_ARITH_BF16_DOT, pairs, 4) == 0.0f);
+    float x[512];
+    for (int k = 0; k < 512; k++) x[k] = 1.0f;
+    x[1] = 0x1p24f; /* the chain's first; as fp32 above */
+    CHECK(sum_of(UCB_ARITH_BF16_DOT, x, 512) == 0x1p24f + 256.0f);
+    check_flush(UCB_ARITH_BF16_DOT);
 }
 
 /* Largest |y - sum| / sum |x w| of a product, in units of 2^-24. */
