@@ -1,6 +1,6 @@
 /*
- * chain_internal.h - a parsed chain, shared by chain.c (text to chain) and chain_run.c
- * (chain on a matrix).
+ * chain_internal.h - a parsed chain, shared by chain.c (text to chain), chain_run.c (chain
+ * on a matrix) and chain_shared.c (side data).
  */
 #ifndef UCB_METHOD_CHAIN_INTERNAL_H
 #define UCB_METHOD_CHAIN_INTERNAL_H
@@ -37,6 +37,19 @@ ucb_status ucb_stage_open(const struct ucb_chain *chain, uint32_t index,
                           const struct ucb_matrix *matrix, const uint8_t *bytes,
                           size_t n_bytes, void **state, struct ucb_job *job,
                           struct ucb_err *err);
+/* CORRUPT for a weight that is not finite, where its bits do not come along; USAGE for a
+ * matrix without weights. */
+ucb_status ucb_chain_check_source(const struct ucb_chain_context *context,
+                                  const struct ucb_source *src, struct ucb_err *err);
+/* A stream of random numbers is named after all that the job depends on; two stages of one
+ * method must not draw the same numbers. `what`: a matrix, or a word that none is named. */
+ucb_status ucb_chain_start_random(const struct ucb_chain *chain, uint32_t index,
+                                  const struct ucb_chain_context *context, const char *what,
+                                  struct ucb_job *job, struct ucb_err *err);
+/* A stage's part of the side data; nothing where that is cut short, which the method
+ * refuses by its length. */
+void ucb_chain_find_shared(const struct ucb_chain *chain, uint32_t index,
+                           const struct ucb_chain_context *context, struct ucb_job *job);
 /* A payload of n stages: room for its lengths, the length of a stage that began at `start`,
  * and the cut into stages. */
 void ucb_chain_begin_payload(uint32_t n_coded, struct ucb_writer *out);

@@ -105,8 +105,8 @@ static ucb_status clean_source(const struct ucb_chain_context *context,
     return UCB_OK;
 }
 
-static ucb_status check_source(const struct ucb_chain_context *context,
-                               const struct ucb_source *src, struct ucb_err *err)
+ucb_status ucb_chain_check_source(const struct ucb_chain_context *context,
+                                  const struct ucb_source *src, struct ucb_err *err)
 {
     const struct ucb_matrix *matrix = src->matrix;
     if (matrix->n_out == 0 || matrix->n_in == 0)
@@ -128,27 +128,6 @@ static ucb_status check_source(const struct ucb_chain_context *context,
                     matrix->name, at / matrix->n_in, at % matrix->n_in, (double)src->w[at]);
 }
 
-/* A stage's part of the side data; nothing where that is cut short, which the method
- * refuses by its length. */
-static void find_shared(const struct ucb_chain *chain, uint32_t index,
-                        const struct ucb_chain_context *context, struct ucb_job *job)
-{
-    struct ucb_reader in = {context->shared, context->n_shared, 0};
-    const uint8_t *lengths;
-    if (chain->stages[index].method->fit_shared == NULL ||
-        !ucb_get_bytes(&in, (chain->n_coded - 1) * sizeof(uint64_t), &lengths))
-        return;
-    for (uint32_t i = 0; i <= index; i++) {
-        job->n_shared = i + 1 < chain->n_coded
-                            ? ucb_load_u64(lengths + i * sizeof(uint64_t))
-                            : ucb_reader_left(&in);
-        if (ucb_get_bytes(&in, job->n_shared, &job->shared)) continue;
-        job->shared = NULL;
-        job->n_shared = 0;
-        return;
-    }
-}
-
 static struct ucb_job stage_job(const struct ucb_chain *chain, uint32_t index,
                                 const struct ucb_chain_context *context)
 {
@@ -156,15 +135,13 @@ static struct ucb_job stage_job(const struct ucb_chain *chain, uint32_t index,
     job.arena = context->arena;
     job.scratch = context->scratch;
     job.pool = context->pool;
-    find_shared(chain, index, context, &job);
+    ucb_chain_find_shared(chain, index, context, &job);
     return job;
 }
 
-/* A stream of random numbers is named after all that the job depends on; two stages of one
- * method must not draw the same numbers. `what`: a matrix, or a word that none is named. */
-static ucb_status start_random(const struct ucb_chain *chain, uint32_t index,
-                               const struct ucb_chain_context *context, const char *what,
-                               struct ucb_job *job, struct ucb_err *err)
+ucb_status ucb_chain_start_random(const struct ucb_chain *chain, uint32_t index,
+                                  const struct ucb_chain_context *context, const char *what,
+                                  struct ucb_job *job, struct ucb_err *err)
 {
     const char *digest = context->model_digest == NULL ? "" : context->model_digest;
     const char *name = ucb_arena_printf(context->scratch, "%s/%s/%s/%u", digest, what,
@@ -196,77 +173,6 @@ ucb_status ucb_stage_open(const struct ucb_chain *chain, uint32_t index,
     ucb_arena_reset(context->scratch);
     return status == UCB_OK ? ucb_payload_end(&in, matrix, err) : status;
 }
-
-/* ---- side data ---- */
-
-/* The caller's stream; its matrices are looked at as encode looks at them. */
-struct checked_stream {
-    struct ucb_stream *of;
-    const struct ucb_chain_context *context; /* with a scratch arena of its own */
-};
-
-static ucb_status next_checked(void *context, const struct ucb_source **out,
-                               struct ucb_err *err)
-{
-    struct checked_stream *s = context;
-    UCB_TRY(s->of->next(s->of->context, out, err));
-    return *out == NULL ? UCB_OK : check_source(s->context, *out, err);
-}
-
-static void rewind_checked(void *context)
-{
-    struct checked_stream *s = context;
-    s->of->rewind(s->of->context);
-}
-
-static ucb_status fit_stage(const struct ucb_chain *chain, uint32_t index,
-                            const struct ucb_chain_context *context,
-                            struct ucb_stream *stream, struct ucb_writer *out,
-                            struct ucb_err *err)
-{
-    struct ucb_arena marks;
-    struct ucb_job job;
-    ucb_arena_init(&marks);
-    struct ucb_chain_context looking = *context;
-    looking.scratch = &marks;
-    struct checked_stream checked = {stream, &looking};
-    struct ucb_stream seen = {.n_matrices = stream->n_matrices,
-                              .n_weights = stream->n_weights,
-                              .next = next_checked,
-                              .rewind = rewind_checked,
-                              .context = &checked};
-    ucb_status status = start_random(chain, index, context, "side data", &job, err);
-    if (status == UCB_OK)
-        status = chain->stages[index].method->fit_shared(&job, &seen, out, err);
-    stream->rewind(stream->context);
-    ucb_arena_reset(context->scratch);
-    ucb_arena_reset(context->arena);
-    ucb_arena_free(&marks);
-    return status;
-}
-
-ucb_status ucb_chain_fit_shared(const struct ucb_chain *chain,
-                                const struct ucb_chain_context *context,
-                                struct ucb_stream *stream, struct ucb_writer *out,
-                                struct ucb_err *err)
-{
-    ucb_writer_reset(out);
-    if (!ucb_chain_has_shared(chain)) return UCB_OK;
-    ucb_part(out, UCB_PART_HEADER);
-    for (uint32_t i = 1; i < chain->n_coded; i++) ucb_put_u64(out, 0);
-    for (uint32_t i = 0; i < chain->n_coded; i++) {
-        uint64_t start = out->n_bytes;
-        if (chain->stages[i].method->fit_shared != NULL)
-            UCB_TRY(fit_stage(chain, i, context, stream, out, err));
-        UCB_TRY(ucb_writer_status(out, err));
-        uint64_t length = out->n_bytes - start;
-        if (i + 1 < chain->n_coded)
-            memcpy(out->data + i * sizeof(length), &length, sizeof(length));
-    }
-    return UCB_OK;
-}
-
-/* ---- decoding and encoding ---- */
 
 /* One pass over the rows: decode the stages, keep the fp32 sum if asked, round, check. */
 struct decode_run {
@@ -360,7 +266,7 @@ static ucb_status begin_encode(struct encode_run *run, const struct ucb_source *
         UCB_TRY(ucb_chain_fits(run->chain, src[i].matrix, err));
         struct ucb_source seen = src[i];
         if (!ucb_chain_is_exact(run->chain)) seen.bits = NULL;
-        UCB_TRY(check_source(run->context, &seen, err));
+        UCB_TRY(ucb_chain_check_source(run->context, &seen, err));
         run->view[i] = src[i];
         if (ucb_chain_is_exact(run->chain))
             UCB_TRY(clean_source(run->context, &run->view[i], err));
@@ -379,8 +285,8 @@ static ucb_status encode_stage(struct encode_run *run, uint32_t index, struct uc
 {
     const struct ucb_stage *stage = &run->chain->stages[index];
     struct ucb_job job;
-    UCB_TRY(start_random(run->chain, index, run->context, run->view[0].matrix->name, &job,
-                         err));
+    UCB_TRY(ucb_chain_start_random(run->chain, index, run->context,
+                                   run->view[0].matrix->name, &job, err));
     if (index == 0) {
         job.trace = run->context->trace;
         job.trace_context = run->context->trace_context;
