@@ -154,3 +154,43 @@ TEST(hqq_fits_the_scales_zeros_and_codes_of_the_library)
 {
     vectors_each("hqq.safetensors", run_encode);
 }
+
+/* Older releases quantized scales and zeros like weights: 8 bits, no fit, groups of 128
+ * down the columns or one for all. */
+static void check_meta(const json_t *c, const char *what, const char *suffix,
+                       const char *spec)
+{
+    struct method_fixture f;
+    struct vector in = vectors_role(c, ucb_test_path("%s_in", what));
+    fixture_open(&f, spec, (uint32_t)in.n, 1, UCB_F32, 2);
+    fixture_run(&f, in.data);
+    static const char *const roles[] = {"codes", "scale", "zero"};
+    for (int i = 0; i < 3; i++) {
+        const struct emitted *made = fixture_role(&f, roles[i]);
+        vectors_same(c, ucb_test_path("%s_%s%s", what, roles[i], suffix), made->data,
+                     made->n_bytes);
+    }
+    if (*suffix == 0)
+        vectors_same(c, ucb_test_path("%s_deq", what), f.decoded, in.n * sizeof(float));
+    fixture_close(&f);
+}
+
+static size_t n_meta8;
+
+static void run_meta8(const json_t *c)
+{
+    const char *grouped = "hqq:bits=8,group=128,axis=0,optimize=0,meta=fp32";
+    if (!is_meta8(c)) return;
+    n_meta8++;
+    size_t n = vectors_role(c, "zero_in").n;
+    check_meta(c, "scale", "", grouped);
+    check_meta(c, "zero", "_g128", grouped);
+    check_meta(c, "zero", "",
+               ucb_test_path("hqq:bits=8,group=%zu,axis=1,optimize=0,meta=fp32", n));
+}
+
+TEST(hqq_quantizes_scales_and_zeros_of_older_releases_bit_equal)
+{
+    vectors_each("hqq.safetensors", run_meta8);
+    CHECK(n_meta8 > 0);
+}
