@@ -193,7 +193,7 @@ TEST(the_next_layer_is_queued_before_the_products_of_this_one_and_nobody_waits_f
     struct ucb_err err;
     use_emulated_cuda("forward");
     open_bench(&gpu, UCB_KERNEL_CUDA, specs);
-    cuda_spy_begin(ucb_backend_cuda(gpu.backend));
+    cuda_spy_begin(ucb_backend_cuda(gpu.backend), true);
     CHECK_OK(run_group(&gpu, &err), err);
     cuda_spy_end();
     CHECK_OK(gpu.result[0].status, gpu.result[0].err);
