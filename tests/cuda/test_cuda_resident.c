@@ -311,7 +311,7 @@ static float *expected_states(size_t batch)
 /* Gains of two norms, starts and positions of the windows of each group. */
 TEST(a_llama_layer_on_the_device_copies_no_activations)
 {
-    enum { BATCH = 32, GROUPS = 3, STATES = ROWS * HIDDEN * sizeof(float) };
+    enum { BATCH = 36, GROUPS = 3, STATES = ROWS * HIDDEN * sizeof(float) };
     struct model_run gpu;
     struct ucb_err err;
     uint64_t up, down,
@@ -382,7 +382,7 @@ TEST(a_failure_in_the_middle_of_a_layer_is_answered_and_nothing_stale_is_read_af
     float *expected = expected_states(BATCH);
     open_run(&gpu, UCB_KERNEL_CUDA, BATCH);
     cuda_spy_begin(ucb_backend_cuda(gpu.backend), true);
-    for (; status != UCB_OK; n += 3) {
+    for (; status != UCB_OK; n += 7) {
         cuda_spy_fail_after(n);
         status = run_all(&gpu, &err);
         if (status != UCB_OK) CHECK_HAS(err.text, "a planted failure");
