@@ -89,8 +89,10 @@ void ucb_cuda_packed(struct ucb_cuda *cuda, const struct ucb_packed *weight, siz
 const void *ucb_cuda_weight(struct ucb_cuda *cuda, const struct ucb_packed *weight,
                             size_t n_bytes);
 void ucb_cuda_drop_weights(struct ucb_cuda *cuda);
-/* Device memory, for which copies of weights give way, those that were not used for longest
- * first. Answers NULL, or why there is none even so. */
+/* A mirror or, where there is none, a copy of a weight gives way: the one that was not used
+ * for longest, and not by the operation at work. false: there is none. */
+bool ucb_cuda_evict(struct ucb_cuda *cuda);
+/* Device memory, for which they do. Answers NULL, or why there is none even so. */
 const char *ucb_cuda_alloc(struct ucb_cuda *cuda, size_t n_bytes, void **out);
 
 /*

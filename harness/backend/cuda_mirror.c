@@ -188,28 +188,44 @@ bool ucb_cuda_mirror_evict(struct ucb_cuda *c)
     return true;
 }
 
+/* Mirrors leave an eighth of the device to what the driver loads unasked. */
+static bool has_room(const struct ucb_cuda *c, size_t n_bytes)
+{
+    struct ucb_cuda_info info;
+    ucb_cuda_info(c, &info);
+    return info.used_bytes + n_bytes <= info.memory_bytes - info.memory_bytes / 8;
+}
+
+/* Alone: nobody gives way. */
+static void *find_room(struct ucb_cuda *c, size_t n_bytes, bool alone)
+{
+    void *p = NULL;
+    bool fits = has_room(c, n_bytes);
+    while (!fits && !alone && ucb_cuda_evict(c)) fits = has_room(c, n_bytes);
+    if (!fits) return NULL;
+    const char *failed = alone ? c->table->alloc(c->device, n_bytes, &p)
+                               : ucb_cuda_alloc(c, n_bytes, &p);
+    return failed == NULL ? p : NULL;
+}
+
 /* The host has the current bytes, whoever wrote them before. */
 static bool make(struct ucb_cuda *c, unsigned char *host, size_t n_bytes, bool alone)
 {
     size_t n_blocks = ucb_n_units(n_bytes, UCB_CUDA_BLOCK);
     struct ucb_cuda_mirrors *all = &c->mirrors;
     struct ucb_cuda_mirror m = {.host = host, .n_bytes = n_bytes};
-    void *p = NULL;
     void *list = reserve(all->list, all->n, &all->capacity, sizeof(*all->list));
     if (list == NULL) return false;
     all->list = list;
     m.holder = ucb_mem_alloc(n_blocks); /* zeros: UCB_HOST_HAS */
     if (c->table->emulated) m.sums = ucb_mem_alloc(n_blocks * sizeof(*m.sums));
-    bool has = m.holder != NULL && (!c->table->emulated || m.sums != NULL);
-    if (has)
-        has = (alone ? c->table->alloc(c->device, n_bytes, &p)
-                     : ucb_cuda_alloc(c, n_bytes, &p)) == NULL;
-    if (!has) {
+    if (m.holder != NULL && (!c->table->emulated || m.sums != NULL))
+        m.p = find_room(c, n_bytes, alone);
+    if (m.p == NULL) {
         ucb_mem_free(m.holder);
         ucb_mem_free(m.sums);
         return false;
     }
-    m.p = p;
     m.used_at = ++c->clock;
     all->list[all->n++] = m;
     return true;

@@ -58,7 +58,7 @@ static bool save(struct ucb_cuda *c, struct ucb_cuda_weight *w)
 }
 
 /* Activations first: a weight is read by every group of windows, a mirror by one. */
-static bool evict(struct ucb_cuda *c)
+bool ucb_cuda_evict(struct ucb_cuda *c)
 {
     struct ucb_cuda_weight *oldest = NULL;
     if (ucb_cuda_mirror_evict(c)) return true;
@@ -77,7 +77,7 @@ const char *ucb_cuda_alloc(struct ucb_cuda *c, size_t n_bytes, void **out)
     const char *failed;
     do {
         failed = c->table->alloc(c->device, n_bytes, out);
-    } while (failed != NULL && evict(c));
+    } while (failed != NULL && ucb_cuda_evict(c));
     return failed;
 }
 
