@@ -79,7 +79,7 @@ static const float *bring_hidden(const struct head_run *run, const struct ucb_he
     const float *host = model->hidden + run->row * n_in;
     ucb_cuda_mirror_seek(c, host, n_bytes);
     const float *there = ucb_cuda_mirror_at(c, host, n_bytes);
-    if (there != NULL) {
+    if (there != NULL && ucb_cuda_suits(c, there)) {
         ucb_cuda_mirror_in(c, host, n_bytes);
         return there;
     }

@@ -63,12 +63,19 @@ struct ucb_cuda_span {
     const void *host; /* NULL: working memory of the kernel, or with 0 bytes nothing */
     size_t n_bytes;
     bool in, out;
-    bool copied; /* it lies in room of this call */
-    void *there; /* NULL of nothing */
+    bool multiplied; /* by a product: see ucb_cuda_suits() */
+    bool copied;     /* it lies in room of this call */
+    void *there;     /* NULL of nothing */
 };
 static inline size_t ucb_cuda_room(size_t n_bytes)
 {
     return ucb_round_up(n_bytes == 0 ? 1 : n_bytes, 256);
+}
+/* cuBLAS may choose a kernel by how its pointers are aligned, and its bits must not depend
+ * on where a batch begins: it is given what begins at 256 bytes. */
+static inline bool ucb_cuda_suits(const struct ucb_cuda *cuda, const void *there)
+{
+    return cuda->arithmetic != UCB_ARITH_CUBLAS || (uintptr_t)there % 256 == 0;
 }
 /* What is used from here to end() stays on the device; begin() says so too. */
 void ucb_cuda_lock(struct ucb_cuda *cuda);

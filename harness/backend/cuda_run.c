@@ -58,6 +58,7 @@ static ucb_status place(struct ucb_cuda *c, struct ucb_cuda_span *s, size_t n,
         s[i].there = in_mirrors && s[i].host != NULL
                          ? ucb_cuda_mirror_at(c, s[i].host, s[i].n_bytes)
                          : NULL;
+        if (s[i].multiplied && !ucb_cuda_suits(c, s[i].there)) s[i].there = NULL;
         s[i].copied = s[i].there == NULL && s[i].n_bytes > 0;
         if (s[i].copied) room += ucb_cuda_room(s[i].n_bytes);
     }
@@ -176,6 +177,7 @@ static void multiply_rows(struct ucb_backend *b, const struct ucb_packed *weight
     uint32_t n_out = weight->n_out, n_in = weight->n_in;
     struct ucb_cuda_span s[] = {reads(x, n * n_in), reads(bias, n_out),
                                 writes(y, n * n_out)};
+    s[0].multiplied = s[2].multiplied = true;
     ucb_cuda_lock(c);
     const void *packed = ucb_cuda_weight(c, weight, ucb_pack_bytes(b, n_out, n_in));
     if (!ucb_cuda_begin(c, s, 3)) return;
@@ -208,6 +210,7 @@ ucb_status ucb_cuda_linear_tiles(struct ucb_backend *b, const struct ucb_tiles *
     struct ucb_cuda_span s[] = {reads(x, n_rows * n_in), reads(bias, n_out),
                                 writes(y, n_rows * n_out)};
     if (n_rows == 0) return ucb_cuda_status(c, err);
+    s[0].multiplied = s[2].multiplied = true;
     UCB_TRY(ucb_cuda_prepare_rows(b, &rows, err));
     if (!ucb_cuda_begin(c, s, 3)) return ucb_cuda_status(c, err);
     ucb_status status = ucb_cuda_multiply_rows(b, &rows, s[1].there, s[0].there, n_rows,

@@ -10,6 +10,7 @@ static char seen[4096];
 static size_t n_seen;
 static uint64_t uploaded_bytes, downloaded_bytes;
 static long n_to_failure; /* 0: never */
+static uintptr_t rows_at; /* all bits of where products read and write */
 
 static void note(char what)
 {
@@ -51,6 +52,7 @@ static const char *spy_linear(struct ucb_cuda_device *device,
                               const float *x, size_t n_rows, float *y, size_t y_stride)
 {
     note('m');
+    rows_at |= (uintptr_t)x | (uintptr_t)y;
     if (fails(UCB_CUDA_COMPUTE)) return "a planted failure";
     return real->linear(device, arithmetic, packed, n_out, n_in, bias, x, n_rows, y,
                         y_stride);
@@ -84,6 +86,17 @@ void cuda_spy_begin(struct ucb_cuda *cuda, bool watches)
     n_seen = 0;
     n_to_failure = 0;
     uploaded_bytes = downloaded_bytes = 0;
+    rows_at = 0;
+}
+
+void cuda_spy_as_cublas(bool on)
+{
+    watched->arithmetic = on ? UCB_ARITH_CUBLAS : UCB_ARITH_FP32;
+}
+
+size_t cuda_spy_alignment(void)
+{
+    return rows_at & -rows_at;
 }
 
 void cuda_spy_fail_after(long n)

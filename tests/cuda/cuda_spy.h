@@ -5,6 +5,7 @@
 #define UCB_TESTS_CUDA_SPY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct ucb_cuda;
@@ -18,6 +19,11 @@ void cuda_spy_end(void);
 const char *cuda_spy_seen(void);
 /* What was copied on COMPUTE since the last call, or the begin. */
 void cuda_spy_bytes(uint64_t *uploaded, uint64_t *downloaded);
+/* The buffers of products are placed as for cuBLAS, which the emulation has not; they are
+ * multiplied as those of fp32. */
+void cuda_spy_as_cublas(bool on);
+/* Of all rows that products read and wrote since the begin, in bytes. */
+size_t cuda_spy_alignment(void);
 /* The n-th copy or product on COMPUTE from now on (1: the next) fails; 0: none. */
 void cuda_spy_fail_after(long n);
 

@@ -200,6 +200,38 @@ TEST(a_product_of_kept_rows_that_no_device_holds_is_made_in_parts_or_of_copies)
     free(expected);
 }
 
+TEST(what_cublas_multiplies_begins_at_256_bytes_wherever_a_batch_begins)
+{
+    enum { OUT = 7, IN = 30, ROWS = 40, SOME = 3 };
+    struct ucb_err err;
+    use_emulated_cuda("forward");
+    struct ucb_backend *gpu = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_CUDA, NULL);
+    float *x = named_values("x", ROWS * IN, 1), *w = named_values("w", OUT * IN, 1),
+          y[ROWS * OUT], copied[ROWS * OUT];
+    struct ucb_packed weight = packed_for_test(gpu, w, OUT, IN);
+    CHECK_OK(ucb_linear(gpu, &weight, NULL, x, ROWS, copied, &err), err);
+    ucb_backend_keep(gpu, x, ROWS * IN * sizeof(*x));
+    ucb_backend_keep(gpu, y, sizeof(y));
+    for (int cublas = 0; cublas < 2; cublas++) {
+        cuda_spy_begin(ucb_backend_cuda(gpu), true);
+        cuda_spy_as_cublas(cublas);
+        for (size_t row = 0, n; row < ROWS; row += n) {
+            n = ROWS - row < SOME ? ROWS - row : SOME;
+            CHECK_OK(ucb_linear(gpu, &weight, NULL, x + row * IN, n, y + row * OUT, &err),
+                     err);
+        }
+        CHECK_EQ(cuda_spy_alignment() >= 256, cublas);
+        cuda_spy_end();
+        ucb_backend_read(gpu, y, sizeof(y));
+        CHECK_OK(ucb_backend_finish(gpu, &err), err);
+        CHECK(memcmp(y, copied, sizeof(y)) == 0);
+    }
+    ucb_packed_free(gpu, &weight);
+    ucb_backend_close(gpu);
+    free(x);
+    free(w);
+}
+
 TEST(scores_read_hidden_states_where_they_are)
 {
     enum { IDS = 100, IN = 64, ROWS = 40 };
