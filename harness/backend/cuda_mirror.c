@@ -66,7 +66,7 @@ void *ucb_cuda_mirror_at(const struct ucb_cuda *c, const void *host, size_t n_by
 static void copy(struct ucb_cuda *c, const struct ucb_cuda_mirror *m, size_t first,
                  size_t end, enum ucb_cuda_holder from)
 {
-    size_t at = first * UCB_CUDA_BLOCK, n = ucb_cuda_block_bytes(m, first, end);
+    size_t at = first * m->block, n = ucb_cuda_block_bytes(m, first, end);
     ucb_cuda_note(
         c, "copying activations",
         from == UCB_HOST_HAS
@@ -97,11 +97,10 @@ static void share(struct ucb_cuda *c, struct ucb_cuda_mirror *m, size_t first, s
 static void take_over(struct ucb_cuda *c, struct ucb_cuda_mirror *m, size_t at, size_t n,
                       enum ucb_cuda_holder to)
 {
-    size_t first = at / UCB_CUDA_BLOCK, end = ucb_n_units(at + n, UCB_CUDA_BLOCK);
+    size_t first = at / m->block, end = ucb_n_units(at + n, m->block);
     enum ucb_cuda_holder other = to == UCB_HOST_HAS ? UCB_DEVICE_HAS : UCB_HOST_HAS;
-    if (at % UCB_CUDA_BLOCK != 0) share(c, m, first, first + 1, other);
-    if ((at + n) % UCB_CUDA_BLOCK != 0 && at + n < m->n_bytes)
-        share(c, m, end - 1, end, other);
+    if (at % m->block != 0) share(c, m, first, first + 1, other);
+    if ((at + n) % m->block != 0 && at + n < m->n_bytes) share(c, m, end - 1, end, other);
     memset(m->holder + first, (int)to, end - first);
     ucb_cuda_watch_one(c, m, first, end);
 }
@@ -110,8 +109,7 @@ void ucb_cuda_mirror_in(struct ucb_cuda *c, const void *host, size_t n_bytes)
 {
     struct ucb_cuda_mirror *m = mirror_around(c, host, n_bytes);
     size_t at = (size_t)((const unsigned char *)host - m->host);
-    share(c, m, at / UCB_CUDA_BLOCK, ucb_n_units(at + n_bytes, UCB_CUDA_BLOCK),
-          UCB_HOST_HAS);
+    share(c, m, at / m->block, ucb_n_units(at + n_bytes, m->block), UCB_HOST_HAS);
 }
 
 void ucb_cuda_mirror_out(struct ucb_cuda *c, const void *host, size_t n_bytes)
@@ -139,8 +137,7 @@ void ucb_cuda_host_reads(struct ucb_cuda *c, const void *host, size_t n_bytes)
         size_t n, at;
         if (!overlap(m->host, m->n_bytes, host, n_bytes)) continue;
         at = part_of(m, host, n_bytes, &n);
-        share(c, m, at / UCB_CUDA_BLOCK, ucb_n_units(at + n, UCB_CUDA_BLOCK),
-              UCB_DEVICE_HAS);
+        share(c, m, at / m->block, ucb_n_units(at + n, m->block), UCB_DEVICE_HAS);
     }
 }
 
@@ -171,7 +168,7 @@ static void give_way(struct ucb_cuda *c, size_t i)
 {
     struct ucb_cuda_mirror *m = &c->mirrors.list[i];
     kept_around(c, m->host, m->n_bytes)->in_parts = true;
-    share(c, m, 0, ucb_n_units(m->n_bytes, UCB_CUDA_BLOCK), UCB_DEVICE_HAS);
+    share(c, m, 0, ucb_n_units(m->n_bytes, m->block), UCB_DEVICE_HAS);
     drop(c, i);
 }
 
@@ -211,9 +208,10 @@ static void *find_room(struct ucb_cuda *c, size_t n_bytes, bool alone)
 /* The host has the current bytes, whoever wrote them before. */
 static bool make(struct ucb_cuda *c, unsigned char *host, size_t n_bytes, bool alone)
 {
-    size_t n_blocks = ucb_n_units(n_bytes, UCB_CUDA_BLOCK);
+    size_t block = c->table->emulated ? UCB_CUDA_WATCHED_BLOCK : UCB_CUDA_BLOCK,
+           n_blocks = ucb_n_units(n_bytes, block);
     struct ucb_cuda_mirrors *all = &c->mirrors;
-    struct ucb_cuda_mirror m = {.host = host, .n_bytes = n_bytes};
+    struct ucb_cuda_mirror m = {.host = host, .n_bytes = n_bytes, .block = block};
     void *list = reserve(all->list, all->n, &all->capacity, sizeof(*all->list));
     if (list == NULL) return false;
     all->list = list;

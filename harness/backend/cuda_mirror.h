@@ -15,7 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { UCB_CUDA_BLOCK = 16 << 10 }; /* bytes of a block; the last one of a mirror is less */
+/* Bytes of a block, and on an emulated device, where bytes beside those that were asked for
+ * could hide a mistake. The last one of a mirror may be less. */
+enum { UCB_CUDA_BLOCK = 16 << 10, UCB_CUDA_WATCHED_BLOCK = 256 };
 
 /* Who has the current bytes of a block. */
 enum ucb_cuda_holder { UCB_HOST_HAS, UCB_BOTH_HAVE, UCB_DEVICE_HAS };
@@ -28,7 +30,7 @@ struct ucb_cuda_kept {
 };
 struct ucb_cuda_mirror {
     unsigned char *host, *p;
-    size_t n_bytes;
+    size_t n_bytes, block;
     uint8_t *holder; /* [blocks] enum ucb_cuda_holder */
     uint64_t *sums;  /* [blocks] on an emulated device, see below; else NULL */
     uint64_t used_at;
@@ -70,6 +72,7 @@ bool ucb_cuda_mirror_evict(struct ucb_cuda *cuda);
 void ucb_cuda_watch_check(struct ucb_cuda *cuda, const struct ucb_cuda_mirror *mirror,
                           size_t first, size_t end);
 void ucb_cuda_watch_both(const struct ucb_cuda_mirror *mirror, size_t first, size_t end);
+/* Blocks that one side alone has since just now, all the same. */
 void ucb_cuda_watch_one(struct ucb_cuda *cuda, const struct ucb_cuda_mirror *mirror,
                         size_t first, size_t end);
 
@@ -77,8 +80,8 @@ void ucb_cuda_watch_one(struct ucb_cuda *cuda, const struct ucb_cuda_mirror *mir
 static inline size_t ucb_cuda_block_bytes(const struct ucb_cuda_mirror *mirror,
                                           size_t first, size_t end)
 {
-    size_t to = end * UCB_CUDA_BLOCK;
-    return (to < mirror->n_bytes ? to : mirror->n_bytes) - first * UCB_CUDA_BLOCK;
+    size_t to = end * mirror->block;
+    return (to < mirror->n_bytes ? to : mirror->n_bytes) - first * mirror->block;
 }
 
 #endif
