@@ -200,6 +200,67 @@ TEST(a_product_of_kept_rows_that_no_device_holds_is_made_in_parts_or_of_copies)
     free(expected);
 }
 
+/* Nobody waits for the product, so what replaces its weight does. */
+static void decode_weight(struct ucb_cuda *c, const struct ucb_packed *weight,
+                          const float *w)
+{
+    struct ucb_err err;
+    void *decoded;
+    size_t n_bytes = (size_t)weight->n_out * weight->n_in * sizeof(*w);
+    CHECK_OK(ucb_cuda_memory(c, UCB_CUDA_FOR_DECODED, n_bytes, &decoded, &err), err);
+    CHECK(ucb_cuda_send(c, decoded, w, n_bytes) == NULL);
+    CHECK_OK(ucb_cuda_put_decoded(c, weight, decoded, &err), err);
+}
+
+static ucb_status give_rows(void *context, unsigned worker, uint32_t row, uint32_t n_rows,
+                            uint32_t end, float *out, struct ucb_err *err)
+{
+    enum { IN = 40 };
+    (void)worker;
+    (void)end;
+    (void)err;
+    memcpy(out, (const float *)context + (size_t)row * IN,
+           (size_t)n_rows * IN * sizeof(*out));
+    return UCB_OK;
+}
+
+TEST(weights_that_are_replaced_while_products_read_them_wait_for_these)
+{
+    enum { OUT = 200, IN = 40, ROWS = 3, TIMES = 40 };
+    static float y[2][TIMES][ROWS * OUT], expected[ROWS * OUT];
+    static char name[64];
+    struct ucb_err err;
+    use_emulated_cuda("random:13");
+    struct ucb_backend *cpu = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_AUTO, NULL),
+                       *gpu = backend_for_test(UCB_ARITH_FP32, UCB_KERNEL_CUDA, NULL);
+    float *x = named_values("x", ROWS * IN, 1), *w = named_values("w", OUT * IN, 1);
+    struct ucb_packed there = {name, OUT, IN}, here = packed_for_test(cpu, w, OUT, IN);
+    ucb_backend_keep(gpu, x, ROWS * IN * sizeof(*x));
+    ucb_backend_keep(gpu, y, sizeof(y));
+    for (int i = 0; i < TIMES; i++) {
+        struct ucb_tiles tiles = {give_rows, w, OUT, IN, i % 2 == 0 ? 32 : 96, 0};
+        w[0] = (float)i;
+        decode_weight(ucb_backend_cuda(gpu), &there, w);
+        CHECK_OK(ucb_linear(gpu, &there, NULL, x, ROWS, y[0][i], &err), err);
+        CHECK_OK(ucb_linear_tiles(gpu, &tiles, NULL, x, ROWS, y[1][i], &err), err);
+    }
+    ucb_backend_read(gpu, y, sizeof(y));
+    CHECK_OK(ucb_backend_finish(gpu, &err), err);
+    for (int i = 0; i < TIMES; i++) {
+        w[0] = (float)i;
+        ucb_pack(cpu, w, &here);
+        CHECK_OK(ucb_linear(cpu, &here, NULL, x, ROWS, expected, &err), err);
+        CHECK(memcmp(y[0][i], expected, sizeof(expected)) == 0);
+        CHECK(memcmp(y[1][i], expected, sizeof(expected)) == 0);
+    }
+    ucb_cuda_forget(ucb_backend_cuda(gpu), &there);
+    ucb_packed_free(cpu, &here);
+    ucb_backend_close(gpu);
+    ucb_backend_close(cpu);
+    free(x);
+    free(w);
+}
+
 TEST(what_cublas_multiplies_begins_at_256_bytes_wherever_a_batch_begins)
 {
     enum { OUT = 7, IN = 30, ROWS = 40, SOME = 3 };
