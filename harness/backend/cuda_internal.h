@@ -99,6 +99,8 @@ void ucb_cuda_drop_weights(struct ucb_cuda *cuda);
 /* A mirror or, where there is none, a copy of a weight gives way: the one that was not used
  * for longest, and not by the operation at work. false: there is none. */
 bool ucb_cuda_evict(struct ucb_cuda *cuda);
+/* What it could free, one after the other. */
+size_t ucb_cuda_evictable_bytes(const struct ucb_cuda *cuda);
 /* Device memory, for which they do. Answers NULL, or why there is none even so. */
 const char *ucb_cuda_alloc(struct ucb_cuda *cuda, size_t n_bytes, void **out);
 

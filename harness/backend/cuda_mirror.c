@@ -185,21 +185,22 @@ bool ucb_cuda_mirror_evict(struct ucb_cuda *c)
     return true;
 }
 
-/* Mirrors leave an eighth of the device to what the driver loads unasked. */
-static bool has_room(const struct ucb_cuda *c, size_t n_bytes)
+/* Whether mirrors leave an eighth of the device to what the driver loads unasked, where
+ * `less` bytes give way. */
+static bool has_room(const struct ucb_cuda *c, size_t n_bytes, size_t less)
 {
     struct ucb_cuda_info info;
     ucb_cuda_info(c, &info);
-    return info.used_bytes + n_bytes <= info.memory_bytes - info.memory_bytes / 8;
+    return info.used_bytes - less + n_bytes <= info.memory_bytes - info.memory_bytes / 8;
 }
 
-/* Alone: nobody gives way. */
+/* Alone: nobody gives way; nor where that would not be enough. */
 static void *find_room(struct ucb_cuda *c, size_t n_bytes, bool alone)
 {
     void *p = NULL;
-    bool fits = has_room(c, n_bytes);
-    while (!fits && !alone && ucb_cuda_evict(c)) fits = has_room(c, n_bytes);
-    if (!fits) return NULL;
+    if (!has_room(c, n_bytes, alone ? 0 : ucb_cuda_evictable_bytes(c))) return NULL;
+    while (!has_room(c, n_bytes, 0) && ucb_cuda_evict(c)) {
+    }
     const char *failed = alone ? c->table->alloc(c->device, n_bytes, &p)
                                : ucb_cuda_alloc(c, n_bytes, &p);
     return failed == NULL ? p : NULL;

@@ -72,6 +72,18 @@ bool ucb_cuda_evict(struct ucb_cuda *c)
     return true;
 }
 
+size_t ucb_cuda_evictable_bytes(const struct ucb_cuda *c)
+{
+    size_t n_bytes = 0;
+    for (size_t i = 0; i < c->mirrors.n; i++)
+        if (c->mirrors.list[i].used_at < c->locked_from)
+            n_bytes += c->mirrors.list[i].n_bytes;
+    for (size_t i = 0; i < c->n_weights; i++)
+        if (c->weights[i].p != NULL && c->weights[i].used_at < c->locked_from)
+            n_bytes += c->weights[i].n_bytes;
+    return n_bytes;
+}
+
 const char *ucb_cuda_alloc(struct ucb_cuda *c, size_t n_bytes, void **out)
 {
     const char *failed;
