@@ -81,13 +81,11 @@ static void take_step(struct ucb_backend *b, float *const *x, const float *weigh
     }
 }
 
-static void check_steps(const char *order, const char *memory, uint64_t seed, bool watches)
+static void run_steps(uint64_t seed, bool watches)
 {
     struct twins t;
     struct ucb_pcg random;
     struct ucb_err err;
-    use_emulated_cuda(order);
-    setenv("UCB_EMULATION_MEMORY", memory, 1);
     open_twins(&t);
     cuda_spy_begin(ucb_backend_cuda(t.backend[1]), watches);
     ucb_pcg_named(&random, seed, "steps");
@@ -109,6 +107,19 @@ static void check_steps(const char *order, const char *memory, uint64_t seed, bo
     CHECK_OK(ucb_backend_finish(t.backend[1], &err), err);
     cuda_spy_end();
     close_twins(&t);
+}
+
+static void check_steps(const char *order, const char *memory, uint64_t seed, bool watches)
+{
+    use_emulated_cuda(order);
+    setenv("UCB_EMULATION_MEMORY", memory, 1);
+    run_steps(seed, watches);
+}
+
+TEST(operations_on_any_ranges_of_memory_that_a_gpu_holds_give_the_bits_of_the_cpu)
+{
+    use_real_device();
+    for (uint64_t seed = 1; seed < 20; seed++) run_steps(seed, false);
 }
 
 TEST(operations_on_any_ranges_of_kept_memory_give_the_bits_of_the_cpu)
@@ -432,6 +443,22 @@ TEST(a_llama_layer_on_the_device_copies_no_activations)
     CHECK_EQ(down, STATES);
     CHECK(memcmp(gpu.x, expected, STATES) == 0);
     cuda_spy_end();
+    close_run(&gpu);
+    free(expected);
+}
+
+TEST(layers_on_a_gpu_give_the_states_of_the_cpu)
+{
+    enum { BATCH = 36, STATES = ROWS * HIDDEN * sizeof(float) };
+    struct model_run gpu;
+    struct ucb_err err;
+    use_real_device();
+    float *expected = expected_states(BATCH);
+    open_run(&gpu, UCB_KERNEL_CUDA, BATCH);
+    for (int i = 0; i < 10; i++) {
+        CHECK_OK(run_all(&gpu, &err), err);
+        CHECK(memcmp(gpu.x, expected, STATES) == 0);
+    }
     close_run(&gpu);
     free(expected);
 }
