@@ -192,6 +192,7 @@ static ucb_status lay_sequences(struct dump *d, const struct ucb_checkpoint *c,
     d->x = UCB_NEW(&d->arena, float, d->n_rows * d->arch->hidden);
     if (d->ids == NULL || d->x == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu tokens", d->n_rows);
+    ucb_backend_keep(d->backend, d->x, d->n_rows * d->arch->hidden * sizeof(*d->x));
     for (size_t s = 0; s < d->n_sequences; s++) {
         char name[32];
         snprintf(name, sizeof(name), "input_ids.%u", d->number[s]);
@@ -239,6 +240,7 @@ static ucb_status put_hidden(struct dump *d, const char *what, const float *x,
 {
     if (!d->args.hidden) return UCB_OK;
     size_t n_floats = d->n_rows * d->arch->hidden;
+    ucb_backend_read(d->backend, x, n_floats * sizeof(*x));
     float *copy = UCB_NEW(&d->arena, float, n_floats);
     if (copy == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for hidden.*.%s", what);
     memcpy(copy, x, n_floats * sizeof(*copy));
@@ -412,6 +414,7 @@ static ucb_status run_head(struct dump *d, struct ucb_err *err)
         UCB_TRY(put(&d->out, ucb_arena_printf(&d->arena, "logits.%u", d->number[s]),
                     UCB_F32, n, vocabulary, z, err));
     }
+    UCB_TRY(ucb_backend_finish(d->backend, err));
     return put(&d->out, "loglik", UCB_F64, d->n_sequences, 0, loglik, err);
 }
 

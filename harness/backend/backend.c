@@ -246,7 +246,30 @@ const char *ucb_backend_identity(const struct ucb_backend *backend)
 
 ucb_status ucb_backend_finish(struct ucb_backend *backend, struct ucb_err *err)
 {
-    return backend->cuda == NULL ? UCB_OK : ucb_cuda_status(backend->cuda, err);
+    struct ucb_cuda *cuda = backend->cuda;
+    if (cuda == NULL) return UCB_OK;
+    ucb_cuda_note(cuda, "a kernel", cuda->table->finish(cuda->device, UCB_CUDA_COMPUTE));
+    return ucb_cuda_status(cuda, err);
+}
+
+void ucb_backend_keep(struct ucb_backend *backend, void *p, size_t n_bytes)
+{
+    if (backend->cuda != NULL) ucb_cuda_keep(backend->cuda, p, n_bytes);
+}
+
+void ucb_backend_forget(struct ucb_backend *backend, const void *p)
+{
+    if (backend->cuda != NULL) ucb_cuda_give_up(backend->cuda, p);
+}
+
+void ucb_backend_read(struct ucb_backend *backend, const void *p, size_t n_bytes)
+{
+    if (backend->cuda != NULL) ucb_cuda_host_reads(backend->cuda, p, n_bytes);
+}
+
+void ucb_backend_write(struct ucb_backend *backend, void *p, size_t n_bytes)
+{
+    if (backend->cuda != NULL) ucb_cuda_host_writes(backend->cuda, p, n_bytes);
 }
 
 uint64_t ucb_backend_device_peak_bytes(const struct ucb_backend *backend)

@@ -93,12 +93,29 @@ void ucb_backend_close(struct ucb_backend *backend); /* NULL is fine */
 enum ucb_kernel ucb_backend_kernel(const struct ucb_backend *backend);
 enum ucb_arithmetic ucb_backend_arithmetic(const struct ucb_backend *backend);
 const char *ucb_backend_identity(const struct ucb_backend *backend); /* of its arithmetic */
-/* Answers what a function without a status could not: before results are trusted or timed.
- */
+/* Waits for the device and answers what a function without a status could not: before
+ * results are trusted or timed. */
 ucb_status ucb_backend_finish(struct ucb_backend *backend, struct ucb_err *err);
 /* The most device memory that was in use since the last restart; 0 on the CPU. */
 uint64_t ucb_backend_device_peak_bytes(const struct ucb_backend *backend);
 void ucb_backend_restart_device_peak(struct ucb_backend *backend);
+
+/*
+ * Memory that a device may hold between operations, whose owner has said so: workspaces,
+ * hidden states, tables. Operations on it, on the whole or on a part, read and write it
+ * where it is, and do not wait for the device; buffers in other memory are copied there and
+ * back by every call. On the CPU all four do nothing.
+ *
+ * Host code, an operation of gradient.h too, says before what it is about to do: read()
+ * makes the bytes current here; write() makes here the place where they are current, and
+ * all of them are written then (what is to stay is read first). What fails is kept, as
+ * above. forget() with the address that was kept, before the memory is freed: its contents
+ * are lost. Ranges that are kept do not overlap; one backend keeps a range at a time.
+ */
+void ucb_backend_keep(struct ucb_backend *backend, void *p, size_t n_bytes);
+void ucb_backend_forget(struct ucb_backend *backend, const void *p); /* NULL is fine */
+void ucb_backend_read(struct ucb_backend *backend, const void *p, size_t n_bytes);
+void ucb_backend_write(struct ucb_backend *backend, void *p, size_t n_bytes);
 
 /* A weight in the layout the products read. The caller owns `data`: ucb_pack_bytes() bytes,
  * 64-byte aligned. */

@@ -100,7 +100,9 @@ ucb_status ucb_cuda_open(enum ucb_arithmetic arithmetic, struct ucb_cuda **out,
     if (c == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a device");
     c->table = found.table;
     c->arithmetic = arithmetic;
+    c->locked_from = UINT64_MAX;
     const char *failed = c->table->open(0, &c->device);
+    if (failed == NULL) failed = c->table->event_new(c->device, &c->computed);
     for (int i = 0; i < 2 && failed == NULL; i++) {
         failed = c->table->event_new(c->device, &c->filled[i]);
         if (failed == NULL) failed = c->table->event_new(c->device, &c->read[i]);
@@ -139,7 +141,9 @@ void ucb_cuda_drop_decoding(struct ucb_cuda *c)
 void ucb_cuda_close(struct ucb_cuda *c)
 {
     if (c == NULL) return;
+    ucb_cuda_drop_mirrors(c);
     ucb_cuda_drop_weights(c);
+    if (c->computed != NULL) c->table->event_free(c->device, c->computed);
     for (int i = 0; i < 2; i++) {
         drop_host_piece(c, &c->staging[i]);
         if (c->filled[i] != NULL) c->table->event_free(c->device, c->filled[i]);

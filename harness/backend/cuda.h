@@ -1,6 +1,6 @@
 /*
- * cuda.h - the GPU behind backend.h: the plugin, an opened device, and every operation with
- * host buffers in and out.
+ * cuda.h - the GPU behind backend.h: the plugin, an opened device, and every operation, on
+ * memory that stays there and on host buffers that are copied.
  *
  * The plugin is looked for once a process: $UCBENCH_CUDA_PLUGIN names the file, else it is
  * libucbench_cuda.so beside the program, else where the system's loader looks.
@@ -37,7 +37,7 @@ enum ucb_cuda_purpose {
     UCB_CUDA_FOR_BITS, /* of an exact chain: a matrix as its file holds it */
     UCB_CUDA_FOR_VERDICT,
     UCB_CUDA_FOR_DECODED, /* a matrix of floats */
-    UCB_CUDA_FOR_X,       /* of COMPUTE: all buffers of a call */
+    UCB_CUDA_FOR_X,       /* of COMPUTE: the buffers of a call that are copied */
     UCB_CUDA_FOR_W,       /* of both: parts of a weight on its way */
     UCB_CUDA_N_PURPOSES
 };

@@ -71,6 +71,25 @@ static ucb_status read_rows(void *context, unsigned worker, uint32_t row, uint32
     return rows->read(rows->context, row, n_rows, out, err);
 }
 
+/* The block's rows of a model's hidden states: where the device holds them, else copied. */
+static const float *bring_hidden(const struct head_run *run, const struct ucb_head *model)
+{
+    struct ucb_cuda *c = run->backend->cuda;
+    size_t n_in = model->weight->n_in, n_bytes = run->n_rows * n_in * sizeof(float);
+    const float *host = model->hidden + run->row * n_in;
+    ucb_cuda_mirror_seek(c, host, n_bytes);
+    const float *there = ucb_cuda_mirror_at(c, host, n_bytes);
+    if (there != NULL && ucb_cuda_suits(c, there)) {
+        ucb_cuda_mirror_in(c, host, n_bytes);
+        return there;
+    }
+    ucb_cuda_host_reads(c, host, n_bytes);
+    ucb_cuda_note(
+        c, "hidden states",
+        c->table->upload(c->device, UCB_CUDA_COMPUTE, run->hidden, host, n_bytes));
+    return run->hidden;
+}
+
 static ucb_status make_logits(const struct head_run *run, const struct ucb_head *model,
                               float *z, struct ucb_err *err)
 {
@@ -78,10 +97,6 @@ static ucb_status make_logits(const struct head_run *run, const struct ucb_head 
     struct ucb_cuda *c = b->cuda;
     const struct ucb_packed *w = model->weight;
     const float *bias = model->bias == NULL ? NULL : run->bias;
-    ucb_cuda_note(c, "hidden states",
-                  c->table->upload(c->device, UCB_CUDA_COMPUTE, run->hidden,
-                                   model->hidden + run->row * w->n_in,
-                                   run->n_rows * w->n_in * sizeof(float)));
     if (bias != NULL)
         ucb_cuda_note(c, "a bias",
                       c->table->upload(c->device, UCB_CUDA_COMPUTE, run->bias, model->bias,
@@ -89,14 +104,17 @@ static ucb_status make_logits(const struct head_run *run, const struct ucb_head 
     if (w->data == NULL) {
         const struct ucb_cuda_stream_of_rows rows = {read_rows, (void *)model->rows,
                                                      w->n_out, w->n_in, 0};
-        UCB_TRY(ucb_cuda_multiply_rows(b, &rows, bias, run->hidden, run->n_rows, z,
-                                       run->stride, err));
+        UCB_TRY(ucb_cuda_prepare_rows(b, &rows, err));
+        const float *hidden = bring_hidden(run, model);
+        UCB_TRY(ucb_cuda_multiply_rows(b, &rows, bias, hidden, run->n_rows, z, run->stride,
+                                       err));
     } else {
         const void *packed = ucb_cuda_weight(c, w, ucb_pack_bytes(b, w->n_out, w->n_in));
+        const float *hidden = bring_hidden(run, model);
         if (c->failed == UCB_OK)
             ucb_cuda_note(c, "logits",
                           c->table->linear(c->device, b->arithmetic, packed, w->n_out,
-                                           w->n_in, bias, run->hidden, run->n_rows, z,
+                                           w->n_in, bias, hidden, run->n_rows, z,
                                            run->stride));
     }
     if (model->softcap != 0 && c->failed == UCB_OK)
@@ -114,7 +132,10 @@ static ucb_status score_model(const struct head_run *run, const struct ucb_head 
     float *z = is_reference ? run->logits0 : run->logits;
     struct ucb_cuda_score *score = is_reference ? run->score0 : run->score,
                           *host = is_reference ? run->host0 : run->host;
-    UCB_TRY(make_logits(run, model, z, err));
+    ucb_cuda_lock(c);
+    ucb_status status = make_logits(run, model, z, err);
+    ucb_cuda_unlock(c);
+    UCB_TRY(status);
     if (c->failed == UCB_OK)
         ucb_cuda_note(c, "scores",
                       c->table->score(c->device, z, is_reference ? run->exp0 : NULL,
@@ -138,10 +159,17 @@ static ucb_status score_model(const struct head_run *run, const struct ucb_head 
     return UCB_OK;
 }
 
-/* All device memory of a block of `rows` rows. */
-static bool place(struct head_run *run, size_t rows, uint32_t n_in)
+static void *take(unsigned char **at, size_t n_bytes)
 {
-    struct ucb_cuda_frame f;
+    void *p = *at;
+    *at += ucb_cuda_room(n_bytes);
+    return p;
+}
+
+/* All device memory of a block of `rows` rows. */
+static ucb_status place(struct head_run *run, size_t rows, uint32_t n_in,
+                        struct ucb_err *err)
+{
     size_t logits = rows * run->stride * sizeof(float),
            hidden = rows * n_in * sizeof(float), bias = run->n_ids * sizeof(float),
            targets = rows * sizeof(uint32_t),
@@ -150,17 +178,19 @@ static bool place(struct head_run *run, size_t rows, uint32_t n_in)
     size_t all = 3 * ucb_cuda_room(logits) + ucb_cuda_room(hidden) + ucb_cuda_room(bias) +
                  ucb_cuda_room(targets) + ucb_cuda_room(partial) +
                  2 * ucb_cuda_room(scores);
-    if (!ucb_cuda_begin(run->backend->cuda, all, &f)) return false;
-    run->logits0 = ucb_cuda_take(&f, logits);
-    run->exp0 = ucb_cuda_take(&f, logits);
-    run->logits = ucb_cuda_take(&f, logits);
-    run->hidden = ucb_cuda_take(&f, hidden);
-    run->bias = ucb_cuda_take(&f, bias);
-    run->targets = ucb_cuda_take(&f, targets);
-    run->partial = ucb_cuda_take(&f, partial);
-    run->score0 = ucb_cuda_take(&f, scores);
-    run->score = ucb_cuda_take(&f, scores);
-    return true;
+    void *p;
+    UCB_TRY(ucb_cuda_memory(run->backend->cuda, UCB_CUDA_FOR_X, all, &p, err));
+    unsigned char *at = p;
+    run->logits0 = take(&at, logits);
+    run->exp0 = take(&at, logits);
+    run->logits = take(&at, logits);
+    run->hidden = take(&at, hidden);
+    run->bias = take(&at, bias);
+    run->targets = take(&at, targets);
+    run->partial = take(&at, partial);
+    run->score0 = take(&at, scores);
+    run->score = take(&at, scores);
+    return UCB_OK;
 }
 
 static size_t choose_rows(const struct head_run *run, size_t n_rows)
@@ -201,7 +231,8 @@ ucb_status ucb_cuda_head_score(struct ucb_backend *b, const struct ucb_head *mod
     if (run.host0 == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for the scores of %zu rows", rows);
     run.host = run.host0 + rows;
-    ucb_status status = place(&run, rows, n_in) ? UCB_OK : ucb_cuda_status(b->cuda, err);
+    ucb_status status = ucb_cuda_status(b->cuda, err);
+    if (status == UCB_OK) status = place(&run, rows, n_in, err);
     for (; run.row < n_rows && status == UCB_OK; run.row += rows) {
         run.n_rows = n_rows - run.row < rows ? n_rows - run.row : rows;
         status = score_block(&run, models, n_models, n_rows, out, err);

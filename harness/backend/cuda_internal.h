@@ -7,6 +7,7 @@
 
 #include "backend/backend_internal.h"
 #include "backend/cuda.h"
+#include "backend/cuda_mirror.h"
 
 struct ucb_cuda_piece {
     void *p;
@@ -32,7 +33,12 @@ struct ucb_cuda {
     struct ucb_cuda_piece memory[UCB_CUDA_N_PURPOSES];
     struct ucb_cuda_weight *weights;
     size_t n_weights, weight_capacity;
+    struct ucb_cuda_mirrors mirrors;
     uint64_t clock; /* of used_at */
+    /* Weights and mirrors used from here on belong to the operation at work, and do not
+       give way; UINT64_MAX: there is none. */
+    uint64_t locked_from;
+    struct ucb_cuda_event *computed; /* for LOAD to wait for COMPUTE */
     /* Of two buffers that LOAD fills, from two in host memory, and COMPUTE reads, in turn.
      */
     struct ucb_cuda_event *filled[2], *read[2];
@@ -49,24 +55,38 @@ void ucb_cuda_note(struct ucb_cuda *cuda, const char *what, const char *answer);
 ucb_status ucb_cuda_status(struct ucb_cuda *cuda, struct ucb_err *err);
 
 /*
- * Host buffers of one call on the device: begin() makes room for all of them, take() and
- * bring() hand it out, give_back() downloads; each does nothing after a failure, end()
- * waits. n_bytes: the sum of ucb_cuda_room() of all buffers.
+ * A buffer of an operation: where the device holds it, that; else room of this call, to
+ * which it is copied (what is read) and from which it is copied back (what is written). All
+ * of what is written only is written.
  */
-struct ucb_cuda_frame {
-    struct ucb_cuda *cuda;
-    unsigned char *at, *end;
+struct ucb_cuda_span {
+    const void *host; /* NULL: working memory of the kernel, or with 0 bytes nothing */
+    size_t n_bytes;
+    bool in, out;
+    bool multiplied; /* by a product: see ucb_cuda_suits() */
+    bool copied;     /* it lies in room of this call */
+    void *there;     /* NULL of nothing */
 };
 static inline size_t ucb_cuda_room(size_t n_bytes)
 {
     return ucb_round_up(n_bytes == 0 ? 1 : n_bytes, 256);
 }
-bool ucb_cuda_begin(struct ucb_cuda *cuda, size_t n_bytes, struct ucb_cuda_frame *out);
-void *ucb_cuda_take(struct ucb_cuda_frame *frame, size_t n_bytes);
-void *ucb_cuda_bring(struct ucb_cuda_frame *frame, const void *host, size_t n_bytes);
-void ucb_cuda_give_back(struct ucb_cuda_frame *frame, void *host, const void *p,
-                        size_t n_bytes);
-void ucb_cuda_end(struct ucb_cuda_frame *frame);
+/* cuBLAS may choose a kernel by how its pointers are aligned, and its bits must not depend
+ * on where a batch begins: it is given what begins at 256 bytes. */
+static inline bool ucb_cuda_suits(const struct ucb_cuda *cuda, const void *there)
+{
+    return cuda->arithmetic != UCB_ARITH_CUBLAS || (uintptr_t)there % 256 == 0;
+}
+/* What is used from here to end() stays on the device; begin() says so too. */
+void ucb_cuda_lock(struct ucb_cuda *cuda);
+void ucb_cuda_unlock(struct ucb_cuda *cuda);
+/* Places all buffers and brings what is read; false: a failure, which is kept, and end() is
+ * not called. */
+bool ucb_cuda_begin(struct ucb_cuda *cuda, struct ucb_cuda_span *spans, size_t n);
+/* The kernels are queued: copies back what has to be on the host, and waits then. */
+void ucb_cuda_end(struct ucb_cuda *cuda, struct ucb_cuda_span *spans, size_t n);
+/* What is queued on LOAD from here on begins after what is queued on COMPUTE. */
+const char *ucb_cuda_load_after_products(struct ucb_cuda *cuda);
 
 /* Bytes [first, first + n) of a packed weight were written; on their way to the device. */
 void ucb_cuda_packed(struct ucb_cuda *cuda, const struct ucb_packed *weight, size_t n_bytes,
@@ -76,14 +96,19 @@ void ucb_cuda_packed(struct ucb_cuda *cuda, const struct ucb_packed *weight, siz
 const void *ucb_cuda_weight(struct ucb_cuda *cuda, const struct ucb_packed *weight,
                             size_t n_bytes);
 void ucb_cuda_drop_weights(struct ucb_cuda *cuda);
-/* Device memory, for which copies of weights give way, those that were not used for longest
- * first. Answers NULL, or why there is none even so. */
+/* A mirror or, where there is none, a copy of a weight gives way: the one that was not used
+ * for longest, and not by the operation at work. false: there is none. */
+bool ucb_cuda_evict(struct ucb_cuda *cuda);
+/* What it could free, one after the other. */
+size_t ucb_cuda_evictable_bytes(const struct ucb_cuda *cuda);
+/* Device memory, for which they do. Answers NULL, or why there is none even so. */
 const char *ucb_cuda_alloc(struct ucb_cuda *cuda, size_t n_bytes, void **out);
 
 /*
  * Rows of a weight that is not in memory, some panels at a time: read and packed by the
  * workers, uploaded, and multiplied while the next ones are read. y[n_rows][y_stride] and x
- * are the device's. What read() answers.
+ * are the device's. What read() answers; NOMEM. prepare() takes the memory for it, before
+ * buffers that give way to nothing are placed.
  */
 struct ucb_cuda_stream_of_rows {
     ucb_status (*read)(void *context, unsigned worker, uint32_t row, uint32_t n_rows,
@@ -92,6 +117,9 @@ struct ucb_cuda_stream_of_rows {
     uint32_t n_out, n_in;
     uint32_t at_once; /* a multiple of 32; 0: what suits the copies */
 };
+ucb_status ucb_cuda_prepare_rows(struct ucb_backend *backend,
+                                 const struct ucb_cuda_stream_of_rows *weight,
+                                 struct ucb_err *err);
 ucb_status ucb_cuda_multiply_rows(struct ucb_backend *backend,
                                   const struct ucb_cuda_stream_of_rows *weight,
                                   const float *bias, const float *x, size_t n_rows,

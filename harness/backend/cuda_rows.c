@@ -129,6 +129,29 @@ static size_t choose_panels(const struct rows_run *run, size_t n_all)
     return min_panels(n == 0 ? 1 : n, n_all);
 }
 
+/* The panels of one turn, and memory for two. */
+static ucb_status prepare(struct rows_run *run, size_t *at_once, void **buffers,
+                          struct ucb_err *err)
+{
+    struct ucb_backend *b = run->backend;
+    run->panel_bytes = ucb_panel_bytes(b->arithmetic, run->weight->n_in);
+    *at_once = choose_panels(run, ucb_n_units(run->weight->n_out, UCB_PANEL));
+    UCB_TRY(place(run, err));
+    UCB_TRY(stage(b->cuda, *at_once * run->panel_bytes, err));
+    return ucb_cuda_memory(b->cuda, UCB_CUDA_FOR_W, 2 * *at_once * run->panel_bytes,
+                           buffers, err);
+}
+
+ucb_status ucb_cuda_prepare_rows(struct ucb_backend *b,
+                                 const struct ucb_cuda_stream_of_rows *weight,
+                                 struct ucb_err *err)
+{
+    struct rows_run run = {.backend = b, .weight = weight};
+    size_t at_once;
+    void *buffers;
+    return prepare(&run, &at_once, &buffers, err);
+}
+
 ucb_status ucb_cuda_multiply_rows(struct ucb_backend *b,
                                   const struct ucb_cuda_stream_of_rows *weight,
                                   const float *bias, const float *x, size_t n_rows,
@@ -137,14 +160,12 @@ ucb_status ucb_cuda_multiply_rows(struct ucb_backend *b,
     struct ucb_cuda *c = b->cuda;
     struct rows_run run = {.backend = b, .weight = weight};
     size_t n_all = ucb_n_units(weight->n_out, UCB_PANEL);
+    size_t at_once;
     void *buffers;
     ucb_status status = UCB_OK;
-    run.panel_bytes = ucb_panel_bytes(b->arithmetic, weight->n_in);
-    size_t at_once = choose_panels(&run, n_all);
-    UCB_TRY(place(&run, err));
-    UCB_TRY(stage(c, at_once * run.panel_bytes, err));
-    UCB_TRY(
-        ucb_cuda_memory(c, UCB_CUDA_FOR_W, 2 * at_once * run.panel_bytes, &buffers, err));
+    UCB_TRY(prepare(&run, &at_once, &buffers, err));
+    /* The last product may read panels of another size at any place of the buffers. */
+    ucb_cuda_note(c, "an upload", ucb_cuda_load_after_products(c));
     for (unsigned turn = 0; run.panel < n_all && status == UCB_OK && c->failed == UCB_OK;
          turn ^= 1) {
         run.n_panels = n_all - run.panel < at_once ? n_all - run.panel : at_once;

@@ -1,6 +1,8 @@
 /*
- * cuda_run.c - the operations of backend.h on a device, with host buffers in and out: what
- * goes in is copied there, the kernel runs, what comes out is copied back. Weights stay.
+ * cuda_run.c - the operations of backend.h on a device. Memory that is kept (cuda_mirror.h)
+ * is read and written where the device holds it, and nobody waits; host buffers are copied
+ * in and out: what goes in is copied there, the kernel runs, what comes out is copied back.
+ * Weights stay.
  *
  * Softplus, sums of experts' answers and gradients have no kernel: the CPU does them, with
  * the same bits.
@@ -10,8 +12,8 @@
 #include <assert.h>
 #include <string.h>
 
-/* Rows of a product that are on the device at a time. */
-enum { FRAME_BYTES = 256 << 20 };
+/* Of the buffers of a call that are copied, where rows and elements can be cut. */
+enum { FRAME_BYTES = 256 << 20, RUN_ELEMENTS = 16 << 20 };
 
 void ucb_cuda_note(struct ucb_cuda *c, const char *what, const char *answer)
 {
@@ -28,91 +30,173 @@ ucb_status ucb_cuda_status(struct ucb_cuda *c, struct ucb_err *err)
     return status;
 }
 
-/* ---- frames ---- */
+/* ---- buffers of an operation ---- */
 
-bool ucb_cuda_begin(struct ucb_cuda *c, size_t n_bytes, struct ucb_cuda_frame *out)
+void ucb_cuda_lock(struct ucb_cuda *c)
 {
+    if (c->locked_from == UINT64_MAX) c->locked_from = ++c->clock;
+}
+
+void ucb_cuda_unlock(struct ucb_cuda *c)
+{
+    c->locked_from = UINT64_MAX;
+}
+
+const char *ucb_cuda_load_after_products(struct ucb_cuda *c)
+{
+    const char *failed = c->table->record(c->device, UCB_CUDA_COMPUTE, c->computed);
+    return failed != NULL ? failed : c->table->wait(c->device, UCB_CUDA_LOAD, c->computed);
+}
+
+/* Where mirrors hold them, if they may; the others in room of this call. */
+static ucb_status place(struct ucb_cuda *c, struct ucb_cuda_span *s, size_t n,
+                        bool in_mirrors, struct ucb_err *err)
+{
+    size_t room = 0;
     void *p = NULL;
-    if (c->failed != UCB_OK) return false;
-    c->failed = ucb_cuda_memory(c, UCB_CUDA_FOR_X, n_bytes, &p, &c->failure);
-    *out = (struct ucb_cuda_frame){c, p, (unsigned char *)p + n_bytes};
+    for (size_t i = 0; i < n; i++) {
+        s[i].there = in_mirrors && s[i].host != NULL
+                         ? ucb_cuda_mirror_at(c, s[i].host, s[i].n_bytes)
+                         : NULL;
+        if (s[i].multiplied && !ucb_cuda_suits(c, s[i].there)) s[i].there = NULL;
+        s[i].copied = s[i].there == NULL && s[i].n_bytes > 0;
+        if (s[i].copied) room += ucb_cuda_room(s[i].n_bytes);
+    }
+    if (room > 0) UCB_TRY(ucb_cuda_memory(c, UCB_CUDA_FOR_X, room, &p, err));
+    for (size_t i = 0; i < n; i++) {
+        if (!s[i].copied) continue;
+        s[i].there = p;
+        p = (unsigned char *)p + ucb_cuda_room(s[i].n_bytes);
+    }
+    return UCB_OK;
+}
+
+/* Mirrors where they can be; without any where they leave no room for the rest. */
+static bool place_all(struct ucb_cuda *c, struct ucb_cuda_span *s, size_t n)
+{
+    ucb_status status;
+    for (size_t i = 0; i < n; i++)
+        if (s[i].host != NULL) ucb_cuda_mirror_seek(c, s[i].host, s[i].n_bytes);
+    status = place(c, s, n, true, NULL);
+    if (status == UCB_OK) return true;
+    for (size_t i = 0; i < n; i++)
+        if (s[i].host != NULL) ucb_cuda_mirror_spare(c, s[i].host, s[i].n_bytes);
+    c->failed = place(c, s, n, false, &c->failure);
     return c->failed == UCB_OK;
 }
 
-void *ucb_cuda_take(struct ucb_cuda_frame *f, size_t n_bytes)
+static void bring(struct ucb_cuda *c, const struct ucb_cuda_span *s)
 {
-    unsigned char *p = f->at;
-    f->at += ucb_cuda_room(n_bytes);
-    assert(f->at <= f->end);
-    return p;
+    if (!s->copied) {
+        ucb_cuda_mirror_in(c, s->host, s->n_bytes);
+        return;
+    }
+    ucb_cuda_host_reads(c, s->host, s->n_bytes);
+    ucb_cuda_note(
+        c, "copying in",
+        c->table->upload(c->device, UCB_CUDA_COMPUTE, s->there, s->host, s->n_bytes));
 }
 
-void *ucb_cuda_bring(struct ucb_cuda_frame *f, const void *host, size_t n_bytes)
+bool ucb_cuda_begin(struct ucb_cuda *c, struct ucb_cuda_span *s, size_t n)
 {
-    void *p = ucb_cuda_take(f, n_bytes);
-    if (f->cuda->failed == UCB_OK && n_bytes > 0)
-        ucb_cuda_note(
-            f->cuda, "copying in",
-            f->cuda->table->upload(f->cuda->device, UCB_CUDA_COMPUTE, p, host, n_bytes));
-    return p;
+    ucb_cuda_lock(c);
+    if (c->failed == UCB_OK && place_all(c, s, n))
+        for (size_t i = 0; i < n; i++)
+            if (s[i].in && s[i].n_bytes > 0) bring(c, &s[i]);
+    if (c->failed != UCB_OK) {
+        ucb_cuda_unlock(c);
+        return false;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (s[i].out && s[i].n_bytes > 0 && !s[i].copied)
+            ucb_cuda_mirror_out(c, s[i].host, s[i].n_bytes);
+    return true;
 }
 
-void ucb_cuda_give_back(struct ucb_cuda_frame *f, void *host, const void *p, size_t n_bytes)
+void ucb_cuda_end(struct ucb_cuda *c, struct ucb_cuda_span *s, size_t n)
 {
-    if (f->cuda->failed == UCB_OK && n_bytes > 0)
-        ucb_cuda_note(
-            f->cuda, "copying out",
-            f->cuda->table->download(f->cuda->device, UCB_CUDA_COMPUTE, host, p, n_bytes));
+    bool waits = false;
+    for (size_t i = 0; i < n; i++) {
+        if (!s[i].out || !s[i].copied) continue;
+        ucb_cuda_host_writes(c, s[i].host, s[i].n_bytes);
+        waits = true;
+        if (c->failed == UCB_OK)
+            ucb_cuda_note(c, "copying out",
+                          c->table->download(c->device, UCB_CUDA_COMPUTE, (void *)s[i].host,
+                                             s[i].there, s[i].n_bytes));
+    }
+    if (waits) ucb_cuda_note(c, "a kernel", c->table->finish(c->device, UCB_CUDA_COMPUTE));
+    ucb_cuda_unlock(c);
 }
 
-void ucb_cuda_end(struct ucb_cuda_frame *f)
+/* n floats that are read; NULL: nothing. */
+static struct ucb_cuda_span reads(const void *host, size_t n)
 {
-    ucb_cuda_note(f->cuda, "a kernel",
-                  f->cuda->table->finish(f->cuda->device, UCB_CUDA_COMPUTE));
+    return (struct ucb_cuda_span){
+        .host = host, .n_bytes = host == NULL ? 0 : n * sizeof(float), .in = true};
+}
+
+static struct ucb_cuda_span writes(float *host, size_t n)
+{
+    return (struct ucb_cuda_span){.host = host, .n_bytes = n * sizeof(float), .out = true};
+}
+
+static struct ucb_cuda_span changes(float *host, size_t n)
+{
+    return (struct ucb_cuda_span){
+        .host = host, .n_bytes = n * sizeof(float), .in = true, .out = true};
+}
+
+/* What is written, where it may be a buffer that is read: then that one, and nothing. */
+static struct ucb_cuda_span writes_beside(float *host, size_t n, struct ucb_cuda_span *read)
+{
+    if (read->host != host) return writes(host, n);
+    read->out = true;
+    return reads(NULL, 0);
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
 }
 
 /* ---- products ---- */
 
-static size_t linear_bytes(uint32_t n_out, uint32_t n_in, size_t n_rows)
+/* As many rows of so many floats as fit a frame: one at least. */
+static size_t rows_at_once(size_t row_floats, size_t n_rows)
 {
-    return ucb_cuda_room(n_out * sizeof(float)) +
-           ucb_cuda_room(n_rows * n_in * sizeof(float)) +
-           ucb_cuda_room(n_rows * n_out * sizeof(float));
+    size_t fit = FRAME_BYTES / (row_floats * sizeof(float));
+    return least(fit == 0 ? 1 : fit, n_rows);
 }
 
-/* As many rows as fit a frame: one at least. */
-static size_t rows_at_once(uint32_t n_out, uint32_t n_in, size_t n_rows)
+/* The weight stays where it is while room for the rows is made. */
+static void multiply_rows(struct ucb_backend *b, const struct ucb_packed *weight,
+                          const float *bias, const float *x, size_t n, float *y)
 {
-    size_t fit = FRAME_BYTES / (((size_t)n_out + n_in) * sizeof(float));
-    if (fit == 0) fit = 1;
-    return fit < n_rows ? fit : n_rows;
+    struct ucb_cuda *c = b->cuda;
+    uint32_t n_out = weight->n_out, n_in = weight->n_in;
+    struct ucb_cuda_span s[] = {reads(x, n * n_in), reads(bias, n_out),
+                                writes(y, n * n_out)};
+    s[0].multiplied = s[2].multiplied = true;
+    ucb_cuda_lock(c);
+    const void *packed = ucb_cuda_weight(c, weight, ucb_pack_bytes(b, n_out, n_in));
+    if (!ucb_cuda_begin(c, s, 3)) return;
+    ucb_cuda_note(c, "a product",
+                  c->table->linear(c->device, b->arithmetic, packed, n_out, n_in,
+                                   s[1].there, s[0].there, n, s[2].there, n_out));
+    ucb_cuda_end(c, s, 3);
 }
 
 ucb_status ucb_cuda_linear(struct ucb_backend *b, const struct ucb_packed *weight,
                            const float *bias, const float *x, size_t n_rows, float *y,
                            struct ucb_err *err)
 {
-    struct ucb_cuda *c = b->cuda;
-    uint32_t n_out = weight->n_out, n_in = weight->n_in;
-    size_t step = rows_at_once(n_out, n_in, n_rows);
-    for (size_t row = 0; row < n_rows && c->failed == UCB_OK; row += step) {
-        struct ucb_cuda_frame f;
-        size_t n = n_rows - row < step ? n_rows - row : step;
-        /* The frame first: it may take the place of weights, this one among them. */
-        if (!ucb_cuda_begin(c, linear_bytes(n_out, n_in, step), &f)) break;
-        const void *packed = ucb_cuda_weight(c, weight, ucb_pack_bytes(b, n_out, n_in));
-        const float *there = ucb_cuda_bring(&f, x + row * n_in, n * n_in * sizeof(*x));
-        const float *added = bias == NULL ? NULL
-                                          : ucb_cuda_bring(&f, bias, n_out * sizeof(*bias));
-        float *result = ucb_cuda_take(&f, n * n_out * sizeof(*y));
-        if (c->failed == UCB_OK)
-            ucb_cuda_note(c, "a product",
-                          c->table->linear(c->device, b->arithmetic, packed, n_out, n_in,
-                                           added, there, n, result, n_out));
-        ucb_cuda_give_back(&f, y + row * n_out, result, n * n_out * sizeof(*y));
-        ucb_cuda_end(&f);
-    }
-    return ucb_cuda_status(c, err);
+    size_t n_out = weight->n_out, n_in = weight->n_in,
+           step = rows_at_once(n_out + n_in, n_rows);
+    for (size_t row = 0; row < n_rows && b->cuda->failed == UCB_OK; row += step)
+        multiply_rows(b, weight, bias, x + row * n_in, least(step, n_rows - row),
+                      y + row * n_out);
+    return ucb_cuda_status(b->cuda, err);
 }
 
 ucb_status ucb_cuda_linear_tiles(struct ucb_backend *b, const struct ucb_tiles *weight,
@@ -120,45 +204,47 @@ ucb_status ucb_cuda_linear_tiles(struct ucb_backend *b, const struct ucb_tiles *
                                  struct ucb_err *err)
 {
     struct ucb_cuda *c = b->cuda;
-    struct ucb_cuda_frame f;
     uint32_t n_out = weight->n_out, n_in = weight->n_in;
     const struct ucb_cuda_stream_of_rows rows = {weight->decode, weight->context, n_out,
                                                  n_in, weight->tile_rows};
-    if (!ucb_cuda_begin(c, linear_bytes(n_out, n_in, n_rows), &f))
-        return ucb_cuda_status(c, err);
-    const float *there = ucb_cuda_bring(&f, x, n_rows * n_in * sizeof(*x));
-    const float *added = bias == NULL ? NULL
-                                      : ucb_cuda_bring(&f, bias, n_out * sizeof(*bias));
-    float *result = ucb_cuda_take(&f, n_rows * n_out * sizeof(*y));
-    ucb_status status = ucb_cuda_multiply_rows(b, &rows, added, there, n_rows, result,
-                                               n_out, err);
-    ucb_cuda_give_back(&f, y, result, n_rows * n_out * sizeof(*y));
-    ucb_cuda_end(&f);
+    struct ucb_cuda_span s[] = {reads(x, n_rows * n_in), reads(bias, n_out),
+                                writes(y, n_rows * n_out)};
+    if (n_rows == 0) return ucb_cuda_status(c, err);
+    s[0].multiplied = s[2].multiplied = true;
+    UCB_TRY(ucb_cuda_prepare_rows(b, &rows, err));
+    if (!ucb_cuda_begin(c, s, 3)) return ucb_cuda_status(c, err);
+    ucb_status status = ucb_cuda_multiply_rows(b, &rows, s[1].there, s[0].there, n_rows,
+                                               s[2].there, n_out, err);
+    ucb_cuda_end(c, s, 3);
     return status != UCB_OK ? status : ucb_cuda_status(c, err);
 }
 
 /* ---- rows and elements ---- */
 
+static void norm_rows(struct ucb_backend *b, const float *x, size_t n_rows, uint32_t n,
+                      const float *weight, const float *bias, float eps, float *y)
+{
+    struct ucb_cuda *c = b->cuda;
+    struct ucb_cuda_span s[] = {
+        reads(x, n_rows * n), reads(weight, n), reads(bias, n), {0}};
+    s[3] = writes_beside(y, n_rows * n, &s[0]);
+    if (!ucb_cuda_begin(c, s, 4)) return;
+    float *out = s[3].there == NULL ? s[0].there : s[3].there;
+    ucb_cuda_note(c, "a norm",
+                  bias == NULL ? c->table->rmsnorm(c->device, s[0].there, n_rows, n,
+                                                   s[1].there, eps, out)
+                               : c->table->layernorm(c->device, s[0].there, n_rows, n,
+                                                     s[1].there, s[2].there, eps, out));
+    ucb_cuda_end(c, s, 4);
+}
+
 void ucb_cuda_norm(struct ucb_backend *b, const float *x, size_t n_rows, uint32_t n,
                    const float *weight, const float *bias, float eps, float *y)
 {
-    struct ucb_cuda *c = b->cuda;
-    struct ucb_cuda_frame f;
-    size_t n_bytes = n_rows * n * sizeof(*x), row_bytes = n * sizeof(*x);
-    if (n_rows == 0) return;
-    if (!ucb_cuda_begin(c, ucb_cuda_room(n_bytes) + 2 * ucb_cuda_room(row_bytes), &f))
-        return;
-    float *there = ucb_cuda_bring(&f, x, n_bytes);
-    const float *gain = ucb_cuda_bring(&f, weight, row_bytes),
-                *added = bias == NULL ? NULL : ucb_cuda_bring(&f, bias, row_bytes);
-    if (c->failed == UCB_OK)
-        ucb_cuda_note(c, "a norm",
-                      bias == NULL
-                          ? c->table->rmsnorm(c->device, there, n_rows, n, gain, eps, there)
-                          : c->table->layernorm(c->device, there, n_rows, n, gain, added,
-                                                eps, there));
-    ucb_cuda_give_back(&f, y, there, n_bytes);
-    ucb_cuda_end(&f);
+    size_t step = rows_at_once(2 * (size_t)n, n_rows);
+    for (size_t row = 0; row < n_rows; row += step)
+        norm_rows(b, x + row * n, least(step, n_rows - row), n, weight, bias, eps,
+                  y + row * n);
 }
 
 void ucb_cuda_rope(struct ucb_backend *b, float *x, size_t n_rows,
@@ -166,131 +252,122 @@ void ucb_cuda_rope(struct ucb_backend *b, float *x, size_t n_rows,
                    const uint32_t *position)
 {
     struct ucb_cuda *c = b->cuda;
-    struct ucb_cuda_frame f;
     uint32_t last = 0;
     if (n_rows == 0) return;
     for (size_t i = 0; i < n_rows; i++)
         if (position[i] > last) last = position[i];
-    size_t n_bytes = n_rows * shape->n_heads * shape->head_dim * sizeof(*x),
-           table_bytes = ((size_t)last + 1) * shape->r * sizeof(*table),
-           position_bytes = n_rows * sizeof(*position);
-    if (!ucb_cuda_begin(c,
-                        ucb_cuda_room(n_bytes) + ucb_cuda_room(table_bytes) +
-                            ucb_cuda_room(position_bytes),
-                        &f))
-        return;
-    float *there = ucb_cuda_bring(&f, x, n_bytes);
-    const float *angles = ucb_cuda_bring(&f, table, table_bytes);
-    const uint32_t *positions = ucb_cuda_bring(&f, position, position_bytes);
-    if (c->failed == UCB_OK)
-        ucb_cuda_note(c, "rope",
-                      c->table->rope(c->device, there, n_rows, shape, angles, positions));
-    ucb_cuda_give_back(&f, x, there, n_bytes);
-    ucb_cuda_end(&f);
+    struct ucb_cuda_span s[] = {changes(x, n_rows * shape->n_heads * shape->head_dim),
+                                reads(table, ((size_t)last + 1) * shape->r),
+                                reads(position, n_rows)};
+    if (!ucb_cuda_begin(c, s, 3)) return;
+    ucb_cuda_note(
+        c, "rope",
+        c->table->rope(c->device, s[0].there, n_rows, shape, s[1].there, s[2].there));
+    ucb_cuda_end(c, s, 3);
+}
+
+static void activate_run(struct ucb_backend *b, enum ucb_activation activation,
+                         const float *gate, const float *up, size_t n, float *out)
+{
+    struct ucb_cuda *c = b->cuda;
+    struct ucb_cuda_span s[] = {reads(gate, n), reads(up, n), {0}};
+    struct ucb_cuda_span *target = out == gate ? &s[0] : out == up ? &s[1] : &s[2];
+    s[2] = writes_beside(out, n, target);
+    if (!ucb_cuda_begin(c, s, 3)) return;
+    ucb_cuda_note(c, "an activation",
+                  c->table->activate(c->device, activation, s[0].there, s[1].there, n,
+                                     target->there));
+    ucb_cuda_end(c, s, 3);
 }
 
 void ucb_cuda_activate(struct ucb_backend *b, enum ucb_activation activation,
                        const float *gate, const float *up, size_t n, float *out)
 {
-    struct ucb_cuda *c = b->cuda;
-    struct ucb_cuda_frame f;
-    size_t n_bytes = n * sizeof(*gate);
-    if (n == 0 || !ucb_cuda_begin(c, 2 * ucb_cuda_room(n_bytes), &f)) return;
-    float *there = ucb_cuda_bring(&f, gate, n_bytes);
-    const float *factor = up == NULL ? NULL : ucb_cuda_bring(&f, up, n_bytes);
-    if (c->failed == UCB_OK)
-        ucb_cuda_note(c, "an activation",
-                      c->table->activate(c->device, activation, there, factor, n, there));
-    ucb_cuda_give_back(&f, out, there, n_bytes);
-    ucb_cuda_end(&f);
+    for (size_t i = 0; i < n; i += RUN_ELEMENTS)
+        activate_run(b, activation, gate + i, up == NULL ? NULL : up + i,
+                     least(RUN_ELEMENTS, n - i), out + i);
+}
+
+static void add_run(struct ucb_cuda *c, float *x, const float *y, size_t n)
+{
+    struct ucb_cuda_span s[] = {changes(x, n), reads(y, n)};
+    if (!ucb_cuda_begin(c, s, 2)) return;
+    ucb_cuda_note(c, "an addition", c->table->add(c->device, s[0].there, s[1].there, n));
+    ucb_cuda_end(c, s, 2);
 }
 
 void ucb_cuda_add(struct ucb_backend *b, float *x, const float *y, size_t n)
 {
-    struct ucb_cuda *c = b->cuda;
-    struct ucb_cuda_frame f;
-    size_t n_bytes = n * sizeof(*x);
-    if (n == 0 || !ucb_cuda_begin(c, 2 * ucb_cuda_room(n_bytes), &f)) return;
-    float *there = ucb_cuda_bring(&f, x, n_bytes);
-    const float *added = ucb_cuda_bring(&f, y, n_bytes);
-    if (c->failed == UCB_OK)
-        ucb_cuda_note(c, "an addition", c->table->add(c->device, there, added, n));
-    ucb_cuda_give_back(&f, x, there, n_bytes);
-    ucb_cuda_end(&f);
+    for (size_t i = 0; i < n; i += RUN_ELEMENTS)
+        add_run(b->cuda, x + i, y + i, least(RUN_ELEMENTS, n - i));
+}
+
+static void change_run(struct ucb_cuda *c, ucb_cuda_in_place *kernel, float *x, size_t n,
+                       float parameter)
+{
+    struct ucb_cuda_span s = changes(x, n);
+    if (!ucb_cuda_begin(c, &s, 1)) return;
+    ucb_cuda_note(c, "elements", kernel(c->device, s.there, n, parameter));
+    ucb_cuda_end(c, &s, 1);
 }
 
 void ucb_cuda_change(struct ucb_backend *b, ucb_cuda_in_place *kernel, float *x, size_t n,
                      float parameter)
 {
-    struct ucb_cuda *c = b->cuda;
-    struct ucb_cuda_frame f;
-    size_t n_bytes = n * sizeof(*x);
-    if (n == 0 || !ucb_cuda_begin(c, ucb_cuda_room(n_bytes), &f)) return;
-    float *there = ucb_cuda_bring(&f, x, n_bytes);
-    if (c->failed == UCB_OK)
-        ucb_cuda_note(c, "elements", kernel(c->device, there, n, parameter));
-    ucb_cuda_give_back(&f, x, there, n_bytes);
-    ucb_cuda_end(&f);
+    for (size_t i = 0; i < n; i += RUN_ELEMENTS)
+        change_run(b->cuda, kernel, x + i, least(RUN_ELEMENTS, n - i), parameter);
 }
 
 /* ---- state space ---- */
 
 /* Rows of `width` that lie `stride` apart: without what follows the last. */
-static size_t strided_bytes(size_t n_rows, size_t stride, size_t width)
+static size_t strided(size_t n_rows, size_t stride, size_t width)
 {
-    return ((n_rows - 1) * stride + width) * sizeof(float);
+    return (n_rows - 1) * stride + width;
 }
 
 void ucb_cuda_convolve(struct ucb_backend *b, const struct ucb_scan *scan)
 {
     struct ucb_cuda *c = b->cuda;
-    struct ucb_cuda_frame f;
     struct ucb_scan there = *scan;
-    size_t width = scan->width, row_bytes = width * sizeof(float);
+    size_t width = scan->width;
     if (scan->n_rows == 0) return;
-    size_t in_bytes = strided_bytes(scan->n_rows, scan->in_stride, width),
-           conv_bytes = scan->kernel * row_bytes, u_bytes = scan->n_rows * row_bytes;
-    if (!ucb_cuda_begin(c,
-                        ucb_cuda_room(in_bytes) + ucb_cuda_room(conv_bytes) +
-                            ucb_cuda_room(row_bytes) + ucb_cuda_room(u_bytes),
-                        &f))
-        return;
-    there.in = ucb_cuda_bring(&f, scan->in, in_bytes);
-    there.conv = ucb_cuda_bring(&f, scan->conv, conv_bytes);
-    if (scan->conv_bias != NULL)
-        there.conv_bias = ucb_cuda_bring(&f, scan->conv_bias, row_bytes);
-    there.u = ucb_cuda_take(&f, u_bytes);
-    if (c->failed == UCB_OK)
-        ucb_cuda_note(c, "a convolution", c->table->convolve(c->device, &there));
-    ucb_cuda_give_back(&f, scan->u, there.u, u_bytes);
-    ucb_cuda_end(&f);
+    struct ucb_cuda_span s[] = {
+        reads(scan->in, strided(scan->n_rows, scan->in_stride, width)),
+        reads(scan->conv, scan->kernel * width), reads(scan->conv_bias, width),
+        writes(scan->u, scan->n_rows * width)};
+    if (!ucb_cuda_begin(c, s, 4)) return;
+    there.in = s[0].there;
+    there.conv = s[1].there;
+    there.conv_bias = s[2].there;
+    there.u = s[3].there;
+    ucb_cuda_note(c, "a convolution", c->table->convolve(c->device, &there));
+    ucb_cuda_end(c, s, 4);
 }
 
 void ucb_cuda_scan(struct ucb_backend *b, const struct ucb_scan *scan)
 {
     struct ucb_cuda *c = b->cuda;
-    struct ucb_cuda_frame f;
     struct ucb_scan there = *scan;
-    size_t row_bytes = scan->width * sizeof(float), u_bytes = scan->n_rows * row_bytes,
-           state_bytes = scan->state * row_bytes;
+    size_t width = scan->width, n = scan->n_rows * width;
     if (scan->n_rows == 0) return;
-    size_t bc_bytes = strided_bytes(scan->n_rows, scan->bc_stride, 2 * (size_t)scan->state);
-    if (!ucb_cuda_begin(c,
-                        3 * ucb_cuda_room(u_bytes) + ucb_cuda_room(bc_bytes) +
-                            2 * ucb_cuda_room(state_bytes) + ucb_cuda_room(row_bytes),
-                        &f))
-        return;
-    there.u = ucb_cuda_bring(&f, scan->u, u_bytes);
-    there.dt = ucb_cuda_bring(&f, scan->dt, u_bytes);
-    there.bc = ucb_cuda_bring(&f, scan->bc, bc_bytes);
-    there.a = ucb_cuda_bring(&f, scan->a, state_bytes);
-    there.skip = ucb_cuda_bring(&f, scan->skip, row_bytes);
-    there.y = ucb_cuda_take(&f, u_bytes);
-    float *states = ucb_cuda_take(&f, state_bytes);
-    if (c->failed == UCB_OK)
-        ucb_cuda_note(c, "a scan", c->table->scan(c->device, &there, states));
-    ucb_cuda_give_back(&f, scan->y, there.y, u_bytes);
-    ucb_cuda_end(&f);
+    struct ucb_cuda_span s[] = {
+        reads(scan->u, n),
+        reads(scan->dt, n),
+        reads(scan->bc, strided(scan->n_rows, scan->bc_stride, 2 * (size_t)scan->state)),
+        reads(scan->a, scan->state * width),
+        reads(scan->skip, width),
+        writes(scan->y, n),
+        {.n_bytes = scan->state * width * sizeof(float)}}; /* the states */
+    if (!ucb_cuda_begin(c, s, 7)) return;
+    there.u = s[0].there;
+    there.dt = s[1].there;
+    there.bc = s[2].there;
+    there.a = s[3].there;
+    there.skip = s[4].there;
+    there.y = s[5].there;
+    ucb_cuda_note(c, "a scan", c->table->scan(c->device, &there, s[6].there));
+    ucb_cuda_end(c, s, 7);
 }
 
 /* ---- attention ---- */
@@ -301,29 +378,21 @@ ucb_status ucb_cuda_attention(struct ucb_backend *b, const struct ucb_attention 
                               struct ucb_err *err)
 {
     struct ucb_cuda *c = b->cuda;
-    struct ucb_cuda_frame f;
     /* On every machine this program runs on; the plugin's table says uint64_t. */
     _Static_assert(sizeof(size_t) == sizeof(uint64_t), "starts of windows");
-    size_t d = shape->head_dim, rows = start[n_windows],
-           q_bytes = rows * shape->n_heads * d * sizeof(*q),
-           k_bytes = rows * shape->n_kv_heads * d * sizeof(*k),
-           start_bytes = (n_windows + 1) * sizeof(*start);
-    if (!ucb_cuda_begin(c,
-                        2 * ucb_cuda_room(q_bytes) + 2 * ucb_cuda_room(k_bytes) +
-                            ucb_cuda_room(start_bytes),
-                        &f))
-        return ucb_cuda_status(c, err);
-    const float *there_q = ucb_cuda_bring(&f, q, q_bytes),
-                *there_k = ucb_cuda_bring(&f, k, k_bytes),
-                *there_v = ucb_cuda_bring(&f, v, k_bytes);
-    const uint64_t *there_start = ucb_cuda_bring(&f, start, start_bytes);
-    float *result = ucb_cuda_take(&f, q_bytes);
-    if (c->failed == UCB_OK)
-        ucb_cuda_note(c, "attention",
-                      c->table->attention(c->device, b->arithmetic, shape, there_q, there_k,
-                                          there_v, n_windows, there_start,
-                                          (const uint64_t *)start, result));
-    ucb_cuda_give_back(&f, out, result, q_bytes);
-    ucb_cuda_end(&f);
+    size_t d = shape->head_dim, n_q = start[n_windows] * shape->n_heads * d,
+           n_k = start[n_windows] * shape->n_kv_heads * d;
+    struct ucb_cuda_span s[] = {
+        reads(q, n_q),
+        reads(k, n_k),
+        reads(v, n_k),
+        writes(out, n_q),
+        {.host = start, .n_bytes = (n_windows + 1) * sizeof(*start), .in = true}};
+    if (!ucb_cuda_begin(c, s, 5)) return ucb_cuda_status(c, err);
+    ucb_cuda_note(c, "attention",
+                  c->table->attention(c->device, b->arithmetic, shape, s[0].there,
+                                      s[1].there, s[2].there, n_windows, s[4].there,
+                                      (const uint64_t *)start, s[3].there));
+    ucb_cuda_end(c, s, 5);
     return ucb_cuda_status(c, err);
 }

@@ -3,9 +3,9 @@
  *
  * The host keeps what ucb_pack() made; the device has a copy, named by its address, which
  * is brought along when it is packed, on the stream LOAD, while products run. Where device
- * memory runs out the copies that were not used for longest give way, and come back when
- * they are multiplied with; what was decoded there is saved to the host first. So the
- * program never asks how much a device holds.
+ * memory runs out activations give way, then the copies that were not used for longest, and
+ * come back when they are multiplied with; what was decoded there is saved to the host
+ * first. So the program never asks how much a device holds.
  */
 #include "backend/cuda_internal.h"
 
@@ -57,11 +57,13 @@ static bool save(struct ucb_cuda *c, struct ucb_cuda_weight *w)
     return true;
 }
 
-static bool evict(struct ucb_cuda *c)
+/* Activations first: a weight is read by every group of windows, a mirror by one. */
+bool ucb_cuda_evict(struct ucb_cuda *c)
 {
     struct ucb_cuda_weight *oldest = NULL;
+    if (ucb_cuda_mirror_evict(c)) return true;
     for (size_t i = 0; i < c->n_weights; i++)
-        if (c->weights[i].p != NULL &&
+        if (c->weights[i].p != NULL && c->weights[i].used_at < c->locked_from &&
             (oldest == NULL || c->weights[i].used_at < oldest->used_at))
             oldest = &c->weights[i];
     if (oldest == NULL) return false;
@@ -70,12 +72,24 @@ static bool evict(struct ucb_cuda *c)
     return true;
 }
 
+size_t ucb_cuda_evictable_bytes(const struct ucb_cuda *c)
+{
+    size_t n_bytes = 0;
+    for (size_t i = 0; i < c->mirrors.n; i++)
+        if (c->mirrors.list[i].used_at < c->locked_from)
+            n_bytes += c->mirrors.list[i].n_bytes;
+    for (size_t i = 0; i < c->n_weights; i++)
+        if (c->weights[i].p != NULL && c->weights[i].used_at < c->locked_from)
+            n_bytes += c->weights[i].n_bytes;
+    return n_bytes;
+}
+
 const char *ucb_cuda_alloc(struct ucb_cuda *c, size_t n_bytes, void **out)
 {
     const char *failed;
     do {
         failed = c->table->alloc(c->device, n_bytes, out);
-    } while (failed != NULL && evict(c));
+    } while (failed != NULL && ucb_cuda_evict(c));
     return failed;
 }
 
@@ -114,8 +128,10 @@ static const char *load(struct ucb_cuda *c, struct ucb_cuda_weight *w, size_t fi
                         size_t n)
 {
     const unsigned char *from = w->only_here ? w->saved : w->host;
-    const char *failed = c->table->upload(c->device, UCB_CUDA_LOAD,
-                                          (unsigned char *)w->p + first, from + first, n);
+    const char *failed = ucb_cuda_load_after_products(c);
+    if (failed == NULL)
+        failed = c->table->upload(c->device, UCB_CUDA_LOAD, (unsigned char *)w->p + first,
+                                  from + first, n);
     if (failed == NULL) failed = c->table->record(c->device, UCB_CUDA_LOAD, w->loaded);
     w->current = failed == NULL;
     return failed;
@@ -174,9 +190,10 @@ ucb_status ucb_cuda_put_decoded(struct ucb_cuda *c, const struct ucb_packed *wei
                         n_bytes, failed);
     w->only_here = true;
     w->used_at = ++c->clock;
-    /* Nobody reads what it held: whoever multiplied with it has waited for the product. */
-    failed = c->table->pack(c->device, UCB_CUDA_LOAD, c->arithmetic, decoded, weight->n_out,
-                            weight->n_in, w->p);
+    failed = ucb_cuda_load_after_products(c); /* they may read what it held */
+    if (failed == NULL)
+        failed = c->table->pack(c->device, UCB_CUDA_LOAD, c->arithmetic, decoded,
+                                weight->n_out, weight->n_in, w->p);
     if (failed == NULL) failed = c->table->record(c->device, UCB_CUDA_LOAD, w->loaded);
     w->current = failed == NULL;
     if (failed == NULL) return UCB_OK;

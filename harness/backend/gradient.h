@@ -5,7 +5,9 @@
  * The rules of backend.h hold: sums run in a fixed order, so that no bit depends on threads
  * or on the kernel path. A sum over rows adds them in blocks of 64, then the blocks.
  * Products are those of the backend's arithmetic: where it rounds operands to bf16, both of
- * a backward product are rounded as those of a forward one; all else is fp32.
+ * a backward product are rounded as those of a forward one; all else is fp32. All of it is
+ * host code: buffers that a backend keeps are read and written by ucb_backend_read() and
+ * _write() before.
  */
 #ifndef UCB_BACKEND_GRADIENT_H
 #define UCB_BACKEND_GRADIENT_H

@@ -138,6 +138,9 @@ void ucb_clamp(struct ucb_backend *backend, float *x, size_t n, float limit)
 void ucb_add_scaled(struct ucb_backend *backend, float *y, const float *x, float factor,
                     size_t n)
 {
+    ucb_backend_read(backend, x, n * sizeof(*x));
+    ucb_backend_read(backend, y, n * sizeof(*y));
+    ucb_backend_write(backend, y, n * sizeof(*y));
     backend->table->add_scaled(y, x, factor, n);
 }
 
@@ -155,6 +158,8 @@ static void softplus_item(void *context, size_t index)
 void ucb_softplus(struct ucb_backend *backend, float *x, size_t n)
 {
     struct shape_run run = {.y = x};
+    ucb_backend_read(backend, x, n * sizeof(*x));
+    ucb_backend_write(backend, x, n * sizeof(*x));
     share_elements(backend, &run, n, softplus_item);
 }
 

@@ -254,6 +254,7 @@ static ucb_status begin_states(struct ucb_calibrator *c, struct ucb_loader *load
                              &c->forward, err));
     UCB_TRY(ucb_states_alloc(n_floats, n_floats * sizeof(float) > c->options.memory_bytes,
                              c->options.cache, &c->x, err));
+    ucb_backend_keep(c->options.backend, c->x.x, c->x.n_bytes);
     c->pass = (struct ucb_pass){t->n_windows, c->start, c->arch->hidden, &c->x};
     c->room = c->options.memory_bytes - (c->x.spilled ? 0 : c->x.n_bytes);
     return ucb_pass_embed(&c->pass, loader, chain, tally, t->ids, err);
@@ -269,6 +270,7 @@ static void close_collectors(struct ucb_calibrator *c)
 
 static void end_states(struct ucb_calibrator *c)
 {
+    ucb_backend_forget(c->options.backend, c->x.x);
     ucb_states_free(&c->x);
     ucb_forward_close(c->forward);
     c->forward = NULL;

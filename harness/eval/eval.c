@@ -151,13 +151,19 @@ ucb_status ucb_eval_open(struct ucb_model *model, const struct ucb_eval_options 
     return status;
 }
 
+static void free_states(const struct ucb_eval *e, struct ucb_states *states)
+{
+    ucb_backend_forget(e->options.backend, states->x);
+    ucb_states_free(states);
+}
+
 void ucb_eval_close(struct ucb_eval *e)
 {
     if (e == NULL) return;
     ucb_forward_close(e->forward);
     ucb_loader_close(e->loader);
     ucb_loader_close(e->ahead);
-    ucb_states_free(&e->reference);
+    free_states(e, &e->reference);
     ucb_arena_free(&e->arena);
     ucb_mem_free(e);
 }
@@ -198,7 +204,9 @@ static ucb_status alloc_states(const struct ucb_eval *e, size_t n_rows,
 {
     bool spill = ucb_eval_state_bytes(e, n_rows) + ucb_eval_state_bytes(e, e->n_scored) >
                  e->options.memory_bytes;
-    return ucb_states_alloc(n_rows * e->arch->hidden, spill, e->options.cache, out, err);
+    UCB_TRY(ucb_states_alloc(n_rows * e->arch->hidden, spill, e->options.cache, out, err));
+    ucb_backend_keep(e->options.backend, out->x, out->n_bytes);
+    return UCB_OK;
 }
 
 void ucb_variant_fail(struct ucb_variant *v, ucb_status status, const char *where)
@@ -294,6 +302,16 @@ static void begin_variant(struct ucb_eval *e, struct ucb_variant *v, size_t n_gr
     if (r->status != UCB_OK) ucb_variant_fail(v, r->status, "embedding");
 }
 
+/* Down, or nowhere: the two may overlap. */
+static void move_rows(struct ucb_eval *e, const float *from, size_t n_rows, float *to)
+{
+    size_t n_bytes = n_rows * e->arch->hidden * sizeof(*to);
+    if (from == to) return;
+    ucb_backend_read(e->options.backend, from, n_bytes);
+    ucb_backend_write(e->options.backend, to, n_bytes);
+    memmove(to, from, n_bytes);
+}
+
 /* x[n_rows] becomes the normed rows that are scored, in place: a scored row never lies
  * before its slot. */
 static ucb_status keep_scored(struct ucb_eval *e, const struct ucb_states *states,
@@ -304,9 +322,11 @@ static ucb_status keep_scored(struct ucb_eval *e, const struct ucb_states *state
         n = e->n_scored - first < stretch ? e->n_scored - first : stretch;
         const size_t *row = e->scored_row + first;
         float *x = states->x + first * hidden;
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0, m; i < n; i += m) {
+            for (m = 1; i + m < n && row[i + m] == row[i] + m; m++) {
+            }
             assert(row[i] >= first + i);
-            memmove(x + i * hidden, states->x + row[i] * hidden, hidden * sizeof(*x));
+            move_rows(e, states->x + row[i] * hidden, m, x + i * hidden);
         }
         UCB_TRY(ucb_loader_final_norm(e->loader, x, n, x, err));
         ucb_states_release(states, first * hidden, n * hidden);
@@ -324,8 +344,7 @@ static ucb_status keep_reference(struct ucb_eval *e, const struct ucb_states *x,
     UCB_TRY(alloc_states(e, e->n_scored, &e->reference, err));
     for (size_t first = 0, n; first < e->n_scored; first += n) {
         n = e->n_scored - first < stretch ? e->n_scored - first : stretch;
-        memcpy(e->reference.x + first * hidden, x->x + first * hidden,
-               n * hidden * sizeof(float));
+        move_rows(e, x->x + first * hidden, n, e->reference.x + first * hidden);
         ucb_states_release(x, first * hidden, n * hidden);
         ucb_states_release(&e->reference, first * hidden, n * hidden);
     }
@@ -348,7 +367,7 @@ static void finish_variant(const struct ucb_eval *e, struct ucb_variant *v)
 {
     ucb_sha256_final_hex(&v->result->tally.digest, v->result->weights_digest);
     v->result->tokens_per_second = v->seconds > 0 ? (double)e->n_rows / v->seconds : 0;
-    ucb_states_free(&v->x);
+    free_states(e, &v->x);
     if (v->work != NULL && v->result->status == UCB_OK) ucb_layer_work_finish(v->work);
     ucb_layer_work_close(v->work);
     v->work = NULL;
@@ -369,7 +388,7 @@ ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
     ucb_eval_layers(e, &v, 1, progress, "original");
     ucb_status status = result->status;
     if (status == UCB_OK) status = keep_reference(e, &v.x, &result->err);
-    ucb_states_free(&v.x);
+    free_states(e, &v.x);
     if (status == UCB_OK) status = alloc_samples(e, result);
     if (status == UCB_OK) status = ucb_eval_score_original(e, none, &v, &result->err);
     ucb_progress_add(progress, work, "original");

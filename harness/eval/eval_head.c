@@ -171,6 +171,8 @@ ucb_status ucb_eval_score_floor(struct ucb_eval *e, struct ucb_eval *other,
         status = load_head(other, none, &floor->result->tally,
                            head.weight.data == NULL ? 0 : PACKED_BYTES, &own, err);
     add_model(e, &pass, &head, &e->reference, NULL);
+    ucb_backend_read(other->options.backend, floor->x.x, /* another's to read */
+                     e->n_scored * e->arch->hidden * sizeof(float));
     add_model(other, &pass, &own, &floor->x, floor);
     if (status == UCB_OK) status = timed_pass(e, &pass, err);
     ucb_packed_free(other->options.backend, &own.weight);

@@ -87,6 +87,7 @@ static void run(const struct turns *t, size_t turn, const struct ucb_layer *laye
                                            e->options.batch, &r->resident, &r->err);
     uint64_t start = ucb_clock_ns();
     if (status == UCB_OK) status = ucb_pass_layer(&pass, e->forward, layer, NULL, &r->err);
+    if (status == UCB_OK) status = ucb_backend_finish(e->options.backend, &r->err);
     v->seconds += (double)(ucb_clock_ns() - start) * 1e-9;
     r->layers[layer->index].peak_rss_bytes = ucb_peak_rss();
     if (status != UCB_OK) ucb_variant_fail(v, status, where);

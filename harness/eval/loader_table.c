@@ -153,6 +153,7 @@ ucb_status ucb_loader_embed_rows(struct ucb_loader *l, const struct ucb_chain *c
     const struct ucb_matrix *m = ucb_model_matrix(l->model, 0, UCB_ROLE_EMBED);
     size_t first = start[0], n = start[n_windows] - first;
     float *x = out == NULL ? NULL : out + first * m->n_in;
+    ucb_backend_write(l->backend, x, n * m->n_in * sizeof(*x));
     UCB_TRY(ucb_loader_takes(l, chain, UCB_ROLE_EMBED)
                 ? decoded_rows(l, m, ids + first, n, x, err)
                 : ucb_model_gather(l->model, m, ids + first, n, l->pool, x, err));

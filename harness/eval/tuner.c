@@ -55,7 +55,23 @@ static ucb_status alloc_states(struct ucb_tuner *t, struct ucb_states *out,
     uint64_t n_floats = (uint64_t)t->n_rows * t->arch->hidden;
     uint32_t n_sets = t->plan.online ? 3 : 2;
     bool spill = n_sets * n_floats * sizeof(float) > t->options.memory_bytes;
-    return ucb_states_alloc(n_floats, spill, t->options.cache, out, err);
+    UCB_TRY(ucb_states_alloc(n_floats, spill, t->options.cache, out, err));
+    ucb_backend_keep(t->options.backend, out->x, out->n_bytes);
+    return UCB_OK;
+}
+
+static void free_states(const struct ucb_tuner *t, struct ucb_states *states)
+{
+    ucb_backend_forget(t->options.backend, states->x);
+    ucb_states_free(states);
+}
+
+static void copy_states(const struct ucb_tuner *t, const struct ucb_states *from,
+                        const struct ucb_states *to)
+{
+    ucb_backend_read(t->options.backend, from->x, from->n_bytes);
+    ucb_backend_write(t->options.backend, to->x, to->n_bytes);
+    memcpy(to->x, from->x, from->n_bytes);
 }
 
 static ucb_status open_states(struct ucb_tuner *t, struct ucb_err *err)
@@ -66,7 +82,7 @@ static ucb_status open_states(struct ucb_tuner *t, struct ucb_err *err)
     if (t->plan.online) UCB_TRY(alloc_states(t, &t->student, err));
     UCB_TRY(ucb_loader_embed(t->loader, t->none, &t->uncounted, text->ids, text->n_windows,
                              t->start, t->before.x, err));
-    if (t->plan.online) memcpy(t->student.x, t->before.x, t->before.n_bytes);
+    if (t->plan.online) copy_states(t, &t->before, &t->student);
     return UCB_OK;
 }
 
@@ -131,9 +147,9 @@ void ucb_tuner_close(struct ucb_tuner *t)
     ucb_backend_close(t->fp32);
     ucb_forward_close(t->forward);
     ucb_loader_close(t->loader);
-    ucb_states_free(&t->before);
-    ucb_states_free(&t->after);
-    ucb_states_free(&t->student);
+    free_states(t, &t->before);
+    free_states(t, &t->after);
+    free_states(t, &t->student);
     ucb_arena_free(&t->kept);
     ucb_mem_free(t);
 }
@@ -144,7 +160,7 @@ static ucb_status run_original(struct ucb_tuner *t, uint32_t layer, struct ucb_e
     struct ucb_layer weights;
     UCB_TRY(
         ucb_loader_layer(t->loader, t->none, layer, &t->uncounted, NULL, &weights, err));
-    memcpy(t->after.x, t->before.x, t->before.n_bytes);
+    copy_states(t, &t->before, &t->after);
     ucb_status status = ucb_forward_layer(t->forward, &weights, t->options.text->n_windows,
                                           t->start, t->after.x, err);
     ucb_loader_rest(t->loader); /* tuning needs the memory */
@@ -197,6 +213,9 @@ static ucb_status tune_layer(struct ucb_tuner *t, uint32_t layer,
                                       .n_shared = context->n_shared,
                                       .n_windows = (uint32_t)t->options.text->n_windows};
     struct ucb_tuning *tuning;
+    ucb_backend_read(t->options.backend, states.input, t->before.n_bytes);
+    ucb_backend_read(t->options.backend, states.target, t->after.n_bytes);
+    UCB_TRY(ucb_backend_finish(t->options.backend, err));
     UCB_TRY(ucb_bench_layer(t->bench, layer, payload, &states, &tuning, err));
     UCB_TRY(ucb_bench_loss(t->bench, probe, n_probe, &out->loss_before, err));
     UCB_TRY(start_job(t, layer, arena, scratch, err));

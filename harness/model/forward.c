@@ -31,6 +31,16 @@ void ucb_forward_rope(const float *inv_freq, float magnitude, size_t half,
         }
 }
 
+/* Work buffers and tables stay where operations leave them; p may be NULL. */
+static void *keep(struct ucb_forward *f, void *p, size_t n_bytes)
+{
+    if (p == NULL) return NULL;
+    assert(f->n_kept < UCB_MOST_KEPT);
+    ucb_backend_keep(f->backend, p, n_bytes);
+    f->kept[f->n_kept++] = p;
+    return p;
+}
+
 static bool make_rope(struct ucb_forward *f, size_t longest)
 {
     const struct ucb_arch *a = f->arch;
@@ -39,7 +49,8 @@ static bool make_rope(struct ucb_forward *f, size_t longest)
             const struct ucb_rope_set *rope = &a->rope[set];
             const float *inv_freq = is_long ? rope->long_inv_freq : rope->inv_freq;
             if (inv_freq == NULL) continue;
-            float *table = UCB_NEW(&f->arena, float, longest * a->rotary_dim);
+            size_t n = longest * a->rotary_dim;
+            float *table = keep(f, UCB_NEW(&f->arena, float, n), n * sizeof(*table));
             if (table == NULL) return false;
             ucb_forward_rope(inv_freq, is_long ? rope->long_magnitude : rope->magnitude,
                              a->rotary_dim / 2, longest, table);
@@ -50,7 +61,8 @@ static bool make_rope(struct ucb_forward *f, size_t longest)
 
 static float *new_rows(struct ucb_forward *f, size_t width)
 {
-    return width == 0 ? NULL : UCB_NEW(&f->arena, float, f->capacity *width);
+    size_t n = f->capacity * width;
+    return n == 0 ? NULL : keep(f, UCB_NEW(&f->arena, float, n), n * sizeof(float));
 }
 
 static bool make_attention(struct ucb_forward *f)
@@ -85,7 +97,8 @@ static bool make_ssm(struct ucb_forward *f)
     f->ssm.y = new_rows(f, s->width);
     f->mixed = new_rows(f, s->rank);
     f->ssm.x = new_rows(f, ucb_ssm_x_width(s));
-    f->ssm.weights = UCB_NEW(&f->arena, float, (size_t)s->width *(s->kernel + s->state));
+    size_t n = (size_t)s->width * (s->kernel + s->state);
+    f->ssm.weights = keep(f, UCB_NEW(&f->arena, float, n), n * sizeof(float));
     return f->ssm.in != NULL && f->ssm.u != NULL && f->ssm.dt != NULL && f->ssm.y != NULL &&
            f->mixed != NULL && f->ssm.x != NULL && f->ssm.weights != NULL;
 }
@@ -106,7 +119,7 @@ static bool make_mlp(struct ucb_forward *f)
     f->scores = new_rows(f, e->n);
     f->sent = new_rows(f, a->hidden);
     f->answer = new_rows(f, a->hidden);
-    f->expert_weight = new_rows(f, e->used);
+    f->expert_weight = UCB_NEW(&f->arena, float, f->capacity * e->used);
     f->expert = UCB_NEW(&f->arena, uint32_t, f->capacity * e->used);
     f->sent_row = UCB_NEW(&f->arena, size_t, f->capacity);
     f->sent_start = UCB_NEW(&f->arena, size_t, UCB_MOST_WINDOWS + 1);
@@ -127,7 +140,8 @@ ucb_status ucb_forward_open(struct ucb_backend *backend, const struct ucb_arch *
     f->batch = batch;
     f->capacity = batch > longest ? batch : longest;
     ucb_arena_init(&f->arena);
-    f->position = UCB_NEW(&f->arena, uint32_t, f->capacity);
+    f->position = keep(f, UCB_NEW(&f->arena, uint32_t, f->capacity),
+                       f->capacity * sizeof(*f->position));
     f->normed = new_rows(f, arch->hidden);
     f->out = new_rows(f, arch->hidden);
     if (f->position == NULL || f->normed == NULL || f->out == NULL ||
@@ -145,6 +159,7 @@ ucb_status ucb_forward_open(struct ucb_backend *backend, const struct ucb_arch *
 void ucb_forward_close(struct ucb_forward *f)
 {
     if (f == NULL) return;
+    while (f->n_kept > 0) ucb_backend_forget(f->backend, f->kept[--f->n_kept]);
     ucb_arena_free(&f->arena);
     ucb_mem_free(f);
 }
@@ -153,11 +168,15 @@ void ucb_forward_close(struct ucb_forward *f)
 
 /* A window at a time, whatever the batch: what a window's rows give must not depend on the
  * windows beside it. */
-static ucb_status multiply_windows(const struct ucb_own_product *own,
+static ucb_status multiply_windows(struct ucb_backend *backend,
+                                   const struct ucb_own_product *own,
                                    const struct ucb_packed *shape, const float *bias,
                                    const struct ucb_rows *rows, const float *x, float *y,
                                    struct ucb_err *err)
 {
+    size_t n_all = ucb_n_rows(rows);
+    ucb_backend_read(backend, x, n_all * shape->n_in * sizeof(*x));
+    ucb_backend_write(backend, y, n_all * shape->n_out * sizeof(*y));
     for (size_t w = 0; w < rows->n_windows; w++) {
         size_t row = rows->start[w], n = rows->start[w + 1] - row;
         if (n == 0) continue;
@@ -177,7 +196,8 @@ ucb_status ucb_forward_linear(struct ucb_forward *f, const struct ucb_layer_run 
     const struct ucb_packed *w = &run->layer->weight[slot];
     const float *bias = run->layer->vector[ucb_bias_of(role)];
     if (run->layer->product[slot].run != NULL)
-        return multiply_windows(&run->layer->product[slot], w, bias, rows, x, y, err);
+        return multiply_windows(f->backend, &run->layer->product[slot], w, bias, rows, x, y,
+                                err);
     const struct ucb_tiles *tiles = run->layer->tiles == NULL ? NULL
                                                               : &run->layer->tiles[slot];
     for (size_t row = 0; row < n_rows; row += f->batch) {
@@ -197,6 +217,8 @@ ucb_status ucb_forward_show(const struct ucb_layer_run *run, enum ucb_input inpu
 {
     if (run->tap == NULL || run->tap->see == NULL) return UCB_OK;
     if (run->last != UCB_N_INPUTS && run->last != input) return UCB_OK;
+    ucb_backend_read(run->backend, x, n_rows * n_in * sizeof(*x));
+    UCB_TRY(ucb_backend_finish(run->backend, err));
     return run->tap->see(run->tap->context, input, expert, x, n_rows, n_in, err);
 }
 
@@ -286,6 +308,7 @@ static size_t begin_group(struct ucb_forward *f, size_t n_windows, const size_t 
     if (n > UCB_MOST_WINDOWS) n = UCB_MOST_WINDOWS;
     for (size_t i = 0; i <= n; i++) local[i] = start[i] - start[0];
     assert(local[n] <= f->capacity);
+    ucb_backend_write(f->backend, f->position, local[n] * sizeof(*f->position));
     for (size_t i = 0; i < n; i++)
         for (size_t row = local[i]; row < local[i + 1]; row++)
             f->position[row] = (uint32_t)(row - local[i]);
@@ -304,7 +327,7 @@ ucb_status ucb_forward_layer_tapped(struct ucb_forward *f, const struct ucb_laye
                                     const struct ucb_tap *tap, struct ucb_err *err)
 {
     size_t local[UCB_MOST_WINDOWS + 1];
-    struct ucb_layer_run run = {layer, tap, UCB_N_INPUTS, {local, 0}};
+    struct ucb_layer_run run = {layer, tap, UCB_N_INPUTS, {local, 0}, f->backend};
     begin_layer(f, layer);
     for (size_t w = 0; w < n_windows; w += run.rows.n_windows) {
         run.rows.n_windows = begin_group(f, n_windows - w, start + w, local);
@@ -326,17 +349,19 @@ ucb_status ucb_forward_peek(struct ucb_forward *f, const struct ucb_layer *layer
                             struct ucb_err *err)
 {
     size_t local[UCB_MOST_WINDOWS + 1], hidden = f->arch->hidden;
-    struct ucb_layer_run run = {layer, tap, input, {local, 0}};
+    struct ucb_layer_run run = {layer, tap, input, {local, 0}, f->backend};
     assert(tap != NULL && input < UCB_N_INPUTS);
-    if (f->copy == NULL) f->copy = UCB_NEW(&f->arena, float, f->capacity *hidden);
+    if (f->copy == NULL) f->copy = new_rows(f, hidden);
     if (f->copy == NULL)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for a copy of %zu hidden states",
                         f->capacity);
     begin_layer(f, layer);
     for (size_t w = 0; w < n_windows; w += run.rows.n_windows) {
         run.rows.n_windows = begin_group(f, n_windows - w, start + w, local);
-        memcpy(f->copy, x + start[w] * hidden,
-               local[run.rows.n_windows] * hidden * sizeof(*x));
+        size_t n_bytes = local[run.rows.n_windows] * hidden * sizeof(*x);
+        ucb_backend_read(f->backend, x + start[w] * hidden, n_bytes);
+        ucb_backend_write(f->backend, f->copy, n_bytes);
+        memcpy(f->copy, x + start[w] * hidden, n_bytes);
         UCB_TRY(run_group(f, &run, f->copy, err));
     }
     return UCB_OK;

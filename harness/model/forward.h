@@ -52,9 +52,10 @@ struct ucb_forward; /* work buffers and the rope table */
 ucb_status ucb_forward_open(struct ucb_backend *backend, const struct ucb_arch *arch,
                             size_t batch, size_t longest, struct ucb_forward **out,
                             struct ucb_err *err);
-void ucb_forward_close(struct ucb_forward *f); /* NULL is fine */
+void ucb_forward_close(struct ucb_forward *f); /* before its backend; NULL is fine */
 
-/* x = layer(x), in place, for every window. */
+/* x = layer(x), in place, for every window. Of states that the backend keeps (see
+ * ucb_backend_keep) a device has the current ones then. */
 ucb_status ucb_forward_layer(struct ucb_forward *f, const struct ucb_layer *layer,
                              size_t n_windows, const size_t *start, float *x,
                              struct ucb_err *err);

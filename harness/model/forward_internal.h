@@ -9,6 +9,11 @@
 #include "model/forward.h"
 #include "model/ssm_rows.h"
 
+enum {
+    UCB_MOST_WINDOWS = 1024, /* of a group */
+    UCB_MOST_KEPT = 32
+};
+
 struct ucb_forward {
     struct ucb_backend *backend;
     const struct ucb_arch *arch;
@@ -24,13 +29,13 @@ struct ucb_forward {
     struct ucb_packed router;              /* of the layer at work */
     uint32_t *expert;                      /* [capacity][used] */
     float *expert_weight;
-    float *scores, *sent, *answer; /* [capacity] rows of n_experts, hidden, hidden */
-    size_t *sent_row;              /* [capacity] */
-    size_t *sent_start;            /* [MOST_WINDOWS + 1] */
-    float *copy;                   /* [capacity][hidden], made by the first peek */
+    float *scores, *sent, *answer;   /* [capacity] rows of n_experts, hidden, hidden */
+    size_t *sent_row;                /* [capacity] */
+    size_t *sent_start;              /* [MOST_WINDOWS + 1] */
+    float *copy;                     /* [capacity][hidden], made by the first peek */
+    const void *kept[UCB_MOST_KEPT]; /* what the backend keeps of these */
+    size_t n_kept;
 };
-
-enum { UCB_MOST_WINDOWS = 1024 }; /* of a group */
 
 /* Rows of windows: window w owns [start[w], start[w + 1]). */
 struct ucb_rows {
@@ -49,6 +54,7 @@ struct ucb_layer_run {
     const struct ucb_tap *tap; /* NULL: nobody */
     enum ucb_input last;       /* the only input shown, and the end; UCB_N_INPUTS: all */
     struct ucb_rows rows;
+    struct ucb_backend *backend;
 };
 static inline bool ucb_run_ends(const struct ucb_layer_run *run, enum ucb_input input)
 {
@@ -60,7 +66,7 @@ ucb_status ucb_forward_linear(struct ucb_forward *f, const struct ucb_layer_run 
                               enum ucb_role role, uint32_t expert,
                               const struct ucb_rows *rows, const float *x, float *y,
                               struct ucb_err *err);
-/* Shows an input to the tap, where one looks on. */
+/* Shows an input to the tap, where one looks on; it is current on the host then. */
 ucb_status ucb_forward_show(const struct ucb_layer_run *run, enum ucb_input input,
                             uint32_t expert, const float *x, size_t n_rows, uint32_t n_in,
                             struct ucb_err *err);

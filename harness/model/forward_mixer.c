@@ -108,6 +108,10 @@ static ucb_status project_latent_kv(struct ucb_forward *f, const struct ucb_laye
     const struct ucb_rows *rows = &run->rows;
     size_t n = ucb_n_rows(rows);
     UCB_TRY(ucb_forward_linear(f, run, UCB_ROLE_KV_A, 0, rows, f->normed, f->latent, err));
+    ucb_backend_read(f->backend, f->latent,
+                     n * (l->kv_rank + l->rope) * sizeof(*f->latent));
+    ucb_backend_write(f->backend, f->latent, n * l->rope * sizeof(*f->latent));
+    ucb_backend_write(f->backend, f->kv_normed, n * l->kv_rank * sizeof(*f->kv_normed));
     ucb_latent_split(l, f->latent, n, f->kv_normed, f->latent);
     turn(f, run, f->latent, 1, l->rope, 0);
     norm_rows(f, run->layer->vector[UCB_VECTOR_KV_A_NORM], n, l->kv_rank, UCB_LATENT_EPS,
@@ -120,11 +124,32 @@ static ucb_status project_latent_kv(struct ucb_forward *f, const struct ucb_laye
                               err);
 }
 
+/* Heads of `from` elements become heads of `to`, in place. */
+static void resize_heads(struct ucb_forward *f, float *x, size_t n_heads, uint32_t from,
+                         uint32_t to)
+{
+    if (from == to) return;
+    ucb_backend_read(f->backend, x, n_heads * from * sizeof(*x));
+    ucb_backend_write(f->backend, x, n_heads * to * sizeof(*x));
+    if (from < to)
+        ucb_latent_widen(x, n_heads, from, to);
+    else
+        ucb_latent_narrow(x, n_heads, from, to);
+}
+
 static void lay_latent_heads(struct ucb_forward *f, size_t n)
 {
     const struct ucb_arch *a = f->arch;
+    const struct ucb_latent *l = &a->latent;
+    uint32_t width = ucb_latent_width(a);
+    size_t n_heads = n * a->n_heads, n_bytes = n_heads * width * sizeof(float);
+    ucb_backend_read(f->backend, f->latent_kv,
+                     n_heads * (l->nope + l->value) * sizeof(float));
+    ucb_backend_read(f->backend, f->latent, n * l->rope * sizeof(float));
+    ucb_backend_write(f->backend, f->k, n_bytes);
+    ucb_backend_write(f->backend, f->v, n_bytes);
     ucb_latent_lay(a, f->latent_kv, f->latent, n, f->k, f->v);
-    ucb_latent_widen(f->q, n * a->n_heads, a->head_dim, ucb_latent_width(a));
+    resize_heads(f, f->q, n_heads, a->head_dim, width);
 }
 
 static ucb_status project_latent(struct ucb_forward *f, const struct ucb_layer_run *run,
@@ -169,7 +194,7 @@ ucb_status ucb_forward_mix(struct ucb_forward *f, const struct ucb_layer_run *ru
     UCB_TRY(ucb_attention(f->backend, &shape, f->q, f->k, f->v, run->rows.n_windows,
                           run->rows.start, f->mixed, err));
     if (latent) /* only the values' own elements of each head are outputs */
-        ucb_latent_narrow(f->mixed, n * a->n_heads, shape.head_dim, a->latent.value);
+        resize_heads(f, f->mixed, n * a->n_heads, shape.head_dim, a->latent.value);
     UCB_TRY(ucb_forward_show(run, UCB_INPUT_O, 0, f->mixed, n, width, err));
     *done = ucb_run_ends(run, UCB_INPUT_O);
     if (*done) return UCB_OK;

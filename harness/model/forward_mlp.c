@@ -51,6 +51,7 @@ static ucb_status route(struct ucb_forward *f, const struct ucb_layer_run *run,
                            f->scores + row * f->arch->experts.n, err));
     }
     const struct ucb_experts *e = &f->arch->experts;
+    ucb_backend_read(f->backend, f->scores, n * e->n * sizeof(*f->scores));
     for (size_t row = 0; row < n; row++)
         ucb_route(e, f->scores + row * e->n, f->expert + row * e->used,
                   f->expert_weight + row * e->used);
@@ -65,7 +66,10 @@ static struct ucb_rows gather(struct ucb_forward *f, const struct ucb_rows *rows
                               uint32_t expert)
 {
     const struct ucb_experts *x = &f->arch->experts;
-    size_t n = 0, hidden = f->arch->hidden;
+    size_t n = 0, hidden = f->arch->hidden,
+           n_bytes = ucb_n_rows(rows) * hidden * sizeof(float);
+    ucb_backend_read(f->backend, f->normed, n_bytes);
+    ucb_backend_write(f->backend, f->sent, n_bytes); /* what is behind them is not read */
     for (size_t w = 0; w < rows->n_windows; w++) {
         f->sent_start[w] = n;
         for (size_t row = rows->start[w]; row < rows->start[w + 1]; row++)
@@ -84,6 +88,7 @@ static void add_answers(struct ucb_forward *f, size_t n)
 {
     const struct ucb_experts *x = &f->arch->experts;
     size_t hidden = f->arch->hidden;
+    ucb_backend_read(f->backend, f->answer, n * hidden * sizeof(float));
     for (size_t i = 0; i < n; i++) {
         size_t place = f->sent_row[i];
         ucb_add_scaled(f->backend, f->out + place / x->used * hidden,
@@ -96,7 +101,9 @@ static ucb_status run_experts(struct ucb_forward *f, const struct ucb_layer_run 
 {
     const struct ucb_arch *a = f->arch;
     bool ends = ucb_run_ends(run, UCB_INPUT_GATE_UP);
-    memset(f->out, 0, ucb_n_rows(&run->rows) * a->hidden * sizeof(float));
+    size_t n_bytes = ucb_n_rows(&run->rows) * a->hidden * sizeof(float);
+    ucb_backend_write(f->backend, f->out, n_bytes);
+    memset(f->out, 0, n_bytes);
     for (uint32_t e = 0; e < a->experts.n; e++) {
         struct mlp m = {UCB_ROLE_GATE,  UCB_ROLE_UP, UCB_ROLE_DOWN,
                         UCB_INPUT_DOWN, e,           a->experts.width};

@@ -16,6 +16,15 @@ static struct ucb_scan scan_of(const struct ucb_forward *f, const struct ucb_lay
                         layer->vector[UCB_VECTOR_SSM_D], row, n_rows);
 }
 
+/* Columns [from, from + n) of rows of `width`. */
+static void take_columns(struct ucb_forward *f, const float *x, size_t n_rows, size_t width,
+                         size_t from, size_t n, float *out)
+{
+    ucb_backend_read(f->backend, x, n_rows * width * sizeof(*x));
+    ucb_backend_write(f->backend, out, n_rows * n * sizeof(*out));
+    ucb_columns_take(x, n_rows, width, from, n, out);
+}
+
 static void convolve_windows(struct ucb_forward *f, const struct ucb_layer_run *run)
 {
     const size_t *start = run->rows.start;
@@ -38,7 +47,7 @@ static void scan_windows(struct ucb_forward *f, const struct ucb_layer_run *run)
 static void gate_rows(struct ucb_forward *f, size_t n)
 {
     const struct ucb_ssm *s = &f->arch->ssm;
-    ucb_columns_take(f->ssm.in, n, 2 * (size_t)s->width, s->width, s->width, f->ssm.u);
+    take_columns(f, f->ssm.in, n, 2 * (size_t)s->width, s->width, s->width, f->ssm.u);
     ucb_activate(f->backend, UCB_ACT_SILU, f->ssm.u, f->ssm.y, n * s->width, f->ssm.y);
 }
 
@@ -60,13 +69,15 @@ ucb_status ucb_forward_ssm(struct ucb_forward *f, const struct ucb_layer_run *ru
     if (*done) return UCB_OK;
     UCB_TRY(
         ucb_forward_linear(f, run, UCB_ROLE_SSM_IN, 0, rows, f->normed, f->ssm.in, err));
+    ucb_backend_write(f->backend, f->ssm.weights,
+                      (size_t)s->width * (s->kernel + s->state) * sizeof(float));
     ucb_ssm_turn(s, run->layer->vector[UCB_VECTOR_SSM_CONV],
                  run->layer->vector[UCB_VECTOR_SSM_A_LOG], f->ssm.weights);
     convolve_windows(f, run);
     UCB_TRY(show(run, UCB_INPUT_SSM_X, f->ssm.u, s->width, done, err));
     if (*done) return UCB_OK;
     UCB_TRY(ucb_forward_linear(f, run, UCB_ROLE_SSM_X, 0, rows, f->ssm.u, f->ssm.x, err));
-    ucb_columns_take(f->ssm.x, n, x_width, 0, s->rank, f->mixed);
+    take_columns(f, f->ssm.x, n, x_width, 0, s->rank, f->mixed);
     UCB_TRY(show(run, UCB_INPUT_SSM_DT, f->mixed, s->rank, done, err));
     if (*done) return UCB_OK;
     UCB_TRY(ucb_forward_linear(f, run, UCB_ROLE_SSM_DT, 0, rows, f->mixed, f->ssm.dt, err));

@@ -113,13 +113,13 @@ static void check_equal(const struct ucb_eval_result *found,
 static const char *const several[] = {"int8:threshold=6", "gptq:group=64", "none",
                                       "rtn:bits=4,group=-1+residual", NULL};
 
-static void check_group(const char *order)
+static void check_group(const char *order, const char *const *specs)
 {
     static struct bench cpu, gpu;
     struct ucb_err err;
     use_emulated_cuda(order);
-    open_bench(&cpu, UCB_KERNEL_AUTO, several);
-    open_bench(&gpu, UCB_KERNEL_CUDA, several);
+    open_bench(&cpu, UCB_KERNEL_AUTO, specs);
+    open_bench(&gpu, UCB_KERNEL_CUDA, specs);
     CHECK_OK(run_group(&cpu, &err), err);
     CHECK_OK(run_group(&gpu, &err), err);
     for (size_t i = 0; i < cpu.n_chains; i++) {
@@ -132,17 +132,26 @@ static void check_group(const char *order)
 
 TEST(a_group_that_is_decoded_ahead_as_late_as_may_be_scores_as_on_the_cpu)
 {
-    check_group("forward");
+    check_group("forward", several);
 }
 
 TEST(a_group_that_is_decoded_ahead_by_blocks_in_reverse_scores_as_on_the_cpu)
 {
-    check_group("reverse");
+    check_group("reverse", several);
 }
 
 TEST(a_group_that_is_decoded_ahead_in_random_order_scores_as_on_the_cpu)
 {
-    check_group("random:11");
+    check_group("random:11", several);
+}
+
+/* Three layers: the states of the original and of what is tuned change places. */
+TEST(what_is_tuned_on_its_own_inputs_or_the_originals_scores_as_on_the_cpu)
+{
+    static const char *const tuned[] = {"nf4+lowrank:rank=4+distill:steps=1",
+                                        "nf4+lowrank:rank=4+distill:steps=1,online=1",
+                                        NULL};
+    check_group("random:12", tuned);
 }
 
 /* nf4 that refuses layer 1, which is loaded while layer 0 still has to run. */
@@ -193,7 +202,7 @@ TEST(the_next_layer_is_queued_before_the_products_of_this_one_and_nobody_waits_f
     struct ucb_err err;
     use_emulated_cuda("forward");
     open_bench(&gpu, UCB_KERNEL_CUDA, specs);
-    cuda_spy_begin(ucb_backend_cuda(gpu.backend));
+    cuda_spy_begin(ucb_backend_cuda(gpu.backend), true);
     CHECK_OK(run_group(&gpu, &err), err);
     cuda_spy_end();
     CHECK_OK(gpu.result[0].status, gpu.result[0].err);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../same/kernel_cases.h"
 #include "backend/cuda.h"
@@ -13,23 +12,6 @@
 #include "tiny.h"
 
 static char out[1 << 16];
-
-/* Lets this process use the plugin that nvcc made. */
-static void use_real_plugin(void)
-{
-    const char *program = ucb_test_program(), *slash = strrchr(program, '/');
-    const char *plugin = ucb_test_path("%.*slibucbench_cuda.so", (int)(slash + 1 - program),
-                                       program);
-    if (access(plugin, R_OK) != 0) SKIP("%s was not built: no nvcc", plugin);
-    setenv("UCBENCH_CUDA_PLUGIN", plugin, 1);
-}
-
-static void need_device(void)
-{
-    const char *why;
-    use_real_plugin();
-    if (!ucb_cuda_available(&why)) SKIP("no CUDA device");
-}
 
 TEST(the_plugin_that_nvcc_made_loads_and_speaks_this_interface)
 {
@@ -112,7 +94,7 @@ TEST(a_library_that_is_no_plugin_is_refused_by_version)
 
 TEST(kernels_on_a_gpu_have_the_bits_of_scalar)
 {
-    need_device();
+    use_real_device();
     for (size_t i = 0; i < n_kernel_cases; i++)
         for (int a = 0; a < UCB_N_STRICT_ARITHS; a++) {
             char expected[UCB_SHA256_HEX], found[UCB_SHA256_HEX];
@@ -132,7 +114,7 @@ TEST(kernels_on_a_gpu_have_the_bits_of_scalar)
 
 TEST(cublas_on_a_gpu_gives_the_same_bits_for_every_batch_and_names_itself)
 {
-    need_device();
+    use_real_device();
     enum { ROWS = 300, OUT = 70, IN = 200 };
     struct ucb_err err;
     struct ucb_backend *b = backend_for_test(UCB_ARITH_CUBLAS, UCB_KERNEL_AUTO, NULL);
@@ -166,7 +148,7 @@ static ucb_status give_rows(void *context, unsigned worker, uint32_t row, uint32
 
 TEST(cublas_on_a_gpu_gives_a_weight_in_parts_the_bits_of_a_whole_one)
 {
-    need_device();
+    use_real_device();
     enum { ROWS = 300, OUT = UCB_CUDA_CUBLAS_COLUMNS + 70, IN = 40 };
     struct ucb_err err;
     struct ucb_backend *b = backend_for_test(UCB_ARITH_CUBLAS, UCB_KERNEL_AUTO, NULL);
