@@ -200,8 +200,8 @@ PEERS_TABLE := $(B)/peers.table
 bench: all ## measure speed: ratios to the machine's limits (minutes; PEERS=DIR: and to other projects)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/ucbench-bench
 	@: > $(PEERS_TABLE)
-	$(if $(PEERS),@sh scripts/peers.sh run $(PEERS) --bench $(B)/ucbench-bench --table $(PEERS_TABLE))
-	$(if $(PEERS),@sh scripts/peers.sh scoring $(PEERS) --bench $(B)/ucbench-bench --table $(PEERS_TABLE))
+	$(if $(PEERS),@sh scripts/peers.sh run $(PEERS) --bench $(B)/ucbench-bench --table $(PEERS_TABLE) $(BENCH_PEERS))
+	$(if $(PEERS),@sh scripts/peers.sh scoring $(PEERS) --bench $(B)/ucbench-bench --table $(PEERS_TABLE) $(BENCH_SCORING))
 	@$(B)/ucbench-bench $(if $(PEERS),--peers $(PEERS_TABLE)) $(BENCH)
 $(B)/ucbench-bench: $(call obj,$(sort $(wildcard tests/perf/*.c))) $(LIB_OBJ)
 	$(call say,LD,$@)
