@@ -5,6 +5,7 @@
 #include "cmd.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -183,18 +184,23 @@ static ucb_status begin_run(struct ucb_sweep_options *o, int n_args, char **args
     struct ucb_text line = {0};
     for (int i = 0; i < n_args; i++)
         ucb_text_add(&line, "%s%s", i == 0 ? "ucbench " : " ", args[i]);
+    char *text;
     json_t *environment = ucb_environment();
     json_object_set_new(environment, "threads", json_integer(ucb_pool_threads(o->pool)));
     json_object_set_new(environment, "kernel", json_string(ucb_kernel_name(o->kernel)));
     json_object_set_new(environment, "batch", json_integer((json_int_t)o->batch));
     json_object_set_new(environment, "memory_bytes",
                         json_integer((json_int_t)o->memory_bytes));
-    char *text = environment == NULL ? NULL : json_dumps(environment, JSON_COMPACT);
-    struct ucb_run_info info = {ucb_build_id(), ucb_text_get(&line),
-                                text == NULL ? "{}" : text};
-    ucb_status status = ucb_store_begin_run(o->store, &info, &o->run_id, err);
-    free(text);
-    json_decref(environment);
+    ucb_status status = ucb_environment_text(environment, &text, err);
+    if (status == UCB_OK && line.failed) {
+        free(text);
+        status = UCB_FAIL(err, UCB_NOMEM, "no memory for the run's command line");
+    }
+    if (status == UCB_OK) {
+        struct ucb_run_info info = {ucb_build_id(), ucb_text_get(&line), text};
+        status = ucb_store_begin_run(o->store, &info, &o->run_id, err);
+        free(text);
+    }
     ucb_text_free(&line);
     return status;
 }

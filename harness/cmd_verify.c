@@ -206,18 +206,30 @@ static ucb_status store_checks(const struct verify_args *a, uint32_t n_inputs,
         result.checks[i].detail = r->checks[i].detail;
     }
     ucb_cell_identify(&cell);
-    UCB_TRY(ucb_store_open(a->db, UCB_STORE_WRITE, &store, err));
-    json_t *environment = ucb_environment();
-    char *text = json_dumps(environment, JSON_COMPACT);
-    const struct ucb_run_info info = {ucb_build_id(), command, text == NULL ? "{}" : text};
-    ucb_status status = ucb_store_begin_run(store, &info, &run, err);
+    char *environment;
+    UCB_TRY(ucb_environment_text(ucb_environment(), &environment, err));
+    const struct ucb_run_info info = {ucb_build_id(), command, environment};
+    ucb_status status = ucb_store_open(a->db, UCB_STORE_WRITE, &store, err);
+    if (status != UCB_OK) {
+        free(environment);
+        return status;
+    }
+    status = ucb_store_begin_run(store, &info, &run, err);
     if (status == UCB_OK)
         status = ucb_store_put_cell(store, run, ucb_build_id(), &cell, &result, err);
     if (status == UCB_OK) status = ucb_store_end_run(store, run, err);
-    free(text);
-    json_decref(environment);
+    free(environment);
     ucb_store_close(store);
     return status;
+}
+
+/* Readers begin what they say with the file, and so does the line that the detail goes to.
+ */
+static const char *behind_name(const char *pack, const char *detail)
+{
+    size_t n = strlen(pack);
+    bool named = strncmp(detail, pack, n) == 0 && strncmp(detail + n, ": ", 2) == 0;
+    return named ? detail + n + 2 : detail;
 }
 
 static ucb_status conclude(const struct verify_args *a, uint32_t n_inputs,
@@ -235,7 +247,7 @@ static ucb_status conclude(const struct verify_args *a, uint32_t n_inputs,
     for (uint32_t i = 0; i < r->n_checks; i++)
         if (r->checks[i].verdict == UCB_CHECK_FAIL)
             return UCB_FAIL(err, UCB_NO, "%s: %s: %s", a->pack, r->checks[i].name,
-                            r->checks[i].detail);
+                            behind_name(a->pack, r->checks[i].detail));
     return UCB_OK;
 }
 

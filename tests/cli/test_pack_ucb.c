@@ -335,6 +335,7 @@ TEST(a_file_that_is_no_pack_is_bad_input_and_a_cut_pack_a_failed_check)
     CHECK_OK(ucb_file_write(here("cut.ucb"), map.data, 40, &err), err);
     ucb_file_unmap(&map);
     RUN(1, "verify %s", here("cut.ucb"));
+    CHECK_HAS(out, ucb_test_path("ucbench: %s: structure: 40 bytes,", here("cut.ucb")));
     CHECK_HAS(out, "FAIL     structure");
     CHECK_HAS(out, "40 bytes, the header of a pack alone has");
 }
