@@ -279,10 +279,12 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
     UCB_TRY_OUT(parse_args(n_args, args, &a, err));
     UCB_TRY_OUT(make_plan(&a, &arena, &plan, err));
     UCB_TRY_OUT(read_limits(&a, &options, err));
-    UCB_TRY_OUT(ucb_cache_folder(a.cache, cache, sizeof(cache), err));
+    /* A file or folder that fits --memory needs none; what does says so. */
+    status = ucb_cache_folder(a.cache, cache, sizeof(cache), err);
+    if (status != UCB_ENVIRONMENT) UCB_TRY_OUT(status);
+    options.cache = status == UCB_OK ? cache : NULL;
     ucb_progress_quiet(a.quiet);
     options.data = ucb_data_folder(a.data);
-    options.cache = cache;
     options.dry_run = a.dry_run;
     options.compat = a.compat;
     options.noise_floor = a.noise_floor == NULL || strcmp(a.noise_floor, "auto") == 0;

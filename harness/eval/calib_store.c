@@ -29,6 +29,10 @@ ucb_status ucb_calib_store_open(const char *cache, const char *key, uint32_t n_l
                                 struct ucb_err *err)
 {
     struct ucb_calib_store s = {.n_layers = n_layers, .n_slots = n_slots};
+    if (cache == NULL)
+        return UCB_FAIL(err, UCB_ENVIRONMENT,
+                        "calibration statistics are kept in the cache, and there is no "
+                        "cache folder: set --cache, UCBENCH_CACHE or HOME");
     int n = snprintf(s.folder, sizeof(s.folder), "%s/calib/%s", cache, key);
     snprintf(s.key, sizeof(s.key), "%s", key);
     if (n < 0 || (size_t)n >= sizeof(s.folder))

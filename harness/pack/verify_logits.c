@@ -165,7 +165,7 @@ static ucb_status alloc_side(struct both *b, int which, struct ucb_err *err)
     size_t n_floats = b->n_rows * hidden;
     bool spill = 2 * n_floats * sizeof(float) > b->options->memory_bytes;
     char folder[3900];
-    UCB_TRY(ucb_cache_folder(b->options->cache, folder, sizeof(folder), err));
+    if (spill) UCB_TRY(ucb_cache_folder(b->options->cache, folder, sizeof(folder), err));
     UCB_TRY(ucb_states_alloc(n_floats, spill, folder, &s->x, err));
     s->slab = (struct ucb_packed){
         ucb_arena_alloc(&b->arena, ucb_pack_bytes(b->backend, HEAD_IDS, hidden)), HEAD_IDS,

@@ -33,6 +33,48 @@ TEST(every_verb_has_help_with_its_usage)
     }
 }
 
+TEST(the_version_is_told_as_json_too)
+{
+    RUN(0, "--version");
+    CHECK_HAS(out, "ucbench build ");
+    RUN(0, "--version --json");
+    CHECK(strncmp(out, "{\"build\": \"", 11) == 0 && strlen(out) == 11 + 64 + 3);
+    RUN(0, "version");
+    CHECK_HAS(out, "ucbench build ");
+    RUN(2, "--version --jsn");
+    CHECK_HAS(out, "--json");
+}
+
+static void leave_home(void)
+{
+    CHECK_EQ(unsetenv("HOME"), 0);
+    CHECK_EQ(unsetenv("XDG_CACHE_HOME"), 0);
+    CHECK_EQ(unsetenv("UCBENCH_CACHE"), 0);
+}
+
+TEST(a_sweep_of_a_folder_needs_no_home_until_something_must_be_kept_there)
+{
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
+    const char *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    ucb_tiny_model(model);
+    leave_home();
+    RUN(0, "sweep --model %s --method nf4 --task lambada:n=2 --data mini --db %s", model,
+        db);
+    RUN(0, "sweep --model %s --method rtn --task lambada:n=2 --data mini --db %s --dry-run",
+        model, db);
+    RUN(4, "sweep --model smollm2-135m --method nf4 --task lambada:n=2 --db %s", db);
+    CHECK_HAS(out, "set --cache, UCBENCH_CACHE or HOME");
+    RUN(1,
+        "sweep --model %s --method gptq:bits=4,group=32 --task lambada:n=2 --data mini "
+        "--calib calib-mini:n=2,ctx=32 --db %s",
+        model, db);
+    CHECK_HAS(out, "there is no cache folder: set --cache, UCBENCH_CACHE or HOME");
+    RUN(4,
+        "sweep --model %s --method fp4 --task lambada:n=2 --data mini --memory 1 --db %s",
+        model, db);
+    CHECK_HAS(out, "there is no folder for a file of them");
+}
+
 TEST(an_unknown_verb_option_method_task_or_model_is_usage_with_a_hint)
 {
     RUN(2, "sweeep");
