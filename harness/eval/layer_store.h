@@ -19,6 +19,7 @@ struct ucb_layer_bytes {
     struct ucb_writer *payload; /* [n_slots], empty where the chain leaves a matrix alone */
     struct ucb_writer gains;
     double loss_before, loss_after, tune_seconds, encode_seconds;
+    uint64_t n_uncalibrated; /* of its matrices, as struct ucb_tally counts them */
 };
 
 struct ucb_layer_store {
