@@ -8,12 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/file.h"
 
-enum { WORDS = 512 };
+enum { WORDS = 512, PATH = 4096 };
 
 /* PATH finds gnuplot, HOME holds the font cache; nothing else of the caller's environment
  * may change a picture. */
@@ -82,18 +83,19 @@ static ucb_status wait_for(pid_t child, const char *script, const char *words,
         words[0] == '\0' ? "no message" : words);
 }
 
-ucb_status ucb_gnuplot_run(const char *folder, const char *script, const char *kind,
-                           struct ucb_err *err)
+/* Draws in `workshop`, a folder inside the script's. */
+static ucb_status draw(const char *folder, const char *workshop, const char *script,
+                       const char *kind, struct ucb_err *err)
 {
-    char set_kind[64], script_copy[256], words[WORDS] = "";
+    char variables[64], script_path[256], words[WORDS] = "";
     int fds[2];
     pid_t child = 0;
-    snprintf(set_kind, sizeof(set_kind), "kind = \"%s\"", kind);
-    snprintf(script_copy, sizeof(script_copy), "%s", script);
-    char *const args[] = {"gnuplot", "-d", "-e", set_kind, script_copy, NULL};
+    snprintf(variables, sizeof(variables), "kind = \"%s\"; folder = \"../\"", kind);
+    snprintf(script_path, sizeof(script_path), "../%s", script);
+    char *const args[] = {"gnuplot", "-d", "-e", variables, script_path, NULL};
     if (pipe2(fds, O_CLOEXEC) != 0)
         return UCB_FAIL(err, UCB_IO, "gnuplot: no pipe: %s", strerror(errno));
-    int code = start(folder, args, fds[1], &child);
+    int code = start(workshop, args, fds[1], &child);
     close(fds[1]);
     if (code == 0) read_words(fds[0], words);
     close(fds[0]);
@@ -109,7 +111,8 @@ ucb_status ucb_gnuplot_run(const char *folder, const char *script, const char *k
     return wait_for(child, script, words, err);
 }
 
-ucb_status ucb_pdf_fix_date(const char *path, struct ucb_err *err)
+/* Sets the time in a PDF's /CreationDate to a fixed one of equal length. */
+static ucb_status fix_date(const char *path, struct ucb_err *err)
 {
     static const char mark[] = "/CreationDate (D:", fixed[] = "20000101000000";
     struct ucb_file file;
@@ -130,4 +133,60 @@ ucb_status ucb_pdf_fix_date(const char *path, struct ucb_err *err)
     if (fd >= 0) close(fd);
     if (written == (ssize_t)sizeof(fixed) - 1) return UCB_OK;
     return UCB_FAIL(err, UCB_IO, "%s: cannot fix its date: %s", path, strerror(saved));
+}
+
+static bool is_pdf(const char *name)
+{
+    size_t n = strlen(name);
+    return n > 4 && strcmp(name + n - 4, ".pdf") == 0;
+}
+
+/* What was drawn is whole; every file is looked at before the first gets its name. */
+static ucb_status check_picture(const char *path, const char *script, struct ucb_err *err)
+{
+    struct stat info;
+    if (stat(path, &info) != 0 || info.st_size == 0)
+        return UCB_FAIL(err, UCB_ENVIRONMENT,
+                        "gnuplot drew %s without a word, and %s is not there or empty",
+                        script, path);
+    return is_pdf(path) ? fix_date(path, err) : UCB_OK;
+}
+
+static ucb_status hand_over(const char *folder, const char *workshop, const char *name,
+                            struct ucb_err *err)
+{
+    char from[PATH], to[PATH];
+    struct ucb_file file;
+    if (snprintf(to, PATH, "%s/%s", folder, name) >= PATH)
+        return UCB_FAIL(err, UCB_USAGE, "%s: too long a folder name", folder);
+    snprintf(from, PATH, "%s/%s", workshop, name);
+    UCB_TRY(ucb_file_map(from, &file, err));
+    ucb_status status = ucb_file_write(to, file.data, file.n_bytes, err);
+    ucb_file_unmap(&file);
+    return status;
+}
+
+ucb_status ucb_gnuplot_run(const char *folder, const char *script, const char *kind,
+                           const char *const *made, struct ucb_err *err)
+{
+    char workshop[PATH - 256], path[PATH];
+    int n = snprintf(workshop, sizeof(workshop), "%s/.drawing-XXXXXX", folder);
+    if (n < 0 || (size_t)n >= sizeof(workshop))
+        return UCB_FAIL(err, UCB_USAGE, "%s: too long a folder name", folder);
+    if (mkdtemp(workshop) == NULL)
+        return UCB_FAIL(err, UCB_IO, "%s: cannot make a folder to draw in: %s", folder,
+                        strerror(errno));
+    ucb_status status = draw(folder, workshop, script, kind, err);
+    for (size_t i = 0; made[i] != NULL && status == UCB_OK; i++) {
+        snprintf(path, PATH, "%s/%s", workshop, made[i]);
+        status = check_picture(path, script, err);
+    }
+    for (size_t i = 0; made[i] != NULL && status == UCB_OK; i++)
+        status = hand_over(folder, workshop, made[i], err);
+    for (size_t i = 0; made[i] != NULL; i++) {
+        snprintf(path, PATH, "%s/%s", workshop, made[i]);
+        unlink(path);
+    }
+    rmdir(workshop);
+    return status;
 }

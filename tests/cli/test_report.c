@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "chart_text.h"
@@ -448,8 +449,7 @@ TEST(a_calibrated_method_is_compared_with_the_others_and_says_on_what_it_was)
     CHECK_HAS(rows,
               "1\t3\t0\tsmollm2-135m\thqq\thqq:bits=3,group=64\t"); /* it lies above */
     CHECK(strstr(rows, "\n2\t") == NULL);                           /* one panel */
-    CHECK_HAS(chart_caption(content("pareto.gp")),
-              "Calibration where needed:");
+    CHECK_HAS(chart_caption(content("pareto.gp")), "Calibration where needed:");
 }
 
 TEST(several_calibrations_of_one_method_stand_side_by_side)
@@ -522,6 +522,39 @@ TEST(without_gnuplot_the_chart_says_how_to_install_it)
              ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
         UCB_ENVIRONMENT, err);
     CHECK_HAS(err.text, "apt-get install gnuplot-nox");
+}
+
+/* A gnuplot that is stopped in the middle of a picture. */
+static void break_gnuplot(void)
+{
+    const char *path = ucb_test_path("%s/gnuplot", ucb_test_folder());
+    FILE *file = fopen(path, "w");
+    CHECK(file != NULL);
+    fputs("#!/bin/sh\necho '<svg' >pareto.svg\nkill -9 $$\n", file);
+    fclose(file);
+    CHECK_EQ(chmod(path, 0755), 0);
+    CHECK_EQ(setenv("PATH", ucb_test_path("%s:/usr/bin:/bin", ucb_test_folder()), 1), 0);
+}
+
+TEST(a_chart_that_is_not_finished_leaves_the_one_before_as_it_was)
+{
+    struct ucb_err err;
+    struct stat info;
+    skip_without_gnuplot();
+    const char *db = make_database();
+    const char *line = ucb_test_path("report pareto --db %s --out %s/figures", db,
+                                     ucb_test_folder());
+    CHECK_OK(verb(&ucb_command_report, &err, line), err);
+    CHECK_EQ(stat(ucb_test_path("%s/figures/pareto.svg", ucb_test_folder()), &info), 0);
+    off_t before = info.st_size;
+    break_gnuplot();
+    CHECK_STATUS(verb(&ucb_command_report, &err, line), UCB_ENVIRONMENT, err);
+    CHECK_HAS(err.text, "could not draw pareto.gp (signal 9)");
+    CHECK_EQ(stat(ucb_test_path("%s/figures/pareto.svg", ucb_test_folder()), &info), 0);
+    CHECK_EQ(info.st_size, before);
+    CHECK_EQ(system(ucb_test_path("test -z \"$(ls -A %s/figures | grep drawing)\"",
+                                  ucb_test_folder())),
+             0);
 }
 
 TEST(a_database_with_only_the_original_has_tables_and_no_chart)
