@@ -90,7 +90,7 @@ TEST(a_plans_calibration_is_refused_with_its_line)
     const char *path = ucb_test_path("%s/plan.csv", ucb_test_folder());
     CHECK_OK(ucb_file_write(path, quoted, strlen(quoted), &err), err);
     check_sweep(2, path);
-    CHECK_HAS(out, "plan, line 3");
+    CHECK_HAS(out, "plan.csv: plan, line 3");
     CHECK_HAS(out, "never see the test text");
     CHECK_OK(ucb_file_write(path, plan, strlen(plan), &err), err);
     check_sweep(3, path); /* a comma without quotes is another column */
