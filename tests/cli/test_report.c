@@ -142,6 +142,10 @@ TEST(runs_are_listed_and_a_row_that_cannot_be_read_is_an_error)
     const char *path = make_database();
     CHECK_OK(verb(&ucb_command_list, &err, ucb_test_path("list runs --db %s", path)), err);
     CHECK_HAS(content("stdout"), "    command: ucbench sweep (made up)\n    cells: 40\n");
+    CHECK_OK(verb(&ucb_command_list, &err, ucb_test_path("list runs --db %s --json", path)),
+             err);
+    CHECK_HAS(content("stdout"), "\"run_id\": 1,");
+    CHECK_HAS(content("stdout"), "\"build_id\": \"build\"");
     CHECK_EQ(sqlite3_open(path, &db), SQLITE_OK);
     CHECK_EQ(sqlite3_exec(db, broken, NULL, NULL, NULL),
              SQLITE_OK); /* fails in its first step, not before */
