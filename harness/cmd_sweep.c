@@ -19,6 +19,7 @@
 #include "model/catalog.h"
 #include "sweep.h"
 #include "task/dataset.h"
+#include "task/task.h"
 
 enum { MAX_LIST = 256, MAX_CALIBS = 16 };
 
@@ -54,6 +55,8 @@ static const char help[] =
     "                       One more pass, on the CPU (default auto)\n"
     "  --compat             allow --calib wikitext-test:n=32,ctx=512,seed=123, the test text itself, as a published\n"
     "                       protocol had it; its results are marked contaminated wherever they are shown\n"
+    "  --compat-fp16-nll    lambada-windows with nll=fp16: each window's log-probability in half precision, as a\n"
+    "                       published protocol recorded it\n"
     "\n"
     "how to run it (never changes a result)\n"
     "  --db FILE            the database; made when absent\n"
@@ -83,7 +86,7 @@ struct sweep_args {
     const char *model[MAX_LIST], *method[MAX_LIST], *task[MAX_LIST], *scope[4],
         *arithmetic[4], *calib[MAX_CALIBS], *seed[MAX_LIST];
     size_t n_model, n_method, n_task, n_scope, n_arithmetic, n_calib, n_seed;
-    bool compat, dry_run, quiet, json;
+    bool compat, compat_fp16_nll, dry_run, quiet, json;
 };
 
 static ucb_status parse_args(int n_args, char **args, struct sweep_args *a,
@@ -117,6 +120,7 @@ static ucb_status parse_args(int n_args, char **args, struct sweep_args *a,
         {"--compat", UCB_OPTION_SWITCH, .on = &a->compat},
         {"--dry-run", UCB_OPTION_SWITCH, .on = &a->dry_run},
         {"--quiet", UCB_OPTION_SWITCH, .on = &a->quiet},
+        {"--compat-fp16-nll", UCB_OPTION_SWITCH, .on = &a->compat_fp16_nll},
         {"--json", UCB_OPTION_SWITCH, .on = &a->json},
     };
     UCB_TRY(ucb_options_parse("sweep", n_args, args, options,
@@ -161,6 +165,29 @@ static ucb_status make_plan(struct sweep_args *a, struct ucb_arena *arena,
         {a->seed, a->n_seed}};
     return a->plan != NULL ? ucb_plan_read(a->plan, &flags, arena, plan, err)
                            : ucb_plan_from_flags(&flags, arena, plan, err);
+}
+
+/* --compat-fp16-nll: the windows of lambada-windows, wherever the plan has them. */
+static ucb_status round_windows(struct ucb_plan *plan, struct ucb_arena *arena,
+                                struct ucb_err *err)
+{
+    size_t n_windows = 0;
+    for (size_t i = 0; i < plan->n_rows; i++) {
+        struct ucb_task_run run;
+        if (ucb_task_parse(plan->rows[i].task, &run, NULL) != UCB_OK ||
+            strcmp(run.task->name, "lambada-windows") != 0)
+            continue; /* what no task is named so is refused with its line, later */
+        n_windows++;
+        if (strstr(run.spec, "nll=") != NULL) continue;
+        plan->rows[i].task = ucb_arena_printf(arena, "%s,nll=fp16", run.spec);
+        if (plan->rows[i].task == NULL)
+            return UCB_FAIL(err, UCB_NOMEM, "no memory for the name of a task");
+    }
+    if (n_windows > 0) return UCB_OK;
+    return UCB_FAIL(
+        err, UCB_USAGE,
+        "--compat-fp16-nll rounds the windows of lambada-windows, and no task is "
+        "one; try --task lambada-windows:n=500");
 }
 
 static ucb_status read_limits(const struct sweep_args *a, struct ucb_sweep_options *o,
@@ -278,6 +305,7 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
     ucb_arena_init(&arena);
     UCB_TRY_OUT(parse_args(n_args, args, &a, err));
     UCB_TRY_OUT(make_plan(&a, &arena, &plan, err));
+    if (a.compat_fp16_nll) UCB_TRY_OUT(round_windows(&plan, &arena, err));
     UCB_TRY_OUT(read_limits(&a, &options, err));
     /* A file or folder that fits --memory needs none; what does says so. */
     status = ucb_cache_folder(a.cache, cache, sizeof(cache), err);

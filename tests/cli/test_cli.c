@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include <jansson.h>
+#include <sqlite3.h>
 
 #include "core/err.h"
 #include "core/file.h"
+#include "core/half.h"
 #include "tiny.h"
 
 static char out[1 << 16];
@@ -73,6 +75,33 @@ TEST(a_sweep_of_a_folder_needs_no_home_until_something_must_be_kept_there)
         "sweep --model %s --method fp4 --task lambada:n=2 --data mini --memory 1 --db %s",
         model, db);
     CHECK_HAS(out, "there is no folder for a file of them");
+}
+
+TEST(recorded_sums_of_the_published_protocol_are_halves)
+{
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
+    const char *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    sqlite3 *open;
+    sqlite3_stmt *row;
+    int n = 0;
+    ucb_tiny_model(model);
+    RUN(0,
+        "sweep --model %s --method nf4 --task lambada-windows:n=3 --data mini --db %s "
+        "--compat-fp16-nll",
+        model, db);
+    CHECK_HAS(out, "lambada-windows:n=3,seed=42,nll=fp16");
+    CHECK_EQ(sqlite3_open(db, &open), SQLITE_OK);
+    CHECK_EQ(sqlite3_prepare_v2(open, "SELECT sum_logp FROM items", -1, &row, NULL),
+             SQLITE_OK);
+    for (; sqlite3_step(row) == SQLITE_ROW; n++) {
+        double sum = sqlite3_column_double(row, 0);
+        CHECK(sum < 0 && sum == (double)ucb_f16_round((float)sum));
+    }
+    CHECK_EQ(n, 9); /* the original, its noise floor, nf4 */
+    sqlite3_finalize(row);
+    sqlite3_close(open);
+    RUN(2, "sweep --model %s --task lambada:n=2 --db %s --compat-fp16-nll", model, db);
+    CHECK_HAS(out, "no task is one");
 }
 
 TEST(an_unknown_verb_option_method_task_or_model_is_usage_with_a_hint)
