@@ -4,6 +4,7 @@
  */
 #include "cmd.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,8 @@ static const char help[] =
     "                   over everything in it). Otherwise FILE is checked, offline and in milliseconds; PACK, where it is\n"
     "                   named, is hashed and nothing more.\n"
     "  --db FILE        stores the checks (view v_checks)\n"
+    "  --tensors        with --source, a line for each tensor: whether its bits are the source's, the largest and the\n"
+    "                   relative difference of its values (--json always has them)\n"
     "  --inputs N       inputs of 8 tokens for the forward pass (default 10000; 0: no forward pass)\n"
     "  --limit BYTES    how much the pack may unpack to (default 64 times its size)\n"
     "  --threads N    --cache DIR    --quiet    --json\n"
@@ -45,7 +48,7 @@ static const char help[] =
 
 struct verify_args {
     const char *pack, *source, *receipt, *db, *inputs, *limit, *threads, *cache;
-    bool quiet, json;
+    bool tensors, quiet, json;
 };
 
 static ucb_status parse_args(int n_args, char **args, struct verify_args *a,
@@ -59,6 +62,7 @@ static ucb_status parse_args(int n_args, char **args, struct verify_args *a,
         {"--inputs", UCB_OPTION_TEXT, .text = &a->inputs},
         {"--limit", UCB_OPTION_TEXT, .text = &a->limit},
         {"--threads", UCB_OPTION_TEXT, .text = &a->threads},
+        {"--tensors", UCB_OPTION_SWITCH, .on = &a->tensors},
         {"--cache", UCB_OPTION_TEXT, .text = &a->cache},
         {"--quiet", UCB_OPTION_SWITCH, .on = &a->quiet},
         {"--json", UCB_OPTION_SWITCH, .on = &a->json},
@@ -119,6 +123,26 @@ static ucb_status check_receipt(const struct verify_args *a, struct ucb_err *err
 
 /* ---- a verification ---- */
 
+/* A distance; null: there is none. */
+static json_t *distance_json(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *tensors_json(const struct ucb_verify_result *r)
+{
+    json_t *tensors = json_array();
+    for (uint32_t i = 0; i < r->n_distances; i++) {
+        const struct ucb_tensor_distance *t = &r->distances[i];
+        json_array_append_new(tensors,
+                              json_pack("{s:o, s:b, s:o, s:o}", "name",
+                                        ucb_json_text(t->name), "bit_equal", t->bit_equal,
+                                        "max_abs", distance_json(t->max_abs), "rel_l2",
+                                        distance_json(t->rel_l2)));
+    }
+    return tensors;
+}
+
 static ucb_status print_json(const struct verify_args *a, const struct ucb_verify_result *r,
                              struct ucb_err *err)
 {
@@ -128,10 +152,10 @@ static ucb_status print_json(const struct verify_args *a, const struct ucb_verif
             checks, json_pack("{s:s, s:s, s:o}", "name", r->checks[i].name, "status",
                               ucb_check_status_name(r->checks[i].verdict), "detail",
                               ucb_json_text(r->checks[i].detail)));
-    json_t *o = json_pack("{s:o, s:s, s:s?, s:s, s:o}", "pack", ucb_json_text(a->pack),
-                          "sha256", r->pack_sha256, "method",
-                          r->pack == NULL ? NULL : r->pack->spec, "verdict",
-                          r->failed ? "FAILED" : "PASSED", "checks", checks);
+    json_t *o = json_pack(
+        "{s:o, s:s, s:s?, s:s, s:o, s:o}", "pack", ucb_json_text(a->pack), "sha256",
+        r->pack_sha256, "method", r->pack == NULL ? NULL : r->pack->spec, "verdict",
+        r->failed ? "FAILED" : "PASSED", "checks", checks, "tensors", tensors_json(r));
     return ucb_json_print(o, "the checks", err);
 }
 
@@ -157,12 +181,36 @@ static const char *advice(const struct ucb_verify_result *r)
     return "whole, and decodes as recorded; with --source it is compared with a model";
 }
 
+static void print_distances(const struct verify_args *a, const struct ucb_verify_result *r)
+{
+    uint32_t n_equal = 0, worst = UINT32_MAX;
+    for (uint32_t i = 0; i < r->n_distances; i++) {
+        const struct ucb_tensor_distance *t = &r->distances[i];
+        n_equal += t->bit_equal;
+        if (t->rel_l2 > 0 &&
+            (worst == UINT32_MAX || t->rel_l2 > r->distances[worst].rel_l2))
+            worst = i;
+        if (a->tensors)
+            printf("  %-9s max_abs %-12g rel_l2 %-12g %s\n",
+                   t->bit_equal ? "equal" : "differs", t->max_abs, t->rel_l2, t->name);
+    }
+    if (r->n_distances == 0) return;
+    printf("  %u of %u tensors have the source's bits", (unsigned)n_equal,
+           (unsigned)r->n_distances);
+    if (worst != UINT32_MAX)
+        printf("; farthest from it is %s: rel_l2 %.4g, max_abs %.4g",
+               r->distances[worst].name, r->distances[worst].rel_l2,
+               r->distances[worst].max_abs);
+    putchar('\n');
+}
+
 static void print_for_people(const struct verify_args *a, const struct ucb_verify_result *r)
 {
     printf("%s: %s\n", a->pack, r->pack == NULL ? "not readable" : r->pack->spec);
     for (uint32_t i = 0; i < r->n_checks; i++)
         printf("  %-8s %-22s %s\n", ucb_check_status_name(r->checks[i].verdict),
                r->checks[i].name, r->checks[i].detail);
+    print_distances(a, r);
     printf("%s: %s\n", r->failed ? "FAILED" : "PASSED", advice(r));
 }
 

@@ -322,6 +322,53 @@ TEST(a_sweep_runs_a_pack_and_scores_as_the_method_did)
     CHECK(values[0] > 1.0 && values[0] == values[1]);
 }
 
+static json_t *tensors_of(const char *pack)
+{
+    json_t *root;
+    RUN(0, "verify --quiet --inputs 0 --json --source %s %s", golden("llama-tied-gqa"),
+        pack);
+    CHECK_OK(ucb_json_parse("stdout", out, strlen(out), &root, &err), err);
+    json_t *tensors = json_incref(json_object_get(root, "tensors"));
+    json_decref(root);
+    return tensors;
+}
+
+TEST(verify_says_how_far_each_tensor_is_from_the_source)
+{
+    size_t i, n_equal = 0;
+    json_t *t;
+    RUN(0, "pack --quiet --model %s --method rtn:bits=8,group=8 --out %s",
+        golden("llama-tied-gqa"), here("p.ucb"));
+    json_t *tensors = tensors_of(here("p.ucb"));
+    CHECK(json_array_size(tensors) > 14);
+    json_array_foreach(tensors, i, t)
+    {
+        bool equal = json_is_true(json_object_get(t, "bit_equal"));
+        double off = json_real_value(json_object_get(t, "rel_l2")),
+               most = json_real_value(json_object_get(t, "max_abs"));
+        n_equal += equal;
+        CHECK(equal ? off == 0 && most == 0
+                    : off > 0 && off < 0.01 && most > 0 && most < 1);
+        CHECK_EQ(equal,
+                 strstr(json_string_value(json_object_get(t, "name")), "_proj") == NULL);
+    }
+    CHECK_EQ(json_array_size(tensors) - n_equal, 14);
+    json_decref(tensors);
+    RUN(0, "verify --quiet --inputs 0 --tensors --source %s %s", golden("llama-tied-gqa"),
+        here("p.ucb"));
+    CHECK_HAS(out, "tensors have the source's bits; farthest from it is model.layers.");
+    CHECK_HAS(out, "  differs   max_abs ");
+
+    RUN(0, "pack --quiet --model %s --method lossless --out %s", golden("llama-tied-gqa"),
+        here("q.ucb"));
+    tensors = tensors_of(here("q.ucb"));
+    json_array_foreach(tensors, i, t)
+    {
+        CHECK(json_is_true(json_object_get(t, "bit_equal")));
+    }
+    json_decref(tensors);
+}
+
 TEST(a_file_that_is_no_pack_is_bad_input_and_a_cut_pack_a_failed_check)
 {
     struct ucb_file map;
