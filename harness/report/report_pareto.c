@@ -26,6 +26,16 @@ static ucb_status write_table(struct ucb_report_job *job, const struct ucb_chart
     return status;
 }
 
+static ucb_status write_json(struct ucb_report_job *job, const struct ucb_chart *chart,
+                             struct ucb_err *err)
+{
+    struct ucb_text text = {0};
+    ucb_status status = ucb_chart_json(chart, &text, err);
+    if (status == UCB_OK) status = write_text(job, "pareto.json", &text, err);
+    ucb_text_free(&text);
+    return status;
+}
+
 static ucb_status draw_kind(struct ucb_report_job *job, const char *script,
                             const char *base, const char *kind, struct ucb_err *err)
 {
@@ -62,6 +72,7 @@ static ucb_status draw_page(struct ucb_report_job *job, const struct ucb_chart *
 ucb_status ucb_chart_draw(struct ucb_report_job *job, const struct ucb_chart *chart,
                           struct ucb_err *err)
 {
+    UCB_TRY(write_json(job, chart, err));
     for (size_t i = 0; i < UCB_CHART_N_PAGES; i++) {
         const struct ucb_chart_page *page = &ucb_chart_pages[i];
         if (i == 0 || strcmp(page->table, page[-1].table) != 0)

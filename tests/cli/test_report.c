@@ -13,6 +13,7 @@
 #include "chart_text.h"
 #include "cmd.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/sha256.h"
 #include "made_up.h"
 #include "report/report.h"
@@ -373,6 +374,23 @@ TEST(the_chart_marks_the_frontier_by_bits_and_divergence)
     CHECK_HAS(rows, "1\t1\t0\tsmollm2-135m\tfp4\tfp4\t");
     CHECK_HAS(rows, "1\t3\t1\tsmollm2-135m\tint8\tint8\t");
     CHECK(strstr(rows, "smooth") == NULL);
+
+    json_t *root, *point;
+    size_t i, n_frontier = 0;
+    const char *points = content("pareto.json");
+    CHECK_OK(ucb_json_parse("pareto.json", points, strlen(points), &root, &err), err);
+    CHECK_TEXT(json_string_value(json_object_get(root, "metric")), "kld_mean");
+    json_array_foreach(json_object_get(root, "points"), i, point)
+    {
+        const char *spec = json_string_value(json_object_get(point, "spec"));
+        bool frontier = json_is_true(json_object_get(point, "frontier"));
+        n_frontier += frontier;
+        CHECK(json_real_value(json_object_get(point, "bpw_matrices")) > 1);
+        CHECK(strcmp(spec, "fp4") != 0 || !frontier);
+        CHECK(strcmp(spec, "int8") != 0 || frontier);
+    }
+    CHECK(i >= 4 && n_frontier >= 2);
+    json_decref(root);
 }
 
 TEST(a_title_that_does_not_fit_the_narrow_page_leaves_the_task_to_the_caption)
