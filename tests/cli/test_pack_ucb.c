@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -331,6 +332,20 @@ static json_t *tensors_of(const char *pack)
     json_t *tensors = json_incref(json_object_get(root, "tensors"));
     json_decref(root);
     return tensors;
+}
+
+TEST(weights_without_a_configuration_are_verified_but_for_the_forward_pass)
+{
+    const char *bare = here("bare");
+    CHECK_EQ(mkdir(bare, 0777), 0);
+    CHECK_EQ(
+        system(ucb_test_path("cp %s/model.safetensors %s", golden("llama-tied-gqa"), bare)),
+        0);
+    RUN(0, "pack --quiet --model %s --method lossless --out %s", bare, here("b.ucb"));
+    RUN(0, "verify --quiet --source %s %s", bare, here("b.ucb"));
+    CHECK_HAS(out, "PASS     source_bits_equal");
+    CHECK_HAS(out, "SKIPPED  logits_bit_exact       the engine does not run it: ");
+    CHECK_HAS(out, "config.json: no such file");
 }
 
 TEST(verify_says_how_far_each_tensor_is_from_the_source)
