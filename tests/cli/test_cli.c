@@ -91,8 +91,14 @@ TEST(recorded_sums_of_the_published_protocol_are_halves)
         model, db);
     CHECK_HAS(out, "lambada-windows:n=3,seed=42,nll=fp16");
     CHECK_EQ(sqlite3_open(db, &open), SQLITE_OK);
-    CHECK_EQ(sqlite3_prepare_v2(open, "SELECT sum_logp FROM items", -1, &row, NULL),
-             SQLITE_OK);
+    CHECK_EQ(
+        sqlite3_prepare_v2(
+            open,
+            "SELECT sum_logp, item_id, document_id, n_tokens, t1_gt_hits, t10_gt_hits, t1_agree_hits, "
+            "t10_agree_hits, t10_overlap_sum, target_correct, kld_sum, ear_sum, kld, document_name, arithmetic "
+            "FROM v_items",
+            -1, &row, NULL),
+        SQLITE_OK);
     for (; sqlite3_step(row) == SQLITE_ROW; n++) {
         double sum = sqlite3_column_double(row, 0);
         CHECK(sum < 0 && sum == (double)ucb_f16_round((float)sum));
