@@ -51,10 +51,8 @@ ucb_status ucb_layer_store_open(const struct ucb_calibrator_options *options,
                                 struct ucb_err *err)
 {
     char key[UCB_SHA256_HEX];
-    if (options->cache == NULL)
-        return UCB_FAIL(err, UCB_ENVIRONMENT,
-                        "tuned layers are kept in the cache, and there is no cache folder: "
-                        "set --cache, UCBENCH_CACHE or HOME");
+    out->folder[0] = '\0'; /* no cache: nothing is there, and nothing is kept */
+    if (options->cache == NULL) return UCB_OK;
     UCB_TRY(make_key(options, chain, key, err));
     int n = snprintf(out->folder, sizeof(out->folder), "%s/layers/%s", options->cache, key);
     if (n < 0 || (size_t)n >= sizeof(out->folder))
@@ -85,6 +83,9 @@ ucb_status ucb_layer_store_put(const struct ucb_layer_store *store, uint32_t lay
     struct ucb_writer out = {0};
     uint8_t digest[UCB_SHA256_BYTES] = {0};
     struct ucb_sha256 hash;
+    if (store->folder[0] == '\0')
+        return UCB_FAIL(err, UCB_ENVIRONMENT,
+                        "there is no cache folder: set --cache, UCBENCH_CACHE or HOME");
     UCB_TRY(ucb_folder_make(store->folder, err));
     ucb_put_bytes(&out, digest, sizeof(digest));
     ucb_put_bytes(&out, magic, sizeof(magic));
@@ -158,6 +159,7 @@ bool ucb_layer_store_get(const struct ucb_layer_store *store, uint32_t layer,
     struct ucb_sha256 hash;
     uint8_t digest[UCB_SHA256_BYTES];
     bool good = false;
+    if (store->folder[0] == '\0') return false;
     file_path(store, layer, path);
     if (ucb_file_map(path, &file, NULL) != UCB_OK) return false;
     if (file.n_bytes > sizeof(digest)) {
@@ -175,6 +177,7 @@ bool ucb_layer_store_get(const struct ucb_layer_store *store, uint32_t layer,
 uint64_t ucb_layer_store_bytes(const struct ucb_layer_store *store, uint32_t n_layers)
 {
     uint64_t n_bytes = 0;
+    if (store->folder[0] == '\0') return 0;
     for (uint32_t layer = 0; layer < n_layers; layer++) {
         char path[PATH];
         struct stat info;
@@ -186,6 +189,7 @@ uint64_t ucb_layer_store_bytes(const struct ucb_layer_store *store, uint32_t n_l
 
 void ucb_layer_store_remove(const struct ucb_layer_store *store, uint32_t n_layers)
 {
+    if (store->folder[0] == '\0') return;
     for (uint32_t layer = 0; layer < n_layers; layer++) {
         char path[PATH];
         file_path(store, layer, path);

@@ -25,7 +25,8 @@ struct ucb_layer_bytes {
 struct ucb_layer_store {
     char folder[4096];
 };
-/* Names the folder; nothing is written yet. USAGE for a name that is too long, NOMEM. */
+/* Names the folder; nothing is written yet. Without a cache nothing is found and put fails
+ * with ENVIRONMENT. USAGE for a name that is too long, NOMEM. */
 ucb_status ucb_layer_store_open(const struct ucb_calibrator_options *options,
                                 const struct ucb_chain *chain, struct ucb_layer_store *out,
                                 struct ucb_err *err);

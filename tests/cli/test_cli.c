@@ -66,8 +66,16 @@ TEST(a_sweep_of_a_folder_needs_no_home_until_something_must_be_kept_there)
         model, db);
     RUN(4, "sweep --model smollm2-135m --method nf4 --task lambada:n=2 --db %s", db);
     CHECK_HAS(out, "set --cache, UCBENCH_CACHE or HOME");
+    RUN(0,
+        "sweep --model %s --method gptq:bits=4,group=32 --method "
+        "gsq:bits=4+lowrank:rank=2+distill:steps=1 --task lambada:n=2 --data mini --calib "
+        "calib-mini:n=2,ctx=32 --db %s",
+        model, db);
+    CHECK_HAS(out, "calibration is not kept: there is no cache folder: set --cache");
+    CHECK_HAS(out, "tuned layers are not kept: there is no cache folder");
+    /* statistics that the methods of a model share go through files */
     RUN(1,
-        "sweep --model %s --method gptq:bits=4,group=32 --task lambada:n=2 --data mini "
+        "sweep --model %s --method awq:bits=4,group=32,grid=2 --task lambada:n=2 --data mini "
         "--calib calib-mini:n=2,ctx=32 --db %s",
         model, db);
     CHECK_HAS(out, "there is no cache folder: set --cache, UCBENCH_CACHE or HOME");
