@@ -307,6 +307,10 @@ TEST(a_sweep_runs_a_pack_and_scores_as_the_method_did)
             i == 0 ? model : here("p.ucb"), i == 0 ? "nf4" : "none", task, here("cache"),
             db);
         RUN(0, "export --db %s --format json", db);
+        CHECK_EQ(
+            strstr(out, "a pack of nf4, ") != NULL &&
+                strstr(out, "bits per weight are those of the files that it unpacks to"),
+            i == 1);
         CHECK_OK(ucb_json_parse("export", out, strlen(out), &root, &err), err);
         size_t k;
         json_t *row;
