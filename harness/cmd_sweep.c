@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <jansson.h>
+#include <sqlite3.h>
 
 #include "core/json.h"
 #include "core/peak.h"
@@ -72,7 +73,7 @@ static const char help[] =
     "  --dry-run            only list the cells and whether they are finished, or cannot run on the\n"
     "                       model's shapes (a derived model is built into the cache)\n"
     "  --quiet              no progress\n"
-    "  --json               a summary as JSON on stdout\n"
+    "  --json               a summary as JSON on stdout, failed cells with their messages\n"
     "\n"
     "example\n"
     "  ucbench sweep --model smollm2-135m --method nf4 --method hqq:bits=4,group=64 --task wikitext:ctx=512 --db r.db\n"
@@ -232,6 +233,37 @@ static ucb_status begin_run(struct ucb_sweep_options *o, int n_args, char **args
     return status;
 }
 
+/* The failed cells of this run, each with its message. */
+static ucb_status list_failures(const struct ucb_sweep_options *o, json_t *list,
+                                struct ucb_err *err)
+{
+    static const char sql[] =
+        "SELECT DISTINCT cell_id, model, spec, task, reason, message FROM v_results"
+        " WHERE run_id = ? AND status = 'FAILED' ORDER BY model, spec, task, cell_id";
+    static const char *const keys[] = {"cell_id", "model",  "spec",
+                                       "task",    "reason", "message"};
+    sqlite3 *db = ucb_store_db(o->store);
+    sqlite3_stmt *row = NULL;
+    int code = sqlite3_prepare_v2(db, sql, -1, &row, NULL);
+    if (code == SQLITE_OK) code = sqlite3_bind_int64(row, 1, o->run_id);
+    while (code == SQLITE_OK || code == SQLITE_ROW) {
+        code = sqlite3_step(row);
+        if (code != SQLITE_ROW) break;
+        json_t *cell = json_object();
+        for (int i = 0; i < 6; i++) {
+            const char *text = (const char *)sqlite3_column_text(row, i);
+            json_object_set_new(cell, keys[i], ucb_json_text(text == NULL ? "" : text));
+        }
+        json_array_append_new(list, cell);
+    }
+    ucb_status status = UCB_OK;
+    if (code != SQLITE_DONE)
+        status = UCB_FAIL(err, UCB_CORRUPT, "cannot read the failed cells of run %lld: %s",
+                          (long long)o->run_id, sqlite3_errmsg(db));
+    sqlite3_finalize(row);
+    return status;
+}
+
 static ucb_status print_json(const struct sweep_args *a, const struct ucb_sweep_options *o,
                              const struct ucb_sweep_counts *c, struct ucb_err *err)
 {
@@ -240,10 +272,18 @@ static ucb_status print_json(const struct sweep_args *a, const struct ucb_sweep_
         (json_int_t)c->n_new, "finished_before", (json_int_t)c->n_finished_before, "failed",
         (json_int_t)c->n_failed, "checks_failed", (json_int_t)c->n_checks_failed,
         "peak_rss_bytes", (json_int_t)ucb_peak_rss_ever());
-    if (a->dry_run)
+    if (a->dry_run) {
         json_object_set(root, "plan", o->listing);
-    else
+    } else {
+        json_t *failures = json_array();
         json_object_set_new(root, "run_id", json_integer(o->run_id));
+        json_object_set_new(root, "failures", failures);
+        ucb_status status = list_failures(o, failures, err);
+        if (status != UCB_OK) {
+            json_decref(root);
+            return status;
+        }
+    }
     return ucb_json_print(root, "the sweep", err);
 }
 

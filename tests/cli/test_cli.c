@@ -233,6 +233,19 @@ TEST(a_method_that_cannot_take_a_matrix_becomes_a_failed_row_and_exit_1)
         "sweep --model %s --method hqq:bits=4,group=100 --method nf4 --task lambada:n=4 --db %s --quiet",
         model, db);
     CHECK_HAS(out, "4 cells, 0 new, 3 finished before, 1 failed");
+    json_t *root;
+    RUN(1,
+        "sweep --model %s --method hqq:bits=4,group=100 --method nf4 --task lambada:n=4 --db %s --quiet --json",
+        model, db);
+    const char *json = strstr(out, "{\n"); /* behind what standard error had */
+    CHECK(json != NULL);
+    CHECK((root = json_loads(json, JSON_DISABLE_EOF_CHECK, NULL)) != NULL);
+    const json_t *failures = json_object_get(root, "failures"),
+                 *cell = json_array_get(failures, 0);
+    CHECK_EQ(json_array_size(failures), 1);
+    CHECK_TEXT(json_string_value(json_object_get(cell, "spec")), "hqq:bits=4,group=100");
+    CHECK_HAS(json_string_value(json_object_get(cell, "message")), "in groups of 100");
+    json_decref(root);
 }
 
 TEST(a_plan_file_and_flags_multiply)
