@@ -393,6 +393,18 @@ TEST(the_chart_marks_the_frontier_by_bits_and_divergence)
     json_decref(root);
 }
 
+TEST(a_chart_of_a_task_that_is_not_there_names_all_that_are)
+{
+    struct ucb_err err;
+    const char *db = make_database();
+    CHECK_STATUS(verb(&ucb_command_report, &err,
+                      ucb_test_path("report pareto --db %s --out %s --task foo", db,
+                                    ucb_test_folder())),
+                 UCB_MISSING, err);
+    CHECK_HAS(err.text, "on task foo");
+    CHECK_HAS(err.text, "it holds task lambada, wikitext in 40 cells");
+}
+
 TEST(a_title_that_does_not_fit_the_narrow_page_leaves_the_task_to_the_caption)
 {
     struct ucb_err err;
