@@ -12,11 +12,13 @@
 
 #include <jansson.h>
 
+#include "core/file.h"
 #include "core/json.h"
 #include "core/progress.h"
 #include "core/resource.h"
 #include "core/text.h"
 #include "environment.h"
+#include "model/checkpoint.h"
 #include "pack/receipt.h"
 #include "pack/seed.h"
 #include "pack/unpack.h"
@@ -299,6 +301,25 @@ static ucb_status conclude(const struct verify_args *a, uint32_t n_inputs,
     return UCB_OK;
 }
 
+/* What is checked is not written over. */
+static ucb_status check_receipt_path(const struct verify_args *a, const char *source,
+                                     struct ucb_err *err)
+{
+    struct ucb_checkpoint *checkpoint = NULL;
+    if (a->receipt == NULL) return UCB_OK;
+    bool is_input = ucb_file_same(a->receipt, a->pack) ||
+                    (a->db != NULL && ucb_file_same(a->receipt, a->db));
+    if (source != NULL) {
+        UCB_TRY(ucb_checkpoint_open(source, &checkpoint, err));
+        is_input |= ucb_checkpoint_holds(checkpoint, a->receipt);
+        ucb_checkpoint_close(checkpoint);
+    }
+    if (!is_input) return UCB_OK;
+    return UCB_FAIL(err, UCB_USAGE,
+                    "--receipt %s is an input of this command; name another file",
+                    a->receipt);
+}
+
 static ucb_status verify(const struct verify_args *a, struct ucb_err *err)
 {
     char source[4096];
@@ -314,6 +335,7 @@ static ucb_status verify(const struct verify_args *a, struct ucb_err *err)
     UCB_TRY(ucb_option_threads(a->threads, &threads, err));
     if (a->source != NULL)
         UCB_TRY(ucb_pack_locate_model(a->source, a->cache, source, sizeof(source), err));
+    UCB_TRY(check_receipt_path(a, a->source == NULL ? NULL : source, err));
     UCB_TRY(ucb_pool_open(threads, &pool, err));
     const struct ucb_verify_options options = {.path = a->pack,
                                                .source = a->source == NULL ? NULL : source,

@@ -12,6 +12,7 @@
 #include "core/err.h"
 #include "core/file.h"
 #include "core/half.h"
+#include "core/sha256.h"
 #include "tiny.h"
 
 static char out[1 << 16];
@@ -354,6 +355,37 @@ TEST(an_output_never_replaces_a_device_a_link_or_an_input)
         "quantize --method nf4 --in %s --tensor gauss --calib %s --calib-tensor x --out %s",
         in, copy, copy);
     CHECK_HAS(out, "is the input");
+}
+
+TEST(no_verb_writes_over_the_model_the_pack_or_the_database_that_it_reads)
+{
+    static const int32_t ids[] = {1, 2, 3};
+    static const char *const files[] = {"config.json", "model.safetensors",
+                                        "tokenizer.json"};
+    struct ucb_err err;
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()),
+               *in = ucb_test_path("%s/ids.safetensors", ucb_test_folder()),
+               *pack = ucb_test_path("%s/p.ucb", ucb_test_folder()),
+               *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    ucb_tiny_model(model);
+    ucb_write_ids(in, ids, 3);
+    RUN(0, "pack --quiet --model %s --method lossless --out %s", model, pack);
+    RUN(0, "sweep --quiet --model %s --task lambada:n=2 --data mini --db %s", model, db);
+    for (int i = 0; i < 3; i++) {
+        char before[UCB_SHA256_HEX], after[UCB_SHA256_HEX];
+        const char *file = ucb_test_path("%s/%s", model, files[i]);
+        CHECK_OK(ucb_sha256_file(file, before, &err), err);
+        RUN(2, "dump --model %s --ids %s --out %s", model, in, file);
+        RUN(2, "verify --quiet %s --source %s --inputs 0 --receipt %s", pack, model, file);
+        CHECK_HAS(out, "is an input of this command");
+        CHECK_OK(ucb_sha256_file(file, after, &err), err);
+        CHECK_TEXT(after, before);
+    }
+    RUN(2, "verify --quiet %s --source %s --inputs 0 --receipt %s", pack, model, pack);
+    RUN(0, "verify --quiet %s", pack);
+    RUN(2, "export --db %s --out %s", db, db);
+    CHECK_HAS(out, "is the database");
+    RUN(0, "digest --db %s", db);
 }
 
 TEST(bits_per_weight_of_the_model_count_a_tied_table_as_often_as_it_is_stored)
