@@ -121,7 +121,9 @@ static const struct ucb_checkpoint *checkpoint_of(const struct pack_run *run)
 /* The weights, and what lies beside them and is read too. */
 static ucb_status check_out(const struct pack_run *run, struct ucb_err *err)
 {
-    if (!ucb_checkpoint_holds(checkpoint_of(run), run->args.out)) return UCB_OK;
+    if (!ucb_checkpoint_holds(checkpoint_of(run), run->args.out) &&
+        !ucb_file_same(run->args.out, run->args.model)) /* a pack */
+        return UCB_OK;
     return UCB_FAIL(err, UCB_USAGE,
                     "--out %s is an input of this command; name another file",
                     run->args.out);

@@ -383,6 +383,9 @@ TEST(no_verb_writes_over_the_model_the_pack_or_the_database_that_it_reads)
     }
     RUN(2, "verify --quiet %s --source %s --inputs 0 --receipt %s", pack, model, pack);
     RUN(0, "verify --quiet %s", pack);
+    RUN(2, "pack --quiet --model %s --method nf4 --out %s --cache %s/cache", pack, pack,
+        ucb_test_folder());
+    RUN(0, "verify --quiet %s", pack);
     RUN(2, "export --db %s --out %s", db, db);
     CHECK_HAS(out, "is the database");
     RUN(0, "digest --db %s", db);
