@@ -357,6 +357,19 @@ TEST(an_output_never_replaces_a_device_a_link_or_an_input)
     CHECK_HAS(out, "is the input");
 }
 
+TEST(a_value_that_was_forgotten_is_usage_and_no_database_in_memory)
+{
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
+    ucb_tiny_model(model);
+    RUN(2, "sweep --model %s --task lambada:n=2 --data mini --db ''", model);
+    CHECK_HAS(out, "the value of --db is empty");
+    RUN(2, "sweep --model %s --task lambada:n=2 --data mini --db=", model);
+    CHECK_HAS(out, "the value of --db is empty");
+    RUN(2, "sweep --model %s --task lambada:n=2 --data mini --db --quiet", model);
+    CHECK_HAS(out, "--db needs a value, and `--quiet` looks like an option");
+    CHECK(access("--quiet", F_OK) != 0);
+}
+
 TEST(no_verb_writes_over_the_model_the_pack_or_the_database_that_it_reads)
 {
     static const int32_t ids[] = {1, 2, 3};
