@@ -406,6 +406,18 @@ TEST(a_file_that_is_no_pack_is_bad_input_and_a_cut_pack_a_failed_check)
     CHECK_HAS(out, "40 bytes, the header of a pack alone has");
 }
 
+TEST(a_tensor_that_a_stream_would_make_larger_is_stored_as_it_is)
+{
+    RUN(0, "pack --quiet --model %s --method lossless --out %s", golden("llama-tied-gqa"),
+        here("p.ucb"));
+    RUN(0, "info %s", here("p.ucb"));
+    CHECK_HAS(out, "  tensors as the source has them\n"); /* norms of 16 weights */
+    CHECK_HAS(out, "  coded tensors: codes\n");
+    RUN(0, "verify --quiet --inputs 0 --source %s %s", golden("llama-tied-gqa"),
+        here("p.ucb"));
+    CHECK_HAS(out, "PASS     source_bits_equal");
+}
+
 TEST(info_counts_every_byte_of_a_pack_once)
 {
     static const char *const methods[] = {"lossless", "nf4:double_quant=1", "row_overlay",
