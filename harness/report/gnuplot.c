@@ -1,6 +1,7 @@
 /* gnuplot.c - see gnuplot.h. */
 #include "report/gnuplot.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -8,13 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/file.h"
 
 enum { WORDS = 512, PATH = 4096 };
+static const char workshop_prefix[] = ".drawing-";
 
 /* PATH finds gnuplot, HOME holds the font cache; nothing else of the caller's environment
  * may change a picture. */
@@ -166,16 +170,52 @@ static ucb_status hand_over(const char *folder, const char *workshop, const char
     return status;
 }
 
+/* A workshop and the pictures in it. */
+static void remove_workshop(int parent, const char *name)
+{
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (fd >= 0 && dir == NULL) close(fd);
+    for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            unlinkat(dirfd(dir), e->d_name, 0);
+    if (dir != NULL) closedir(dir);
+    unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+/* Removes what reports that were killed left in `folder`: whose lock nobody holds, and that
+ * are no newer than a minute, so that one whose lock is about to be taken stays. */
+static void clean_up(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
+        struct stat info;
+        if (strncmp(e->d_name, workshop_prefix, sizeof(workshop_prefix) - 1) != 0 ||
+            fstatat(dirfd(dir), e->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISDIR(info.st_mode) || time(NULL) - info.st_mtime < 60)
+            continue;
+        int fd = openat(dirfd(dir), e->d_name,
+                        O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            remove_workshop(dirfd(dir), e->d_name);
+        if (fd >= 0) close(fd);
+    }
+    if (dir != NULL) closedir(dir);
+}
+
 ucb_status ucb_gnuplot_run(const char *folder, const char *script, const char *kind,
                            const char *const *made, struct ucb_err *err)
 {
     char workshop[PATH - 256], path[PATH];
-    int n = snprintf(workshop, sizeof(workshop), "%s/.drawing-XXXXXX", folder);
+    clean_up(folder);
+    int n = snprintf(workshop, sizeof(workshop), "%s/%sXXXXXX", folder, workshop_prefix);
     if (n < 0 || (size_t)n >= sizeof(workshop))
         return UCB_FAIL(err, UCB_USAGE, "%s: too long a folder name", folder);
     if (mkdtemp(workshop) == NULL)
         return UCB_FAIL(err, UCB_IO, "%s: cannot make a folder to draw in: %s", folder,
                         strerror(errno));
+    int lock = open(workshop, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lock >= 0) flock(lock, LOCK_EX | LOCK_NB); /* a file system without locks: none */
     ucb_status status = draw(folder, workshop, script, kind, err);
     for (size_t i = 0; made[i] != NULL && status == UCB_OK; i++) {
         snprintf(path, PATH, "%s/%s", workshop, made[i]);
@@ -183,10 +223,7 @@ ucb_status ucb_gnuplot_run(const char *folder, const char *script, const char *k
     }
     for (size_t i = 0; made[i] != NULL && status == UCB_OK; i++)
         status = hand_over(folder, workshop, made[i], err);
-    for (size_t i = 0; made[i] != NULL; i++) {
-        snprintf(path, PATH, "%s/%s", workshop, made[i]);
-        unlink(path);
-    }
-    rmdir(workshop);
+    remove_workshop(AT_FDCWD, workshop);
+    if (lock >= 0) close(lock);
     return status;
 }

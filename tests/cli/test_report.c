@@ -586,6 +586,13 @@ TEST(a_chart_that_is_not_finished_leaves_the_one_before_as_it_was)
     CHECK_HAS(err.text, "could not draw pareto.gp (signal 9)");
     CHECK_EQ(stat(ucb_test_path("%s/figures/pareto.svg", ucb_test_folder()), &info), 0);
     CHECK_EQ(info.st_size, before);
+    /* What a killed report left an hour ago goes with the next one. */
+    CHECK_EQ(system(ucb_test_path("cd %s/figures && mkdir .drawing-killed && "
+                                  "echo half >.drawing-killed/pareto.svg && "
+                                  "touch -d '1 hour ago' .drawing-killed",
+                                  ucb_test_folder())),
+             0);
+    CHECK_STATUS(verb(&ucb_command_report, &err, line), UCB_ENVIRONMENT, err);
     CHECK_EQ(system(ucb_test_path("test -z \"$(ls -A %s/figures | grep drawing)\"",
                                   ucb_test_folder())),
              0);
