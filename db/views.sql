@@ -49,6 +49,16 @@ SELECT cells.cell_id, cells.build_id, cells.model, cells.spec, cells.calib, cell
        layers.layer, layers.seconds, layers.peak_rss_bytes, layers.loss_before, layers.loss_after
 FROM layers JOIN cells USING (cell_key);
 
+-- One row per scored item, in the names of the statistics' specification.
+DROP VIEW IF EXISTS v_items;
+CREATE VIEW v_items AS
+SELECT cells.cell_id, cells.build_id, cells.model, cells.spec, cells.arithmetic, cells.task,
+       items.item AS item_id, items.document AS document_id, items.n_tokens, items.sum_logp,
+       items.t1_gt_hits, items.t10_gt_hits, items.t1_agree_hits, items.t10_agree_hits, items.t10_overlap_sum,
+       items.target_correct, items.kld_sum, items.ear_sum, items.kld, documents.name AS document_name
+FROM items JOIN cells USING (cell_key)
+LEFT JOIN documents ON documents.documents_digest = cells.documents_digest AND documents.document = items.document;
+
 -- What reports show: of results that differ only in build or revision, the newest run's.
 DROP VIEW IF EXISTS v_latest;
 CREATE VIEW v_latest AS

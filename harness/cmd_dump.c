@@ -130,6 +130,9 @@ static ucb_status open_engine(struct dump *d, struct ucb_err *err)
     UCB_TRY(ucb_backend_open(arithmetic, kernel, d->pool, &d->backend, err));
     UCB_TRY(ucb_pack_locate_model(a->model, a->cache, path, sizeof(path), err));
     UCB_TRY(ucb_model_open(path, &d->model, err));
+    if (ucb_checkpoint_holds(ucb_model_checkpoint(d->model), a->out))
+        return UCB_FAIL(err, UCB_USAGE,
+                        "--out %s is an input of this command; name another file", a->out);
     UCB_TRY(ucb_model_digest(d->model, &digest, err));
     d->arch = ucb_model_arch(d->model);
     if (ucb_model_warning(d->model) != NULL)

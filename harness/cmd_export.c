@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "report/rows.h"
 #include "report/tables.h"
 
@@ -26,7 +27,7 @@ static const char help[] =
     "  --parquet-ready tab-separated with NULL as \\N, and FILE.schema.json beside it with the type of each column,\n"
     "                  as DuckDB and pyarrow want it; needs --out\n"
     "  --format NAME   the same: csv, json, tsv or parquet-ready\n"
-    "  --out FILE      write there instead of standard output\n"
+    "  --out FILE      write there instead of standard output, which - names too\n"
     "\n"
     "Examples: ucbench export --db results.db --csv --out results.csv\n"
     "          ucbench export --db results.db --table items --parquet-ready --out items.tsv\n";
@@ -107,6 +108,10 @@ static ucb_status run_export(int n_args, char **args, struct ucb_err *err)
     if (a.db == NULL)
         return UCB_FAIL(err, UCB_USAGE,
                         "export: no --db FILE was given; name the database of a sweep");
+    if (a.path != NULL && strcmp(a.path, "-") == 0) a.path = NULL;
+    if (a.path != NULL && ucb_file_same(a.path, a.db))
+        return UCB_FAIL(err, UCB_USAGE,
+                        "export: --out %s is the database; name another file", a.path);
     UCB_TRY(choose_format(&a, &format, err));
     if (a.table != NULL) UCB_TRY(ucb_export_table_find(a.table, &table, err));
     UCB_TRY(ucb_store_open(a.db, UCB_STORE_READ, &store, err));

@@ -179,17 +179,21 @@ static ucb_status list_reports(json_t *list)
 
 static void add_run(json_t *list, sqlite3_stmt *row)
 {
-    add(list, json_pack("{s:I, s:s, s:s, s:o, s:I}", "name",
-                        (json_int_t)sqlite3_column_int64(row, 0), "started",
-                        sqlite3_column_text(row, 1), "build", sqlite3_column_text(row, 2),
-                        "command", ucb_json_text((const char *)sqlite3_column_text(row, 3)),
-                        "cells", (json_int_t)sqlite3_column_int64(row, 4)));
+    json_int_t run_id = sqlite3_column_int64(row, 0);
+    const char *build_id = (const char *)sqlite3_column_text(row, 2);
+    char build[13];
+    snprintf(build, sizeof(build), "%s", build_id == NULL ? "" : build_id);
+    add(list, json_pack("{s:I, s:s, s:s, s:o, s:I, s:I, s:s}", "name", run_id, "started",
+                        sqlite3_column_text(row, 1), "build", build, "command",
+                        ucb_json_text((const char *)sqlite3_column_text(row, 3)), "cells",
+                        (json_int_t)sqlite3_column_int64(row, 4), "run_id", run_id,
+                        "build_id", build_id));
 }
 
 static ucb_status list_runs(json_t *list, const char *db, struct ucb_err *err)
 {
     static const char sql[] =
-        "SELECT r.run_id, r.started, substr(r.build_id, 1, 12), r.command_line, count(c.cell_key) "
+        "SELECT r.run_id, r.started, r.build_id, r.command_line, count(c.cell_key) "
         "FROM runs r LEFT JOIN run_cells c USING (run_id) GROUP BY r.run_id ORDER BY r.run_id";
     struct ucb_store *store;
     sqlite3_stmt *statement = NULL;

@@ -121,20 +121,9 @@ static const struct ucb_checkpoint *checkpoint_of(const struct pack_run *run)
 /* The weights, and what lies beside them and is read too. */
 static ucb_status check_out(const struct pack_run *run, struct ucb_err *err)
 {
-    static const char *const beside[] = {"config.json", "tokenizer.json",
-                                         "tokenizer_config.json", "vocabulary.gguf"};
-    const struct ucb_checkpoint *c = checkpoint_of(run);
-    const char *weights = ucb_checkpoint_file(c, 0), *slash = strrchr(weights, '/');
-    int n_folder = slash == NULL ? 0 : (int)(slash + 1 - weights);
-    bool is_input = false;
-    for (size_t i = 0; i < ucb_checkpoint_n_files(c); i++)
-        is_input |= ucb_file_same(run->args.out, ucb_checkpoint_file(c, i));
-    for (size_t i = 0; i < sizeof(beside) / sizeof(beside[0]); i++) {
-        char path[4096];
-        snprintf(path, sizeof(path), "%.*s%s", n_folder, weights, beside[i]);
-        is_input |= ucb_file_same(run->args.out, path);
-    }
-    if (!is_input) return UCB_OK;
+    if (!ucb_checkpoint_holds(checkpoint_of(run), run->args.out) &&
+        !ucb_file_same(run->args.out, run->args.model)) /* a pack */
+        return UCB_OK;
     return UCB_FAIL(err, UCB_USAGE,
                     "--out %s is an input of this command; name another file",
                     run->args.out);

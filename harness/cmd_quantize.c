@@ -35,7 +35,9 @@ static const char help[] =
     "\n"
     "Compresses one matrix and writes what came of it to FILE (safetensors): decoded, "
     "decoded_f32, the payload and\n"
-    "every array in it. Prints the bytes by purpose as JSON.\n"
+    "every array in it. Prints the bytes by purpose as JSON: payload_bytes of this matrix, "
+    "shared_bytes of what\n"
+    "the matrices of a model share.\n"
     "\n"
     "  --method SPEC        see `ucbench list methods`\n"
     "  --in, --tensor       a matrix [out, in]; a .gguf file works too\n"
@@ -209,12 +211,13 @@ static ucb_status print_breakdown(const struct quantize *q, struct ucb_err *err)
                                 json_integer((json_int_t)(q->payload.part_bytes[part] +
                                                           q->shared.part_bytes[part])));
     json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:[I,I], s:s, s:s, s:I, s:I, s:f, s:f, s:o}", "tensor", q->tensor,
-        "spec", ucb_chain_spec(q->chain), "identity", ucb_chain_identity(q->chain), "shape",
-        (json_int_t)q->matrix.n_out, (json_int_t)q->matrix.n_in, "source_dtype",
-        ucb_dtype_name(q->matrix.dtype), "dtype",
-        ucb_dtype_name(ucb_chain_decoded_dtype(q->chain, q->matrix.dtype)), "n_weights",
-        (json_int_t)n, "payload_bytes", (json_int_t)q->payload.n_bytes, "bits_per_weight",
+        "{s:s, s:s, s:s, s:[I,I], s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:o}", "tensor",
+        q->tensor, "spec", ucb_chain_spec(q->chain), "identity",
+        ucb_chain_identity(q->chain), "shape", (json_int_t)q->matrix.n_out,
+        (json_int_t)q->matrix.n_in, "source_dtype", ucb_dtype_name(q->matrix.dtype),
+        "dtype", ucb_dtype_name(ucb_chain_decoded_dtype(q->chain, q->matrix.dtype)),
+        "n_weights", (json_int_t)n, "payload_bytes", (json_int_t)q->payload.n_bytes,
+        "shared_bytes", (json_int_t)q->shared.n_bytes, "bits_per_weight",
         8.0 * (double)n_bytes / n, "bits_per_weight_nominal",
         ucb_chain_nominal_bpw(q->chain, &q->matrix), "parts", parts);
     return ucb_json_print(o, "the payload's parts", err);

@@ -21,7 +21,7 @@ static const char help[] =
     "  table    per model and task: sizes, perplexity, accuracy, divergence, each with interval, n and notes;\n"
     "           table.txt (also printed), table.csv\n"
     "  pareto   quality against true bits per weight, a panel for each model and setting: pareto (two columns) and\n"
-    "           pareto-1col as .svg, .png, .pdf and .gp, and pareto.tsv; the same against the size of the whole model:\n"
+    "           pareto-1col as .svg, .png, .pdf and .gp, pareto.tsv and pareto.json; the same against the size of the whole model:\n"
     "           pareto-size, pareto-size-1col, pareto-size.tsv; needs gnuplot (docs/figures.md)\n"
     "  html     report.html: chart, sortable tables, notes, caveats, environment; works offline; also writes pareto\n"
     "  export   every table as TSV with the types of its columns beside it, ready for Parquet; results.csv, results.json\n"

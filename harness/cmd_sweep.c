@@ -5,9 +5,11 @@
 #include "cmd.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
+#include <sqlite3.h>
 
 #include "core/json.h"
 #include "core/peak.h"
@@ -18,6 +20,7 @@
 #include "model/catalog.h"
 #include "sweep.h"
 #include "task/dataset.h"
+#include "task/task.h"
 
 enum { MAX_LIST = 256, MAX_CALIBS = 16 };
 
@@ -53,6 +56,8 @@ static const char help[] =
     "                       One more pass, on the CPU (default auto)\n"
     "  --compat             allow --calib wikitext-test:n=32,ctx=512,seed=123, the test text itself, as a published\n"
     "                       protocol had it; its results are marked contaminated wherever they are shown\n"
+    "  --compat-fp16-nll    lambada-windows with nll=fp16: each window's log-probability in half precision, as a\n"
+    "                       published protocol recorded it\n"
     "\n"
     "how to run it (never changes a result)\n"
     "  --db FILE            the database; made when absent\n"
@@ -68,7 +73,7 @@ static const char help[] =
     "  --dry-run            only list the cells and whether they are finished, or cannot run on the\n"
     "                       model's shapes (a derived model is built into the cache)\n"
     "  --quiet              no progress\n"
-    "  --json               a summary as JSON on stdout\n"
+    "  --json               a summary as JSON on stdout, failed cells with their messages\n"
     "\n"
     "example\n"
     "  ucbench sweep --model smollm2-135m --method nf4 --method hqq:bits=4,group=64 --task wikitext:ctx=512 --db r.db\n"
@@ -82,7 +87,7 @@ struct sweep_args {
     const char *model[MAX_LIST], *method[MAX_LIST], *task[MAX_LIST], *scope[4],
         *arithmetic[4], *calib[MAX_CALIBS], *seed[MAX_LIST];
     size_t n_model, n_method, n_task, n_scope, n_arithmetic, n_calib, n_seed;
-    bool compat, dry_run, quiet, json;
+    bool compat, compat_fp16_nll, dry_run, quiet, json;
 };
 
 static ucb_status parse_args(int n_args, char **args, struct sweep_args *a,
@@ -116,6 +121,7 @@ static ucb_status parse_args(int n_args, char **args, struct sweep_args *a,
         {"--compat", UCB_OPTION_SWITCH, .on = &a->compat},
         {"--dry-run", UCB_OPTION_SWITCH, .on = &a->dry_run},
         {"--quiet", UCB_OPTION_SWITCH, .on = &a->quiet},
+        {"--compat-fp16-nll", UCB_OPTION_SWITCH, .on = &a->compat_fp16_nll},
         {"--json", UCB_OPTION_SWITCH, .on = &a->json},
     };
     UCB_TRY(ucb_options_parse("sweep", n_args, args, options,
@@ -162,6 +168,29 @@ static ucb_status make_plan(struct sweep_args *a, struct ucb_arena *arena,
                            : ucb_plan_from_flags(&flags, arena, plan, err);
 }
 
+/* --compat-fp16-nll: the windows of lambada-windows, wherever the plan has them. */
+static ucb_status round_windows(struct ucb_plan *plan, struct ucb_arena *arena,
+                                struct ucb_err *err)
+{
+    size_t n_windows = 0;
+    for (size_t i = 0; i < plan->n_rows; i++) {
+        struct ucb_task_run run;
+        if (ucb_task_parse(plan->rows[i].task, &run, NULL) != UCB_OK ||
+            strcmp(run.task->name, "lambada-windows") != 0)
+            continue; /* what no task is named so is refused with its line, later */
+        n_windows++;
+        if (strstr(run.spec, "nll=") != NULL) continue;
+        plan->rows[i].task = ucb_arena_printf(arena, "%s,nll=fp16", run.spec);
+        if (plan->rows[i].task == NULL)
+            return UCB_FAIL(err, UCB_NOMEM, "no memory for the name of a task");
+    }
+    if (n_windows > 0) return UCB_OK;
+    return UCB_FAIL(
+        err, UCB_USAGE,
+        "--compat-fp16-nll rounds the windows of lambada-windows, and no task is "
+        "one; try --task lambada-windows:n=500");
+}
+
 static ucb_status read_limits(const struct sweep_args *a, struct ucb_sweep_options *o,
                               struct ucb_err *err)
 {
@@ -183,19 +212,55 @@ static ucb_status begin_run(struct ucb_sweep_options *o, int n_args, char **args
     struct ucb_text line = {0};
     for (int i = 0; i < n_args; i++)
         ucb_text_add(&line, "%s%s", i == 0 ? "ucbench " : " ", args[i]);
+    char *text;
     json_t *environment = ucb_environment();
     json_object_set_new(environment, "threads", json_integer(ucb_pool_threads(o->pool)));
     json_object_set_new(environment, "kernel", json_string(ucb_kernel_name(o->kernel)));
     json_object_set_new(environment, "batch", json_integer((json_int_t)o->batch));
     json_object_set_new(environment, "memory_bytes",
                         json_integer((json_int_t)o->memory_bytes));
-    char *text = environment == NULL ? NULL : json_dumps(environment, JSON_COMPACT);
-    struct ucb_run_info info = {ucb_build_id(), ucb_text_get(&line),
-                                text == NULL ? "{}" : text};
-    ucb_status status = ucb_store_begin_run(o->store, &info, &o->run_id, err);
-    free(text);
-    json_decref(environment);
+    ucb_status status = ucb_environment_text(environment, &text, err);
+    if (status == UCB_OK && line.failed) {
+        free(text);
+        status = UCB_FAIL(err, UCB_NOMEM, "no memory for the run's command line");
+    }
+    if (status == UCB_OK) {
+        struct ucb_run_info info = {ucb_build_id(), ucb_text_get(&line), text};
+        status = ucb_store_begin_run(o->store, &info, &o->run_id, err);
+        free(text);
+    }
     ucb_text_free(&line);
+    return status;
+}
+
+/* The failed cells of this run, each with its message. */
+static ucb_status list_failures(const struct ucb_sweep_options *o, json_t *list,
+                                struct ucb_err *err)
+{
+    static const char sql[] =
+        "SELECT DISTINCT cell_id, model, spec, task, reason, message FROM v_results"
+        " WHERE run_id = ? AND status = 'FAILED' ORDER BY model, spec, task, cell_id";
+    static const char *const keys[] = {"cell_id", "model",  "spec",
+                                       "task",    "reason", "message"};
+    sqlite3 *db = ucb_store_db(o->store);
+    sqlite3_stmt *row = NULL;
+    int code = sqlite3_prepare_v2(db, sql, -1, &row, NULL);
+    if (code == SQLITE_OK) code = sqlite3_bind_int64(row, 1, o->run_id);
+    while (code == SQLITE_OK || code == SQLITE_ROW) {
+        code = sqlite3_step(row);
+        if (code != SQLITE_ROW) break;
+        json_t *cell = json_object();
+        for (int i = 0; i < 6; i++) {
+            const char *text = (const char *)sqlite3_column_text(row, i);
+            json_object_set_new(cell, keys[i], ucb_json_text(text == NULL ? "" : text));
+        }
+        json_array_append_new(list, cell);
+    }
+    ucb_status status = UCB_OK;
+    if (code != SQLITE_DONE)
+        status = UCB_FAIL(err, UCB_CORRUPT, "cannot read the failed cells of run %lld: %s",
+                          (long long)o->run_id, sqlite3_errmsg(db));
+    sqlite3_finalize(row);
     return status;
 }
 
@@ -207,10 +272,18 @@ static ucb_status print_json(const struct sweep_args *a, const struct ucb_sweep_
         (json_int_t)c->n_new, "finished_before", (json_int_t)c->n_finished_before, "failed",
         (json_int_t)c->n_failed, "checks_failed", (json_int_t)c->n_checks_failed,
         "peak_rss_bytes", (json_int_t)ucb_peak_rss_ever());
-    if (a->dry_run)
+    if (a->dry_run) {
         json_object_set(root, "plan", o->listing);
-    else
+    } else {
+        json_t *failures = json_array();
         json_object_set_new(root, "run_id", json_integer(o->run_id));
+        json_object_set_new(root, "failures", failures);
+        ucb_status status = list_failures(o, failures, err);
+        if (status != UCB_OK) {
+            json_decref(root);
+            return status;
+        }
+    }
     return ucb_json_print(root, "the sweep", err);
 }
 
@@ -272,11 +345,14 @@ static ucb_status sweep_main(int n_args, char **args, struct ucb_err *err)
     ucb_arena_init(&arena);
     UCB_TRY_OUT(parse_args(n_args, args, &a, err));
     UCB_TRY_OUT(make_plan(&a, &arena, &plan, err));
+    if (a.compat_fp16_nll) UCB_TRY_OUT(round_windows(&plan, &arena, err));
     UCB_TRY_OUT(read_limits(&a, &options, err));
-    UCB_TRY_OUT(ucb_cache_folder(a.cache, cache, sizeof(cache), err));
+    /* A file or folder that fits --memory needs none; what does says so. */
+    status = ucb_cache_folder(a.cache, cache, sizeof(cache), err);
+    if (status != UCB_ENVIRONMENT) UCB_TRY_OUT(status);
+    options.cache = status == UCB_OK ? cache : NULL;
     ucb_progress_quiet(a.quiet);
     options.data = ucb_data_folder(a.data);
-    options.cache = cache;
     options.dry_run = a.dry_run;
     options.compat = a.compat;
     options.noise_floor = a.noise_floor == NULL || strcmp(a.noise_floor, "auto") == 0;

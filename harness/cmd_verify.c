@@ -4,6 +4,7 @@
  */
 #include "cmd.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,11 +12,13 @@
 
 #include <jansson.h>
 
+#include "core/file.h"
 #include "core/json.h"
 #include "core/progress.h"
 #include "core/resource.h"
 #include "core/text.h"
 #include "environment.h"
+#include "model/checkpoint.h"
 #include "pack/receipt.h"
 #include "pack/seed.h"
 #include "pack/unpack.h"
@@ -36,6 +39,8 @@ static const char help[] =
     "                   over everything in it). Otherwise FILE is checked, offline and in milliseconds; PACK, where it is\n"
     "                   named, is hashed and nothing more.\n"
     "  --db FILE        stores the checks (view v_checks)\n"
+    "  --tensors        with --source, a line for each tensor: whether its bits are the source's, the largest and the\n"
+    "                   relative difference of its values (--json always has them)\n"
     "  --inputs N       inputs of 8 tokens for the forward pass (default 10000; 0: no forward pass)\n"
     "  --limit BYTES    how much the pack may unpack to (default 64 times its size)\n"
     "  --threads N    --cache DIR    --quiet    --json\n"
@@ -45,7 +50,7 @@ static const char help[] =
 
 struct verify_args {
     const char *pack, *source, *receipt, *db, *inputs, *limit, *threads, *cache;
-    bool quiet, json;
+    bool tensors, quiet, json;
 };
 
 static ucb_status parse_args(int n_args, char **args, struct verify_args *a,
@@ -59,6 +64,7 @@ static ucb_status parse_args(int n_args, char **args, struct verify_args *a,
         {"--inputs", UCB_OPTION_TEXT, .text = &a->inputs},
         {"--limit", UCB_OPTION_TEXT, .text = &a->limit},
         {"--threads", UCB_OPTION_TEXT, .text = &a->threads},
+        {"--tensors", UCB_OPTION_SWITCH, .on = &a->tensors},
         {"--cache", UCB_OPTION_TEXT, .text = &a->cache},
         {"--quiet", UCB_OPTION_SWITCH, .on = &a->quiet},
         {"--json", UCB_OPTION_SWITCH, .on = &a->json},
@@ -119,6 +125,26 @@ static ucb_status check_receipt(const struct verify_args *a, struct ucb_err *err
 
 /* ---- a verification ---- */
 
+/* A distance; null: there is none. */
+static json_t *distance_json(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *tensors_json(const struct ucb_verify_result *r)
+{
+    json_t *tensors = json_array();
+    for (uint32_t i = 0; i < r->n_distances; i++) {
+        const struct ucb_tensor_distance *t = &r->distances[i];
+        json_array_append_new(tensors,
+                              json_pack("{s:o, s:b, s:o, s:o}", "name",
+                                        ucb_json_text(t->name), "bit_equal", t->bit_equal,
+                                        "max_abs", distance_json(t->max_abs), "rel_l2",
+                                        distance_json(t->rel_l2)));
+    }
+    return tensors;
+}
+
 static ucb_status print_json(const struct verify_args *a, const struct ucb_verify_result *r,
                              struct ucb_err *err)
 {
@@ -128,10 +154,10 @@ static ucb_status print_json(const struct verify_args *a, const struct ucb_verif
             checks, json_pack("{s:s, s:s, s:o}", "name", r->checks[i].name, "status",
                               ucb_check_status_name(r->checks[i].verdict), "detail",
                               ucb_json_text(r->checks[i].detail)));
-    json_t *o = json_pack("{s:o, s:s, s:s?, s:s, s:o}", "pack", ucb_json_text(a->pack),
-                          "sha256", r->pack_sha256, "method",
-                          r->pack == NULL ? NULL : r->pack->spec, "verdict",
-                          r->failed ? "FAILED" : "PASSED", "checks", checks);
+    json_t *o = json_pack(
+        "{s:o, s:s, s:s?, s:s, s:o, s:o}", "pack", ucb_json_text(a->pack), "sha256",
+        r->pack_sha256, "method", r->pack == NULL ? NULL : r->pack->spec, "verdict",
+        r->failed ? "FAILED" : "PASSED", "checks", checks, "tensors", tensors_json(r));
     return ucb_json_print(o, "the checks", err);
 }
 
@@ -157,12 +183,36 @@ static const char *advice(const struct ucb_verify_result *r)
     return "whole, and decodes as recorded; with --source it is compared with a model";
 }
 
+static void print_distances(const struct verify_args *a, const struct ucb_verify_result *r)
+{
+    uint32_t n_equal = 0, worst = UINT32_MAX;
+    for (uint32_t i = 0; i < r->n_distances; i++) {
+        const struct ucb_tensor_distance *t = &r->distances[i];
+        n_equal += t->bit_equal;
+        if (t->rel_l2 > 0 &&
+            (worst == UINT32_MAX || t->rel_l2 > r->distances[worst].rel_l2))
+            worst = i;
+        if (a->tensors)
+            printf("  %-9s max_abs %-12g rel_l2 %-12g %s\n",
+                   t->bit_equal ? "equal" : "differs", t->max_abs, t->rel_l2, t->name);
+    }
+    if (r->n_distances == 0) return;
+    printf("  %u of %u tensors have the source's bits", (unsigned)n_equal,
+           (unsigned)r->n_distances);
+    if (worst != UINT32_MAX)
+        printf("; farthest from it is %s: rel_l2 %.4g, max_abs %.4g",
+               r->distances[worst].name, r->distances[worst].rel_l2,
+               r->distances[worst].max_abs);
+    putchar('\n');
+}
+
 static void print_for_people(const struct verify_args *a, const struct ucb_verify_result *r)
 {
     printf("%s: %s\n", a->pack, r->pack == NULL ? "not readable" : r->pack->spec);
     for (uint32_t i = 0; i < r->n_checks; i++)
         printf("  %-8s %-22s %s\n", ucb_check_status_name(r->checks[i].verdict),
                r->checks[i].name, r->checks[i].detail);
+    print_distances(a, r);
     printf("%s: %s\n", r->failed ? "FAILED" : "PASSED", advice(r));
 }
 
@@ -206,18 +256,30 @@ static ucb_status store_checks(const struct verify_args *a, uint32_t n_inputs,
         result.checks[i].detail = r->checks[i].detail;
     }
     ucb_cell_identify(&cell);
-    UCB_TRY(ucb_store_open(a->db, UCB_STORE_WRITE, &store, err));
-    json_t *environment = ucb_environment();
-    char *text = json_dumps(environment, JSON_COMPACT);
-    const struct ucb_run_info info = {ucb_build_id(), command, text == NULL ? "{}" : text};
-    ucb_status status = ucb_store_begin_run(store, &info, &run, err);
+    char *environment;
+    UCB_TRY(ucb_environment_text(ucb_environment(), &environment, err));
+    const struct ucb_run_info info = {ucb_build_id(), command, environment};
+    ucb_status status = ucb_store_open(a->db, UCB_STORE_WRITE, &store, err);
+    if (status != UCB_OK) {
+        free(environment);
+        return status;
+    }
+    status = ucb_store_begin_run(store, &info, &run, err);
     if (status == UCB_OK)
         status = ucb_store_put_cell(store, run, ucb_build_id(), &cell, &result, err);
     if (status == UCB_OK) status = ucb_store_end_run(store, run, err);
-    free(text);
-    json_decref(environment);
+    free(environment);
     ucb_store_close(store);
     return status;
+}
+
+/* Readers begin what they say with the file, and so does the line that the detail goes to.
+ */
+static const char *behind_name(const char *pack, const char *detail)
+{
+    size_t n = strlen(pack);
+    bool named = strncmp(detail, pack, n) == 0 && strncmp(detail + n, ": ", 2) == 0;
+    return named ? detail + n + 2 : detail;
 }
 
 static ucb_status conclude(const struct verify_args *a, uint32_t n_inputs,
@@ -235,8 +297,27 @@ static ucb_status conclude(const struct verify_args *a, uint32_t n_inputs,
     for (uint32_t i = 0; i < r->n_checks; i++)
         if (r->checks[i].verdict == UCB_CHECK_FAIL)
             return UCB_FAIL(err, UCB_NO, "%s: %s: %s", a->pack, r->checks[i].name,
-                            r->checks[i].detail);
+                            behind_name(a->pack, r->checks[i].detail));
     return UCB_OK;
+}
+
+/* What is checked is not written over. */
+static ucb_status check_receipt_path(const struct verify_args *a, const char *source,
+                                     struct ucb_err *err)
+{
+    struct ucb_checkpoint *checkpoint = NULL;
+    if (a->receipt == NULL) return UCB_OK;
+    bool is_input = ucb_file_same(a->receipt, a->pack) ||
+                    (a->db != NULL && ucb_file_same(a->receipt, a->db));
+    if (source != NULL) {
+        UCB_TRY(ucb_checkpoint_open(source, &checkpoint, err));
+        is_input |= ucb_checkpoint_holds(checkpoint, a->receipt);
+        ucb_checkpoint_close(checkpoint);
+    }
+    if (!is_input) return UCB_OK;
+    return UCB_FAIL(err, UCB_USAGE,
+                    "--receipt %s is an input of this command; name another file",
+                    a->receipt);
 }
 
 static ucb_status verify(const struct verify_args *a, struct ucb_err *err)
@@ -254,6 +335,7 @@ static ucb_status verify(const struct verify_args *a, struct ucb_err *err)
     UCB_TRY(ucb_option_threads(a->threads, &threads, err));
     if (a->source != NULL)
         UCB_TRY(ucb_pack_locate_model(a->source, a->cache, source, sizeof(source), err));
+    UCB_TRY(check_receipt_path(a, a->source == NULL ? NULL : source, err));
     UCB_TRY(ucb_pool_open(threads, &pool, err));
     const struct ucb_verify_options options = {.path = a->pack,
                                                .source = a->source == NULL ? NULL : source,

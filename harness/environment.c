@@ -2,7 +2,9 @@
 #include "environment.h"
 
 #include <gnu/libc-version.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -14,6 +16,7 @@
 #include <utf8proc.h>
 
 #include "backend/cuda.h"
+#include "core/json.h"
 
 void ucb_cpu_name(char *out, size_t size)
 {
@@ -63,4 +66,18 @@ json_t *ucb_environment(void)
         __VERSION__, "sqlite", sqlite3_libversion(), "openssl",
         OpenSSL_version(OPENSSL_VERSION), "pcre2", pcre, "utf8proc", utf8proc_version(),
         "libc", gnu_get_libc_version());
+}
+
+ucb_status ucb_environment_text(json_t *environment, char **out, struct ucb_err *err)
+{
+    char *text = environment == NULL ? NULL : json_dumps(environment, JSON_COMPACT);
+    bool lost = ucb_json_lost();
+    json_decref(environment);
+    if (text == NULL || lost) {
+        free(text);
+        return UCB_FAIL(err, UCB_NOMEM,
+                        "no memory for what the run's row says of the machine");
+    }
+    *out = text;
+    return UCB_OK;
 }

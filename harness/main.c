@@ -86,6 +86,22 @@ static int run(const struct ucb_command *command, int n_args, char **args)
     return ucb_exit_code(status);
 }
 
+/* What follows --version: nothing, or --json. */
+static int print_version(int n_args, char **args)
+{
+    bool json = n_args == 1 && strcmp(args[0], "--json") == 0;
+    if (n_args > 0 && !json) {
+        fprintf(stderr, "ucbench: --version takes --json and nothing else, not `%s`\n",
+                args[0]);
+        return ucb_exit_code(UCB_USAGE);
+    }
+    if (json)
+        printf("{\"build\": \"%s\"}\n", ucb_build_id());
+    else
+        printf("ucbench build %.16s\n", ucb_build_id());
+    return 0;
+}
+
 int main(int n_args, char **args)
 {
     ucb_json_watch_memory();
@@ -107,10 +123,8 @@ int main(int n_args, char **args)
         print_help(stdout);
         return 0;
     }
-    if (strcmp(verb, "--version") == 0) {
-        printf("ucbench build %.16s\n", ucb_build_id());
-        return 0;
-    }
+    if (strcmp(verb, "--version") == 0 || strcmp(verb, "version") == 0)
+        return print_version(n_args - 2, args + 2);
     const struct ucb_command *command = find_command(verb);
     return command == NULL ? refuse_verb(verb) : run(command, n_args - 1, args + 1);
 }

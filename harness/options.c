@@ -52,6 +52,23 @@ static ucb_status store_value(const char *verb, const struct ucb_option *o,
     return UCB_OK;
 }
 
+/* A value that was forgotten: nothing, as of a variable that is not set (SQLite would take
+ * no name for a database in memory), or the next option. */
+static ucb_status check_value(const char *verb, const struct ucb_option *o,
+                              const char *value, bool is_joined, struct ucb_err *err)
+{
+    if (value[0] == '\0')
+        return UCB_FAIL(err, UCB_USAGE, "ucbench %s: the value of %s is empty", verb,
+                        o->name);
+    if (!is_joined && strncmp(value, "--", 2) == 0)
+        return UCB_FAIL(
+            err, UCB_USAGE,
+            "ucbench %s: %s needs a value, and `%s` looks like an option; if it "
+            "is meant, write %s=%s",
+            verb, o->name, value, o->name, value);
+    return UCB_OK;
+}
+
 ucb_status ucb_options_parse(const char *verb, int n_args, char **args,
                              const struct ucb_option *options, size_t n_options,
                              const char **operands, size_t *n_operands, size_t max_operands,
@@ -89,7 +106,9 @@ ucb_status ucb_options_parse(const char *verb, int n_args, char **args,
             return UCB_FAIL(err, UCB_USAGE,
                             "ucbench %s: %s needs a value; see `ucbench %s --help`", verb,
                             o->name, verb);
-        UCB_TRY(store_value(verb, o, equals != NULL ? equals + 1 : args[++i], err));
+        const char *value = equals != NULL ? equals + 1 : args[++i];
+        UCB_TRY(check_value(verb, o, value, equals != NULL, err));
+        UCB_TRY(store_value(verb, o, value, err));
     }
     if (n_operands != NULL) *n_operands = n_found;
     return UCB_OK;

@@ -467,7 +467,7 @@ ucb_status ucb_sweep_check(const struct ucb_plan *plan,
     for (size_t i = 0; i < plan->n_rows && status == UCB_OK; i++) {
         status = check_row(&plan->rows[i], options, &arena, &by_default, err);
         if (status != UCB_OK && plan->rows[i].line > 0)
-            ucb_err_prefix(err, "plan, line %zu", plan->rows[i].line);
+            ucb_err_prefix(err, "%s: plan, line %zu", plan->path, plan->rows[i].line);
     }
     ucb_arena_free(&arena);
     if (status == UCB_OK && by_default)

@@ -17,7 +17,7 @@
 
 struct ucb_sweep_options {
     const char *data;  /* "mini" or a folder */
-    const char *cache; /* NULL: the default */
+    const char *cache; /* NULL: none is known */
     enum ucb_kernel kernel;
     struct ucb_pool *pool;
     size_t batch;

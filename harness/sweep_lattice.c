@@ -7,6 +7,7 @@
 
 #include "model/catalog.h"
 #include "model/survey.h"
+#include "pack/packfile.h"
 #include "sweep_internal.h"
 
 static ucb_status look(struct ucb_sweep_group *g, struct ucb_stored_lattice *out,
@@ -50,6 +51,23 @@ static const char *note_of(struct ucb_sweep_group *g, const char *source)
                             warning == NULL ? "" : "; ", warning == NULL ? "" : warning);
 }
 
+/* A pack runs as the files that it unpacks to, and their bits are counted: of a pack that
+ * is smaller the reader of a table must know. */
+static ucb_status add_pack_note(struct ucb_sweep_group *g, struct ucb_err *err)
+{
+    struct ucb_packfile *pack;
+    if (!ucb_packfile_is(g->model_name)) return UCB_OK;
+    UCB_TRY(ucb_packfile_open(g->model_name, 0, &pack, err));
+    g->note = ucb_arena_printf(
+        &g->arena,
+        "%s: a pack of %s, %zu bytes; bits per weight are those of the files that it "
+        "unpacks to%s%s",
+        g->model_name, pack->spec, pack->map.n_bytes, g->note == NULL ? "" : "; ",
+        g->note == NULL ? "" : g->note);
+    ucb_packfile_close(pack);
+    return g->note == NULL ? UCB_FAIL(err, UCB_NOMEM, "no memory for a note") : UCB_OK;
+}
+
 ucb_status ucb_sweep_lattice(struct ucb_sweep_group *g, struct ucb_err *err)
 {
     struct ucb_store *store = g->options->store;
@@ -64,5 +82,5 @@ ucb_status ucb_sweep_lattice(struct ucb_sweep_group *g, struct ucb_err *err)
             UCB_TRY(ucb_store_put_lattice(store, g->model_digest, &lattice, err));
     }
     g->note = note_of(g, lattice.source);
-    return UCB_OK;
+    return add_pack_note(g, err);
 }

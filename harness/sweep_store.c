@@ -47,14 +47,45 @@ static void show_cell(const struct ucb_cell *cell, const struct ucb_metric *metr
     fprintf(stderr, "%s%s\n", cell->calib[0] == '\0' ? "" : "  ", cell->calib);
 }
 
-/* The group's note, and what must be said of a method that saw the test text. */
-static const char *message_of(struct ucb_sweep_group *g, const struct ucb_cell *cell)
+/* One more thing to say of a cell, before what there was; NULL where memory ran out. */
+static const char *say(struct ucb_arena *arena, const char *before, const char *also)
 {
-    static const char contaminated[] = "contaminated: calibrated on the test text";
-    if (!ucb_calib_is_contaminated(cell->calib)) return g->note;
-    if (g->note == NULL) return contaminated;
-    const char *both = ucb_arena_printf(&g->arena, "%s; %s", contaminated, g->note);
-    return both == NULL ? contaminated : both;
+    if (before == NULL || also == NULL) return also;
+    return ucb_arena_printf(arena, "%s; %s", also, before);
+}
+
+/* Of a calibrated method that saw no input of some matrices. */
+static const char *uncalibrated_note(struct ucb_arena *arena, const struct ucb_cell *cell,
+                                     uint32_t n)
+{
+    return ucb_arena_printf(
+        arena, "%u %s no calibration input but zeros or none at all, and %s", (unsigned)n,
+        n == 1 ? "matrix had" : "matrices had",
+        strncmp(cell->identity, "gptq#", 5) == 0 ? "fell back to round-to-nearest"
+                                                 : "were compressed without statistics");
+}
+
+/* The group's note, what must be said of a method that saw the test text, and of one that
+ * saw no input of some matrices. NULL: nothing; NOMEM is a failure, not silence. */
+static ucb_status message_of(struct ucb_sweep_group *g, const struct ucb_cell *cell,
+                             const struct ucb_tally *tally, const char **out,
+                             struct ucb_err *err)
+{
+    const char *text = g->note;
+    bool failed = false;
+    if (tally->n_uncalibrated > 0) {
+        text = say(&g->arena, text,
+                   uncalibrated_note(&g->arena, cell, tally->n_uncalibrated));
+        failed |= text == NULL;
+    }
+    if (ucb_calib_is_contaminated(cell->calib)) {
+        text = say(&g->arena, text, "contaminated: calibrated on the test text");
+        failed |= text == NULL;
+    }
+    if (failed)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for the notes of %s", cell->spec);
+    *out = text;
+    return UCB_OK;
 }
 
 static ucb_status samples_of(const struct ucb_sweep_task *t,
@@ -143,8 +174,7 @@ static ucb_status store_cell(struct ucb_sweep_group *g, const struct ucb_sweep_m
     struct ucb_metric metrics[UCB_MAX_METRICS], costs[UCB_SWEEP_RESIDENT_COSTS + 1];
     struct ucb_samples samples, reference;
     struct ucb_err why = {0};
-    struct ucb_cell_result result = {.message = message_of(g, cell),
-                                     .sizes = sizes_of(g, &r->tally),
+    struct ucb_cell_result result = {.sizes = sizes_of(g, &r->tally),
                                      .encode_seconds = r->tally.encode_seconds,
                                      .decode_seconds = r->tally.decode_seconds,
                                      .tokens_per_second = r->tokens_per_second,
@@ -159,7 +189,8 @@ static ucb_status store_cell(struct ucb_sweep_group *g, const struct ucb_sweep_m
     add_checks(g, &r->tally, &result);
     add_resident_check(r, &result);
     ucb_arena_init(&arena);
-    ucb_status status = samples_of(t, own, &arena, &samples, &why);
+    ucb_status status = message_of(g, cell, &r->tally, &result.message, &why);
+    if (status == UCB_OK) status = samples_of(t, own, &arena, &samples, &why);
     if (status == UCB_OK) status = samples_of(t, original, &arena, &reference, &why);
     if (status == UCB_OK)
         status = ucb_sweep_resident_costs(r, costs, &result.n_costs, &why);

@@ -7,6 +7,7 @@
 # low, high, level, changed; a block for each panel.
 
 if (!exists("kind")) kind = "svg"
+if (exists("folder")) data = folder . data # drawn from another folder than the data's
 if (kind eq "svg") {
     scale = 1.85
     set terminal svg size scale * width, scale * height dynamic name "history" font sprintf("sans-serif,%g", scale * 7) \

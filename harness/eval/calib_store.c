@@ -29,7 +29,8 @@ ucb_status ucb_calib_store_open(const char *cache, const char *key, uint32_t n_l
                                 struct ucb_err *err)
 {
     struct ucb_calib_store s = {.n_layers = n_layers, .n_slots = n_slots};
-    int n = snprintf(s.folder, sizeof(s.folder), "%s/calib/%s", cache, key);
+    int n = cache == NULL ? 0 /* nothing is there, and nothing is kept */
+                          : snprintf(s.folder, sizeof(s.folder), "%s/calib/%s", cache, key);
     snprintf(s.key, sizeof(s.key), "%s", key);
     if (n < 0 || (size_t)n >= sizeof(s.folder))
         return UCB_FAIL(err, UCB_USAGE, "%s: too long a folder name", cache);
@@ -108,6 +109,7 @@ bool ucb_calib_store_complete(struct ucb_calib_store *s)
 {
     char path[PATH], found[UCB_SHA256_HEX];
     struct ucb_file file;
+    if (s->folder[0] == '\0') return false;
     snprintf(path, sizeof(path), "%s/%s", s->folder, marker);
     if (ucb_file_map(path, &file, NULL) != UCB_OK) return false;
     bool good = read_marker(s, &file);
@@ -127,6 +129,9 @@ bool ucb_calib_store_complete(struct ucb_calib_store *s)
 ucb_status ucb_calib_store_begin(struct ucb_calib_store *s, struct ucb_err *err)
 {
     char path[PATH];
+    if (s->folder[0] == '\0')
+        return UCB_FAIL(err, UCB_ENVIRONMENT,
+                        "there is no cache folder: set --cache, UCBENCH_CACHE or HOME");
     UCB_TRY(ucb_folder_make(s->folder, err));
     snprintf(path, sizeof(path), "%s/%s", s->folder, marker);
     unlink(path); /* absent is fine; one that stays names digests that are checked */

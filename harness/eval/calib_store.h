@@ -22,7 +22,8 @@ struct ucb_calib_store {
     uint32_t n_layers, n_slots;     /* n_slots: of the fullest layer */
     char (*digest)[UCB_SHA256_HEX]; /* [n_layers][n_slots], "" where none was saved */
 };
-/* Names a set; touches no file. USAGE: too long a folder name. NOMEM. */
+/* Names a set; touches no file. `cache` NULL: there is none, the set is absent and begin
+ * fails with ENVIRONMENT. USAGE: too long a folder name. NOMEM. */
 ucb_status ucb_calib_store_open(const char *cache, const char *key, uint32_t n_layers,
                                 uint32_t n_slots, struct ucb_calib_store *out,
                                 struct ucb_err *err);

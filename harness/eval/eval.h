@@ -22,7 +22,8 @@ struct ucb_eval_options {
     const char *model_digest;
     size_t batch;          /* rows of one product */
     uint64_t memory_bytes; /* hidden states beyond it go to files */
-    const char *cache;     /* folder of those files, and of saved calibrations */
+    const char *cache; /* folder of those files, and of saved calibrations; NULL: none; what
+                          cannot do without fails with ENVIRONMENT */
     const struct ucb_calib_text *calib; /* for chains that need one; NULL: none */
     bool keep_encoded; /* layers stay encoded while they run, and what that costs is
                           measured on the first */

@@ -37,6 +37,9 @@ static void store_samples(struct ucb_eval *e, struct head_pass *pass, uint32_t m
         ucb_status status = ucb_score_item(
             own, reference, e->target + from, (uint32_t)n, &v->result->arena,
             &v->result->samples[set][i - before], &v->result->err);
+        if (status == UCB_OK && e->sets[set]->rounds_nll)
+            status = ucb_score_round_nll(&v->result->samples[set][i - before],
+                                         &v->result->err);
         if (status == UCB_OK) continue;
         char where[96];
         uint32_t document = e->sets[set]->items[i - before].document;

@@ -1,7 +1,7 @@
 /*
  * layer_store.c - see layer_store.h. A file: SHA-256 of the rest, the magic, the number of
- * slots, four times and losses, and n_slots + 1 writers (the last is the gains), each its
- * bytes by part and its bytes.
+ * slots, four times and losses, the count of matrices without inputs, and n_slots + 1
+ * writers (the last is the gains), each its bytes by part and its bytes.
  */
 #include "eval/layer_store.h"
 
@@ -15,7 +15,7 @@
 #include "core/text.h"
 
 enum { PATH = 4160 };
-static const char magic[8] = "ucblayr1";
+static const char magic[8] = "ucblayr2";
 
 static void add_text(struct ucb_text *out, const struct ucb_calib_text *t)
 {
@@ -51,6 +51,8 @@ ucb_status ucb_layer_store_open(const struct ucb_calibrator_options *options,
                                 struct ucb_err *err)
 {
     char key[UCB_SHA256_HEX];
+    out->folder[0] = '\0'; /* no cache: nothing is there, and nothing is kept */
+    if (options->cache == NULL) return UCB_OK;
     UCB_TRY(make_key(options, chain, key, err));
     int n = snprintf(out->folder, sizeof(out->folder), "%s/layers/%s", options->cache, key);
     if (n < 0 || (size_t)n >= sizeof(out->folder))
@@ -81,6 +83,9 @@ ucb_status ucb_layer_store_put(const struct ucb_layer_store *store, uint32_t lay
     struct ucb_writer out = {0};
     uint8_t digest[UCB_SHA256_BYTES] = {0};
     struct ucb_sha256 hash;
+    if (store->folder[0] == '\0')
+        return UCB_FAIL(err, UCB_ENVIRONMENT,
+                        "there is no cache folder: set --cache, UCBENCH_CACHE or HOME");
     UCB_TRY(ucb_folder_make(store->folder, err));
     ucb_put_bytes(&out, digest, sizeof(digest));
     ucb_put_bytes(&out, magic, sizeof(magic));
@@ -89,6 +94,7 @@ ucb_status ucb_layer_store_put(const struct ucb_layer_store *store, uint32_t lay
     put_double(&out, bytes->loss_after);
     put_double(&out, bytes->tune_seconds);
     put_double(&out, bytes->encode_seconds);
+    ucb_put_u64(&out, bytes->n_uncalibrated);
     for (size_t slot = 0; slot < bytes->n_slots; slot++)
         put_writer(&out, &bytes->payload[slot]);
     put_writer(&out, &bytes->gains);
@@ -138,7 +144,7 @@ static bool get_all(struct ucb_reader *in, struct ucb_layer_bytes *out)
         memcmp(found, magic, sizeof(magic)) != 0 || !ucb_get_u64(in, &n_slots) ||
         n_slots != out->n_slots || !get_double(in, &out->loss_before) ||
         !get_double(in, &out->loss_after) || !get_double(in, &out->tune_seconds) ||
-        !get_double(in, &out->encode_seconds))
+        !get_double(in, &out->encode_seconds) || !ucb_get_u64(in, &out->n_uncalibrated))
         return false;
     for (size_t slot = 0; slot < out->n_slots; slot++)
         if (!get_writer(in, &out->payload[slot])) return false;
@@ -153,6 +159,7 @@ bool ucb_layer_store_get(const struct ucb_layer_store *store, uint32_t layer,
     struct ucb_sha256 hash;
     uint8_t digest[UCB_SHA256_BYTES];
     bool good = false;
+    if (store->folder[0] == '\0') return false;
     file_path(store, layer, path);
     if (ucb_file_map(path, &file, NULL) != UCB_OK) return false;
     if (file.n_bytes > sizeof(digest)) {
@@ -170,6 +177,7 @@ bool ucb_layer_store_get(const struct ucb_layer_store *store, uint32_t layer,
 uint64_t ucb_layer_store_bytes(const struct ucb_layer_store *store, uint32_t n_layers)
 {
     uint64_t n_bytes = 0;
+    if (store->folder[0] == '\0') return 0;
     for (uint32_t layer = 0; layer < n_layers; layer++) {
         char path[PATH];
         struct stat info;
@@ -181,6 +189,7 @@ uint64_t ucb_layer_store_bytes(const struct ucb_layer_store *store, uint32_t n_l
 
 void ucb_layer_store_remove(const struct ucb_layer_store *store, uint32_t n_layers)
 {
+    if (store->folder[0] == '\0') return;
     for (uint32_t layer = 0; layer < n_layers; layer++) {
         char path[PATH];
         file_path(store, layer, path);

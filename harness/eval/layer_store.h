@@ -19,12 +19,14 @@ struct ucb_layer_bytes {
     struct ucb_writer *payload; /* [n_slots], empty where the chain leaves a matrix alone */
     struct ucb_writer gains;
     double loss_before, loss_after, tune_seconds, encode_seconds;
+    uint64_t n_uncalibrated; /* of its matrices, as struct ucb_tally counts them */
 };
 
 struct ucb_layer_store {
     char folder[4096];
 };
-/* Names the folder; nothing is written yet. USAGE for a name that is too long, NOMEM. */
+/* Names the folder; nothing is written yet. Without a cache nothing is found and put fails
+ * with ENVIRONMENT. USAGE for a name that is too long, NOMEM. */
 ucb_status ucb_layer_store_open(const struct ucb_calibrator_options *options,
                                 const struct ucb_chain *chain, struct ucb_layer_store *out,
                                 struct ucb_err *err);

@@ -115,6 +115,7 @@ static ucb_status encode(struct ucb_layer_work *w, struct ucb_loader *loader,
     ucb_loader_watch(loader, wrote, wrote_context);
     ucb_sha256_final(&tally.digest, unused);
     w->bytes.encode_seconds = tally.encode_seconds;
+    w->bytes.n_uncalibrated = tally.n_uncalibrated;
     ucb_loader_rest(loader); /* tuning needs the memory */
     return status;
 }

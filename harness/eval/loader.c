@@ -186,6 +186,19 @@ static ucb_status read_bits(struct ucb_loader *l, uint32_t i, struct ucb_source 
     return ucb_model_read_bits(l->model, m, 0, m->n_out, l->bits[i], err);
 }
 
+/* No statistics, or such of zeros alone. */
+static bool is_silent(const struct ucb_calib *calib, size_t n_in)
+{
+    if (calib == NULL || calib->n_tokens == 0) return true;
+    for (size_t j = 0; j < n_in; j++)
+        if ((calib->sq_mean != NULL && calib->sq_mean[j] != 0) ||
+            (calib->abs_mean != NULL && calib->abs_mean[j] != 0) ||
+            (calib->abs_max != NULL && calib->abs_max[j] != 0) ||
+            (calib->second_moment != NULL && calib->second_moment[j * n_in + j] != 0))
+            return false;
+    return true;
+}
+
 /* Reads and encodes a group: l->payload[i] holds the bytes of matrix i. */
 ucb_status ucb_loader_encode(struct ucb_loader *l, const struct ucb_chain *chain,
                              const struct ucb_loader_group *g,
@@ -208,6 +221,8 @@ ucb_status ucb_loader_encode(struct ucb_loader *l, const struct ucb_chain *chain
     uint64_t start = ucb_clock_ns();
     UCB_TRY(ucb_chain_encode(chain, &l->context, source, g->n, out, err));
     tally->encode_seconds += seconds_since(start);
+    if (ucb_chain_needs(chain) != UCB_NEEDS_NONE && is_silent(calib, g->matrix[0]->n_in))
+        tally->n_uncalibrated += g->n;
     return UCB_OK;
 }
 
@@ -519,6 +534,7 @@ static ucb_status apply_kept(struct ucb_loader *l, uint32_t layer, struct ucb_ta
 {
     const struct ucb_writer *gains = &l->kept->gains;
     tally->encode_seconds += l->kept->encode_seconds + l->kept->tune_seconds;
+    tally->n_uncalibrated += (uint32_t)l->kept->n_uncalibrated;
     if (gains->n_bytes == 0) return UCB_OK;
     tally->extra_bytes += gains->n_bytes;
     tally->extra_stored_bytes += ucb_gains_file_bytes(l->model, layer);

@@ -33,6 +33,9 @@ struct ucb_tally {
     double encode_seconds, decode_seconds;
     uint32_t n_decoded_twice,
         n_decodes_differing; /* matrices of layer 0, decoded again by one thread */
+    uint32_t n_uncalibrated; /* matrices that a calibrated method compressed without having
+                                seen an input: no token reached them, all inputs were zero,
+                                or nobody collects theirs (head, embedding) */
     /* Of the largest layer, with --resident encoded: what its weights take as they are
        kept (payloads, opened states, decoded what must be) and what they take decoded. */
     uint64_t resident_layer_bytes, decoded_layer_bytes;

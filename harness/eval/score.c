@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <math.h>
 
+#include "core/half.h"
 #include "stats/sum.h"
 
 ucb_status ucb_score_item(const struct ucb_position *positions,
@@ -46,5 +47,17 @@ ucb_status ucb_score_item(const struct ucb_position *positions,
     s.ear_sum = ucb_sum_value(&ear);
     s.kld = per_token;
     *out = s;
+    return UCB_OK;
+}
+
+ucb_status ucb_score_round_nll(struct ucb_sample *sample, struct ucb_err *err)
+{
+    double rounded = (double)ucb_f16_round((float)sample->sum_logp);
+    if (!isfinite(rounded))
+        return UCB_FAIL(err, UCB_CORRUPT,
+                        "the log-probabilities sum to %g, past the largest half; try "
+                        "nll=exact",
+                        sample->sum_logp);
+    sample->sum_logp = rounded;
     return UCB_OK;
 }

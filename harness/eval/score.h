@@ -17,5 +17,8 @@ ucb_status ucb_score_item(const struct ucb_position *positions,
                           const struct ucb_position *reference, const uint32_t *target,
                           uint32_t n, struct ucb_arena *arena, struct ucb_sample *out,
                           struct ucb_err *err);
+/* The item's sum of log-probabilities in half precision, nearest even (struct ucb_items,
+ * rounds_nll). CORRUPT when no half is as large. */
+ucb_status ucb_score_round_nll(struct ucb_sample *sample, struct ucb_err *err);
 
 #endif

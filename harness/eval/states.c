@@ -31,6 +31,12 @@ static ucb_status map_spill(size_t n_bytes, const char *folder, void **out,
                             struct ucb_err *err)
 {
     char path[4096];
+    if (folder == NULL)
+        return UCB_FAIL(
+            err, UCB_ENVIRONMENT,
+            "%zu bytes of hidden states do not fit --memory, and there is no folder for a "
+            "file of them: set --cache, UCBENCH_CACHE or HOME, or give more --memory",
+            n_bytes);
     UCB_TRY(ucb_folder_make(folder, err));
     int n = snprintf(path, sizeof(path), "%s/states-XXXXXX", folder);
     if (n < 0 || (size_t)n >= sizeof(path))

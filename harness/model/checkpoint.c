@@ -10,12 +10,14 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include <utf8proc.h>
 
+#include "core/file.h"
 #include "core/json.h"
 #include "model/mapping_guard.h"
 #include "model/model_internal.h"
@@ -398,6 +400,25 @@ const uint8_t *ucb_checkpoint_file_data(const struct ucb_checkpoint *c, size_t i
 const char *ucb_checkpoint_file(const struct ucb_checkpoint *c, size_t index)
 {
     return c->files[index].path;
+}
+
+bool ucb_checkpoint_holds(const struct ucb_checkpoint *c, const char *path)
+{
+    static const char *const beside[] = {
+        "config.json",           "tokenizer.json",  "tokenizer_config.json",
+        "tokenizer.model",       "vocabulary.gguf", "model.safetensors.index.json",
+        "generation_config.json"};
+    const char *weights = ucb_checkpoint_file(c, 0), *slash = strrchr(weights, '/');
+    int n_folder = slash == NULL ? 0 : (int)(slash + 1 - weights);
+    bool found = false;
+    for (size_t i = 0; i < ucb_checkpoint_n_files(c); i++)
+        found |= ucb_file_same(path, ucb_checkpoint_file(c, i));
+    for (size_t i = 0; i < sizeof(beside) / sizeof(beside[0]); i++) {
+        char name[4096];
+        snprintf(name, sizeof(name), "%.*s%s", n_folder, weights, beside[i]);
+        found |= ucb_file_same(path, name);
+    }
+    return found;
 }
 
 uint64_t ucb_checkpoint_file_bytes(const struct ucb_checkpoint *c, size_t index)

@@ -46,6 +46,9 @@ const struct ucb_tensor *ucb_checkpoint_find(const struct ucb_checkpoint *c,
  * sizes. */
 size_t ucb_checkpoint_n_files(const struct ucb_checkpoint *c);
 const char *ucb_checkpoint_file(const struct ucb_checkpoint *c, size_t index);
+/* Whether a path leads to one of these files, or to one beside them that a model is read
+ * from: an output may not have such a name. */
+bool ucb_checkpoint_holds(const struct ucb_checkpoint *c, const char *path);
 uint64_t ucb_checkpoint_file_bytes(const struct ucb_checkpoint *c, size_t index);
 /* Its bytes, mapped; NULL for the index of shards. */
 const uint8_t *ucb_checkpoint_file_data(const struct ucb_checkpoint *c, size_t index);

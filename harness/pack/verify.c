@@ -84,6 +84,7 @@ ucb_status ucb_verify_run(const struct ucb_verify_options *o, struct ucb_verify_
     check_blobs(p, out);
     UCB_TRY(ucb_verify_decodes(p, out, err));
     UCB_TRY(ucb_verify_source(o, p, out, err));
+    UCB_TRY(ucb_verify_distances(o, out->pack, out, err));
     UCB_TRY(ucb_verify_logits(o, p, out, err));
     skip_invariants(out);
     return UCB_OK;

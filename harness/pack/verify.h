@@ -28,6 +28,14 @@ struct ucb_verify_options {
     struct ucb_pool *pool; /* for the forward pass */
     uint64_t memory_bytes; /* hidden states beyond it go to files */
 };
+/* A tensor of the pack beside the source's of the same name. */
+struct ucb_tensor_distance {
+    const char *name;
+    bool bit_equal; /* the same type and the same bytes */
+    double max_abs; /* the largest difference of an element, both widened; NaN: of a type
+                       without values, or an element that is no number */
+    double rel_l2;  /* the norm of the difference over the source's */
+};
 struct ucb_verify_result {
     struct ucb_check checks[UCB_MAX_CHECKS];
     uint32_t n_checks;
@@ -36,6 +44,8 @@ struct ucb_verify_result {
     uint64_t pack_bytes;
     char source_sha256[UCB_SHA256_HEX]; /* of the source, empty where there was none */
     struct ucb_packfile *pack; /* NULL where it could not be opened; the caller closes it */
+    struct ucb_tensor_distance *distances; /* with a source; they last as long as `pack` */
+    uint32_t n_distances;
 };
 /*
  * Runs all checks that can be run; what does not hold is in the result. A status that is
@@ -56,6 +66,10 @@ ucb_status ucb_verify_decodes(const struct ucb_packfile *pack, struct ucb_verify
 ucb_status ucb_verify_source(const struct ucb_verify_options *o,
                              const struct ucb_packfile *pack, struct ucb_verify_result *r,
                              struct ucb_err *err);
+/* No check: the distances of all tensors, where there is a source. */
+ucb_status ucb_verify_distances(const struct ucb_verify_options *o,
+                                struct ucb_packfile *pack, struct ucb_verify_result *r,
+                                struct ucb_err *err);
 /* logits_bit_exact. */
 ucb_status ucb_verify_logits(const struct ucb_verify_options *o,
                              const struct ucb_packfile *pack, struct ucb_verify_result *r,

@@ -165,7 +165,7 @@ static ucb_status alloc_side(struct both *b, int which, struct ucb_err *err)
     size_t n_floats = b->n_rows * hidden;
     bool spill = 2 * n_floats * sizeof(float) > b->options->memory_bytes;
     char folder[3900];
-    UCB_TRY(ucb_cache_folder(b->options->cache, folder, sizeof(folder), err));
+    if (spill) UCB_TRY(ucb_cache_folder(b->options->cache, folder, sizeof(folder), err));
     UCB_TRY(ucb_states_alloc(n_floats, spill, folder, &s->x, err));
     s->slab = (struct ucb_packed){
         ucb_arena_alloc(&b->arena, ucb_pack_bytes(b->backend, HEAD_IDS, hidden)), HEAD_IDS,
@@ -480,7 +480,8 @@ ucb_status ucb_verify_logits(const struct ucb_verify_options *o,
     struct ucb_err reason = {0};
     ucb_status status = compare_models(&b, r, &reason);
     close_both(&b);
-    if (status == UCB_UNSUPPORTED || status == UCB_CORRUPT) {
+    /* MISSING: the tensors are there, they have been compared; the configuration is not. */
+    if (status == UCB_UNSUPPORTED || status == UCB_CORRUPT || status == UCB_MISSING) {
         ucb_check_add(r, name, UCB_CHECK_SKIPPED, "the engine does not run it: %.500s",
                       reason.text);
         return UCB_OK;

@@ -223,6 +223,9 @@ ucb_status ucb_plan_read(const char *path, const struct ucb_plan_defaults *flags
         r.status = UCB_FAIL(err, UCB_CORRUPT,
                             "%s: no rows; a plan is a header line and at least one row",
                             path);
+    r.plan.path = ucb_arena_strdup(arena, path);
+    if (r.status == UCB_OK && r.plan.path == NULL)
+        r.status = UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its name", path);
     if (r.status == UCB_OK) *out = r.plan;
     return r.status;
 }

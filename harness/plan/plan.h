@@ -41,6 +41,7 @@ struct ucb_plan_defaults {
 struct ucb_plan {
     struct ucb_plan_row *rows;
     size_t n_rows;
+    const char *path; /* of the plan file, for messages; NULL: from flags */
 };
 
 /* The product of the flags. Rows and texts come from `arena`. USAGE names the flag that is

@@ -127,6 +127,12 @@ ucb_status ucb_chart_script(const struct ucb_chart *chart,
 void ucb_chart_table(const struct ucb_chart *chart, const struct ucb_chart_page *page,
                      struct ucb_text *out);
 
+/* The points as one JSON object, with what they are of; docs/figures.md lists the keys.
+ * NOMEM.
+ */
+ucb_status ucb_chart_json(const struct ucb_chart *chart, struct ucb_text *out,
+                          struct ucb_err *err);
+
 /* Writes scripts and tables into the job's folder and draws every picture. */
 ucb_status ucb_chart_draw(struct ucb_report_job *job, const struct ucb_chart *chart,
                           struct ucb_err *err);

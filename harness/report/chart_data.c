@@ -43,6 +43,17 @@ static int score_group(const struct ucb_report_group *g, const char *task,
     return strncmp(g->task, "wikitext", strlen("wikitext")) == 0 ? 2 : 1;
 }
 
+/* "task lambada:n=2, wikitext:ctx=64", each once. */
+static void list_tasks(const struct ucb_report_data *data, struct ucb_text *out)
+{
+    for (size_t i = 0; i < data->n_groups; i++) {
+        size_t k = 0;
+        while (strcmp(data->groups[k].task, data->groups[i].task) != 0) k++;
+        if (k == i)
+            ucb_text_add(out, "%s%s", i == 0 ? "task " : ", ", data->groups[i].task);
+    }
+}
+
 static ucb_status choose_group(const struct ucb_report_job *job,
                                const struct ucb_report_data *data, struct ucb_chart *c,
                                struct ucb_err *err)
@@ -58,12 +69,16 @@ static ucb_status choose_group(const struct ucb_report_job *job,
         c->dataset_digest = g->dataset_digest;
     }
     if (best > 0) return UCB_OK;
-    return UCB_FAIL(
+    struct ucb_text held = {0};
+    list_tasks(data, &held);
+    ucb_status status = UCB_FAIL(
         err, UCB_MISSING,
-        "%s: no %s of a compressed model%s%s, so there is nothing to draw; it holds task %s (%zu "
-        "cells), run `ucbench sweep` with `none` and a method",
+        "%s: no %s of a compressed model%s%s, so there is nothing to draw; it holds %s in %zu "
+        "cells, run `ucbench sweep` with `none` and a method",
         job->database, c->metric, job->task == NULL ? "" : " on task ",
-        job->task == NULL ? "" : job->task, data->groups[0].task, data->n_cells);
+        job->task == NULL ? "" : job->task, ucb_text_get(&held), data->n_cells);
+    ucb_text_free(&held);
+    return status;
 }
 
 static ucb_status choose_metric(const struct ucb_report_job *job, struct ucb_chart *c,

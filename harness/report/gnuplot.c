@@ -1,6 +1,7 @@
 /* gnuplot.c - see gnuplot.h. */
 #include "report/gnuplot.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -8,12 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/file.h"
 
-enum { WORDS = 512 };
+enum { WORDS = 512, PATH = 4096 };
+static const char workshop_prefix[] = ".drawing-";
 
 /* PATH finds gnuplot, HOME holds the font cache; nothing else of the caller's environment
  * may change a picture. */
@@ -82,18 +87,19 @@ static ucb_status wait_for(pid_t child, const char *script, const char *words,
         words[0] == '\0' ? "no message" : words);
 }
 
-ucb_status ucb_gnuplot_run(const char *folder, const char *script, const char *kind,
-                           struct ucb_err *err)
+/* Draws in `workshop`, a folder inside the script's. */
+static ucb_status draw(const char *folder, const char *workshop, const char *script,
+                       const char *kind, struct ucb_err *err)
 {
-    char set_kind[64], script_copy[256], words[WORDS] = "";
+    char variables[64], script_path[256], words[WORDS] = "";
     int fds[2];
     pid_t child = 0;
-    snprintf(set_kind, sizeof(set_kind), "kind = \"%s\"", kind);
-    snprintf(script_copy, sizeof(script_copy), "%s", script);
-    char *const args[] = {"gnuplot", "-d", "-e", set_kind, script_copy, NULL};
+    snprintf(variables, sizeof(variables), "kind = \"%s\"; folder = \"../\"", kind);
+    snprintf(script_path, sizeof(script_path), "../%s", script);
+    char *const args[] = {"gnuplot", "-d", "-e", variables, script_path, NULL};
     if (pipe2(fds, O_CLOEXEC) != 0)
         return UCB_FAIL(err, UCB_IO, "gnuplot: no pipe: %s", strerror(errno));
-    int code = start(folder, args, fds[1], &child);
+    int code = start(workshop, args, fds[1], &child);
     close(fds[1]);
     if (code == 0) read_words(fds[0], words);
     close(fds[0]);
@@ -109,7 +115,8 @@ ucb_status ucb_gnuplot_run(const char *folder, const char *script, const char *k
     return wait_for(child, script, words, err);
 }
 
-ucb_status ucb_pdf_fix_date(const char *path, struct ucb_err *err)
+/* Sets the time in a PDF's /CreationDate to a fixed one of equal length. */
+static ucb_status fix_date(const char *path, struct ucb_err *err)
 {
     static const char mark[] = "/CreationDate (D:", fixed[] = "20000101000000";
     struct ucb_file file;
@@ -130,4 +137,93 @@ ucb_status ucb_pdf_fix_date(const char *path, struct ucb_err *err)
     if (fd >= 0) close(fd);
     if (written == (ssize_t)sizeof(fixed) - 1) return UCB_OK;
     return UCB_FAIL(err, UCB_IO, "%s: cannot fix its date: %s", path, strerror(saved));
+}
+
+static bool is_pdf(const char *name)
+{
+    size_t n = strlen(name);
+    return n > 4 && strcmp(name + n - 4, ".pdf") == 0;
+}
+
+/* What was drawn is whole; every file is looked at before the first gets its name. */
+static ucb_status check_picture(const char *path, const char *script, struct ucb_err *err)
+{
+    struct stat info;
+    if (stat(path, &info) != 0 || info.st_size == 0)
+        return UCB_FAIL(err, UCB_ENVIRONMENT,
+                        "gnuplot drew %s without a word, and %s is not there or empty",
+                        script, path);
+    return is_pdf(path) ? fix_date(path, err) : UCB_OK;
+}
+
+static ucb_status hand_over(const char *folder, const char *workshop, const char *name,
+                            struct ucb_err *err)
+{
+    char from[PATH], to[PATH];
+    struct ucb_file file;
+    if (snprintf(to, PATH, "%s/%s", folder, name) >= PATH)
+        return UCB_FAIL(err, UCB_USAGE, "%s: too long a folder name", folder);
+    snprintf(from, PATH, "%s/%s", workshop, name);
+    UCB_TRY(ucb_file_map(from, &file, err));
+    ucb_status status = ucb_file_write(to, file.data, file.n_bytes, err);
+    ucb_file_unmap(&file);
+    return status;
+}
+
+/* A workshop and the pictures in it. */
+static void remove_workshop(int parent, const char *name)
+{
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (fd >= 0 && dir == NULL) close(fd);
+    for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            unlinkat(dirfd(dir), e->d_name, 0);
+    if (dir != NULL) closedir(dir);
+    unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+/* Removes what reports that were killed left in `folder`: whose lock nobody holds, and that
+ * are no newer than a minute, so that one whose lock is about to be taken stays. */
+static void clean_up(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
+        struct stat info;
+        if (strncmp(e->d_name, workshop_prefix, sizeof(workshop_prefix) - 1) != 0 ||
+            fstatat(dirfd(dir), e->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISDIR(info.st_mode) || time(NULL) - info.st_mtime < 60)
+            continue;
+        int fd = openat(dirfd(dir), e->d_name,
+                        O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            remove_workshop(dirfd(dir), e->d_name);
+        if (fd >= 0) close(fd);
+    }
+    if (dir != NULL) closedir(dir);
+}
+
+ucb_status ucb_gnuplot_run(const char *folder, const char *script, const char *kind,
+                           const char *const *made, struct ucb_err *err)
+{
+    char workshop[PATH - 256], path[PATH];
+    clean_up(folder);
+    int n = snprintf(workshop, sizeof(workshop), "%s/%sXXXXXX", folder, workshop_prefix);
+    if (n < 0 || (size_t)n >= sizeof(workshop))
+        return UCB_FAIL(err, UCB_USAGE, "%s: too long a folder name", folder);
+    if (mkdtemp(workshop) == NULL)
+        return UCB_FAIL(err, UCB_IO, "%s: cannot make a folder to draw in: %s", folder,
+                        strerror(errno));
+    int lock = open(workshop, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lock >= 0) flock(lock, LOCK_EX | LOCK_NB); /* a file system without locks: none */
+    ucb_status status = draw(folder, workshop, script, kind, err);
+    for (size_t i = 0; made[i] != NULL && status == UCB_OK; i++) {
+        snprintf(path, PATH, "%s/%s", workshop, made[i]);
+        status = check_picture(path, script, err);
+    }
+    for (size_t i = 0; made[i] != NULL && status == UCB_OK; i++)
+        status = hand_over(folder, workshop, made[i], err);
+    remove_workshop(AT_FDCWD, workshop);
+    if (lock >= 0) close(lock);
+    return status;
 }

@@ -251,8 +251,9 @@ ucb_status ucb_history_draw(struct ucb_report_job *job, const struct ucb_history
     snprintf(name, sizeof(name), "%s.gp", f->base);
     for (int k = 0; k < 2 && status == UCB_OK; k++) {
         char picture[64];
-        status = ucb_gnuplot_run(job->folder, name, kinds[k], err);
+        const char *const made[] = {picture, NULL};
         snprintf(picture, sizeof(picture), "%s.%s", f->base, kinds[k]);
+        status = ucb_gnuplot_run(job->folder, name, kinds[k], made, err);
         if (status == UCB_OK && ucb_report_path(job, picture) == NULL)
             status = UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its path", picture);
     }

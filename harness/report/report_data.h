@@ -61,7 +61,9 @@ struct ucb_report_cell {
                       to the setting of the cells that are above it or not */
     const char *reference; /* of a floor: the arithmetic of that setting; "" otherwise */
     const char
-        *verdict; /* against its original, as one sentence: ucb_report_verdicts; NULL */
+        *verdict;    /* against its original, as one sentence: ucb_report_verdicts; NULL */
+    double change_q; /* of its perplexity against the original's, two-sided, by Benjamini
+                        and Hochberg over the cells of its table; NaN: not one of them */
     struct ucb_value values[UCB_N_SHOWN];
 };
 /* One table: the cells of a model on a task, the original first, then its noise floor, then
@@ -91,7 +93,7 @@ const struct ucb_report_cell **ucb_report_sizes(struct ucb_arena *arena,
                                                 size_t *n, bool used[UCB_N_PARTS]);
 
 /* Compares every cell with the original of its setting, from stored items (report/pair.h),
- * and fills `verdict` where both are there. */
+ * and fills `verdict` where both are there, and `change_q` of what was compressed. */
 ucb_status ucb_report_verdicts(struct ucb_report_job *job, struct ucb_report_data *data,
                                struct ucb_err *err);
 

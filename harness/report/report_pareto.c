@@ -26,20 +26,30 @@ static ucb_status write_table(struct ucb_report_job *job, const struct ucb_chart
     return status;
 }
 
+static ucb_status write_json(struct ucb_report_job *job, const struct ucb_chart *chart,
+                             struct ucb_err *err)
+{
+    struct ucb_text text = {0};
+    ucb_status status = ucb_chart_json(chart, &text, err);
+    if (status == UCB_OK) status = write_text(job, "pareto.json", &text, err);
+    ucb_text_free(&text);
+    return status;
+}
+
 static ucb_status draw_kind(struct ucb_report_job *job, const char *script,
                             const char *base, const char *kind, struct ucb_err *err)
 {
+    char name[64], drawing[64];
+    /* LaTeX: the drawing goes to a PDF of its own, which the texts include */
     bool latex = strcmp(kind, "tex") == 0;
-    char name[64];
-    UCB_TRY(ucb_gnuplot_run(job->folder, script, kind, err));
     snprintf(name, sizeof(name), "%s.%s", base, kind);
-    const char *path = ucb_report_path(job, name);
-    if (latex) { /* the drawing goes to a PDF of its own, which the texts include */
-        snprintf(name, sizeof(name), "%s.pdf", base);
-        path = ucb_report_path(job, name);
-    }
-    if (path == NULL) return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its path", name);
-    return latex || strcmp(kind, "pdf") == 0 ? ucb_pdf_fix_date(path, err) : UCB_OK;
+    snprintf(drawing, sizeof(drawing), "%s.pdf", base);
+    const char *const made[] = {name, latex ? drawing : NULL, NULL};
+    UCB_TRY(ucb_gnuplot_run(job->folder, script, kind, made, err));
+    for (size_t i = 0; made[i] != NULL; i++)
+        if (ucb_report_path(job, made[i]) == NULL)
+            return UCB_FAIL(err, UCB_NOMEM, "%s: no memory for its path", made[i]);
+    return UCB_OK;
 }
 
 static ucb_status draw_page(struct ucb_report_job *job, const struct ucb_chart *chart,
@@ -62,6 +72,7 @@ static ucb_status draw_page(struct ucb_report_job *job, const struct ucb_chart *
 ucb_status ucb_chart_draw(struct ucb_report_job *job, const struct ucb_chart *chart,
                           struct ucb_err *err)
 {
+    UCB_TRY(write_json(job, chart, err));
     for (size_t i = 0; i < UCB_CHART_N_PAGES; i++) {
         const struct ucb_chart_page *page = &ucb_chart_pages[i];
         if (i == 0 || strcmp(page->table, page[-1].table) != 0)

@@ -99,8 +99,11 @@ static void print_verdicts(const struct ucb_grid *g, const struct ucb_report_gro
         if (first)
             ucb_text_add(out,
                          "\nVerdicts (B is the cell, A its original; each by itself, not "
-                         "adjusted for their number)\n");
-        ucb_text_add(out, "%-*s  %s\n", g->width[0], c->label, c->verdict);
+                         "adjusted for their number; q: of a change of perplexity, by "
+                         "Benjamini and Hochberg over this table)\n");
+        ucb_text_add(out, "%-*s  %s", g->width[0], c->label, c->verdict);
+        if (!isnan(c->change_q)) ucb_text_add(out, "; q = %.2g", c->change_q);
+        ucb_text_add(out, "\n");
         first = false;
     }
 }
@@ -239,6 +242,7 @@ static void csv_cell(FILE *stream, const struct ucb_report_cell *c,
     csv_text(stream, c->message);
     fputc(',', stream);
     csv_text(stream, c->verdict);
+    csv_real(stream, true, c->change_q);
     fputc('\n', stream);
 }
 
@@ -254,7 +258,7 @@ static ucb_status write_csv(const char *path, const struct ucb_report_data *data
         fprintf(out.stream, ",%s,%s_low,%s_high,%s_n,%s_interval,%s_note", name, name, name,
                 name, name, name);
     }
-    fputs(",peak_rss_bytes,message,verdict\n", out.stream);
+    fputs(",peak_rss_bytes,message,verdict,ppl_ratio_q\n", out.stream);
     for (size_t i = 0; i < data->n_cells; i++) csv_cell(out.stream, &data->cells[i], data);
     return ucb_out_commit(&out, err);
 }

@@ -44,6 +44,8 @@ struct ucb_items {
     size_t n_items;
     const struct ucb_document *documents;
     size_t n_documents;
+    bool rounds_nll; /* an item's sum of log-probabilities is rounded to half precision, as
+                        a published protocol had it */
     const char *dataset; /* "lambada", "wikitext-2-raw-test", "lambada_mini", "wiki_mini" */
     char dataset_digest[UCB_SHA256_HEX]; /* of the file's bytes */
 };

@@ -7,6 +7,11 @@
  * scored. Its start is the next 32 bits of MT19937, modulo N - 128 - 1: with replacement,
  * the last possible start never drawn, and small starts favoured by up to N in 2^32, all
  * three as in the original.
+ *
+ * nll=fp16: the original's recorded perplexities come from sums over a window that were
+ * rounded to half precision (D-22). To match them a window is one item, of the document in
+ * which its first target begins, and its sum is rounded; otherwise a window is cut where
+ * documents change, and nothing is rounded.
  */
 #include <string.h>
 
@@ -16,11 +21,17 @@
 
 enum { WINDOW_INPUTS = 128 };
 
-enum { KNOB_N, KNOB_SEED };
+enum { KNOB_N, KNOB_SEED, KNOB_NLL };
+static const char *const roundings[] = {"exact", "fp16", NULL};
 static const struct ucb_task_knob knobs[] = {
     [KNOB_N] = {"n", "windows", "500", 1, 10000000, NULL},
     [KNOB_SEED] = {"seed", "of the MT19937 stream that draws the windows' starts", "42", 0,
                    UINT32_MAX, NULL},
+    [KNOB_NLL] =
+        {"nll",
+         "fp16: a window's sum is rounded to half precision, as the seed's records "
+         "were",
+         "exact", 1, 0, roundings},
     {0},
 };
 
@@ -83,6 +94,38 @@ static ucb_status draw_windows(const struct ucb_task_run *run, const struct ucb_
     return UCB_OK;
 }
 
+/* The pieces of each window become one item; documents that lose their last one go. */
+static ucb_status join_pieces(struct ucb_arena *arena, struct ucb_items *out,
+                              struct ucb_err *err)
+{
+    struct ucb_item *items = UCB_NEW(arena, struct ucb_item, out->n_windows);
+    struct ucb_document *documents = UCB_NEW(arena, struct ucb_document, out->n_documents);
+    uint32_t *number = UCB_NEW(arena, uint32_t, out->n_documents), n_documents = 0;
+    if (items == NULL || documents == NULL || number == NULL)
+        return UCB_FAIL(err, UCB_NOMEM, "no memory for %zu items", out->n_windows);
+    for (size_t i = 0; i < out->n_items; i++) {
+        const struct ucb_item *piece = &out->items[i];
+        if (piece->from == 0) {
+            items[piece->window] = *piece;
+            number[piece->document] = 1;
+        }
+        items[piece->window].to = piece->to;
+    }
+    for (size_t k = 0; k < out->n_documents; k++) {
+        if (number[k] == 0) continue;
+        documents[n_documents] = out->documents[k];
+        number[k] = n_documents++;
+    }
+    for (size_t w = 0; w < out->n_windows; w++)
+        items[w].document = number[items[w].document];
+    out->items = items;
+    out->n_items = out->n_windows;
+    out->documents = documents;
+    out->n_documents = n_documents;
+    out->rounds_nll = true;
+    return UCB_OK;
+}
+
 static ucb_status prepare(const struct ucb_task_run *run, const char *file,
                           const char *text, size_t n_bytes,
                           const struct ucb_tokenizer *tokenizer, struct ucb_arena *arena,
@@ -99,6 +142,8 @@ static ucb_status prepare(const struct ucb_task_run *run, const char *file,
     if (status == UCB_OK) status = draw_windows(run, &ids, arena, out, err);
     if (status == UCB_OK)
         status = ucb_documents_cut(&ids, joined.starts, joined.n_starts, arena, out, err);
+    if (status == UCB_OK && run->number[KNOB_NLL] != 0)
+        status = join_pieces(arena, out, err);
     if (status != UCB_OK) ucb_err_prefix(err, "%s", file);
     return status;
 }

@@ -90,7 +90,7 @@ TEST(a_plans_calibration_is_refused_with_its_line)
     const char *path = ucb_test_path("%s/plan.csv", ucb_test_folder());
     CHECK_OK(ucb_file_write(path, quoted, strlen(quoted), &err), err);
     check_sweep(2, path);
-    CHECK_HAS(out, "plan, line 3");
+    CHECK_HAS(out, "plan.csv: plan, line 3");
     CHECK_HAS(out, "never see the test text");
     CHECK_OK(ucb_file_write(path, plan, strlen(plan), &err), err);
     check_sweep(3, path); /* a comma without quotes is another column */
@@ -240,6 +240,22 @@ TEST(side_data_is_counted_once_and_no_thread_changes_what_comes_of_it)
     check_sweep(0, "--method nf4 --method " OVERLAY " --method rtn" NEXT " --threads 3");
     CHECK_TEXT(query("SELECT weights_digest FROM cells WHERE method = 'row_overlay'"),
                first);
+}
+
+TEST(a_matrix_that_gptq_saw_no_input_of_is_told_of_in_the_cells_note)
+{
+    setup();
+    check_sweep(0, "--method gptq:bits=4,group=32" NEXT);
+    CHECK_TEXT(query("SELECT count(*) FROM cells WHERE message LIKE '%round-to-nearest%'"),
+               "0\n");
+    check_sweep(0, "--scope all --method gptq:bits=4,group=32" NEXT);
+    CHECK_HAS(query("SELECT message FROM cells WHERE method = 'gptq' AND scope = 'all'"),
+              "had no calibration input but zeros or none at all, and fell back to "
+              "round-to-nearest");
+    check_sweep(
+        0, "--scope all --method gptq:bits=4,group=32+lowrank:rank=2+distill:steps=1" NEXT);
+    CHECK_HAS(query("SELECT message FROM cells WHERE spec LIKE '%distill%'"),
+              "fell back to round-to-nearest");
 }
 
 TEST(side_data_covers_head_and_embedding_where_the_scope_does)

@@ -7,9 +7,12 @@
 #include <unistd.h>
 
 #include <jansson.h>
+#include <sqlite3.h>
 
 #include "core/err.h"
 #include "core/file.h"
+#include "core/half.h"
+#include "core/sha256.h"
 #include "tiny.h"
 
 static char out[1 << 16];
@@ -31,6 +34,89 @@ TEST(every_verb_has_help_with_its_usage)
         RUN(0, "%s --help", verbs[i]);
         CHECK_HAS(out, ucb_test_path("usage: ucbench %s", verbs[i]));
     }
+}
+
+TEST(the_version_is_told_as_json_too)
+{
+    RUN(0, "--version");
+    CHECK_HAS(out, "ucbench build ");
+    RUN(0, "--version --json");
+    CHECK(strncmp(out, "{\"build\": \"", 11) == 0 && strlen(out) == 11 + 64 + 3);
+    RUN(0, "version");
+    CHECK_HAS(out, "ucbench build ");
+    RUN(2, "--version --jsn");
+    CHECK_HAS(out, "--json");
+}
+
+static void leave_home(void)
+{
+    CHECK_EQ(unsetenv("HOME"), 0);
+    CHECK_EQ(unsetenv("XDG_CACHE_HOME"), 0);
+    CHECK_EQ(unsetenv("UCBENCH_CACHE"), 0);
+}
+
+TEST(a_sweep_of_a_folder_needs_no_home_until_something_must_be_kept_there)
+{
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
+    const char *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    ucb_tiny_model(model);
+    leave_home();
+    RUN(0, "sweep --model %s --method nf4 --task lambada:n=2 --data mini --db %s", model,
+        db);
+    RUN(0, "sweep --model %s --method rtn --task lambada:n=2 --data mini --db %s --dry-run",
+        model, db);
+    RUN(4, "sweep --model smollm2-135m --method nf4 --task lambada:n=2 --db %s", db);
+    CHECK_HAS(out, "set --cache, UCBENCH_CACHE or HOME");
+    RUN(0,
+        "sweep --model %s --method gptq:bits=4,group=32 --method "
+        "gsq:bits=4+lowrank:rank=2+distill:steps=1 --task lambada:n=2 --data mini --calib "
+        "calib-mini:n=2,ctx=32 --db %s",
+        model, db);
+    CHECK_HAS(out, "calibration is not kept: there is no cache folder: set --cache");
+    CHECK_HAS(out, "tuned layers are not kept: there is no cache folder");
+    /* statistics that the methods of a model share go through files */
+    RUN(1,
+        "sweep --model %s --method awq:bits=4,group=32,grid=2 --task lambada:n=2 --data mini "
+        "--calib calib-mini:n=2,ctx=32 --db %s",
+        model, db);
+    CHECK_HAS(out, "there is no cache folder: set --cache, UCBENCH_CACHE or HOME");
+    RUN(4,
+        "sweep --model %s --method fp4 --task lambada:n=2 --data mini --memory 1 --db %s",
+        model, db);
+    CHECK_HAS(out, "there is no folder for a file of them");
+}
+
+TEST(recorded_sums_of_the_published_protocol_are_halves)
+{
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
+    const char *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    sqlite3 *open;
+    sqlite3_stmt *row;
+    int n = 0;
+    ucb_tiny_model(model);
+    RUN(0,
+        "sweep --model %s --method nf4 --task lambada-windows:n=3 --data mini --db %s "
+        "--compat-fp16-nll",
+        model, db);
+    CHECK_HAS(out, "lambada-windows:n=3,seed=42,nll=fp16");
+    CHECK_EQ(sqlite3_open(db, &open), SQLITE_OK);
+    CHECK_EQ(
+        sqlite3_prepare_v2(
+            open,
+            "SELECT sum_logp, item_id, document_id, n_tokens, t1_gt_hits, t10_gt_hits, t1_agree_hits, "
+            "t10_agree_hits, t10_overlap_sum, target_correct, kld_sum, ear_sum, kld, document_name, arithmetic "
+            "FROM v_items",
+            -1, &row, NULL),
+        SQLITE_OK);
+    for (; sqlite3_step(row) == SQLITE_ROW; n++) {
+        double sum = sqlite3_column_double(row, 0);
+        CHECK(sum < 0 && sum == (double)ucb_f16_round((float)sum));
+    }
+    CHECK_EQ(n, 9); /* the original, its noise floor, nf4 */
+    sqlite3_finalize(row);
+    sqlite3_close(open);
+    RUN(2, "sweep --model %s --task lambada:n=2 --db %s --compat-fp16-nll", model, db);
+    CHECK_HAS(out, "no task is one");
 }
 
 TEST(an_unknown_verb_option_method_task_or_model_is_usage_with_a_hint)
@@ -148,6 +234,19 @@ TEST(a_method_that_cannot_take_a_matrix_becomes_a_failed_row_and_exit_1)
         "sweep --model %s --method hqq:bits=4,group=100 --method nf4 --task lambada:n=4 --db %s --quiet",
         model, db);
     CHECK_HAS(out, "4 cells, 0 new, 3 finished before, 1 failed");
+    json_t *root;
+    RUN(1,
+        "sweep --model %s --method hqq:bits=4,group=100 --method nf4 --task lambada:n=4 --db %s --quiet --json",
+        model, db);
+    const char *json = strstr(out, "{\n"); /* behind what standard error had */
+    CHECK(json != NULL);
+    CHECK((root = json_loads(json, JSON_DISABLE_EOF_CHECK, NULL)) != NULL);
+    const json_t *failures = json_object_get(root, "failures"),
+                 *cell = json_array_get(failures, 0);
+    CHECK_EQ(json_array_size(failures), 1);
+    CHECK_TEXT(json_string_value(json_object_get(cell, "spec")), "hqq:bits=4,group=100");
+    CHECK_HAS(json_string_value(json_object_get(cell, "message")), "in groups of 100");
+    json_decref(root);
 }
 
 TEST(a_plan_file_and_flags_multiply)
@@ -256,6 +355,53 @@ TEST(an_output_never_replaces_a_device_a_link_or_an_input)
         "quantize --method nf4 --in %s --tensor gauss --calib %s --calib-tensor x --out %s",
         in, copy, copy);
     CHECK_HAS(out, "is the input");
+}
+
+TEST(a_value_that_was_forgotten_is_usage_and_no_database_in_memory)
+{
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder());
+    ucb_tiny_model(model);
+    RUN(2, "sweep --model %s --task lambada:n=2 --data mini --db ''", model);
+    CHECK_HAS(out, "the value of --db is empty");
+    RUN(2, "sweep --model %s --task lambada:n=2 --data mini --db=", model);
+    CHECK_HAS(out, "the value of --db is empty");
+    RUN(2, "sweep --model %s --task lambada:n=2 --data mini --db --quiet", model);
+    CHECK_HAS(out, "--db needs a value, and `--quiet` looks like an option");
+    CHECK(access("--quiet", F_OK) != 0);
+}
+
+TEST(no_verb_writes_over_the_model_the_pack_or_the_database_that_it_reads)
+{
+    static const int32_t ids[] = {1, 2, 3};
+    static const char *const files[] = {"config.json", "model.safetensors",
+                                        "tokenizer.json"};
+    struct ucb_err err;
+    const char *model = ucb_test_path("%s/tiny", ucb_test_folder()),
+               *in = ucb_test_path("%s/ids.safetensors", ucb_test_folder()),
+               *pack = ucb_test_path("%s/p.ucb", ucb_test_folder()),
+               *db = ucb_test_path("%s/r.db", ucb_test_folder());
+    ucb_tiny_model(model);
+    ucb_write_ids(in, ids, 3);
+    RUN(0, "pack --quiet --model %s --method lossless --out %s", model, pack);
+    RUN(0, "sweep --quiet --model %s --task lambada:n=2 --data mini --db %s", model, db);
+    for (int i = 0; i < 3; i++) {
+        char before[UCB_SHA256_HEX], after[UCB_SHA256_HEX];
+        const char *file = ucb_test_path("%s/%s", model, files[i]);
+        CHECK_OK(ucb_sha256_file(file, before, &err), err);
+        RUN(2, "dump --model %s --ids %s --out %s", model, in, file);
+        RUN(2, "verify --quiet %s --source %s --inputs 0 --receipt %s", pack, model, file);
+        CHECK_HAS(out, "is an input of this command");
+        CHECK_OK(ucb_sha256_file(file, after, &err), err);
+        CHECK_TEXT(after, before);
+    }
+    RUN(2, "verify --quiet %s --source %s --inputs 0 --receipt %s", pack, model, pack);
+    RUN(0, "verify --quiet %s", pack);
+    RUN(2, "pack --quiet --model %s --method nf4 --out %s --cache %s/cache", pack, pack,
+        ucb_test_folder());
+    RUN(0, "verify --quiet %s", pack);
+    RUN(2, "export --db %s --out %s", db, db);
+    CHECK_HAS(out, "is the database");
+    RUN(0, "digest --db %s", db);
 }
 
 TEST(bits_per_weight_of_the_model_count_a_tied_table_as_often_as_it_is_stored)

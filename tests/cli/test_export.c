@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/file.h"
 #include "core/json.h"
@@ -483,6 +484,17 @@ TEST(an_export_that_nobody_reads_on_does_not_hold_the_database)
     CHECK_OK(ucb_store_begin_run(store, &info, &run_id, &err), err);
     ucb_store_close(store);
     pclose(pipe);
+}
+
+TEST(a_dash_is_standard_output)
+{
+    static char text[1 << 16];
+    const char *path = make_database();
+    CHECK_EQ(
+        ucb_run_program(text, sizeof(text), "export --db %s --table runs --out -", path),
+        0);
+    CHECK_HAS(text, "run_id,build_id,started,");
+    CHECK(access("-", F_OK) != 0);
 }
 
 TEST(export_says_what_it_cannot_do)

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -138,6 +139,43 @@ TEST(a_table_and_a_page_show_the_floor_as_a_row_of_its_own)
     snprintf(out, sizeof(out), "%.*s", (int)file.n_bytes, (const char *)file.data);
     ucb_file_unmap(&file);
     CHECK_HAS(out, "noise floor: bf16 arithmetic</th>");
+}
+
+/* The last field of the row of `spec` in table.csv. */
+static double q_of(const char *spec)
+{
+    struct ucb_file file;
+    struct ucb_err err;
+    static char text[1 << 16];
+    RUN(0, "report table --db %s --out %s/out", db, ucb_test_folder());
+    CHECK_OK(
+        ucb_file_map(ucb_test_path("%s/out/table.csv", ucb_test_folder()), &file, &err),
+        err);
+    snprintf(text, sizeof(text), "%.*s", (int)file.n_bytes, (const char *)file.data);
+    ucb_file_unmap(&file);
+    CHECK_HAS(text, ",verdict,ppl_ratio_q\n");
+    char *row = strstr(text, ucb_test_path("\"%s\",\"OK\"", spec));
+    CHECK(row != NULL);
+    row[strcspn(row, "\n")] = '\0';
+    const char *field = strrchr(row, ',') + 1;
+    return *field == '\0' ? NAN : strtod(field, NULL);
+}
+
+TEST(a_table_of_several_methods_adjusts_for_their_number)
+{
+    setup();
+    sweep("--method nf4 --task lambada:n=30");
+    double nf4 = q_of("nf4"); /* alone: the p-value itself */
+    CHECK_HAS(out, "; q = ");
+    CHECK(nf4 > 0 && nf4 <= 1);
+    CHECK(isnan(q_of("none")) && isnan(q_of("noise floor: bf16 arithmetic")));
+    db = ucb_test_path("%s/other.db", ucb_test_folder());
+    sweep("--method int8 --task lambada:n=30");
+    double int8 = q_of("int8"), low = fmin(nf4, int8), high = fmax(nf4, int8);
+    sweep("--method nf4 --method int8 --method lossless --task lambada:n=30");
+    CHECK(isnan(q_of("lossless:mode=default"))); /* equal bits are no test */
+    CHECK_NEAR(fmax(q_of("nf4"), q_of("int8")), high, 1e-12);
+    CHECK_NEAR(fmin(q_of("nf4"), q_of("int8")), fmin(2 * low, high), 1e-12);
 }
 
 TEST(a_divergence_below_the_floor_is_called_inconclusive_with_that_reason)

@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -306,6 +307,10 @@ TEST(a_sweep_runs_a_pack_and_scores_as_the_method_did)
             i == 0 ? model : here("p.ucb"), i == 0 ? "nf4" : "none", task, here("cache"),
             db);
         RUN(0, "export --db %s --format json", db);
+        CHECK_EQ(
+            strstr(out, "a pack of nf4, ") != NULL &&
+                strstr(out, "bits per weight are those of the files that it unpacks to"),
+            i == 1);
         CHECK_OK(ucb_json_parse("export", out, strlen(out), &root, &err), err);
         size_t k;
         json_t *row;
@@ -322,6 +327,67 @@ TEST(a_sweep_runs_a_pack_and_scores_as_the_method_did)
     CHECK(values[0] > 1.0 && values[0] == values[1]);
 }
 
+static json_t *tensors_of(const char *pack)
+{
+    json_t *root;
+    RUN(0, "verify --quiet --inputs 0 --json --source %s %s", golden("llama-tied-gqa"),
+        pack);
+    CHECK_OK(ucb_json_parse("stdout", out, strlen(out), &root, &err), err);
+    json_t *tensors = json_incref(json_object_get(root, "tensors"));
+    json_decref(root);
+    return tensors;
+}
+
+TEST(weights_without_a_configuration_are_verified_but_for_the_forward_pass)
+{
+    const char *bare = here("bare");
+    CHECK_EQ(mkdir(bare, 0777), 0);
+    CHECK_EQ(
+        system(ucb_test_path("cp %s/model.safetensors %s", golden("llama-tied-gqa"), bare)),
+        0);
+    RUN(0, "pack --quiet --model %s --method lossless --out %s", bare, here("b.ucb"));
+    RUN(0, "verify --quiet --source %s %s", bare, here("b.ucb"));
+    CHECK_HAS(out, "PASS     source_bits_equal");
+    CHECK_HAS(out, "SKIPPED  logits_bit_exact       the engine does not run it: ");
+    CHECK_HAS(out, "config.json: no such file");
+}
+
+TEST(verify_says_how_far_each_tensor_is_from_the_source)
+{
+    size_t i, n_equal = 0;
+    json_t *t;
+    RUN(0, "pack --quiet --model %s --method rtn:bits=8,group=8 --out %s",
+        golden("llama-tied-gqa"), here("p.ucb"));
+    json_t *tensors = tensors_of(here("p.ucb"));
+    CHECK(json_array_size(tensors) > 14);
+    json_array_foreach(tensors, i, t)
+    {
+        bool equal = json_is_true(json_object_get(t, "bit_equal"));
+        double off = json_real_value(json_object_get(t, "rel_l2")),
+               most = json_real_value(json_object_get(t, "max_abs"));
+        n_equal += equal;
+        CHECK(equal ? off == 0 && most == 0
+                    : off > 0 && off < 0.01 && most > 0 && most < 1);
+        CHECK_EQ(equal,
+                 strstr(json_string_value(json_object_get(t, "name")), "_proj") == NULL);
+    }
+    CHECK_EQ(json_array_size(tensors) - n_equal, 14);
+    json_decref(tensors);
+    RUN(0, "verify --quiet --inputs 0 --tensors --source %s %s", golden("llama-tied-gqa"),
+        here("p.ucb"));
+    CHECK_HAS(out, "tensors have the source's bits; farthest from it is model.layers.");
+    CHECK_HAS(out, "  differs   max_abs ");
+
+    RUN(0, "pack --quiet --model %s --method lossless --out %s", golden("llama-tied-gqa"),
+        here("q.ucb"));
+    tensors = tensors_of(here("q.ucb"));
+    json_array_foreach(tensors, i, t)
+    {
+        CHECK(json_is_true(json_object_get(t, "bit_equal")));
+    }
+    json_decref(tensors);
+}
+
 TEST(a_file_that_is_no_pack_is_bad_input_and_a_cut_pack_a_failed_check)
 {
     struct ucb_file map;
@@ -335,8 +401,21 @@ TEST(a_file_that_is_no_pack_is_bad_input_and_a_cut_pack_a_failed_check)
     CHECK_OK(ucb_file_write(here("cut.ucb"), map.data, 40, &err), err);
     ucb_file_unmap(&map);
     RUN(1, "verify %s", here("cut.ucb"));
+    CHECK_HAS(out, ucb_test_path("ucbench: %s: structure: 40 bytes,", here("cut.ucb")));
     CHECK_HAS(out, "FAIL     structure");
     CHECK_HAS(out, "40 bytes, the header of a pack alone has");
+}
+
+TEST(a_tensor_that_a_stream_would_make_larger_is_stored_as_it_is)
+{
+    RUN(0, "pack --quiet --model %s --method lossless --out %s", golden("llama-tied-gqa"),
+        here("p.ucb"));
+    RUN(0, "info %s", here("p.ucb"));
+    CHECK_HAS(out, "  tensors as the source has them\n"); /* norms of 16 weights */
+    CHECK_HAS(out, "  coded tensors: codes\n");
+    RUN(0, "verify --quiet --inputs 0 --source %s %s", golden("llama-tied-gqa"),
+        here("p.ucb"));
+    CHECK_HAS(out, "PASS     source_bits_equal");
 }
 
 TEST(info_counts_every_byte_of_a_pack_once)

@@ -125,6 +125,26 @@ TEST(quantize_prints_bytes_by_purpose)
     json_decref(o);
 }
 
+TEST(quantize_counts_what_matrices_share_beside_the_payload)
+{
+    json_t *o;
+    struct ucb_err err;
+    CHECK_EQ(quantize(ucb_test_path("row_overlay:k1=16,k2=16 --calib %s/tests/golden/"
+                                    "inputs.safetensors --calib-tensor int8_act",
+                                    ucb_test_root()),
+                      "gauss"),
+             0);
+    CHECK_OK(ucb_json_parse("stdout", out, strlen(out), &o, &err), err);
+    json_int_t shared = json_integer_value(json_object_get(o, "shared_bytes")), sum = 0;
+    json_t *part;
+    const char *name;
+    json_object_foreach(json_object_get(o, "parts"), name, part)
+        sum += json_integer_value(part);
+    CHECK(shared > 0);
+    CHECK_EQ(sum, shared + json_integer_value(json_object_get(o, "payload_bytes")));
+    json_decref(o);
+}
+
 TEST(quantize_refuses_what_is_no_matrix_or_does_not_exist)
 {
     CHECK_EQ(quantize("nf4", "imatrix_256"), 2);

@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "chart_text.h"
 #include "cmd.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/sha256.h"
 #include "made_up.h"
 #include "report/report.h"
@@ -141,6 +143,10 @@ TEST(runs_are_listed_and_a_row_that_cannot_be_read_is_an_error)
     const char *path = make_database();
     CHECK_OK(verb(&ucb_command_list, &err, ucb_test_path("list runs --db %s", path)), err);
     CHECK_HAS(content("stdout"), "    command: ucbench sweep (made up)\n    cells: 40\n");
+    CHECK_OK(verb(&ucb_command_list, &err, ucb_test_path("list runs --db %s --json", path)),
+             err);
+    CHECK_HAS(content("stdout"), "\"run_id\": 1,");
+    CHECK_HAS(content("stdout"), "\"build_id\": \"build\"");
     CHECK_EQ(sqlite3_open(path, &db), SQLITE_OK);
     CHECK_EQ(sqlite3_exec(db, broken, NULL, NULL, NULL),
              SQLITE_OK); /* fails in its first step, not before */
@@ -368,6 +374,35 @@ TEST(the_chart_marks_the_frontier_by_bits_and_divergence)
     CHECK_HAS(rows, "1\t1\t0\tsmollm2-135m\tfp4\tfp4\t");
     CHECK_HAS(rows, "1\t3\t1\tsmollm2-135m\tint8\tint8\t");
     CHECK(strstr(rows, "smooth") == NULL);
+
+    json_t *root, *point;
+    size_t i, n_frontier = 0;
+    const char *points = content("pareto.json");
+    CHECK_OK(ucb_json_parse("pareto.json", points, strlen(points), &root, &err), err);
+    CHECK_TEXT(json_string_value(json_object_get(root, "metric")), "kld_mean");
+    json_array_foreach(json_object_get(root, "points"), i, point)
+    {
+        const char *spec = json_string_value(json_object_get(point, "spec"));
+        bool frontier = json_is_true(json_object_get(point, "frontier"));
+        n_frontier += frontier;
+        CHECK(json_real_value(json_object_get(point, "bpw_matrices")) > 1);
+        CHECK(strcmp(spec, "fp4") != 0 || !frontier);
+        CHECK(strcmp(spec, "int8") != 0 || frontier);
+    }
+    CHECK(i >= 4 && n_frontier >= 2);
+    json_decref(root);
+}
+
+TEST(a_chart_of_a_task_that_is_not_there_names_all_that_are)
+{
+    struct ucb_err err;
+    const char *db = make_database();
+    CHECK_STATUS(verb(&ucb_command_report, &err,
+                      ucb_test_path("report pareto --db %s --out %s --task foo", db,
+                                    ucb_test_folder())),
+                 UCB_MISSING, err);
+    CHECK_HAS(err.text, "on task foo");
+    CHECK_HAS(err.text, "it holds task lambada, wikitext in 40 cells");
 }
 
 TEST(a_title_that_does_not_fit_the_narrow_page_leaves_the_task_to_the_caption)
@@ -448,8 +483,7 @@ TEST(a_calibrated_method_is_compared_with_the_others_and_says_on_what_it_was)
     CHECK_HAS(rows,
               "1\t3\t0\tsmollm2-135m\thqq\thqq:bits=3,group=64\t"); /* it lies above */
     CHECK(strstr(rows, "\n2\t") == NULL);                           /* one panel */
-    CHECK_HAS(chart_caption(content("pareto.gp")),
-              "Calibration where needed:");
+    CHECK_HAS(chart_caption(content("pareto.gp")), "Calibration where needed:");
 }
 
 TEST(several_calibrations_of_one_method_stand_side_by_side)
@@ -522,6 +556,46 @@ TEST(without_gnuplot_the_chart_says_how_to_install_it)
              ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
         UCB_ENVIRONMENT, err);
     CHECK_HAS(err.text, "apt-get install gnuplot-nox");
+}
+
+/* A gnuplot that is stopped in the middle of a picture. */
+static void break_gnuplot(void)
+{
+    const char *path = ucb_test_path("%s/gnuplot", ucb_test_folder());
+    FILE *file = fopen(path, "w");
+    CHECK(file != NULL);
+    fputs("#!/bin/sh\necho '<svg' >pareto.svg\nkill -9 $$\n", file);
+    fclose(file);
+    CHECK_EQ(chmod(path, 0755), 0);
+    CHECK_EQ(setenv("PATH", ucb_test_path("%s:/usr/bin:/bin", ucb_test_folder()), 1), 0);
+}
+
+TEST(a_chart_that_is_not_finished_leaves_the_one_before_as_it_was)
+{
+    struct ucb_err err;
+    struct stat info;
+    skip_without_gnuplot();
+    const char *db = make_database();
+    const char *line = ucb_test_path("report pareto --db %s --out %s/figures", db,
+                                     ucb_test_folder());
+    CHECK_OK(verb(&ucb_command_report, &err, line), err);
+    CHECK_EQ(stat(ucb_test_path("%s/figures/pareto.svg", ucb_test_folder()), &info), 0);
+    off_t before = info.st_size;
+    break_gnuplot();
+    CHECK_STATUS(verb(&ucb_command_report, &err, line), UCB_ENVIRONMENT, err);
+    CHECK_HAS(err.text, "could not draw pareto.gp (signal 9)");
+    CHECK_EQ(stat(ucb_test_path("%s/figures/pareto.svg", ucb_test_folder()), &info), 0);
+    CHECK_EQ(info.st_size, before);
+    /* What a killed report left an hour ago goes with the next one. */
+    CHECK_EQ(system(ucb_test_path("cd %s/figures && mkdir .drawing-killed && "
+                                  "echo half >.drawing-killed/pareto.svg && "
+                                  "touch -d '1 hour ago' .drawing-killed",
+                                  ucb_test_folder())),
+             0);
+    CHECK_STATUS(verb(&ucb_command_report, &err, line), UCB_ENVIRONMENT, err);
+    CHECK_EQ(system(ucb_test_path("test -z \"$(ls -A %s/figures | grep drawing)\"",
+                                  ucb_test_folder())),
+             0);
 }
 
 TEST(a_database_with_only_the_original_has_tables_and_no_chart)

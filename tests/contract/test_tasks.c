@@ -251,6 +251,32 @@ TEST(lambada_windows_start_where_mt19937_says)
     CHECK_TEXT(items.documents[1].name, "line 3");
 }
 
+TEST(lambada_windows_are_whole_items_where_their_sums_are_rounded)
+{
+    static char text[1000];
+    struct ucb_items cut, whole;
+    size_t n = (size_t)snprintf(text, sizeof(text),
+                                "{\"text\": \"%0200d\"}\n{\"text\": \"%020d\"}\n"
+                                "{\"text\": \"%0300d\"}",
+                                1, 2, 3);
+    prepare("lambada-windows:n=40,seed=7", text, n, &cut);
+    CHECK(!cut.rounds_nll);
+    prepare("lambada-windows:n=40,seed=7,nll=fp16", text, n, &whole);
+    CHECK(whole.rounds_nll);
+    CHECK_EQ(whole.n_items, 40);
+    CHECK(cut.n_items > 40);
+    CHECK(whole.n_documents <= cut.n_documents);
+    for (size_t w = 0, i = 0; w < 40; w++) {
+        const struct ucb_item *item = &whole.items[w];
+        CHECK_EQ(item->window, w);
+        CHECK_EQ(item->from, 0);
+        CHECK_EQ(item->to, 128);
+        while (cut.items[i].window != w) i++;
+        CHECK_TEXT(whole.documents[item->document].name,
+                   cut.documents[cut.items[i].document].name);
+    }
+}
+
 TEST(wikitext_scores_the_second_half_or_everything)
 {
     struct ucb_items items;

@@ -1,9 +1,11 @@
 /* A document of JSON is written whole or not at all. */
 #include "test.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/json.h"
+#include "environment.h"
 
 /* What a verb's document is made of: a list of entries, texts, a key that comes later. */
 static json_t *document(void)
@@ -57,4 +59,29 @@ TEST(no_document_is_no_empty_line)
     CHECK_EQ(ucb_json_print(NULL, "the night", &err), UCB_NOMEM);
     CHECK_TEXT(err.text, "no memory for the night as JSON");
     ucb_text_free(&out);
+}
+
+TEST(a_runs_environment_without_memory_is_an_error_and_never_an_empty_object)
+{
+    struct ucb_err err = {0};
+    char *whole_text, *text;
+    ucb_json_watch_memory();
+    CHECK_OK(ucb_environment_text(ucb_environment(), &whole_text, &err), err);
+    CHECK_HAS(whole_text, "\"ram_bytes\":");
+    for (long n = 1;; n++) {
+        ucb_json_fail_after(n);
+        json_t *environment = ucb_environment();
+        json_object_set_new(environment, "threads", json_integer(2));
+        ucb_status status = ucb_environment_text(environment, &text, &err);
+        ucb_json_fail_after(0);
+        if (status == UCB_OK) {
+            CHECK_HAS(text, "\"threads\":2");
+            CHECK_EQ(strlen(text), strlen(whole_text) + strlen(",\"threads\":2"));
+            free(text);
+            CHECK(n > 20);
+            break;
+        }
+        CHECK_EQ(status, UCB_NOMEM);
+    }
+    free(whole_text);
 }
