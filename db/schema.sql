@@ -1,4 +1,4 @@
--- schema.sql - the tables of a new database, schema number 5 (PRAGMA user_version).
+-- schema.sql - the tables of a new database, schema number 6 (PRAGMA user_version).
 --
 -- A change raises UCB_SCHEMA_NUMBER in harness/store/store.c, edits this file and adds
 -- db/migrations/NNN_what.sql, which takes a database from NNN - 1 to NNN. Views stand in db/views.sql and are

@@ -23,7 +23,7 @@
 #include "store/store_internal.h"
 
 enum {
-    UCB_SCHEMA_NUMBER = 5,
+    UCB_SCHEMA_NUMBER = 6,
     APPLICATION_ID = 0x75636272, /* "ucbr"; `file` and sqlite3 show it */
     PATIENCE_MS = 600000, /* the longest transaction (one cell) takes well under a second */
     SAY_AFTER_MS = 3000,

@@ -1,0 +1,1 @@
+-- 006_items_view.sql - the view v_items is new. Views are made anew after the last migration; tables stay as they are.
