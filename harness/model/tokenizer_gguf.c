@@ -192,7 +192,10 @@ static ucb_status put_added(struct ucb_tokenizer *t, struct ucb_err *err)
             if (pass == 0)
                 n++;
             else
-                ucb_added_put(&t->added_raw, token->text, token->n_bytes, id);
+                ucb_added_put(&t->added_raw,
+                              (struct ucb_added_token){.text = token->text,
+                                                       .n_bytes = token->n_bytes,
+                                                       .id = id});
         }
     }
     return ucb_added_sort(&t->added_raw, err);
