@@ -264,6 +264,12 @@ ucb_status ucb_tokenizer_parse_json(struct ucb_tokenizer *t, const char *name,
 /* The same as an object of its own, for tests and fuzzing. */
 ucb_status ucb_tokenizer_from_json(const char *name, const char *text, size_t n_bytes,
                                    struct ucb_tokenizer **out, struct ucb_err *err);
+/*
+ * An added token of SentencePiece that merges make, too: for them, and for people, U+2581
+ * in it is a space from now on. What is looked for in a text stays as it is written: put
+ * the token among the added ones first.
+ */
+ucb_status ucb_tokenizer_respell(struct ucb_tokenizer *t, uint32_t id, struct ucb_err *err);
 /* byte_ids from the finished vocabulary. */
 void ucb_tokenizer_find_bytes(struct ucb_tokenizer *t);
 

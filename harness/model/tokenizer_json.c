@@ -143,21 +143,6 @@ static ucb_status put_all_added(struct ucb_tokenizer *t, const json_t *vocab,
     return ucb_added_sort(&t->added_normalized, err);
 }
 
-/* An added token of SentencePiece that the vocabulary has too (Gemma's runs of spaces) is
- * also what merges make: for them, and for people, U+2581 in it is a space. What is looked
- * for in a text stays as it is written. */
-static ucb_status respell(struct ucb_tokenizer *t, struct ucb_token *token,
-                          struct ucb_err *err)
-{
-    char *bytes = ucb_arena_alloc(&t->memory, token->n_bytes);
-    size_t n;
-    if (bytes == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a token's bytes");
-    ucb_spelling_decode(UCB_SPELL_SPACES, token->text, token->n_bytes, bytes, &n);
-    token->text = bytes;
-    token->n_bytes = (uint32_t)n;
-    return UCB_OK;
-}
-
 static ucb_status put_vocab(struct ucb_tokenizer *t, json_t *vocab, struct ucb_err *err)
 {
     const char *key;
@@ -173,7 +158,8 @@ static ucb_status put_vocab(struct ucb_tokenizer *t, json_t *vocab, struct ucb_e
         if (!added)
             UCB_TRY(ucb_vocab_put(&t->vocab, id, key, n_chars,
                                   byte ? UCB_TOKEN_BYTE : UCB_TOKEN_NORMAL, err));
-        if (added && t->by_char) UCB_TRY(respell(t, token, err));
+        /* Gemma's runs of spaces are added tokens, and what merges make too. */
+        if (added && t->by_char) UCB_TRY(ucb_tokenizer_respell(t, id, err));
         if (token->kind == UCB_TOKEN_BYTE || token->kind == UCB_TOKEN_UNUSED) continue;
         uint32_t twin = ucb_vocab_index(&t->vocab, id);
         if (twin != UCB_NO_ID)
