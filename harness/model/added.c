@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #include "model/tokenizer_internal.h"
 
@@ -22,12 +23,12 @@ ucb_status ucb_added_reserve(struct ucb_added *a, size_t capacity, struct ucb_ar
                : UCB_FAIL(err, UCB_NOMEM, "no memory for %zu added tokens", capacity);
 }
 
-void ucb_added_put(struct ucb_added *a, const char *text, size_t n_bytes, uint32_t id)
+void ucb_added_put(struct ucb_added *a, struct ucb_added_token token)
 {
     assert(a->n < a->capacity);
-    assert(n_bytes > 0);
-    a->tokens[a->n++] = (struct ucb_added_token){text, (uint32_t)n_bytes, id};
-    a->starts[(unsigned char)text[0]] = true;
+    assert(token.n_bytes > 0);
+    a->tokens[a->n++] = token;
+    a->starts[(unsigned char)token.text[0]] = true;
 }
 
 static int compare(const void *left, const void *right)
@@ -81,17 +82,51 @@ static size_t longest_here(const struct ucb_added *a, const char *text, size_t n
     return best;
 }
 
+/* The length of the white space (Unicode's White_Space) that a text begins with; 0: none.
+ */
+static size_t space_here(const char *text, size_t n_bytes)
+{
+    utf8proc_int32_t c;
+    utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text,
+                                          (utf8proc_ssize_t)n_bytes, &c);
+    bool white = (c >= 0x09 && c <= 0x0d) || c == ' ' || c == 0x85 || c == 0xa0 ||
+                 c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 ||
+                 c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+    return n > 0 && white ? (size_t)n : 0;
+}
+
+/* Where the white space before text[at] begins, not before `least`. */
+static size_t before_spaces(const char *text, size_t at, size_t least)
+{
+    while (at > least) {
+        size_t c = at - 1;
+        while (c > least && ((unsigned char)text[c] & 0xc0) == 0x80) c--;
+        if (space_here(text + c, at - c) != at - c) break;
+        at = c;
+    }
+    return at;
+}
+
+static size_t behind_spaces(const char *text, size_t at, size_t n_bytes)
+{
+    for (size_t n = 1; n > 0 && at < n_bytes; at += n)
+        n = space_here(text + at, n_bytes - at);
+    return at;
+}
+
 bool ucb_added_next(const struct ucb_added *a, const char *text, size_t n_bytes,
-                    size_t from, size_t *begin, size_t *end, uint32_t *id)
+                    struct ucb_added_match *m)
 {
     if (a->n == 0) return false;
-    for (size_t at = from; at < n_bytes; at++) {
+    for (size_t at = m->from; at < n_bytes; at++) {
         if (!a->starts[(unsigned char)text[at]]) continue;
         size_t found = longest_here(a, text + at, n_bytes - at);
         if (found == SIZE_MAX) continue;
-        *begin = at;
-        *end = at + a->tokens[found].n_bytes;
-        *id = a->tokens[found].id;
+        const struct ucb_added_token *token = &a->tokens[found];
+        m->id = token->id;
+        m->begin = token->lstrip && at > m->end ? before_spaces(text, at, m->end) : at;
+        m->from = m->end = at + token->n_bytes;
+        if (token->rstrip) m->end = behind_spaces(text, m->end, n_bytes);
         return true;
     }
     return false;

@@ -148,7 +148,7 @@ static const struct ucb_vector_row phimoe_extras[] = {
 static const struct ucb_vector_row latent_norms[] = {
     {.which = UCB_VECTOR_Q_A_NORM, VECTOR(LAYER "self_attn.q_a_layernorm.weight", NULL, Q_RANK), .presence = UCB_WITH_Q_RANK},
     {.which = UCB_VECTOR_KV_A_NORM, VECTOR(LAYER "self_attn.kv_a_layernorm.weight", NULL, KV_RANK)},
-    {.which = BIAS(Q_A), VECTOR(LAYER "self_attn.q_a_proj.bias", NULL, Q_RANK), .presence = UCB_WITH_QKV_BIAS},
+    {.which = BIAS(Q_A), VECTOR(LAYER "self_attn.q_a_proj.bias", NULL, Q_RANK), .presence = UCB_WITH_Q_RANK_BIAS},
     {.which = BIAS(KV_A), VECTOR(LAYER "self_attn.kv_a_proj_with_mqa.bias", NULL, KV_A), .presence = UCB_WITH_QKV_BIAS},
     {.which = BIAS(O), VECTOR(LAYER "self_attn.o_proj.bias", NULL, HIDDEN), .presence = UCB_WITH_O_BIAS},
     {.hf = NULL},

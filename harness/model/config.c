@@ -153,6 +153,7 @@ ucb_status ucb_config_get_activation(const struct ucb_config *c, const char *fie
                  {"swish", UCB_ACT_SILU},
                  {"gelu", UCB_ACT_GELU},
                  {"gelu_new", UCB_ACT_GELU_TANH},
+                 {"gelu_fast", UCB_ACT_GELU_TANH}, /* GPT-NeoX-20B's name for it */
                  {"gelu_pytorch_tanh", UCB_ACT_GELU_TANH}};
     const json_t *value = ucb_config_get(c->root, field);
     const char *name = value == NULL ? fallback : json_string_value(value);

@@ -201,6 +201,7 @@ static bool has(const struct ucb_arch *arch, enum ucb_presence presence, uint32_
     case UCB_WITH_SHARED_EXPERTS:
         return arch->layers[layer].ffn == 0 && arch->experts.shared_width != 0;
     case UCB_WITH_Q_RANK: return arch->latent.q_rank != 0;
+    case UCB_WITH_Q_RANK_BIAS: return arch->latent.q_rank != 0 && arch->qkv_bias;
     case UCB_WITHOUT_Q_RANK: return arch->latent.q_rank == 0;
     }
     return false;

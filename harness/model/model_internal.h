@@ -127,6 +127,7 @@ enum ucb_presence {
     UCB_WITH_EXPERTS,   /* in layers with them */
     UCB_WITH_SHARED_EXPERTS,
     UCB_WITH_Q_RANK,
+    UCB_WITH_Q_RANK_BIAS, /* where both are */
     UCB_WITHOUT_Q_RANK
 };
 /* How a matrix (or its bias) lies in its tensor. */

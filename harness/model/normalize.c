@@ -110,27 +110,29 @@ static ucb_status space(bool prefix, const char *text, size_t n_bytes,
     return UCB_OK;
 }
 
-/* Whether a space is put before this text. */
-static bool has_prefix(const struct ucb_normalizer *n, const char *text, size_t n_bytes,
-                       bool begins)
-{
-    static const char mark[] = "\xe2\x96\x81";
-    if (!n->prefix || !n->metaspace) return n->prefix;
-    if (n->first && !begins) return false;
-    return text[0] != ' ' && (n_bytes < 3 || memcmp(text, mark, 3) != 0);
-}
-
 ucb_status ucb_normalize(const struct ucb_normalizer *n, const char *text, size_t n_bytes,
-                         bool begins, struct ucb_arena *scratch, const char **out,
-                         size_t *n_out, struct ucb_err *err)
+                         struct ucb_arena *scratch, const char **out, size_t *n_out,
+                         struct ucb_err *err)
 {
     *out = text;
     *n_out = n_bytes;
     if (n_bytes == 0) return UCB_OK;
     if (n->nfc && !surely_nfc(text, n_bytes))
         UCB_TRY(compose(text, n_bytes, scratch, out, n_out, err));
-    if (n->spaces)
-        UCB_TRY(space(has_prefix(n, *out, *n_out, begins), *out, *n_out, scratch, out,
-                      n_out, err));
+    if (n->spaces && !n->metaspace)
+        UCB_TRY(space(n->prefix, *out, *n_out, scratch, out, n_out, err));
     return UCB_OK;
+}
+
+ucb_status ucb_metaspace(const struct ucb_normalizer *n, const char *text, size_t n_bytes,
+                         bool begins, struct ucb_arena *scratch, const char **out,
+                         size_t *n_out, struct ucb_err *err)
+{
+    static const char mark[] = "\xe2\x96\x81";
+    *out = text;
+    *n_out = n_bytes;
+    if (n_bytes == 0 || !n->metaspace) return UCB_OK;
+    bool spaced = text[0] == ' ' || (n_bytes >= 3 && memcmp(text, mark, 3) == 0);
+    return space(n->prefix && !spaced && (begins || !n->first), text, n_bytes, scratch, out,
+                 n_out, err);
 }

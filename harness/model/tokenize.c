@@ -31,7 +31,7 @@ struct run {
     struct seen *seen;
     size_t n_seen;        /* a power of two */
     const char *segment;  /* the stretch between added tokens that is being cut */
-    size_t segment_start; /* where it begins in the normalized text */
+    size_t segment_start; /* where it, or what comes next, begins in the normalized text */
 };
 
 static ucb_status too_long(struct ucb_err *err)
@@ -142,10 +142,39 @@ static ucb_status take_piece(void *context, const char *piece, size_t n_bytes,
     return UCB_OK;
 }
 
-static ucb_status cut_segment(struct run *r, size_t begin, size_t end, struct ucb_err *err)
+/* What lies between added tokens; `begins`: it is not what follows one. */
+typedef ucb_status rest_taker(struct run *r, const char *text, size_t n_bytes, bool begins,
+                              struct ucb_err *err);
+
+static ucb_status cut_segment(struct run *r, const char *text, size_t n_bytes, bool begins,
+                              struct ucb_err *err)
 {
-    return ucb_pretok_split(&r->t->pretok, r->match, r->segment + begin, end - begin,
-                            take_piece, r, err);
+    size_t n;
+    UCB_TRY(ucb_metaspace(&r->t->normalizer, text, n_bytes, begins, r->scratch, &r->segment,
+                          &n, err));
+    if (r->segment_start + n > UINT32_MAX) return too_long(err);
+    UCB_TRY(ucb_pretok_split(&r->t->pretok, r->match, r->segment, n, take_piece, r, err));
+    r->segment_start += n;
+    return UCB_OK;
+}
+
+/* A token in white space that the token before it took begins there, as Hugging Face has
+ * it: that part of the text is read twice. */
+static ucb_status cut_at_added(struct run *r, const struct ucb_added *added,
+                               const char *text, size_t n_bytes, bool begins,
+                               rest_taker *rest, struct ucb_err *err)
+{
+    struct ucb_added_match m = {0};
+    size_t at = 0;
+    while (ucb_added_next(added, text, n_bytes, &m)) {
+        size_t again = at > m.begin ? at - m.begin : 0;
+        if (again == 0) UCB_TRY(rest(r, text + at, m.begin - at, begins && at == 0, err));
+        UCB_TRY(room_for(r, 1, err));
+        push(r, m.id, r->segment_start - again);
+        r->segment_start = r->segment_start - again + (m.end - m.begin);
+        at = m.end;
+    }
+    return rest(r, text + at, n_bytes - at, begins && at == 0, err);
 }
 
 /*
@@ -155,35 +184,10 @@ static ucb_status cut_segment(struct run *r, size_t begin, size_t end, struct uc
 static ucb_status take_segment(struct run *r, const char *text, size_t n_bytes, bool begins,
                                struct ucb_err *err)
 {
-    size_t n, at = 0, begin, end;
-    uint32_t id;
-    UCB_TRY(ucb_normalize(&r->t->normalizer, text, n_bytes, begins, r->scratch, &r->segment,
-                          &n, err));
-    if (n > UINT32_MAX - r->segment_start) return too_long(err);
-    while (ucb_added_next(&r->t->added_normalized, r->segment, n, at, &begin, &end, &id)) {
-        UCB_TRY(cut_segment(r, at, begin, err));
-        UCB_TRY(room_for(r, 1, err));
-        push(r, id, r->segment_start + begin);
-        at = end;
-    }
-    UCB_TRY(cut_segment(r, at, n, err));
-    r->segment_start += n;
-    return UCB_OK;
-}
-
-static ucb_status take_text(struct run *r, const char *text, size_t n_bytes,
-                            struct ucb_err *err)
-{
-    size_t at = 0, begin, end;
-    uint32_t id;
-    while (ucb_added_next(&r->t->added_raw, text, n_bytes, at, &begin, &end, &id)) {
-        UCB_TRY(take_segment(r, text + at, begin - at, at == 0, err));
-        UCB_TRY(room_for(r, 1, err));
-        push(r, id, r->segment_start);
-        r->segment_start += end - begin;
-        at = end;
-    }
-    return take_segment(r, text + at, n_bytes - at, at == 0, err);
+    const char *normal;
+    size_t n;
+    UCB_TRY(ucb_normalize(&r->t->normalizer, text, n_bytes, r->scratch, &normal, &n, err));
+    return cut_at_added(r, &r->t->added_normalized, normal, n, begins, cut_segment, err);
 }
 
 static ucb_status check_utf8(const char *text, size_t n_bytes, struct ucb_err *err)
@@ -250,7 +254,7 @@ ucb_status ucb_tokenize(const struct ucb_tokenizer *t, const char *text, size_t 
     ucb_arena_init(&scratch);
     status = run_open(&r, t, n_bytes, &scratch, err);
     if (status == UCB_OK) {
-        status = take_text(&r, text, n_bytes, err);
+        status = cut_at_added(&r, &t->added_raw, text, n_bytes, true, take_segment, err);
         if (status == UCB_OK) status = copy_ids(&r.out, arena, out, err);
         pcre2_match_data_free(r.match);
     }

@@ -152,6 +152,18 @@ ucb_status ucb_tokenizer_open(const char *path, struct ucb_tokenizer **out,
     return tensors ? open_beside(path, out, err) : open_json(path, out, err);
 }
 
+ucb_status ucb_tokenizer_respell(struct ucb_tokenizer *t, uint32_t id, struct ucb_err *err)
+{
+    struct ucb_token *token = &t->vocab.tokens[id];
+    char *bytes = ucb_arena_alloc(&t->memory, token->n_bytes);
+    size_t n;
+    if (bytes == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a token's bytes");
+    ucb_spelling_decode(UCB_SPELL_SPACES, token->text, token->n_bytes, bytes, &n);
+    token->text = bytes;
+    token->n_bytes = (uint32_t)n;
+    return UCB_OK;
+}
+
 void ucb_tokenizer_find_bytes(struct ucb_tokenizer *t)
 {
     for (uint32_t id = 0; id < t->vocab.n_ids; id++)

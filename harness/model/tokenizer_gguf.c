@@ -167,11 +167,15 @@ static ucb_status index_tokens(struct ucb_tokenizer *t, struct ucb_err *err)
                             (unsigned)twin, (unsigned)id,
                             ucb_show(v->tokens[id].text, v->tokens[id].n_bytes).text);
     }
-    for (uint32_t id = 0; id < v->n_ids; id++)
-        if ((v->tokens[id].kind == UCB_TOKEN_CONTROL ||
-             v->tokens[id].kind == UCB_TOKEN_USER) &&
-            !is_out_of_reach(t, &v->tokens[id]))
-            ucb_vocab_index(v, id);
+    for (uint32_t id = 0; id < v->n_ids; id++) {
+        if ((v->tokens[id].kind != UCB_TOKEN_CONTROL &&
+             v->tokens[id].kind != UCB_TOKEN_USER) ||
+            is_out_of_reach(t, &v->tokens[id]))
+            continue;
+        if (t->by_char && v->tokens[id].n_bytes > 0)
+            UCB_TRY(ucb_tokenizer_respell(t, id, err));
+        ucb_vocab_index(v, id);
+    }
     return UCB_OK;
 }
 
@@ -192,7 +196,10 @@ static ucb_status put_added(struct ucb_tokenizer *t, struct ucb_err *err)
             if (pass == 0)
                 n++;
             else
-                ucb_added_put(&t->added_raw, token->text, token->n_bytes, id);
+                ucb_added_put(&t->added_raw,
+                              (struct ucb_added_token){.text = token->text,
+                                                       .n_bytes = token->n_bytes,
+                                                       .id = id});
         }
     }
     return ucb_added_sort(&t->added_raw, err);
@@ -251,8 +258,8 @@ static ucb_status read_tables(struct ucb_tokenizer *t, const struct ucb_checkpoi
                               struct ucb_err *err)
 {
     UCB_TRY(put_tokens(t, c, err));
-    UCB_TRY(index_tokens(t, err));
     UCB_TRY(put_added(t, err));
+    UCB_TRY(index_tokens(t, err));
     ucb_tokenizer_find_bytes(t);
     return t->by_char ? read_scores(t, c, err) : read_merges(t, c, err);
 }

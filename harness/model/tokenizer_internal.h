@@ -89,6 +89,7 @@ struct ucb_shown ucb_show(const char *text, size_t n_bytes);
 struct ucb_added_token {
     const char *text;
     uint32_t n_bytes, id;
+    bool lstrip, rstrip; /* takes the white space before it, after it */
 };
 struct ucb_added {
     struct ucb_added_token *tokens; /* sorted by bytes */
@@ -97,16 +98,23 @@ struct ucb_added {
 };
 ucb_status ucb_added_reserve(struct ucb_added *a, size_t capacity, struct ucb_arena *memory,
                              struct ucb_err *err);
-/* `text` is kept, not copied. */
-void ucb_added_put(struct ucb_added *a, const char *text, size_t n_bytes, uint32_t id);
+/* The token's text is kept, not copied. */
+void ucb_added_put(struct ucb_added *a, struct ucb_added_token token);
 /* To be called once after the last put. CORRUPT when two ids have the same text. */
 ucb_status ucb_added_sort(struct ucb_added *a, struct ucb_err *err);
+/* Where a token lies, with the white space it takes. */
+struct ucb_added_match {
+    size_t begin, end;
+    size_t from; /* behind the token as it is written: where the search goes on */
+    uint32_t id;
+};
 /*
- * The leftmost, there the longest token in text[from..n_bytes): its begin, end and id;
- * false when there is none.
+ * The leftmost, there the longest token in text[m->from..n_bytes); false when there is
+ * none. *m is zero at first and the match before from then on: a token takes no white space
+ * that one before it took. It may itself lie in such: then it begins before m->end was.
  */
 bool ucb_added_next(const struct ucb_added *a, const char *text, size_t n_bytes,
-                    size_t from, size_t *begin, size_t *end, uint32_t *id);
+                    struct ucb_added_match *m);
 
 /* ---- normalize.c ---- */
 
@@ -119,10 +127,17 @@ struct ucb_normalizer {
     bool metaspace, first;
 };
 /*
- * `begins`: the text is not what follows an added token. *out is `text` itself when nothing
- * changes, else lies in `scratch`. `text` is valid UTF-8.
+ * All but what the pretokenizer Metaspace does. *out is `text` itself when nothing changes,
+ * else lies in `scratch`. `text` is valid UTF-8.
  */
 ucb_status ucb_normalize(const struct ucb_normalizer *n, const char *text, size_t n_bytes,
+                         struct ucb_arena *scratch, const char **out, size_t *n_out,
+                         struct ucb_err *err);
+/*
+ * That, where there is one, for what lies between added tokens; `begins`: it is not what
+ * follows one.
+ */
+ucb_status ucb_metaspace(const struct ucb_normalizer *n, const char *text, size_t n_bytes,
                          bool begins, struct ucb_arena *scratch, const char **out,
                          size_t *n_out, struct ucb_err *err);
 
@@ -249,6 +264,12 @@ ucb_status ucb_tokenizer_parse_json(struct ucb_tokenizer *t, const char *name,
 /* The same as an object of its own, for tests and fuzzing. */
 ucb_status ucb_tokenizer_from_json(const char *name, const char *text, size_t n_bytes,
                                    struct ucb_tokenizer **out, struct ucb_err *err);
+/*
+ * An added token of SentencePiece that merges make, too: for them, and for people, U+2581
+ * in it is a space from now on. What is looked for in a text stays as it is written: put
+ * the token among the added ones first.
+ */
+ucb_status ucb_tokenizer_respell(struct ucb_tokenizer *t, uint32_t id, struct ucb_err *err);
 /* byte_ids from the finished vocabulary. */
 void ucb_tokenizer_find_bytes(struct ucb_tokenizer *t);
 

@@ -1,7 +1,8 @@
 /*
  * tokenizer_json.c - reads a Hugging Face tokenizer.json whose model is BPE.
  *
- *     added_tokens   id, content, normalized, special: recognised as they are written
+ *     added_tokens   id, content, normalized, special, lstrip, rstrip: recognised as they
+ *                    are written
  *     normalizer     null, NFC, SentencePiece's Prepend U+2581 and Replace " " by U+2581,
  *                    or a Sequence of those
  *     pre_tokenizer  ByteLevel, Digits, Metaspace without split, Split with a known
@@ -79,19 +80,16 @@ static ucb_status measure(json_t *vocab, const json_t *added, uint32_t *n_ids,
 static ucb_status check_added(const json_t *vocab, size_t index, const json_t *token,
                               struct ucb_err *err)
 {
-    static const char *const moving[] = {"single_word", "lstrip", "rstrip"};
     const char *text = json_string_value(json_object_get(token, "content"));
     size_t n = json_string_length(json_object_get(token, "content"));
     json_int_t id = json_integer_value(json_object_get(token, "id"));
     const json_t *twin = json_object_getn(vocab, text, n);
-    bool on;
-    for (size_t i = 0; i < sizeof(moving) / sizeof(moving[0]); i++) {
-        UCB_TRY(ucb_field_bool(token, moving[i], false, &on, err));
-        if (on)
-            return UCB_FAIL(err, UCB_UNSUPPORTED,
-                            "added_tokens[%zu] `%s` sets %s, which is not implemented",
-                            index, ucb_show(text, n).text, moving[i]);
-    }
+    bool whole_words;
+    UCB_TRY(ucb_field_bool(token, "single_word", false, &whole_words, err));
+    if (whole_words)
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "added_tokens[%zu] `%s` sets single_word, which is not implemented",
+                        index, ucb_show(text, n).text);
     if (twin == NULL || json_integer_value(twin) == id) return UCB_OK;
     return UCB_FAIL(err, UCB_CORRUPT,
                     "added_tokens[%zu] `%s` has the id %lld, in model.vocab it has %lld; "
@@ -108,20 +106,28 @@ static ucb_status put_added(struct ucb_tokenizer *t, const json_t *vocab, size_t
                             const json_t *token, struct ucb_err *err)
 {
     const json_t *content = json_object_get(token, "content");
-    const char *text;
     size_t n = json_string_length(content);
-    uint32_t id = (uint32_t)json_integer_value(json_object_get(token, "id"));
+    struct ucb_added_token put = {
+        .id = (uint32_t)json_integer_value(json_object_get(token, "id"))};
     bool special, normalized;
     UCB_TRY(check_added(vocab, index, token, err));
     UCB_TRY(ucb_field_bool(token, "special", false, &special, err));
     UCB_TRY(ucb_field_bool(token, "normalized", !special, &normalized, err));
-    UCB_TRY(ucb_vocab_put(&t->vocab, id, json_string_value(content), n,
+    UCB_TRY(ucb_field_bool(token, "lstrip", false, &put.lstrip, err));
+    UCB_TRY(ucb_field_bool(token, "rstrip", false, &put.rstrip, err));
+    if (normalized && (put.lstrip || put.rstrip) && !t->normalizer.metaspace &&
+        t->normalizer.spaces) /* which leaves no white space but line ends to take */
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "added_tokens[%zu] `%s` is normalized and sets lstrip or rstrip, "
+                        "which is not implemented where spaces become U+2581",
+                        index, ucb_show(json_string_value(content), n).text);
+    UCB_TRY(ucb_vocab_put(&t->vocab, put.id, json_string_value(content), n,
                           special ? UCB_TOKEN_CONTROL : UCB_TOKEN_USER, err));
-    text = t->vocab.tokens[id].text;        /* lives as long as the tokenizer */
-    normalized &= !t->normalizer.metaspace; /* which comes after added tokens are found */
+    put.text = t->vocab.tokens[put.id].text; /* lives as long as the tokenizer */
     if (normalized)
-        UCB_TRY(ucb_normalize(&t->normalizer, text, n, true, &t->memory, &text, &n, err));
-    ucb_added_put(normalized ? &t->added_normalized : &t->added_raw, text, n, id);
+        UCB_TRY(ucb_normalize(&t->normalizer, put.text, n, &t->memory, &put.text, &n, err));
+    put.n_bytes = (uint32_t)n;
+    ucb_added_put(normalized ? &t->added_normalized : &t->added_raw, put);
     return UCB_OK;
 }
 
@@ -135,21 +141,6 @@ static ucb_status put_all_added(struct ucb_tokenizer *t, const json_t *vocab,
     json_array_foreach(added, i, token) UCB_TRY(put_added(t, vocab, i, token, err));
     UCB_TRY(ucb_added_sort(&t->added_raw, err));
     return ucb_added_sort(&t->added_normalized, err);
-}
-
-/* An added token of SentencePiece that the vocabulary has too (Gemma's runs of spaces) is
- * also what merges make: for them, and for people, U+2581 in it is a space. What is looked
- * for in a text stays as it is written. */
-static ucb_status respell(struct ucb_tokenizer *t, struct ucb_token *token,
-                          struct ucb_err *err)
-{
-    char *bytes = ucb_arena_alloc(&t->memory, token->n_bytes);
-    size_t n;
-    if (bytes == NULL) return UCB_FAIL(err, UCB_NOMEM, "no memory for a token's bytes");
-    ucb_spelling_decode(UCB_SPELL_SPACES, token->text, token->n_bytes, bytes, &n);
-    token->text = bytes;
-    token->n_bytes = (uint32_t)n;
-    return UCB_OK;
 }
 
 static ucb_status put_vocab(struct ucb_tokenizer *t, json_t *vocab, struct ucb_err *err)
@@ -167,7 +158,8 @@ static ucb_status put_vocab(struct ucb_tokenizer *t, json_t *vocab, struct ucb_e
         if (!added)
             UCB_TRY(ucb_vocab_put(&t->vocab, id, key, n_chars,
                                   byte ? UCB_TOKEN_BYTE : UCB_TOKEN_NORMAL, err));
-        if (added && t->by_char) UCB_TRY(respell(t, token, err));
+        /* Gemma's runs of spaces are added tokens, and what merges make too. */
+        if (added && t->by_char) UCB_TRY(ucb_tokenizer_respell(t, id, err));
         if (token->kind == UCB_TOKEN_BYTE || token->kind == UCB_TOKEN_UNUSED) continue;
         uint32_t twin = ucb_vocab_index(&t->vocab, id);
         if (twin != UCB_NO_ID)

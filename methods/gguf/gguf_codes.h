@@ -14,7 +14,7 @@ GGUF_INLINE void gguf_codes_affine(const float *x, int n, float inverse, float l
 {
     for (int e = 0; e < n; e += GGUF_LANES)
         lanes_store_codes(code + e,
-                          gguf_round_clamp(inverse * (lanes_load(x + e) - low), 0, N));
+                          gguf_nearest_clamp(inverse * (lanes_load(x + e) - low), 0, N));
 }
 
 /* code[e] = round(inverse * x[e]), clamped, plus N; all 0 for inverse 0. */
@@ -36,7 +36,7 @@ GGUF_INLINE void gguf_codes_divided(const float *x, int n, float D, float min, f
 {
     for (int e = 0; e < n; e += GGUF_LANES)
         lanes_store_codes(
-            code + e, gguf_round_clamp((lanes_load(x + e) + min) / D, low, high) + bias);
+            code + e, gguf_nearest_clamp((lanes_load(x + e) + min) / D, low, high) + bias);
 }
 
 GGUF_INLINE void gguf_codes_nl(const float *x, float inverse, uint8_t code[32])

@@ -33,6 +33,13 @@ GGUF_INLINE gguf_lanes gguf_round_clamp(gguf_lanes x, float low, float high)
     return lanes_clamp(lanes_whole(x), low, high);
 }
 
+/* As ggml also where an outlier of weight 0, or a range of denormals, takes x past 2^22 or
+ * to infinity. */
+GGUF_INLINE gguf_lanes gguf_nearest_clamp(gguf_lanes x, float low, float high)
+{
+    return lanes_clamp(lanes_nearest(x), low, high);
+}
+
 /* ---- SYM: codes of -N to N - 1 times a scale ---- */
 
 /* The code of x is round(inverse * x), clamped, plus N; inverse 0 marks a tiny block, whose
@@ -182,12 +189,6 @@ GGUF_INLINE gguf_lanes gguf_aff_error(const gguf_lanes *x, const gguf_lanes *w,
     return sum;
 }
 
-/* What ggml's rounding makes of an infinite product is code 0, and so does a NaN here. */
-GGUF_INLINE gguf_lanes gguf_finite_or_nan(gguf_lanes x)
-{
-    return lanes_choose(lanes_abs(x) == lanes_all(INFINITY), lanes_all(NAN), x);
-}
-
 /* Codes for an inverse scale, and their sums. */
 struct gguf_aff_try {
     gguf_lanes l[32], L1, L2, LX;
@@ -199,7 +200,7 @@ GGUF_INLINE void gguf_aff_codes(struct gguf_aff_try *t, const gguf_lanes *x,
 {
     gguf_lanes L1 = {0}, L2 = {0}, LX = {0};
     for (int e = 0; e < n; e++) {
-        gguf_lanes l = gguf_round_clamp(inverse * (x[e] - low), 0, N);
+        gguf_lanes l = gguf_nearest_clamp(inverse * (x[e] - low), 0, N);
         gguf_lanes wl = w[e] * l;
         t->l[e] = l;
         L1 += wl;
@@ -225,12 +226,11 @@ GGUF_INLINE struct gguf_aff gguf_aff(const gguf_lanes *x, const gguf_lanes *w, i
     low = lanes_choose(low > 0, lanes_all(0), low);
     gguf_ints flat = high <= low;
     gguf_lanes flat_low = low, inverse = g.N / (high - low);
-    struct gguf_aff fit = {.scale = 1.0f / inverse, .low = low};
-    fit.inverse = gguf_finite_or_nan(inverse);
+    struct gguf_aff fit = {.scale = 1.0f / inverse, .inverse = inverse, .low = low};
     gguf_aff_codes(&t, x, w, n, g.N, fit.inverse, low);
     gguf_lanes best = gguf_aff_error(x, w, t.l, n, g.absolute, fit.scale, low);
     for (int k = 0; k <= g.steps; k++) {
-        inverse = gguf_finite_or_nan((g.rmin + g.rdelta * (float)k + g.N) / (high - low));
+        inverse = (g.rmin + g.rdelta * (float)k + g.N) / (high - low);
         gguf_aff_codes(&t, x, w, n, g.N, inverse, low);
         gguf_lanes D = SW * t.L2 - t.L1 * t.L1, scale = (SW * t.LX - SX * t.L1) / D,
                    min = (t.L2 * SX - t.L1 * t.LX) / D;

@@ -131,6 +131,14 @@ UCB_CLONES static double improve(const float *w, size_t n_groups, size_t group,
     return error;
 }
 
+/* Of zeros of either sign the first is the minimum, as the library has it: the sign goes
+ * on into the zero. */
+static float first_zero(const float *w)
+{
+    while (*w != 0) w++;
+    return *w;
+}
+
 UCB_CLONES static void start(const float *w, size_t n_groups, size_t group,
                              const struct hqq_fit *fit, float *scale, float *zero)
 {
@@ -138,6 +146,7 @@ UCB_CLONES static void start(const float *w, size_t n_groups, size_t group,
     for (size_t g = 0; g < n_groups; g++, w += group) {
         float low, high;
         ucb_lanes_range(w, group, &low, &high);
+        if (low == 0) low = first_zero(w);
         float range = high - low;
         float s = range <= 1e-4f ? 1.0f : 1.0f / range * max_code;
         scale[g] = s < 2e4f ? s : 2e4f;

@@ -78,8 +78,10 @@ static void try_one(const struct ucb_tokenizer *t, const char *text, size_t n_by
      */
     bool has_added = t->added_raw.n > 0 && memmem(text, n_bytes, "<|x|>", 5) != NULL;
     if (status == UCB_OK && !has_added) {
-        must(ucb_normalize(&t->normalizer, text, n_bytes, true, &arena, &normal, &n_normal,
-                           &err) == UCB_OK,
+        must(ucb_normalize(&t->normalizer, text, n_bytes, &arena, &normal, &n_normal,
+                           &err) == UCB_OK &&
+                 ucb_metaspace(&t->normalizer, normal, n_normal, true, &arena, &normal,
+                               &n_normal, &err) == UCB_OK,
              "normalizing works twice");
         check_spelling(t, &ids, normal, n_normal);
     }

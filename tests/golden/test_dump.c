@@ -168,7 +168,7 @@ TEST(dumped_logits_hidden_states_and_likelihoods_equal_the_reference)
 {
     size_t i;
     json_t *index = load_index(), *one;
-    CHECK_EQ(json_array_size(json_object_get(index, "cases")), 26);
+    CHECK_EQ(json_array_size(json_object_get(index, "cases")), 27);
     json_array_foreach(json_object_get(index, "cases"), i, one)
     {
         const char *name = json_string_value(json_object_get(one, "name")), *file;

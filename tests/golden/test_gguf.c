@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../../methods/gguf/gguf.h"
+#include "core/sha256.h"
 #include "method_fixture.h"
 #include "model/widen.h"
 #include "vectors.h"
@@ -128,4 +129,38 @@ static void run_paths(const json_t *c)
 TEST(gguf_writes_them_on_every_instruction_set_and_in_pieces_of_any_length)
 {
     vectors_each("gguf.safetensors", run_paths);
+}
+
+/* Where an outlier has weight 0 its quotient is past 2^22, and the rounding of ggml gives
+ * codes that are not the nearest: the same ones come out here. Digests of what ggml 0.25.3
+ * wrote. */
+TEST(an_outlier_of_weight_0_gets_the_codes_that_ggml_gives_it)
+{
+    static const struct {
+        enum ucb_dtype type;
+        const char *sha256;
+    } cases[] = {
+        {UCB_Q4_1, "9b6983a2cf1fef61a64bc66fede507977863c0ca0adb1e72e82ccda584dfa3c1"},
+        {UCB_Q5_1, "1978f703731e904d422c67585cfe13b180825277dab0faf14bb229566e3456a0"},
+        {UCB_Q4_K, "dfcbc909821c57532b95ec6d5cca1d897bebe578e770139ecfc447e010733f24"},
+        {UCB_Q5_K, "20729040d2c6d8f623eabb61c83a904cbd7320ec19842df497c282aca78a4f3f"}};
+    float w[512], importance[512], mean_square;
+    uint8_t out[512];
+    char hex[UCB_SHA256_HEX];
+    for (int i = 0; i < 512; i++) {
+        bool outlier = i % 32 == 9;
+        w[i] = outlier ? -(30000.0f + 103.0f * (float)(i / 32))
+                       : (float)(i * 103 % 101 - 50) * 0.001f;
+        importance[i] = outlier ? 0.0f : (float)(1 + i % 7);
+    }
+    struct gguf_span span = {
+        .w = w, .n_in = 512, .importance = importance, .row_mean_square = &mean_square};
+    for (size_t p = 0; gguf_path_at(p) != NULL; p++)
+        for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+            span.n = 512 / ucb_dtype_block_elements(cases[c].type);
+            gguf_path_at(p)->row_mean_squares(w, 1, 512, &mean_square);
+            gguf_path_at(p)->encode[cases[c].type](&span, out);
+            ucb_sha256_hex(out, span.n * ucb_dtype_block_bytes(cases[c].type), hex);
+            CHECK_TEXT(hex, cases[c].sha256);
+        }
 }

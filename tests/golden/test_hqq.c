@@ -194,3 +194,22 @@ TEST(hqq_quantizes_scales_and_zeros_of_older_releases_bit_equal)
     vectors_each("hqq.safetensors", run_meta8);
     CHECK(n_meta8 > 0);
 }
+
+/* Without the fit the zero is -min * s, and of +0 and -0 the library takes the first. */
+TEST(the_first_of_a_groups_zeros_gives_hqqs_zero_its_sign)
+{
+    static const int at[4][2] = {{3, 40}, {3, 40}, {16, 63}, {0, 1}};
+    float w[4 * 64];
+    struct method_fixture f;
+    for (int i = 0; i < 4 * 64; i++) w[i] = 0.5f;
+    for (int row = 0; row < 4; row++) {
+        w[64 * row + at[row][0]] = row % 2 == 0 ? 0.0f : -0.0f;
+        w[64 * row + at[row][1]] = row % 2 == 0 ? -0.0f : 0.0f;
+    }
+    fixture_open(&f, "hqq:bits=4,group=64,optimize=0", 4, 64, UCB_F32, 1);
+    fixture_run(&f, w);
+    const float *zero = fixture_role(&f, "zero")->data;
+    for (int row = 0; row < 4; row++)
+        CHECK(zero[row] == 0 && (signbit(zero[row]) != 0) == (row % 2 == 0));
+    fixture_close(&f);
+}

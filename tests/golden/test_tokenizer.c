@@ -170,6 +170,21 @@ TEST(metaspace_tokenizers_equal_their_vectors)
                          13);
 }
 
+/* Tokens that take the white space beside them, lie in what another took, begin alike with
+ * one that is not normalized, or are normalized themselves. */
+TEST(added_tokens_are_found_where_hugging_face_finds_them)
+{
+    static const struct {
+        const char *name;
+        size_t n;
+    } sets[] = {{"added-spm", 16}, {"added-metaspace", 18}, {"added-bytes", 18}};
+    for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
+        check_vectors_of(sets[i].name,
+                         ucb_test_path("%s/tests/golden/tokenizer/%s.tokenizer.json",
+                                       ucb_test_root(), sets[i].name),
+                         sets[i].n);
+}
+
 TEST(the_gemma3_tokenizer_equals_its_vectors)
 {
     check_vectors_of("gemma3", gemma3(), 153);

@@ -436,6 +436,8 @@ TEST(activations_are_found_by_name)
     CHECK_EQ(read("llama", ",\"hidden_act\":\"swish\"").activation, UCB_ACT_SILU);
     CHECK_EQ(read("llama", ",\"hidden_act\":\"gelu\"").activation, UCB_ACT_GELU);
     CHECK_EQ(read("gpt2", ",\"activation_function\":\"gelu\"").activation, UCB_ACT_GELU);
+    CHECK_EQ(read("gpt_neox", ",\"hidden_act\":\"gelu_fast\"").activation,
+             UCB_ACT_GELU_TANH);
     CHECK_EQ(read("gpt2", ",\"activation_function\":\"gelu_pytorch_tanh\"").activation,
              UCB_ACT_GELU_TANH);
 }

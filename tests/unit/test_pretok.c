@@ -108,7 +108,8 @@ static const char *normalized(const struct ucb_normalizer *how, const char *text
     const char *out;
     size_t n;
     ucb_arena_init(&arena);
-    CHECK_OK(ucb_normalize(how, text, strlen(text), true, &arena, &out, &n, &err), err);
+    CHECK_OK(ucb_normalize(how, text, strlen(text), &arena, &out, &n, &err), err);
+    CHECK_OK(ucb_metaspace(how, out, n, true, &arena, &out, &n, &err), err);
     const char *kept = ucb_test_path("%.*s", (int)n, out);
     ucb_arena_free(&arena);
     return kept;
@@ -139,8 +140,7 @@ static void check_point(const struct ucb_normalizer *nfc, utf8proc_int32_t point
     utf8proc_uint8_t *expected;
     size_t used = (size_t)utf8proc_encode_char(point, (utf8proc_uint8_t *)text);
     memcpy(text + used, tail, sizeof(tail));
-    CHECK_OK(ucb_normalize(nfc, text, used + sizeof(tail) - 1, true, arena, &out, &n, &err),
-             err);
+    CHECK_OK(ucb_normalize(nfc, text, used + sizeof(tail) - 1, arena, &out, &n, &err), err);
     utf8proc_ssize_t n_expected = utf8proc_map(
         (utf8proc_uint8_t *)text, (utf8proc_ssize_t)(used + sizeof(tail) - 1), &expected,
         UTF8PROC_COMPOSE | UTF8PROC_STABLE);
@@ -172,7 +172,7 @@ TEST(nfc_of_a_megabyte_of_marks_is_not_quadratic)
     CHECK(text != NULL);
     for (size_t i = 0; i < N; i++) memcpy(text + 4 * i, "\xcc\x81\xcc\xa3", 4);
     ucb_arena_init(&arena);
-    CHECK_OK(ucb_normalize(&nfc, text, N * 4, true, &arena, &out, &n, &err), err);
+    CHECK_OK(ucb_normalize(&nfc, text, N * 4, &arena, &out, &n, &err), err);
     CHECK_EQ(n, N * 4);
     for (size_t i = 0; i < n; i += 2)
         CHECK(memcmp(out + i, i < n / 2 ? "\xcc\xa3" : "\xcc\x81", 2) == 0);
@@ -211,35 +211,79 @@ TEST(metaspace_puts_a_space_before_a_text_that_has_none)
                " a");
     CHECK_TEXT(normalized(&first, "a"), " a");
     ucb_arena_init(&arena);
-    CHECK_OK(ucb_normalize(&first, "a", 1, false, &arena, &out, &n, &err), err);
+    CHECK_OK(ucb_metaspace(&first, "a", 1, false, &arena, &out, &n, &err), err);
     CHECK(n == 1 && out[0] == 'a');
-    CHECK_OK(ucb_normalize(&always, "a", 1, false, &arena, &out, &n, &err), err);
+    CHECK_OK(ucb_metaspace(&always, "a", 1, false, &arena, &out, &n, &err), err);
     CHECK(n == 2 && out[0] == ' ');
     ucb_arena_free(&arena);
 }
 
 /* ---- added tokens ---- */
 
+static void put_added(struct ucb_added *added, const char *text, uint32_t id)
+{
+    ucb_added_put(added, (struct ucb_added_token){.text = text,
+                                                  .n_bytes = (uint32_t)strlen(text),
+                                                  .id = id,
+                                                  .lstrip = strchr(text, 'L') != NULL,
+                                                  .rstrip = strchr(text, 'R') != NULL});
+}
+
+/* The next match is this token at [begin, end). */
+static void check_next(const struct ucb_added *added, const char *text,
+                       struct ucb_added_match *m, uint32_t id, size_t begin, size_t end)
+{
+    CHECK(ucb_added_next(added, text, strlen(text), m));
+    CHECK_EQ(m->id, id);
+    CHECK_EQ(m->begin, begin);
+    CHECK_EQ(m->end, end);
+}
+
 TEST(the_leftmost_and_there_the_longest_added_token_is_found)
 {
     static const char *const words[] = {"<a>", "<a><b>", "b", "<", "<a><c"};
     struct ucb_added added = {0};
+    struct ucb_added_match m = {0};
     struct ucb_arena arena;
     struct ucb_err err;
-    size_t begin, end;
-    uint32_t id;
     ucb_arena_init(&arena);
     CHECK_OK(ucb_added_reserve(&added, 5, &arena, &err), err);
-    for (uint32_t i = 0; i < 5; i++) ucb_added_put(&added, words[i], strlen(words[i]), i);
+    for (uint32_t i = 0; i < 5; i++) put_added(&added, words[i], i);
     CHECK_OK(ucb_added_sort(&added, &err), err);
-    CHECK(ucb_added_next(&added, "xx<a><b>", 8, 0, &begin, &end, &id) && id == 1 &&
-          begin == 2 && end == 8);
-    CHECK(ucb_added_next(&added, "xx<a><b>", 7, 0, &begin, &end, &id) && id == 0 &&
-          begin == 2 && end == 5);
-    CHECK(ucb_added_next(&added, "xx<a><b>", 8, 3, &begin, &end, &id) && id == 3 &&
-          begin == 5 && end == 6);
-    CHECK(ucb_added_next(&added, "<<a><c", 6, 1, &begin, &end, &id) && id == 4 && end == 6);
-    CHECK(!ucb_added_next(&added, "aaa>", 4, 0, &begin, &end, &id));
+    check_next(&added, "xx<a><b>", &m, 1, 2, 8);
+    m = (struct ucb_added_match){0};
+    check_next(&added, "xx<a><b", &m, 0, 2, 5);
+    check_next(&added, "xx<a><b>", &m, 3, 5, 6);
+    m = (struct ucb_added_match){.from = 1};
+    check_next(&added, "<<a><c", &m, 4, 1, 6);
+    m = (struct ucb_added_match){0};
+    CHECK(!ucb_added_next(&added, "aaa>", 4, &m));
+    ucb_arena_free(&arena);
+}
+
+TEST(added_tokens_take_the_white_space_beside_them_but_none_that_was_taken)
+{
+    struct ucb_added added = {0};
+    struct ucb_added_match m = {0};
+    struct ucb_arena arena;
+    struct ucb_err err;
+    ucb_arena_init(&arena);
+    CHECK_OK(ucb_added_reserve(&added, 4, &arena, &err), err);
+    put_added(&added, "<L>", 0);
+    put_added(&added, "<R>", 1);
+    put_added(&added, "<LR>", 2);
+    put_added(&added, "\n", 3);
+    CHECK_OK(ucb_added_sort(&added, &err), err);
+    check_next(&added, "a \xc2\xa0<L> <R>\t\xe3\x80\x80 <L>b", &m, 0, 1, 7);
+    check_next(&added, "a \xc2\xa0<L> <R>\t\xe3\x80\x80 <L>b", &m, 1, 8, 16);
+    check_next(&added, "a \xc2\xa0<L> <R>\t\xe3\x80\x80 <L>b", &m, 0, 16, 19);
+    m = (struct ucb_added_match){0};
+    check_next(&added, "  <LR>  ", &m, 2, 0, 8);
+    m = (struct ucb_added_match){0};
+    check_next(&added, "<R> \n ", &m, 1, 0, 6); /* and yet what is a token itself ... */
+    check_next(&added, "<R> \n ", &m, 3, 4, 5); /* ... is found in what it took */
+    m = (struct ucb_added_match){0};
+    check_next(&added, "\xe2\x80\x8b<LR>\xe2\x80\x8b", &m, 2, 3, 7); /* U+200B is none */
     ucb_arena_free(&arena);
 }
 
@@ -250,8 +294,8 @@ TEST(an_added_token_with_two_ids_is_corrupt)
     struct ucb_err err;
     ucb_arena_init(&arena);
     CHECK_OK(ucb_added_reserve(&added, 2, &arena, &err), err);
-    ucb_added_put(&added, "<a>", 3, 7);
-    ucb_added_put(&added, "<a>", 3, 9);
+    put_added(&added, "<a>", 7);
+    put_added(&added, "<a>", 9);
     CHECK_STATUS(ucb_added_sort(&added, &err), UCB_CORRUPT, err);
     CHECK_HAS(err.text, "<a>");
     ucb_arena_free(&arena);

@@ -223,6 +223,17 @@ TEST(a_token_with_an_inner_space_is_found_across_words)
     CHECK_TEXT(ids_of(&v, "a b"), "256@0 262@1 258@3");
 }
 
+/* As llama.cpp 0.3.36 (llama-cpp-python) does it. */
+TEST(a_user_token_spelled_with_marks_is_what_merges_make_of_spaces)
+{
+    struct vocabulary v = sentencepiece();
+    v.tokens[6] = "a\xe2\x96\x81";
+    v.types[6] = 4;
+    CHECK_TEXT(ids_of(&v, "a b"), "256@0 262@1 258@3");
+    v.tokens[6] = "a "; /* which a text may hold, and merges do not make */
+    CHECK_TEXT(ids_of(&v, "ba b"), "256@0 258@1 262@2 256@4 258@5");
+}
+
 TEST(a_pretokenizer_that_is_not_known_is_refused_by_name)
 {
     struct vocabulary v = sound();
