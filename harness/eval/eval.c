@@ -12,6 +12,7 @@
 #include "backend/cuda.h"
 #include "eval/layer_work.h"
 #include "eval/shared.h"
+#include "method/payload.h"
 
 void ucb_eval_result_free(struct ucb_eval_result *result)
 {
@@ -108,6 +109,20 @@ static ucb_status open_ahead(struct ucb_eval *e, struct ucb_err *err)
     return UCB_OK;
 }
 
+/* Products are nearly all of the work; experts that a token does not visit count too, for
+ * this is an estimate. */
+static double find_head_share(const struct ucb_eval *e)
+{
+    const struct ucb_matrix *head = ucb_model_matrix(e->model, 0, UCB_ROLE_HEAD);
+    double scored = (double)ucb_matrix_weights(head) * (double)e->n_scored, layers = 0;
+    for (uint32_t layer = 0; layer < e->arch->n_layers; layer++) {
+        size_t n;
+        const struct ucb_matrix *const *m = ucb_model_layer_matrices(e->model, layer, &n);
+        for (size_t i = 0; i < n; i++) layers += (double)ucb_matrix_weights(m[i]);
+    }
+    return scored / (scored + layers * (double)e->n_rows);
+}
+
 static ucb_status prepare(struct ucb_eval *e, struct ucb_err *err)
 {
     UCB_TRY(count_rows(e, err));
@@ -121,6 +136,7 @@ static ucb_status prepare(struct ucb_eval *e, struct ucb_err *err)
         return UCB_FAIL(err, UCB_NOMEM, "no memory for the windows of %zu tokens",
                         e->n_rows);
     UCB_TRY(lay_rows(e, err));
+    e->head_share = find_head_share(e);
     UCB_TRY(open_loader(e, &e->loader, err));
     if (e->options.keep_encoded)
         UCB_TRY(ucb_loader_keep_encoded(e->loader, err));
@@ -383,15 +399,15 @@ ucb_status ucb_eval_original(struct ucb_eval *e, const struct ucb_chain *none,
 {
     assert(ucb_chain_is_none(none) && e->reference.x == NULL);
     struct ucb_variant v = {.chain = none, .result = result};
-    double work = (double)e->n_rows / (e->arch->n_layers + 1);
+    const struct ucb_scoring scoring = {progress, "original"};
     begin_variant(e, &v, 1, progress);
     ucb_eval_layers(e, &v, 1, progress, "original");
     ucb_status status = result->status;
     if (status == UCB_OK) status = keep_reference(e, &v.x, &result->err);
     free_states(e, &v.x);
     if (status == UCB_OK) status = alloc_samples(e, result);
-    if (status == UCB_OK) status = ucb_eval_score_original(e, none, &v, &result->err);
-    ucb_progress_add(progress, work, "original");
+    if (status == UCB_OK)
+        status = ucb_eval_score_original(e, none, &scoring, &v, &result->err);
     if (status == UCB_OK) status = result->status;
     result->status = status;
     finish_variant(e, &v);
@@ -419,7 +435,7 @@ static ucb_status run_other(struct ucb_eval *e, struct ucb_eval *other,
                             struct ucb_variant *v, struct ucb_err *err)
 {
     struct ucb_eval_result *r = v->result;
-    double work = (double)e->n_rows / (e->arch->n_layers + 1);
+    const struct ucb_scoring scoring = {progress, "noise floor"};
     UCB_TRY(ucb_forward_open(other->options.backend, e->arch, e->options.batch, e->longest,
                              &other->forward, err));
     begin_variant(other, v, 1, progress);
@@ -431,10 +447,10 @@ static ucb_status run_other(struct ucb_eval *e, struct ucb_eval *other,
         if (status == UCB_OK) status = alloc_samples(e, r);
         if (status != UCB_OK) ucb_variant_fail(v, status, "last norm");
     }
-    ucb_status status = r->status == UCB_OK ? ucb_eval_score_floor(e, other, none, v, err)
-                                            : UCB_OK;
+    ucb_status status = UCB_OK;
+    if (r->status == UCB_OK)
+        status = ucb_eval_score_floor(e, other, none, &scoring, v, err);
     finish_variant(other, v);
-    ucb_progress_add(progress, work, "noise floor");
     return status;
 }
 
@@ -463,16 +479,21 @@ ucb_status ucb_eval_noise_floor(struct ucb_eval *e, struct ucb_backend *referenc
 
 /* From the last layer's states to samples. */
 static ucb_status score_group(struct ucb_eval *e, const struct ucb_chain *none,
-                              struct ucb_variant *variants, size_t n, struct ucb_err *err)
+                              struct ucb_variant *variants, size_t n,
+                              struct ucb_progress *progress, struct ucb_err *err)
 {
+    const struct ucb_scoring scoring = {progress, "scoring"};
     for (size_t i = 0; i < n; i++) {
         struct ucb_eval_result *r = variants[i].result;
-        if (r->status != UCB_OK) continue;
+        if (r->status != UCB_OK) {
+            ucb_progress_add(progress, e->head_share * (double)e->n_rows, NULL);
+            continue;
+        }
         ucb_status status = keep_scored(e, &variants[i].x, &r->err);
         if (status == UCB_OK) status = alloc_samples(e, r);
         if (status != UCB_OK) ucb_variant_fail(&variants[i], status, "last norm");
     }
-    return ucb_eval_score_variants(e, none, variants, n, err);
+    return ucb_eval_score_variants(e, none, &scoring, variants, n, err);
 }
 
 ucb_status ucb_eval_group(struct ucb_eval *e, const struct ucb_chain *const *chains,
@@ -482,18 +503,14 @@ ucb_status ucb_eval_group(struct ucb_eval *e, const struct ucb_chain *const *cha
     assert(e->reference.x != NULL && n_chains <= UCB_EVAL_MAX_GROUP);
     struct ucb_variant variants[UCB_EVAL_MAX_GROUP] = {0};
     struct ucb_chain *none;
-    double work = (double)e->n_rows / (e->arch->n_layers + 1);
     UCB_TRY(ucb_chain_parse("none", &e->arena, &none, err));
     for (size_t i = 0; i < n_chains; i++) {
         variants[i] = (struct ucb_variant){.chain = chains[i], .result = &results[i]};
         begin_variant(e, &variants[i], n_chains, progress);
     }
     ucb_eval_layers(e, variants, n_chains, progress, NULL);
-    ucb_status status = score_group(e, none, variants, n_chains, err);
-    for (size_t i = 0; i < n_chains; i++) {
-        finish_variant(e, &variants[i]);
-        ucb_progress_add(progress, work, "scoring");
-    }
+    ucb_status status = score_group(e, none, variants, n_chains, progress, err);
+    for (size_t i = 0; i < n_chains; i++) finish_variant(e, &variants[i]);
     if (status != UCB_OK)
         for (size_t i = 0; i < n_chains; i++) ucb_eval_result_free(&results[i]);
     return status;

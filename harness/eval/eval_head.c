@@ -19,7 +19,20 @@ struct head_pass {
                                                    reference's own     samples are wanted */
     uint32_t n_models;
     struct ucb_position *positions; /* [n_models][rows] */
+    const struct ucb_scoring *scoring;
 };
+
+static uint32_t n_variants_of(const struct head_pass *pass)
+{
+    return pass->variant[0] == NULL ? pass->n_models - 1 : pass->n_models;
+}
+
+static void note_rows(const struct ucb_eval *e, const struct head_pass *pass, size_t n_rows)
+{
+    double work = e->head_share * (double)e->n_rows / (double)e->n_scored;
+    ucb_progress_add(pass->scoring->progress, work * (double)n_rows * n_variants_of(pass),
+                     pass->scoring->note);
+}
 
 /* Turns the positions [first, first + n_rows) of model m into samples of the items [item,
  * item_to). */
@@ -75,6 +88,7 @@ static ucb_status run_head(struct ucb_eval *e, struct head_pass *pass, struct uc
             store_samples(e, pass, m, item, item_to, first, n_rows);
             ucb_states_release(pass->states[m], first * hidden, n_rows * hidden);
         }
+        note_rows(e, pass, n_rows);
         first += n_rows;
         item = item_to;
     }
@@ -123,20 +137,20 @@ static ucb_status load_head(struct ucb_eval *e, const struct ucb_chain *chain,
 static ucb_status timed_pass(struct ucb_eval *e, struct head_pass *pass,
                              struct ucb_err *err)
 {
-    uint32_t n = pass->variant[0] == NULL ? pass->n_models - 1 : pass->n_models;
     uint64_t start = ucb_clock_ns();
     UCB_TRY(run_head(e, pass, err));
-    double seconds = (double)(ucb_clock_ns() - start) * 1e-9 / n;
+    double seconds = (double)(ucb_clock_ns() - start) * 1e-9 / n_variants_of(pass);
     for (uint32_t m = 0; m < pass->n_models; m++)
         if (pass->variant[m] != NULL) pass->variant[m]->seconds += seconds;
     return UCB_OK;
 }
 
 ucb_status ucb_eval_score_original(struct ucb_eval *e, const struct ucb_chain *none,
+                                   const struct ucb_scoring *scoring,
                                    struct ucb_variant *original, struct ucb_err *err)
 {
     struct loaded_head head = {0};
-    struct head_pass pass = {.n_models = 0};
+    struct head_pass pass = {.scoring = scoring};
     ucb_loader_rest(e->loader);
     ucb_status status = load_head(e, none, &original->result->tally, PACKED_BYTES, &head,
                                   err);
@@ -163,11 +177,12 @@ static ucb_status load_reference_head(struct ucb_eval *e, const struct ucb_chain
 /* Where the original's head is read for every block, the other is too: blocks are as large
  * then as memory allows. */
 ucb_status ucb_eval_score_floor(struct ucb_eval *e, struct ucb_eval *other,
-                                const struct ucb_chain *none, struct ucb_variant *floor,
-                                struct ucb_err *err)
+                                const struct ucb_chain *none,
+                                const struct ucb_scoring *scoring,
+                                struct ucb_variant *floor, struct ucb_err *err)
 {
     struct loaded_head head = {0}, own = {0};
-    struct head_pass pass = {.n_models = 0};
+    struct head_pass pass = {.scoring = scoring};
     ucb_loader_rest(other->loader);
     ucb_status status = load_reference_head(e, none, &head, err);
     if (status == UCB_OK)
@@ -186,9 +201,10 @@ ucb_status ucb_eval_score_floor(struct ucb_eval *e, struct ucb_eval *other,
 /* Variants that leave the head alone share the original's, and its logits are made once for
  * all of them. */
 static ucb_status heads_shared(struct ucb_eval *e, const struct loaded_head *head,
+                               const struct ucb_scoring *scoring,
                                struct ucb_variant *variants, size_t n, struct ucb_err *err)
 {
-    struct head_pass pass = {.n_models = 0};
+    struct head_pass pass = {.scoring = scoring};
     add_model(e, &pass, head, &e->reference, NULL);
     for (size_t i = 0; i < n; i++)
         if (variants[i].result->status == UCB_OK &&
@@ -198,10 +214,11 @@ static ucb_status heads_shared(struct ucb_eval *e, const struct loaded_head *hea
 }
 
 static ucb_status score_apart(struct ucb_eval *e, const struct loaded_head *head,
-                              struct ucb_variant *v, struct ucb_err *err)
+                              const struct ucb_scoring *scoring, struct ucb_variant *v,
+                              struct ucb_err *err)
 {
     struct loaded_head own = {0};
-    struct head_pass pass = {.n_models = 0};
+    struct head_pass pass = {.scoring = scoring};
     ucb_loader_set_shared(e->loader, &v->shared);
     ucb_status loaded = load_head(e, v->chain, &v->result->tally, PACKED_BYTES, &own,
                                   &v->result->err),
@@ -218,16 +235,17 @@ static ucb_status score_apart(struct ucb_eval *e, const struct loaded_head *head
 
 /* Those that have the original's head, then those that have one of their own. */
 ucb_status ucb_eval_score_variants(struct ucb_eval *e, const struct ucb_chain *none,
+                                   const struct ucb_scoring *scoring,
                                    struct ucb_variant *variants, size_t n,
                                    struct ucb_err *err)
 {
     struct loaded_head head = {0};
     ucb_status status = load_reference_head(e, none, &head, err);
-    if (status == UCB_OK) status = heads_shared(e, &head, variants, n, err);
+    if (status == UCB_OK) status = heads_shared(e, &head, scoring, variants, n, err);
     for (size_t i = 0; i < n && status == UCB_OK; i++)
         if (variants[i].result->status == UCB_OK &&
             ucb_loader_has_own_head(e->loader, variants[i].chain))
-            status = score_apart(e, &head, &variants[i], err);
+            status = score_apart(e, &head, scoring, &variants[i], err);
     ucb_packed_free(e->options.backend, &head.weight);
     return status;
 }

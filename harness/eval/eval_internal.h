@@ -31,6 +31,7 @@ struct ucb_eval {
         *ahead; /* of the next layer; NULL: it is loaded when its turn comes */
     struct ucb_forward *forward;
     const float *head_bias; /* NULL: none */
+    double head_share;      /* of a variant's work, for the progress */
 };
 
 /* One method on its way through the layers. */
@@ -42,6 +43,12 @@ struct ucb_variant {
     struct ucb_calibrator *calibrator; /* NULL: the chain needs none */
     struct ucb_writer shared;          /* side data; empty: the chain has none */
     struct ucb_layer_work *work;       /* NULL: the chain tunes nothing */
+};
+
+/* How far scoring is, told as rows pass. */
+struct ucb_scoring {
+    struct ucb_progress *progress;
+    const char *note;
 };
 
 uint64_t ucb_eval_state_bytes(const struct ucb_eval *e, size_t n_rows);
@@ -56,13 +63,16 @@ void ucb_variant_fail(struct ucb_variant *v, ucb_status status, const char *wher
 
 /* The original's samples, from e->reference; its head is tallied. */
 ucb_status ucb_eval_score_original(struct ucb_eval *e, const struct ucb_chain *none,
+                                   const struct ucb_scoring *scoring,
                                    struct ucb_variant *original, struct ucb_err *err);
 /* The samples of the original in the arithmetic of `other`, against e->reference. */
 ucb_status ucb_eval_score_floor(struct ucb_eval *e, struct ucb_eval *other,
-                                const struct ucb_chain *none, struct ucb_variant *floor,
-                                struct ucb_err *err);
+                                const struct ucb_chain *none,
+                                const struct ucb_scoring *scoring,
+                                struct ucb_variant *floor, struct ucb_err *err);
 /* The variants' samples, from their states; only what concerns all is an error. */
 ucb_status ucb_eval_score_variants(struct ucb_eval *e, const struct ucb_chain *none,
+                                   const struct ucb_scoring *scoring,
                                    struct ucb_variant *variants, size_t n,
                                    struct ucb_err *err);
 

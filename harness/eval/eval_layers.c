@@ -124,7 +124,7 @@ void ucb_eval_layers(struct ucb_eval *e, struct ucb_variant *variants, size_t n,
                       .n = e->arch->n_layers * n,
                       .here = {.loader = e->loader, .turn = SIZE_MAX},
                       .ahead = {.loader = e->ahead, .turn = SIZE_MAX}};
-    double work = (double)e->n_rows / (e->arch->n_layers + 1);
+    double work = (1 - e->head_share) * (double)e->n_rows / e->arch->n_layers;
     for (size_t turn = 0; turn < t.n; turn++) {
         const struct ucb_variant *v = variant_of(&t, turn);
         if (v->result->status == UCB_OK) take_turn(&t, turn);
