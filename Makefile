@@ -153,6 +153,7 @@ $(B)/%.o: %.c $(B)/gen/flags | $(GEN)
 	$(Q)$(CC) $(CFLAGS_ALL) $(call isa,$<) $(EXTRA) -c -o $@ $<
 # Loops over planes and symbols, which -O2 leaves scalar.
 $(B)/harness/codec/%.o: EXTRA := -O3
+$(B)/harness/model/blocks.o $(B)/harness/backend/pack.o: EXTRA := -O3
 $(B)/tests/%.o: EXTRA := -Itests -DUCB_TEST_ROOT='"$(CURDIR)"' -DUCB_TEST_PROGRAM='"$(CURDIR)/$(B)/ucbench"'
 
 $(B)/ucbench-test: $(call obj,$(TESTS)) $(LIB_OBJ) | $(EMULATION)

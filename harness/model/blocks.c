@@ -22,12 +22,13 @@
  *
  * An 11-bit significand times scale and code is at most 24 bits long, so all products are
  * exact in fp32 and only the last sum is rounded, once: whether a compiler fuses it or not,
- * the bits are ggml's. Inner loops have fixed counts, because that is what gcc vectorizes
- * at -O2.
+ * the bits are ggml's. Inner loops have fixed counts and pointers are restrict (bytes may
+ * alias anything), because gcc vectorizes such loops.
  */
 #include "model/blocks.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "core/bytes.h"
 #include "core/clones.h"
@@ -48,8 +49,8 @@ static inline float half_at(const uint8_t *p)
 
 /* out = code * d + m; m is -0 where a type has none, which leaves every product, zeros of
  * both signs too, as it is. */
-static inline void widen_nibbles(const uint8_t qs[BLOCK / 2], float d, int32_t bias,
-                                 float m, float out[BLOCK])
+static inline void widen_nibbles(const uint8_t qs[restrict BLOCK / 2], float d,
+                                 int32_t bias, float m, float out[restrict BLOCK])
 {
     for (int j = 0; j < BLOCK / 2; j++) {
         out[j] = (float)((int32_t)(qs[j] & 15) - bias) * d + m;
@@ -57,8 +58,9 @@ static inline void widen_nibbles(const uint8_t qs[BLOCK / 2], float d, int32_t b
     }
 }
 
-static inline void widen_five_bits(const uint8_t qs[BLOCK / 2], uint32_t qh, float d,
-                                   int32_t bias, float m, float out[BLOCK])
+static inline void widen_five_bits(const uint8_t qs[restrict BLOCK / 2], uint32_t qh,
+                                   float d, int32_t bias, float m,
+                                   float out[restrict BLOCK])
 {
     for (int j = 0; j < BLOCK / 2; j++) {
         int32_t low = (int32_t)((qs[j] & 15u) | (qh >> j & 1u) << 4);
@@ -69,39 +71,66 @@ static inline void widen_five_bits(const uint8_t qs[BLOCK / 2], uint32_t qh, flo
     }
 }
 
-static inline void widen_listed(const uint8_t qs[BLOCK / 2], float d, float out[BLOCK])
+typedef uint8_t byte16 __attribute__((vector_size(16)));
+typedef int8_t value16 __attribute__((vector_size(16)));
+typedef int32_t code16 __attribute__((vector_size(64)));
+typedef float float16 __attribute__((vector_size(64)));
+
+static inline value16 listed(byte16 codes)
 {
-    for (int j = 0; j < BLOCK / 2; j++) {
-        out[j] = d * (float)ucb_iq4_values[qs[j] & 15];
-        out[j + BLOCK / 2] = d * (float)ucb_iq4_values[qs[j] >> 4];
-    }
+    const value16 values = {UCB_IQ4_VALUES};
+#ifdef __clang__
+    value16 out;
+    for (int i = 0; i < 16; i++) out[i] = values[codes[i]];
+    return out;
+#else
+    return (value16)__builtin_shuffle(values, (value16)codes);
+#endif
 }
 
-UCB_CLONES static void widen_q4_0(const uint8_t *b, size_t n_blocks, float *out)
+static inline void widen_listed(const uint8_t qs[restrict BLOCK / 2], float d,
+                                float out[restrict BLOCK])
+{
+    byte16 codes;
+    memcpy(&codes, qs, sizeof(codes));
+    code16 first = __builtin_convertvector(listed(codes & 15), code16),
+           second = __builtin_convertvector(listed(codes >> 4), code16);
+    float16 low = __builtin_convertvector(first, float16) * d,
+            high = __builtin_convertvector(second, float16) * d;
+    memcpy(out, &low, sizeof(low));
+    memcpy(out + BLOCK / 2, &high, sizeof(high));
+}
+
+UCB_CLONES static void widen_q4_0(const uint8_t *restrict b, size_t n_blocks,
+                                  float *restrict out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 18, out += BLOCK)
         widen_nibbles(b + 2, half_at(b), 8, -0.0f, out);
 }
 
-UCB_CLONES static void widen_q4_1(const uint8_t *b, size_t n_blocks, float *out)
+UCB_CLONES static void widen_q4_1(const uint8_t *restrict b, size_t n_blocks,
+                                  float *restrict out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 20, out += BLOCK)
         widen_nibbles(b + 4, half_at(b), 0, half_at(b + 2), out);
 }
 
-UCB_CLONES static void widen_q5_0(const uint8_t *b, size_t n_blocks, float *out)
+UCB_CLONES static void widen_q5_0(const uint8_t *restrict b, size_t n_blocks,
+                                  float *restrict out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 22, out += BLOCK)
         widen_five_bits(b + 6, ucb_load_u32(b + 2), half_at(b), 16, -0.0f, out);
 }
 
-UCB_CLONES static void widen_q5_1(const uint8_t *b, size_t n_blocks, float *out)
+UCB_CLONES static void widen_q5_1(const uint8_t *restrict b, size_t n_blocks,
+                                  float *restrict out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 24, out += BLOCK)
         widen_five_bits(b + 8, ucb_load_u32(b + 4), half_at(b), 0, half_at(b + 2), out);
 }
 
-UCB_CLONES static void widen_q8_0(const uint8_t *b, size_t n_blocks, float *out)
+UCB_CLONES static void widen_q8_0(const uint8_t *restrict b, size_t n_blocks,
+                                  float *restrict out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 34, out += BLOCK) {
         float d = half_at(b);
@@ -109,7 +138,8 @@ UCB_CLONES static void widen_q8_0(const uint8_t *b, size_t n_blocks, float *out)
     }
 }
 
-static void widen_iq4_nl(const uint8_t *b, size_t n_blocks, float *out)
+UCB_CLONES static void widen_iq4_nl(const uint8_t *restrict b, size_t n_blocks,
+                                    float *restrict out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 18, out += BLOCK)
         widen_listed(b + 2, half_at(b), out);
@@ -118,13 +148,14 @@ static void widen_iq4_nl(const uint8_t *b, size_t n_blocks, float *out)
 /* ---- 256 elements ---- */
 
 /* Sixteen codes of `bits` bits at `shift`, times d, minus m. */
-static inline void widen_plane(const uint8_t *qs, int shift, int mask, float d, float m,
-                               float out[16])
+static inline void widen_plane(const uint8_t *restrict qs, int shift, int mask, float d,
+                               float m, float out[restrict 16])
 {
     for (int l = 0; l < 16; l++) out[l] = d * (float)(qs[l] >> shift & mask) - m;
 }
 
-UCB_CLONES static void widen_q2_k(const uint8_t *b, size_t n_blocks, float *out)
+UCB_CLONES static void widen_q2_k(const uint8_t *restrict b, size_t n_blocks,
+                                  float *restrict out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 84) {
         float d = half_at(b + 80), dmin = half_at(b + 82);
@@ -141,7 +172,8 @@ static inline int q3_k_scale(const uint8_t scales[12], int j)
                                                      << 4;
 }
 
-UCB_CLONES static void widen_q3_k(const uint8_t *b, size_t n_blocks, float *out)
+UCB_CLONES static void widen_q3_k(const uint8_t *restrict b, size_t n_blocks,
+                                  float *restrict out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 110) {
         float d = half_at(b + 108);
@@ -171,7 +203,8 @@ static inline void q4_k_scale(const uint8_t s[12], int j, int *scale, int *min)
     }
 }
 
-UCB_CLONES static void widen_q4_k(const uint8_t *b, size_t n_blocks, float *out)
+UCB_CLONES static void widen_q4_k(const uint8_t *restrict b, size_t n_blocks,
+                                  float *restrict out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 144) {
         float d = half_at(b), dmin = half_at(b + 2);
@@ -179,13 +212,14 @@ UCB_CLONES static void widen_q4_k(const uint8_t *b, size_t n_blocks, float *out)
             const uint8_t *qs = b + 16 + 32 * (j / 2);
             int scale, min, shift = 4 * (j % 2);
             q4_k_scale(b + 4, j, &scale, &min);
-            widen_plane(qs, shift, 15, d * (float)scale, dmin * (float)min, out);
-            widen_plane(qs + 16, shift, 15, d * (float)scale, dmin * (float)min, out + 16);
+            float s = d * (float)scale, m = dmin * (float)min;
+            for (int l = 0; l < BLOCK; l++) out[l] = s * (float)(qs[l] >> shift & 15) - m;
         }
     }
 }
 
-UCB_CLONES static void widen_q5_k(const uint8_t *b, size_t n_blocks, float *out)
+UCB_CLONES static void widen_q5_k(const uint8_t *restrict b, size_t n_blocks,
+                                  float *restrict out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 176) {
         float d = half_at(b), dmin = half_at(b + 2);
@@ -200,7 +234,8 @@ UCB_CLONES static void widen_q5_k(const uint8_t *b, size_t n_blocks, float *out)
     }
 }
 
-UCB_CLONES static void widen_q6_k(const uint8_t *b, size_t n_blocks, float *out)
+UCB_CLONES static void widen_q6_k(const uint8_t *restrict b, size_t n_blocks,
+                                  float *restrict out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 210) {
         float d = half_at(b + 208);
@@ -218,7 +253,8 @@ UCB_CLONES static void widen_q6_k(const uint8_t *b, size_t n_blocks, float *out)
     }
 }
 
-static void widen_iq4_xs(const uint8_t *b, size_t n_blocks, float *out)
+UCB_CLONES static void widen_iq4_xs(const uint8_t *restrict b, size_t n_blocks,
+                                    float *restrict out)
 {
     for (size_t i = 0; i < n_blocks; i++, b += 136) {
         float d = half_at(b);
