@@ -136,7 +136,7 @@ $(B)/gen/flags: FORCE
 	@mkdir -p $(@D)
 	@{ $(CC) --version | head -n 1; printf '%s\n' $(call quote,$(CC) $(CFLAGS_ALL)) $(call quote,avx2 $(ISA_avx2)) \
 	   $(call quote,avx512 $(ISA_avx512)) \
-	   $(call quote,avx512bf16 $(ISA_avx512bf16)) $(call quote,amx $(ISA_amx)) $(call quote,$(LIBS)); } > $@.new
+	   $(call quote,avx512bf16 $(ISA_avx512bf16)) $(call quote,amx $(ISA_amx)) $(call quote,O3 $(O3_SOURCES)) $(call quote,$(LIBS)); } > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 # SHA-256 over names and contents of all sources, the compiler's version and its flags: one id, one program.
@@ -146,14 +146,14 @@ $(B)/gen/build_id.h: $(B)/gen/flags FORCE
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(B)/harness/core/build.o: $(B)/gen/build_id.h
 
+# Loops over planes, symbols, codes and lanes, which -O2 leaves scalar.
+O3_SOURCES := harness/codec/% harness/model/blocks.c harness/backend/pack.c
+o3 = $(if $(filter $(O3_SOURCES),$(1)),-O3)
 isa = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 $(B)/%.o: %.c $(B)/gen/flags | $(GEN)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) $(call isa,$<) $(EXTRA) -c -o $@ $<
-# Loops over planes and symbols, which -O2 leaves scalar.
-$(B)/harness/codec/%.o: EXTRA := -O3
-$(B)/harness/model/blocks.o $(B)/harness/backend/pack.o: EXTRA := -O3
+	$(Q)$(CC) $(CFLAGS_ALL) $(call isa,$<) $(call o3,$<) $(EXTRA) -c -o $@ $<
 $(B)/tests/%.o: EXTRA := -Itests -DUCB_TEST_ROOT='"$(CURDIR)"' -DUCB_TEST_PROGRAM='"$(CURDIR)/$(B)/ucbench"'
 
 $(B)/ucbench-test: $(call obj,$(TESTS)) $(LIB_OBJ) | $(EMULATION)
