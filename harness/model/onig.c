@@ -106,7 +106,10 @@ static void put_point(struct ucb_text *out, uint32_t c)
 
 /* ---- properties ---- */
 
-/* Names that both libraries have, and the long ones of which PCRE2 has only the short. */
+/*
+ * Names that both libraries have, and the long ones of which PCRE2 has only the short.
+ * Alphabetic grew by marks that Unicode had before, and so is not among them.
+ */
 static const char *const categories[] = {
     "L",  "Ll", "Lm", "Lo", "Lt", "Lu", "M",  "Mc", "Me", "Mn", "N",  "Nd",
     "Nl", "No", "P",  "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S",  "Sc",
@@ -126,7 +129,6 @@ static const char *const long_names[][2] = {
     {"Punctuation", "P"},
     {"Symbol", "S"},
     {"Separator", "Z"},
-    {"Alphabetic", "Alphabetic"},
     {"White_Space", "White_Space"},
 };
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -175,6 +175,10 @@ TEST(expressions_mean_what_oniguruma_means)
         {"x*", "axxb", "a/xx/b"},
         {"(?:|a)*", "aab", "a/a/b"},
         {"[^\\S\\n]+|[-a-c^&.\\]]", " \n-d]", " /\n/-/d/]"},
+        {"(?>\\S+?|b)\\u4e00",
+         "\xc3\x9f"
+         "s\xe4\xb8\x80",
+         "\xc3\x9f/s\xe4\xb8\x80"},
         {"\\u0061\\x62\\x{63}", "abcd", "abc/d"},
     };
     struct ucb_pretok_rule isolated = {0};
@@ -211,6 +215,7 @@ TEST(a_construct_that_may_mean_something_else_is_refused_by_name_and_offset)
         {"[a-z-9]", "a - that may be a range (write \\-) at byte 4"},
         {"[z-a]", "a range to less at byte 1"},
         {"\\p{Greek_Extended}", "a property that is not known at byte 0"},
+        {"\\p{Alphabetic}", "a property that is not known at byte 0"}, /* grew after 14.0 */
         {"\\pL", "\\p without a brace at byte 0"},
         {"a{x", "a { that begins no interval (write \\{) at byte 1"},
         {"a{3}?", "{n}? at byte 1"},
