@@ -35,6 +35,8 @@ struct group {
     size_t inner; /* behind that */
     bool fold;    /* ignores case */
     bool looks;   /* a look-around: nothing to repeat */
+    bool takes;   /* this branch takes a character, its last item aside */
+    bool empty;   /* a branch before it may take none */
 };
 
 struct rewrite {
@@ -42,6 +44,7 @@ struct rewrite {
     size_t n, at;
     struct ucb_text *out;
     size_t atom; /* in the output: what a quantifier would repeat, or NO_ATOM */
+    bool takes;  /* the last item takes a character in any case */
     char letter; /* under `fold` the literal just before, or 0 */
     struct group groups[MAX_DEPTH + 1]; /* the first is the expression */
     size_t depth;
@@ -89,6 +92,13 @@ static void put(struct rewrite *r, const char *text)
 static bool folds(const struct rewrite *r)
 {
     return r->groups[r->depth].fold;
+}
+
+/* The next item begins: `takes` is for it from now on. */
+static void end_item(struct rewrite *r, bool takes)
+{
+    r->groups[r->depth].takes |= r->takes;
+    r->takes = takes;
 }
 
 static bool is_letter(uint32_t c)
@@ -263,6 +273,7 @@ static ucb_status put_literal(struct rewrite *r, size_t begin, uint32_t c,
     bool letter = is_letter(c) && folds(r);
     if (letter && r->letter != 0 && is_folding(r->letter, c))
         return refuse(r, begin, "ff, fi, fl, ss or st that ignores case", err);
+    end_item(r, true);
     r->atom = r->out->n_chars;
     r->letter = letter ? (char)c : 0;
     put_point(r->out, c);
@@ -305,6 +316,7 @@ static ucb_status read_member(struct rewrite *r, bool first, struct ucb_err *err
 static ucb_status read_class(struct rewrite *r, struct ucb_err *err)
 {
     size_t begin = r->at++;
+    end_item(r, true);
     r->atom = r->out->n_chars;
     r->letter = 0;
     bool not = take(r, "^");
@@ -352,6 +364,10 @@ static ucb_status read_interval(struct rewrite *r, struct ucb_err *err)
     if (low > high || high > MAX_REPEATS)
         return refuse(r, begin, "an interval of this size or order", err);
     if (r->letter != 0) return refuse(r, begin, "an interval that ignores case", err);
+    /* Oniguruma leaves off after an empty repeat, PCRE2 goes on to the count. */
+    if (!r->takes && (low > 1 || high > 1))
+        return refuse(r, begin, "an interval of what may be empty", err);
+    r->takes &= low > 0;
     ucb_text_add(r->out, comma && !has_high ? "{%u,}" : "{%u,%u}", (unsigned)low,
                  (unsigned)high);
     if (next_is(r, "?") && !comma) return refuse(r, begin, "{n}?", err);
@@ -373,6 +389,7 @@ static ucb_status read_quantifier(struct rewrite *r, struct ucb_err *err)
     if (r->in[r->at] == '{') {
         UCB_TRY(read_interval(r, err));
     } else {
+        r->takes &= r->in[r->at] == '+';
         ucb_text_add_chars(r->out, r->in + r->at++, 1);
         if (take(r, "?"))
             put(r, "?");
@@ -413,6 +430,7 @@ static ucb_status open_group(struct rewrite *r, struct ucb_err *err)
     group.fold |= i < COUNT(kinds) && kinds[i].fold;
     group.looks = i < COUNT(kinds) && kinds[i].looks;
     group.inner = r->out->n_chars;
+    end_item(r, false);
     r->groups[++r->depth] = group;
     r->atom = NO_ATOM;
     return UCB_OK;
@@ -421,7 +439,9 @@ static ucb_status open_group(struct rewrite *r, struct ucb_err *err)
 static ucb_status close_group(struct rewrite *r, struct ucb_err *err)
 {
     if (r->depth == 0) return refuse(r, r->at, "a ) without its (", err);
+    end_item(r, false);
     const struct group *group = &r->groups[r->depth--];
+    r->takes = group->takes && !group->empty && !group->looks;
     r->at++;
     put(r, ")");
     r->atom = group->looks ? NO_ATOM : group->begin;
@@ -439,13 +459,23 @@ static ucb_status read_escaped(struct rewrite *r, struct ucb_err *err)
         ucb_text_add_chars(r->out, r->in + r->at, 2);
         r->at += 2;
         r->atom = NO_ATOM;
+        end_item(r, false);
         return UCB_OK;
     }
     UCB_TRY(read_escape(r, false, &set, &point, err));
     if (!set) return put_literal(r, begin, point, err);
+    end_item(r, true);
     r->atom = out;
     r->letter = 0;
     return UCB_OK;
+}
+
+static void end_branch(struct rewrite *r)
+{
+    struct group *group = &r->groups[r->depth];
+    end_item(r, false);
+    group->empty |= !group->takes;
+    group->takes = false;
 }
 
 static ucb_status read_next(struct rewrite *r, struct ucb_err *err)
@@ -465,6 +495,8 @@ static ucb_status read_next(struct rewrite *r, struct ucb_err *err)
     case '^':
     case '$':
     case '|':
+        end_item(r, c == '.');
+        if (c == '|') end_branch(r);
         r->atom = c == '.' ? r->out->n_chars : NO_ATOM;
         r->letter = 0;
         ucb_text_add_chars(r->out, r->in + r->at++, 1);

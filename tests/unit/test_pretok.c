@@ -162,6 +162,7 @@ TEST(expressions_mean_what_oniguruma_means)
     } cases[] = {
         {"\\p{N}{1,3}+", "12345", "12345"}, /* there not possessive, but repeated */
         {"a{,2}", "aaab", "aa/a/b"},
+        {"(?:a?b|c+){2}|(?:a?|b){1}", "abcaa", "abc/a/a"},
         {"\\s+$", "a  \n  b \n", "a/  /\n  b/ \n"}, /* $ at each line's end */
         {"^", "a\nb\n", "a\n/b\n"},
         {"\\v", "a\x0b\x0c", "a/\x0b/\x0c"},
@@ -219,6 +220,9 @@ TEST(a_construct_that_may_mean_something_else_is_refused_by_name_and_offset)
         {"\\pL", "\\p without a brace at byte 0"},
         {"a{x", "a { that begins no interval (write \\{) at byte 1"},
         {"a{3}?", "{n}? at byte 1"},
+        {"(?:a?|b){2}", "an interval of what may be empty at byte 8"},
+        {"(?:\\Aa*){1,2}", "an interval of what may be empty at byte 8"},
+        {"(?:a|(?=b)){,2}", "an interval of what may be empty at byte 11"},
         {"a{1001}", "an interval of this size or order at byte 1"},
         {"(?i:ss)", "ff, fi, fl, ss or st that ignores case at byte 5"},
         {"(?i:\xc3\xa9)", "a character outside ASCII that ignores case at byte 4"},
