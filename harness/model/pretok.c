@@ -197,9 +197,9 @@ static ucb_status match_failed(const struct cut *c, const struct stretch *s, siz
     size_t offset = (size_t)(s->text - c->text) + at;
     return UCB_FAIL(
         err, UCB_UNSUPPORTED,
-        "the pretokenizer's regular expression %s gave up on the text between added tokens from its byte "
-        "%zu on, before \"%s\": %s. It tries too many ways there; cut the text, "
-        "or write the expression in tokenizer.json without nested repeats",
+        "the pretokenizer's regular expression %s gave up on the text between added "
+        "tokens from its byte %zu on, before \"%s\": %s. It tries too many ways there; "
+        "cut the text, or write the expression in tokenizer.json without nested repeats",
         ucb_onig_show(s->step->name, strlen(s->step->name)).text, offset,
         ucb_show(s->text + at, s->n_bytes - at).text, why);
 }
