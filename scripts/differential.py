@@ -288,6 +288,27 @@ LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[
           r"|\s+(?!\S)|\s+")
 
 
+O200K = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+         r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+         r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+TEKKEN = O200K.replace("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", "").replace("{1,3}", "")
+DEEPSEEK2 = [r"[\r\n]", r"\s?[A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u0370-\u0373\u0376\u0377\u0386\u0400-\u052f]+",
+             r"\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", r"\s+$",
+             "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"]
+DEEPSEEK3 = ["\\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+             r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
+             r"|\s*[\r\n]+|\s+(?!\S)|\s+"]
+# One for each construct that harness/model/onig.c reads, (expression, behavior, invert) where it is not isolated.
+EXPRESSIONS = [
+    (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s",),
+    (r"\w+|[^\w\s]+", "removed", True), (r"[\w-]+|\W", "contiguous"), (r"\s+|$|^", "merged_with_previous"),
+    (r"(?<=\p{Lu})\p{Ll}|(?<!\p{P})\p{P}(?=\p{P})", "merged_with_next"), (r"\p{Han}+|\p{Hangul}{2,}|\p{Cyrillic}{,2}\d|\p{Arabic}",),
+    (r"(?>[a-m]+)n|(?>\d+)|\D{2,4}?", "removed"), (r"(?i)the|don|we", "merged_with_next", True), (r".{3,5}?[aeiou.,]|\n\n|\A.|.\z",),
+    (r"(?:\p{L}\p{M}*|\p{Number}+)*|[^\S\n]|\u00bd|\x{1f44d}\p{Sk}?", "contiguous", True), (r"x*(?=o)|[\t\v\f\e\a]",),
+    (r"(a|b(?:c|d)*?|[^\x00-\x7f]{2})+", "merged_with_previous", True),
+]
+
+
 def made_up_text(r, added=()):
     parts = []
     for _ in range(r.randint(1, 14)):
@@ -306,8 +327,18 @@ def made_up_tokenizers(r):
     mark = normalizers.Replace(" ", "\u2581")
     digits = pre_tokenizers.Digits(individual_digits=True)
     split = pre_tokenizers.Split(Regex(LLAMA3), "isolated")
+    cut = lambda *all: pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(one), "isolated") for one in all] + [level(False)])
+    rules = [(f"{one[0]!r:.30}, {one[1:]}", None, pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(one[0]), *(one[1:] or ("isolated",))),
+                                                                          level(False)])) for one in EXPRESSIONS]
     for name, normal, pre in (("gpt2", None, level(True)), ("smollm", None, pre_tokenizers.Sequence([digits, level(True)])),
-                              ("llama3, NFC", normalizers.NFC(), pre_tokenizers.Sequence([split, level(False)]))):
+                              ("llama3, NFC", normalizers.NFC(), pre_tokenizers.Sequence([split, level(False)])),
+                              ("o200k", None, cut(O200K)), ("tekken", None, cut(TEKKEN)), ("deepseek3", None, cut(*DEEPSEEK3)),
+                              ("deepseek2", None, pre_tokenizers.Sequence([*cut(*DEEPSEEK2)][:-1] + [digits, level(False)])),
+                              ("punctuation", None, pre_tokenizers.Sequence([
+                                  pre_tokenizers.Punctuation(r.choice(["isolated", "contiguous", "merged_with_previous"])),
+                                  pre_tokenizers.Split("e", "merged_with_next"), pre_tokenizers.Digits(), level(True)])),
+                              ("white space", None, pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), level(True)])),
+                              *rules):
         t = Tokenizer(models.BPE())
         t.pre_tokenizer = pre
         if normal is not None:

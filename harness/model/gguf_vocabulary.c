@@ -341,7 +341,7 @@ static ucb_status check_pieces(const struct vocabulary *v, struct ucb_err *err)
     const struct ucb_tokenizer *t = v->tokenizer;
     bool plain = !t->normalizer.nfc && !t->whole_pieces && !t->normalizer.metaspace;
     for (size_t i = 0; i < t->pretok.n_steps; i++)
-        plain &= strcmp(t->pretok.names[i], "words") == 0;
+        plain &= t->pretok.steps[i].known && strcmp(t->pretok.steps[i].name, "words") == 0;
     if (plain) return UCB_OK;
     return UCB_FAIL(err, UCB_UNSUPPORTED,
                     "%s: SentencePiece with Unicode NFC, ignore_merges or a pretokenizer, "

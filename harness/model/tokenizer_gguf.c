@@ -85,7 +85,8 @@ const char *ucb_tokenizer_gguf_pre(const struct ucb_tokenizer *t)
         bool same = n == t->pretok.n_steps && pres[i].nfc == t->normalizer.nfc &&
                     pres[i].whole_pieces == t->whole_pieces;
         for (size_t k = 0; k < n && same; k++)
-            same = strcmp(pres[i].steps[k], t->pretok.names[k]) == 0;
+            same = t->pretok.steps[k].known &&
+                   strcmp(pres[i].steps[k], t->pretok.steps[k].name) == 0;
         if (same && !t->by_char) return pres[i].name;
     }
     return NULL;

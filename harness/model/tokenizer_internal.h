@@ -141,21 +141,58 @@ ucb_status ucb_metaspace(const struct ucb_normalizer *n, const char *text, size_
                          bool begins, struct ucb_arena *scratch, const char **out,
                          size_t *n_out, struct ucb_err *err);
 
+/* ---- onig.c: regular expressions as tokenizer.json files mean them ---- */
+
+struct ucb_text;
+/*
+ * Writes to the empty `out` what PCRE2 compiles, with UTF, UCP, MULTILINE and the newline
+ * U+000A, to an expression of the same matches and no captures. `pattern` is UTF-8.
+ * UNSUPPORTED: a construct that is not known to mean the same, by name and offset. `out`
+ * belongs to the caller in any case.
+ */
+ucb_status ucb_onig_rewrite(const char *pattern, size_t n_bytes, struct ucb_text *out,
+                            struct ucb_err *err);
+/* The same for a text that means itself. */
+void ucb_onig_literal(const char *text, size_t n_bytes, struct ucb_text *out);
+/* The beginning of an expression for a message: what is not printable ASCII is a ?. */
+struct ucb_shown ucb_onig_show(const char *pattern, size_t n_bytes);
+
 /* ---- pretok.c: regular expressions that cut a text into pieces ---- */
 
-enum { UCB_PRETOK_STEPS = 4 };
+/* What becomes of matches (with `invert`: of what lies between them). */
+enum ucb_split {
+    UCB_SPLIT_ISOLATED,
+    UCB_SPLIT_REMOVED,
+    UCB_SPLIT_MERGED_WITH_PREVIOUS,
+    UCB_SPLIT_MERGED_WITH_NEXT,
+    UCB_SPLIT_CONTIGUOUS,
+};
+struct ucb_pretok_rule {
+    enum ucb_split split;
+    bool invert;
+    bool literal; /* the pattern is a text, not an expression */
+};
+struct ucb_pretok_step {
+    pcre2_code *code;
+    struct ucb_pretok_rule rule;
+    const char *name; /* in pretok.c's table, or the expression */
+    bool known;       /* in the table */
+};
+enum { UCB_PRETOK_STEPS = 16 };
 struct ucb_pretok {
     /* Each cuts the pieces of the one before into its matches and what lies between. */
-    pcre2_code *steps[UCB_PRETOK_STEPS];
-    const char *names[UCB_PRETOK_STEPS]; /* in pretok.c's table */
+    struct ucb_pretok_step steps[UCB_PRETOK_STEPS];
     size_t n_steps;
+    pcre2_match_context *limits; /* for expressions that are not in the table, or NULL */
 };
-/*
- * Adds a step by its name in pretok.c's table, or by the regular expression's text as
- * tokenizer.json has it.
- */
+/* Adds a step by its name in pretok.c's table. */
 ucb_status ucb_pretok_add(struct ucb_pretok *p, const char *name, struct ucb_err *err);
-ucb_status ucb_pretok_add_pattern(struct ucb_pretok *p, const char *pattern,
+/*
+ * Adds a step by its expression as tokenizer.json has it: one of the table gets its name.
+ * UNSUPPORTED: see ucb_onig_rewrite; too many steps.
+ */
+ucb_status ucb_pretok_add_pattern(struct ucb_pretok *p, const char *pattern, size_t n_bytes,
+                                  struct ucb_pretok_rule rule, struct ucb_arena *memory,
                                   struct ucb_err *err);
 void ucb_pretok_free(struct ucb_pretok *p);
 /*
@@ -163,7 +200,10 @@ void ucb_pretok_free(struct ucb_pretok *p);
  * pcre2_match_data_free.
  */
 pcre2_match_data *ucb_pretok_match_data(void);
-/* Hands each piece of the text to `emit`, in order; stops at a failure and returns it. */
+/*
+ * Hands each piece of the text to `emit`, in order; stops at a failure and returns it.
+ * UNSUPPORTED: an expression that is not in the table backtracks without end.
+ */
 typedef ucb_status ucb_piece_sink(void *context, const char *piece, size_t n_bytes,
                                   struct ucb_err *err);
 ucb_status ucb_pretok_split(const struct ucb_pretok *p, pcre2_match_data *match,

@@ -114,31 +114,71 @@ static ucb_status read_normalizer(struct ucb_tokenizer *t, const json_t *compone
     return UCB_OK;
 }
 
-/*
- * "Isolated" keeps matches and what lies between. Keeping only matches is the same: the
- * known expressions match all.
- */
+static ucb_status read_behavior(const json_t *component, enum ucb_split *split,
+                                struct ucb_err *err)
+{
+    static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious",
+                                        "MergedWithNext", "Contiguous"};
+    static const enum ucb_split splits[] = {
+        UCB_SPLIT_ISOLATED, UCB_SPLIT_REMOVED, UCB_SPLIT_MERGED_WITH_PREVIOUS,
+        UCB_SPLIT_MERGED_WITH_NEXT, UCB_SPLIT_CONTIGUOUS};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (ucb_field_is(component, "behavior", names[i])) {
+            *split = splits[i];
+            return UCB_OK;
+        }
+    return UCB_FAIL(err, UCB_UNSUPPORTED,
+                    "pre_tokenizer: the behavior of %s is none of Isolated, Removed, "
+                    "MergedWithPrevious, MergedWithNext, Contiguous",
+                    ucb_field_type(component));
+}
+
+/* Spaces are marks by then, so it would have to find U+2581 where we keep a space. */
+static ucb_status add_pattern(struct ucb_tokenizer *t, const char *type,
+                              const char *pattern, size_t n_bytes,
+                              struct ucb_pretok_rule rule, struct ucb_err *err)
+{
+    if (t->normalizer.spaces)
+        return UCB_FAIL(err, UCB_UNSUPPORTED,
+                        "pre_tokenizer: %s where spaces are U+2581 is not implemented",
+                        type);
+    return ucb_pretok_add_pattern(&t->pretok, pattern, n_bytes, rule, &t->memory, err);
+}
+
 static ucb_status read_split(struct ucb_tokenizer *t, const json_t *split,
                              struct ucb_err *err)
 {
-    bool invert;
-    const char *pattern = json_string_value(
-        json_object_get(json_object_get(split, "pattern"), "Regex"));
-    UCB_TRY(ucb_field_bool(split, "invert", false, &invert, err));
+    struct ucb_pretok_rule rule;
+    const json_t *pattern = json_object_get(split, "pattern"),
+                 *regex = json_object_get(pattern, "Regex"),
+                 *text = json_object_get(pattern, "String");
+    UCB_TRY(ucb_field_bool(split, "invert", false, &rule.invert, err));
     /* Gemma's: the normalizer has left no space to split at. */
-    if (t->normalizer.spaces &&
-        ucb_field_is(json_object_get(split, "pattern"), "String", " ") && !invert)
+    if (t->normalizer.spaces && ucb_field_is(pattern, "String", " ") && !rule.invert)
         return UCB_OK;
-    bool isolated = ucb_field_is(split, "behavior", "Isolated") && !invert;
-    bool matches = ucb_field_is(split, "behavior", "Removed") && invert;
-    if (pattern == NULL)
+    rule.literal = !json_is_string(regex);
+    if (rule.literal) regex = text;
+    if (!json_is_string(regex))
         return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "pre_tokenizer: Split without pattern.Regex is not implemented");
-    if (!isolated && !matches)
-        return UCB_FAIL(err, UCB_UNSUPPORTED,
-                        "pre_tokenizer: this behavior of Split is not implemented; known: "
-                        "Isolated, and Removed with invert");
-    return ucb_pretok_add_pattern(&t->pretok, pattern, err);
+                        "pre_tokenizer: Split without pattern.Regex or pattern.String");
+    UCB_TRY(read_behavior(split, &rule.split, err));
+    return add_pattern(t, "Split", json_string_value(regex), json_string_length(regex),
+                       rule, err);
+}
+
+/* Those whose characters an expression finds. */
+static ucb_status read_characters(struct ucb_tokenizer *t, const json_t *component,
+                                  struct ucb_err *err)
+{
+    const char *type = ucb_field_type(component), *pattern = "\\s";
+    struct ucb_pretok_rule rule = {.split = UCB_SPLIT_REMOVED};
+    if (strcmp(type, "Punctuation") == 0) {
+        rule.split = UCB_SPLIT_ISOLATED; /* where the file says nothing */
+        if (!ucb_field_absent(json_object_get(component, "behavior")))
+            UCB_TRY(read_behavior(component, &rule.split, err));
+        pattern = "[\\p{P}$+<=>\\^`|~]";
+    }
+    return add_pattern(t, type, pattern, strlen(pattern), rule, err);
 }
 
 static ucb_status read_byte_level(struct ucb_tokenizer *t, const json_t *component,
@@ -168,12 +208,12 @@ static ucb_status read_metaspace(struct ucb_tokenizer *t, const json_t *componen
     if (scheme != NULL) always = ucb_field_is(component, "prepend_scheme", "always");
     bool known = scheme == NULL || always || first ||
                  ucb_field_is(component, "prepend_scheme", "never");
-    if (split || !known || n->spaces || n->prefix ||
+    if (split || !known || n->spaces || n->prefix || t->pretok.n_steps > 0 ||
         !ucb_field_is(component, "replacement", MARK))
         return UCB_FAIL(err, UCB_UNSUPPORTED,
                         "pre_tokenizer: this use of Metaspace is not implemented; known: "
                         "replacement U+2581, split false, prepend_scheme always, first or "
-                        "never, without Prepend or Replace before it");
+                        "never, without Prepend, Replace or a pre_tokenizer before it");
     n->spaces = n->metaspace = true;
     n->prefix = always || first;
     n->first = first;
@@ -183,7 +223,8 @@ static ucb_status read_metaspace(struct ucb_tokenizer *t, const json_t *componen
 static ucb_status read_pretokenizer(struct ucb_tokenizer *t, const json_t *component,
                                     struct ucb_err *err)
 {
-    static const char *const known[] = {"ByteLevel", "Digits", "Metaspace", "Split",
+    static const char *const known[] = {"ByteLevel", "Digits",      "Metaspace",
+                                        "Split",     "Punctuation", "WhitespaceSplit",
                                         "Sequence"};
     const char *type = ucb_field_type(component);
     bool individual;
@@ -193,6 +234,8 @@ static ucb_status read_pretokenizer(struct ucb_tokenizer *t, const json_t *compo
     if (strcmp(type, "ByteLevel") == 0) return read_byte_level(t, component, err);
     if (strcmp(type, "Split") == 0) return read_split(t, component, err);
     if (strcmp(type, "Metaspace") == 0) return read_metaspace(t, component, err);
+    if (strcmp(type, "Punctuation") == 0 || strcmp(type, "WhitespaceSplit") == 0)
+        return read_characters(t, component, err);
     if (strcmp(type, "Digits") != 0)
         return ucb_field_unknown("pre_tokenizer", component, known,
                                  sizeof(known) / sizeof(known[0]), err);

@@ -46,9 +46,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
         return 0;
     }
     ucb_arena_init(&arena);
-    must(ucb_tokenize(t, text, sizeof(text) - 1, &arena, &ids, &err) == UCB_OK,
-         "an opened tokenizer takes every UTF-8 text");
-    check_ids(t, &ids, sizeof(text) - 1);
+    ucb_status status = ucb_tokenize(t, text, sizeof(text) - 1, &arena, &ids, &err);
+    must(status == UCB_OK || (status == UCB_UNSUPPORTED && strstr(err.text, "gave up")),
+         "an opened tokenizer takes every UTF-8 text that its own expression can cut");
+    if (status == UCB_OK) check_ids(t, &ids, sizeof(text) - 1);
     ucb_arena_free(&arena);
     ucb_tokenizer_close(t);
     return 0;

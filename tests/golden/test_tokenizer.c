@@ -185,6 +185,18 @@ TEST(added_tokens_are_found_where_hugging_face_finds_them)
                          sets[i].n);
 }
 
+/* Regular expressions out of the file, in a row, with each behavior of a Split. */
+TEST(expressions_of_a_file_cut_as_hugging_face_cuts)
+{
+    static const char *const names[] = {"split-deepseek2", "split-o200k",
+                                        "split-behaviors"};
+    for (size_t i = 0; i < 3; i++)
+        check_vectors_of(names[i],
+                         ucb_test_path("%s/tests/golden/tokenizer/%s.tokenizer.json",
+                                       ucb_test_root(), names[i]),
+                         60);
+}
+
 TEST(the_gemma3_tokenizer_equals_its_vectors)
 {
     check_vectors_of("gemma3", gemma3(), 153);

@@ -330,9 +330,9 @@ static const struct refusal {
      "`Whitespace`"},
     {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"}," MODEL(AB, "[]") "}", UCB_UNSUPPORTED,
      "add_prefix_space"},
-    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"x\"},\"behavior\":"
-     "\"Isolated\"}}",
-     UCB_UNSUPPORTED, "the regular expression x is none that was checked"},
+    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"x\\\\h\"},"
+     "\"behavior\":\"Isolated\"}}",
+     UCB_UNSUPPORTED, "the regular expression x\\h has an escape of another meaning"},
 };
 
 TEST(a_tokenizer_json_that_contradicts_itself_or_asks_for_more_is_refused_by_name)

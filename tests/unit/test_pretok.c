@@ -79,16 +79,225 @@ TEST(white_space_is_the_unicode_property_and_not_the_one_of_pcre2)
     CHECK_TEXT(cut("gpt2", NULL, "!\xe2\x80\x8b!"), "!\xe2\x80\x8b!"); /* U+200B is not */
 }
 
-TEST(an_expression_that_was_not_checked_is_refused)
+/* ---- expressions out of a file ---- */
+
+/* Adds an expression alone; its pieces with a slash between them, or a failure in *err. */
+static ucb_status cut_by(const char *pattern, struct ucb_pretok_rule rule, const char *text,
+                         size_t n_bytes, struct ucb_text *out, struct ucb_err *err)
 {
     struct ucb_pretok p = {0};
-    struct ucb_err err;
-    CHECK_STATUS(ucb_pretok_add_pattern(&p, "(a+)+$", &err), UCB_UNSUPPORTED, err);
-    CHECK_HAS(err.text, "(a+)+$");
-    CHECK_HAS(err.text, "gpt2, llama3, qwen2");
-    CHECK_EQ(p.n_steps, 0);
-    CHECK_OK(ucb_pretok_add_pattern(&p, "\\p{N}", &err), err);
+    struct ucb_arena arena;
+    ucb_arena_init(&arena);
+    ucb_status status = ucb_pretok_add_pattern(&p, pattern, strlen(pattern), rule, &arena,
+                                               err);
+    pcre2_match_data *match = ucb_pretok_match_data();
+    CHECK(match != NULL);
+    if (status == UCB_OK)
+        status = ucb_pretok_split(&p, match, text, n_bytes, collect, out, err);
+    pcre2_match_data_free(match);
     ucb_pretok_free(&p);
+    ucb_arena_free(&arena);
+    return status;
+}
+
+static const char *cut_as(const char *pattern, struct ucb_pretok_rule rule,
+                          const char *text)
+{
+    struct ucb_text out = {0};
+    struct ucb_err err;
+    CHECK_OK(cut_by(pattern, rule, text, strlen(text), &out, &err), err);
+    const char *kept = ucb_test_path("%s", ucb_text_get(&out));
+    ucb_text_free(&out);
+    return kept;
+}
+
+TEST(an_expression_of_the_table_keeps_its_name)
+{
+    static const struct ucb_pretok_rule kept = {.split = UCB_SPLIT_REMOVED, .invert = true},
+                                        isolated = {0};
+    struct ucb_pretok p = {0};
+    struct ucb_arena arena;
+    struct ucb_err err;
+    const char *gpt2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|"
+                       "\\s+(?!\\S)|\\s+";
+    ucb_arena_init(&arena);
+    CHECK_OK(ucb_pretok_add_pattern(&p, "\\p{N}", 5, isolated, &arena, &err), err);
+    CHECK_OK(ucb_pretok_add_pattern(&p, gpt2, strlen(gpt2), kept, &arena, &err), err);
+    CHECK_OK(ucb_pretok_add_pattern(&p, "\\p{N}", 5, kept, &arena, &err), err);
+    CHECK(p.steps[0].known && p.steps[1].known && !p.steps[2].known);
+    CHECK_TEXT(p.steps[0].name, "digit");
+    CHECK_TEXT(p.steps[1].name, "gpt2");
+    ucb_pretok_free(&p);
+    ucb_arena_free(&arena);
+}
+
+TEST(each_behavior_of_split_does_what_hugging_face_does)
+{
+    static const struct {
+        enum ucb_split split;
+        bool invert;
+        const char *pieces;
+    } rules[] = {
+        {UCB_SPLIT_ISOLATED, false, "-/a/-/-/b/-"},
+        {UCB_SPLIT_ISOLATED, true, "-/a/-/-/b/-"},
+        {UCB_SPLIT_REMOVED, false, "a/b"},
+        {UCB_SPLIT_REMOVED, true, "-/-/-/-"},
+        {UCB_SPLIT_MERGED_WITH_PREVIOUS, false, "-/a-/-/b-"},
+        {UCB_SPLIT_MERGED_WITH_PREVIOUS, true, "-a/-/-b/-"},
+        {UCB_SPLIT_MERGED_WITH_NEXT, false, "-a/-/-b/-"},
+        {UCB_SPLIT_MERGED_WITH_NEXT, true, "-/a-/-/b-"},
+        {UCB_SPLIT_CONTIGUOUS, false, "-/a/--/b/-"},
+        {UCB_SPLIT_CONTIGUOUS, true, "-/a/--/b/-"},
+    };
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+        struct ucb_pretok_rule rule = {rules[i].split, rules[i].invert, true};
+        CHECK_TEXT(cut_as("-", rule, "-a--b-"), rules[i].pieces);
+    }
+}
+
+TEST(expressions_mean_what_oniguruma_means)
+{
+    static const struct {
+        const char *pattern, *text, *pieces;
+    } cases[] = {
+        {"\\p{N}{1,3}+", "12345", "12345"}, /* there not possessive, but repeated */
+        {"a{,2}", "aaab", "aa/a/b"},
+        {"(?:a?b|c+){2}|(?:a?|b){1}", "abcaa", "abc/a/a"},
+        {"\\s+$", "a  \n  b \n", "a/  /\n  b/ \n"}, /* $ at each line's end */
+        {"^", "a\nb\n", "a\n/b\n"},
+        {"\\v", "a\x0b\x0c", "a/\x0b/\x0c"},
+        {"\\p{Han}+", "a\xe4\xb8\x80\xe3\x83\xbc", "a/\xe4\xb8\x80/\xe3\x83\xbc"},
+        {"\\w+", "a\xc2\xb2-", "a\xc2\xb2/-"},
+        {"[\\w]+", "a\xc2\xb2-", "a/\xc2\xb2-"},
+        {"(?i:'s|ll)", "'Sa'\xc5\xbfLl", "'S/a/'\xc5\xbf/Ll"},
+        {"(?i)b|c", "aBC", "a/B/C"},
+        {"(?>a+)a|a++b|c*?d", "aabccd", "aab/ccd"},
+        {"(?<=a)b(?!c)", "abbabc", "a/b/babc"},
+        {"x*", "axxb", "a/xx/b"},
+        {"(?:|a)*", "aab", "a/a/b"},
+        {"[^\\S\\n]+|[-a-c^&.\\]]", " \n-d]", " /\n/-/d/]"},
+        {"(?>\\S+?|b)\\u4e00",
+         "\xc3\x9f"
+         "s\xe4\xb8\x80",
+         "\xc3\x9f/s\xe4\xb8\x80"},
+        {"\\u0061\\x62\\x{63}", "abcd", "abc/d"},
+    };
+    struct ucb_pretok_rule isolated = {0};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        CHECK_TEXT(cut_as(cases[i].pattern, isolated, cases[i].text), cases[i].pieces);
+}
+
+TEST(a_construct_that_may_mean_something_else_is_refused_by_name_and_offset)
+{
+    static const struct {
+        const char *pattern, *message;
+    } cases[] = {
+        {"a\\h", "an escape of another meaning at byte 1 (there: \\h)"},
+        {"(a)\\1", "an escape of another meaning at byte 3"},
+        {"\\Ga", "an escape of another meaning at byte 0"},
+        {"a\\K", "an escape of another meaning at byte 1"},
+        {"\\X", "an escape of another meaning at byte 0"},
+        {"\\bx", "an escape of another meaning at byte 0"},
+        {"\\xff", "an escape of another meaning at byte 0"},
+        {"\\x{d800}", "an escape of another meaning at byte 0"},
+        {"a\\", "a \\ at its end at byte 1"},
+        {"(?C1)", "a group of another kind at byte 0"},
+        {"x(?R)", "a group of another kind at byte 1"},
+        {"(?<n>a)", "a group of another kind at byte 0"},
+        {"(?m:.)", "a group of another kind at byte 0"},
+        {"a(?i)b", "a group of another kind at byte 1"},
+        {"(*FAIL)", "a quantifier of nothing, or of a quantifier at byte 1"},
+        {"a**", "a quantifier of nothing, or of a quantifier at byte 2"},
+        {"(?=a)+", "a quantifier of nothing, or of a quantifier at byte 5"},
+        {"[[:alpha:]]", "a class (or [:name:]) in a class at byte 1"},
+        {"[\\p{L}&&a]", "an intersection of classes at byte 6"},
+        {"[]a]", "a class that begins with ] at byte 0"},
+        {"[a", "a class without its end at byte 0"},
+        {"[a-z-9]", "a - that may be a range (write \\-) at byte 4"},
+        {"[z-a]", "a range to less at byte 1"},
+        {"\\p{Greek_Extended}", "a property that is not known at byte 0"},
+        {"\\p{Alphabetic}", "a property that is not known at byte 0"}, /* grew after 14.0 */
+        {"\\pL", "\\p without a brace at byte 0"},
+        {"a{x", "a { that begins no interval (write \\{) at byte 1"},
+        {"a{3}?", "{n}? at byte 1"},
+        {"(?:a?|b){2}", "an interval of what may be empty at byte 8"},
+        {"(?:\\Aa*){1,2}", "an interval of what may be empty at byte 8"},
+        {"(?:a|(?=b)){,2}", "an interval of what may be empty at byte 11"},
+        {"a{1001}", "an interval of this size or order at byte 1"},
+        {"(?i:ss)", "ff, fi, fl, ss or st that ignores case at byte 5"},
+        {"(?i:\xc3\xa9)", "a character outside ASCII that ignores case at byte 4"},
+        {"(a", "a ( without its ) before the end at byte 2"},
+        {"a)", "a ) without its ( at byte 1"},
+    };
+    struct ucb_pretok_rule isolated = {0};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct ucb_text out = {0};
+        struct ucb_err err;
+        CHECK_STATUS(cut_by(cases[i].pattern, isolated, "a", 1, &out, &err),
+                     UCB_UNSUPPORTED, err);
+        CHECK_HAS(err.text, cases[i].message);
+        ucb_text_free(&out);
+    }
+}
+
+/* `n` times a character, then an end. */
+static char *repeated(const char *text, size_t n, const char *end)
+{
+    size_t n_text = strlen(text);
+    char *all = malloc(n * n_text + strlen(end) + 1);
+    CHECK(all != NULL);
+    for (size_t i = 0; i < n; i++) memcpy(all + i * n_text, text, n_text);
+    strcpy(all + n * n_text, end);
+    return all;
+}
+
+TEST(an_expression_that_backtracks_without_end_gives_up_with_a_sentence)
+{
+    static const char *const patterns[] = {"(?:a+)+$", "(?:a|a)*[cd]", "(?:a*a*)*[cd]",
+                                           "[\\s\\S]+[\\s\\S]+[\\s\\S]+\\p{Co}"};
+    struct ucb_pretok_rule isolated = {0};
+    char *text = repeated("a", 3000, "b");
+    for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++) {
+        struct ucb_text out = {0};
+        struct ucb_err err;
+        CHECK_STATUS(cut_by(patterns[i], isolated, text, 3001, &out, &err), UCB_UNSUPPORTED,
+                     err);
+        CHECK_HAS(err.text, patterns[i]);
+        CHECK_HAS(err.text, "from its byte 0 on, before \"aaa");
+        CHECK_HAS(err.text, "cut the text");
+        ucb_text_free(&out);
+    }
+    free(text);
+}
+
+/* A window is 32 KiB; what it hides must not be missed and what it ends is no end. */
+TEST(a_match_of_any_length_is_found_whole_and_windows_are_not_seen)
+{
+    static const struct {
+        const char *pattern, *character, *end;
+        size_t n_pieces;
+    } cases[] = {
+        {"\\p{L}+", "\xc3\xa9", "!", 2},
+        {"\\s+(?!\\S)|\\s+", " ", "a", 3},
+        {"(?:\\p{L}|')+", "a", "!", 2}, /* more iterations than the compiled code's stack */
+        {"a+!", "a", "!", 1},
+        {"b", "a", "b!", 3},
+        {"a$", "a", "!", 1},
+        {"(?<=aa)!", "a", "!", 2},
+        {"z*", "\xc3\xa9", "zz", 40001},
+    };
+    struct ucb_pretok_rule isolated = {0};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *text = repeated(cases[i].character, 40000, cases[i].end);
+        struct ucb_text out = {0};
+        struct ucb_err err;
+        size_t n_pieces = 1;
+        CHECK_OK(cut_by(cases[i].pattern, isolated, text, strlen(text), &out, &err), err);
+        for (size_t k = 0; k < out.n_chars; k++) n_pieces += out.data[k] == '/';
+        CHECK_EQ(n_pieces, cases[i].n_pieces);
+        ucb_text_free(&out);
+        free(text);
+    }
 }
 
 TEST(the_libraries_have_the_unicode_versions_that_the_vectors_were_checked_with)
