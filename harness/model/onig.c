@@ -11,10 +11,10 @@
  *     \p{Han}            \p{sc:Han}           PCRE2 takes Script_Extensions for a bare name
  *     \v                 U+000B               PCRE2: any vertical white space
  *     \u4e00             \x{4e00}             PCRE2 has no \u
- *     x{1,3}+            (?:x{1,3})+          possessive in PCRE2, and here only after * +
- * ? x{,3}              x{0,3}               not an interval in PCRE2 before 10.43 ^ and $
- * the same             with PCRE2_MULTILINE, newline U+000A ( )                (?: ) nobody
- * asks what a group matched
+ *     x{1,3}+            (?:x{1,3})+          only after * + ? is it possessive here
+ *     x{,3}              x{0,3}               no interval in PCRE2 before 10.43
+ *     ^ $                the same             with PCRE2_MULTILINE, newline U+000A
+ *     ( )                (?: )                nobody asks what a group matched
  *
  * Ignoring case, Oniguruma also takes the one letter U+00DF for the two "ss", and so for
  * all foldings into several letters; PCRE2 never does. Inside (?i: only ASCII letters are
@@ -212,10 +212,10 @@ static bool read_code(struct rewrite *r, char kind, uint32_t *point)
 static ucb_status read_word(struct rewrite *r, size_t begin, bool in_class,
                             struct ucb_err *err)
 {
-    bool not = r->in[begin + 1] == 'W';
+    bool inverse = r->in[begin + 1] == 'W';
     if (folds(r)) return refuse(r, begin, "\\w that ignores case", err);
-    if (not &&in_class) return refuse(r, begin, "\\W inside a class", err);
-    put(r, in_class ? WORD : not ? "[^" WORD_ALONE "]" : "[" WORD_ALONE "]");
+    if (inverse && in_class) return refuse(r, begin, "\\W inside a class", err);
+    put(r, in_class ? WORD : inverse ? "[^" WORD_ALONE "]" : "[" WORD_ALONE "]");
     return UCB_OK;
 }
 
@@ -319,9 +319,9 @@ static ucb_status read_class(struct rewrite *r, struct ucb_err *err)
     end_item(r, true);
     r->atom = r->out->n_chars;
     r->letter = 0;
-    bool not = take(r, "^");
-    if (not &&folds(r)) return refuse(r, begin, "[^...] that ignores case", err);
-    put(r, not ? "[^" : "[");
+    bool inverse = take(r, "^");
+    if (inverse && folds(r)) return refuse(r, begin, "[^...] that ignores case", err);
+    put(r, inverse ? "[^" : "[");
     if (next_is(r, "]")) return refuse(r, begin, "a class that begins with ]", err);
     for (bool first = true; !take(r, "]"); first = false) {
         if (r->at + 1 >= r->n) return refuse(r, begin, "a class without its end", err);
