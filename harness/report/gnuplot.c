@@ -184,7 +184,7 @@ static void remove_workshop(int parent, const char *name)
 }
 
 /* Removes what reports that were killed left in `folder`: whose lock nobody holds, and that
- * are no newer than a minute, so that one whose lock is about to be taken stays. */
+ * are a minute old, so that one whose lock is about to be taken stays. */
 static void clean_up(const char *folder)
 {
     DIR *dir = opendir(folder);
