@@ -16,6 +16,7 @@
 # only scales them. docs/figures.md says how to read the figure.
 
 if (!exists("kind")) kind = "svg"
+if (exists("folder")) data = folder . data # drawn from another folder than the data's
 scale = 1
 if (kind eq "svg") {
     scale = 1.85

@@ -333,6 +333,27 @@ TEST(the_same_data_draws_the_same_bytes)
     }
 }
 
+static size_t count_of(const char *text, const char *word)
+{
+    size_t n = 0;
+    for (const char *at = text; (at = strstr(at, word)) != NULL; at++) n++;
+    return n;
+}
+
+/* And its bar, which is drawn as a mark without a shape; the legend has few. */
+TEST(every_point_of_a_chart_has_its_mark_in_the_picture)
+{
+    struct ucb_err err;
+    skip_without_gnuplot();
+    const char *db = make_database();
+    CHECK_OK(verb(&ucb_command_report, &err,
+                  ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+             err);
+    size_t n_points = count_of(content("pareto.json"), "\"frontier\"");
+    CHECK(n_points > 0);
+    CHECK(count_of(content("pareto.svg"), "xlink:href='#gpPt") >= 2 * n_points);
+}
+
 TEST(the_page_needs_nothing_from_outside)
 {
     struct ucb_err err;
