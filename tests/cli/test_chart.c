@@ -1,320 +1,370 @@
-/* report pareto: how sure the frontier is, the noise floor, the information limit, the axis
- * of sizes, retention, LaTeX, and equal bytes from equal data. */
+/* report pareto and report html: the pictures, their points and captions, the same bytes
+ * from the same data. Verbs are called directly. */
 #include "test.h"
 
-#include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "chart_text.h"
-#include "core/file.h"
+#include "core/json.h"
 #include "core/sha256.h"
-#include "made_up.h"
-#include "tiny.h"
+#include "report/report.h"
+#include "report_verbs.h"
 
-static char out[1 << 16];
-
-static const char *database(void)
+TEST(the_same_data_draws_the_same_bytes)
 {
-    static char path[512];
-    snprintf(path, sizeof(path), "%s/r.db", ucb_test_folder());
-    return path;
+    static const char *const files[] = {"pareto.svg",      "pareto.png", "pareto.pdf",
+                                        "pareto.gp",       "pareto.tsv", "pareto-1col.svg",
+                                        "pareto-1col.pdf", "report.html"};
+    struct ucb_err err;
+    report_needs_gnuplot();
+    const char *db = report_database();
+    for (int i = 0; i < 2; i++) {
+        const char *line = ucb_test_path("report html --db %s --out %s/%d --json", db,
+                                         ucb_test_folder(), i);
+        CHECK_OK(report_verb(&ucb_command_report, &err, line), err);
+        if (i == 0) sleep(1); /* another second, so that a date would show */
+    }
+    CHECK_HAS(report_content("stdout"), "report.html");
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        char one[UCB_SHA256_HEX], two[UCB_SHA256_HEX];
+        CHECK_OK(ucb_sha256_file(ucb_test_path("%s/0/%s", ucb_test_folder(), files[i]), one,
+                                 &err),
+                 err);
+        CHECK_OK(ucb_sha256_file(ucb_test_path("%s/1/%s", ucb_test_folder(), files[i]), two,
+                                 &err),
+                 err);
+        CHECK_TEXT(two, one);
+    }
 }
 
-static void pareto(const char *folder, const char *options)
+static size_t count_of(const char *text, const char *word)
 {
-    RUN(0, "report pareto --db %s --out %s/%s %s", database(), ucb_test_folder(), folder,
-        options);
+    size_t n = 0;
+    for (const char *at = text; (at = strstr(at, word)) != NULL; at++) n++;
+    return n;
 }
 
-static const char *caption(const char *name)
+/* And its bar, which is drawn as a mark without a shape; the legend has few. */
+TEST(every_point_of_a_chart_has_its_mark_in_the_picture)
 {
-    return chart_caption(ucb_test_content(name));
+    struct ucb_err err;
+    report_needs_gnuplot();
+    const char *db = report_database();
+    CHECK_OK(
+        report_verb(&ucb_command_report, &err,
+                    ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+        err);
+    size_t n_points = count_of(report_content("pareto.json"), "\"frontier\"");
+    CHECK(n_points > 0);
+    CHECK(count_of(report_content("pareto.svg"), "xlink:href='#gpPt") >= 2 * n_points);
 }
 
-static void skip_without_gnuplot(void)
+TEST(the_page_needs_nothing_from_outside)
 {
-    if (access("/usr/bin/gnuplot", X_OK) != 0) SKIP("gnuplot is not installed");
+    struct ucb_err err;
+    report_needs_gnuplot();
+    const char *db = report_database();
+    CHECK_OK(
+        report_verb(&ucb_command_report, &err,
+                    ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())),
+        err);
+    const char *page = report_content("report.html");
+    CHECK(strstr(page, "src=") == NULL && strstr(page, "<link") == NULL &&
+          strstr(page, "@import") == NULL);
+    CHECK(strstr(page, "{{") == NULL);
+    CHECK_HAS(page, "<svg");
+    CHECK_HAS(page, "<span class=\"interval\">[89.2, 91.2]</span>");
+    CHECK_HAS(page, "<sup><a href=\"#note-1\">1</a></sup>");
+    CHECK_HAS(
+        page,
+        "<li id=\"note-1\">t and BCa intervals differ by 23% of the former's width</li>");
+    CHECK_HAS(page, "Wilson score over documents: accuracy %");
+    CHECK_HAS(page, "<button type=\"button\">documents</button>");
+    CHECK_HAS(page, "gptq:bits=4</code> failed: layer.3.q_proj");
 }
 
-static void sql(const char *statements)
+TEST(the_chart_marks_the_frontier_by_bits_and_divergence)
 {
-    sqlite3 *db = NULL;
-    char *message = NULL;
-    CHECK_EQ(sqlite3_open(database(), &db), SQLITE_OK);
-    if (sqlite3_exec(db, statements, NULL, NULL, &message) != SQLITE_OK)
-        ucb_test_fail(__FILE__, __LINE__, "%s: %s", statements, message);
-    sqlite3_close(db);
+    struct ucb_err err;
+    report_needs_gnuplot();
+    const char *db = report_database();
+    CHECK_OK(
+        report_verb(&ucb_command_report, &err,
+                    ucb_test_path("report pareto --db %s --out %s --model smollm2-135m", db,
+                                  ucb_test_folder())),
+        err);
+    const char *rows = report_content(
+        "pareto.tsv"); /* panel, method (fp4 hqq int8 nf4), frontier, model ... */
+    CHECK_HAS(rows, "1\t2\t1\tsmollm2-135m\thqq\thqq:bits=2,group=64\t");
+    CHECK_HAS(rows,
+              "1\t2\t0\tsmollm2-135m\thqq\thqq:bits=2,group=16\t"); /* 3 bits are smaller
+                                                                       and better */
+    CHECK_HAS(rows, "1\t1\t0\tsmollm2-135m\tfp4\tfp4\t");
+    CHECK_HAS(rows, "1\t3\t1\tsmollm2-135m\tint8\tint8\t");
+    CHECK(strstr(rows, "smooth") == NULL);
+
+    json_t *root, *point;
+    size_t i, n_frontier = 0;
+    const char *points = report_content("pareto.json");
+    CHECK_OK(ucb_json_parse("pareto.json", points, strlen(points), &root, &err), err);
+    CHECK_TEXT(json_string_value(json_object_get(root, "metric")), "kld_mean");
+    json_array_foreach(json_object_get(root, "points"), i, point)
+    {
+        const char *spec = json_string_value(json_object_get(point, "spec"));
+        bool frontier = json_is_true(json_object_get(point, "frontier"));
+        n_frontier += frontier;
+        CHECK(json_real_value(json_object_get(point, "bpw_matrices")) > 1);
+        CHECK(strcmp(spec, "fp4") != 0 || !frontier);
+        CHECK(strcmp(spec, "int8") != 0 || frontier);
+    }
+    CHECK(i >= 4 && n_frontier >= 2);
+    json_decref(root);
 }
 
-/* A column, from 0, of the row of a TSV that begins with `start`. */
-static double column(const char *rows, const char *start, int which)
+TEST(a_chart_of_a_task_that_is_not_there_names_all_that_are)
 {
-    const char *at = strstr(rows, start);
-    double value = NAN;
-    CHECK(at != NULL);
-    for (int i = 0; i < which; i++) at = strchr(at, '\t') + 1;
-    CHECK(sscanf(at, "%lf", &value) == 1);
-    return value;
+    struct ucb_err err;
+    const char *db = report_database();
+    CHECK_STATUS(report_verb(&ucb_command_report, &err,
+                             ucb_test_path("report pareto --db %s --out %s --task foo", db,
+                                           ucb_test_folder())),
+                 UCB_MISSING, err);
+    CHECK_HAS(err.text, "on task foo");
+    CHECK_HAS(err.text, "it holds task lambada, wikitext in 40 cells");
 }
-enum { X = 6, Y, LOW, HIGH, N, MEMBERSHIP, VALUE, OTHER_X };
 
-/* ---- how sure the frontier is ---- */
-
-enum { N_DOCUMENTS = 12, ITEMS = 3 };
-
-/* A point whose divergence is `usual` on every document but the last, where it is `last`.
- */
-static void put_point(struct ucb_store *store, int64_t run_id, const char *spec, double bpw,
-                      double usual, double last)
+TEST(a_title_that_does_not_fit_the_narrow_page_leaves_the_task_to_the_caption)
 {
-    struct made_up_point point = {"nf4", spec, NULL, bpw, usual, 0.9};
+    struct ucb_err err;
+    sqlite3 *open;
+    report_needs_gnuplot();
+    const char *db = report_database();
+    CHECK_EQ(sqlite3_open(db, &open), SQLITE_OK);
+    CHECK_EQ(sqlite3_exec(open,
+                          "UPDATE cells SET task = 'wikitext:ctx=512,half=1,n=12,spread=1'",
+                          NULL, NULL, NULL),
+             SQLITE_OK);
+    sqlite3_close(open);
+    CHECK_OK(
+        report_verb(&ucb_command_report, &err,
+                    ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+        err);
+    CHECK_HAS(report_content("pareto.gp"),
+              "figure_title = 'What a bit per weight costs, task wikitext:ctx=512,half=1,");
+    const char *narrow = report_content("pareto-1col.gp");
+    CHECK_HAS(narrow, "figure_title = 'What a bit per weight costs'\n");
+    CHECK_HAS(chart_caption(narrow), "task wikitext:ctx=512,half=1,n=12,spread=1");
+}
+
+TEST(only_points_of_one_setting_share_a_frontier)
+{
+    struct ucb_err err;
+    report_needs_gnuplot();
+    const char *db = report_database();
+    const struct made_up_point *none = &made_up_points(false)[0],
+                               *int8 = &made_up_points(false)[1];
+    report_put_changed(db, none, "bf16", "body", 1, NULL, 0);
+    report_put_changed(db, int8, "bf16", "body", 1, NULL,
+                       0); /* equal values under three other settings */
+    report_put_changed(db, int8, "fp32", "all", 1, NULL, 0);
+    report_put_changed(db, int8, "fp32", "body", 2, NULL, 0);
+    CHECK_OK(
+        report_verb(&ucb_command_report, &err,
+                    ucb_test_path("report pareto --db %s --out %s --model smollm2-135m", db,
+                                  ucb_test_folder())),
+        err);
+    const char *rows = report_content("pareto.tsv");
+    for (int panel = 1; panel <= 4; panel++)
+        CHECK_HAS(rows, ucb_test_path("%d\t3\t1\tsmollm2-135m\tint8\tint8\t", panel));
+    CHECK(strstr(rows, "\n5\t") == NULL);
+    static const char *const titles[] = {
+        "smollm2-135m, seed=1 (original: 5 bpw)", "smollm2-135m, scope=all seed=1",
+        "smollm2-135m, bf16 seed=1 (original: 5 bpw)", "smollm2-135m, seed=2"};
+    for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++)
+        CHECK_HAS(report_content("pareto.gp"), titles[i]);
+}
+
+#define ON_MINI "calib-mini:n=32,ctx=256,seed=0"
+#define ON_VALID "wikitext-valid:n=128,ctx=512,seed=0"
+static const struct made_up_point calibrated = {"gptq", "gptq:bits=3", NULL, 3.2, 0.1, 0.8};
+
+/* The tables and the chart of a database; returns table.txt, the rows of the chart stay in
+ * pareto.tsv. */
+static const char *make_reports(const char *db)
+{
+    struct ucb_err err;
+    static const char *const reports[] = {"pareto", "table"};
+    for (size_t i = 0; i < 2; i++)
+        CHECK_OK(
+            report_verb(&ucb_command_report, &err,
+                        ucb_test_path("report %s --db %s --out %s --model smollm2-135m",
+                                      reports[i], db, ucb_test_folder())),
+            err);
+    return report_content("table.txt");
+}
+
+TEST(a_calibrated_method_is_compared_with_the_others_and_says_on_what_it_was)
+{
+    report_needs_gnuplot();
+    const char *db = report_database();
+    report_put_calibrated(db, &calibrated, ON_MINI " 140acb1348bd", "fp32", "body", 1, NULL,
+                          0);
+    CHECK_HAS(make_reports(db), "\ngptq:bits=3 calib=" ON_MINI "  ");
+    const char *rows = report_content("pareto.tsv");
+    CHECK_HAS(rows, "1\t2\t1\tsmollm2-135m\tgptq\tgptq:bits=3\t3.2");
+    CHECK_HAS(rows,
+              "1\t3\t0\tsmollm2-135m\thqq\thqq:bits=3,group=64\t"); /* it lies above */
+    CHECK(strstr(rows, "\n2\t") == NULL);                           /* one panel */
+    CHECK_HAS(chart_caption(report_content("pareto.gp")), "Calibration where needed:");
+}
+
+TEST(several_calibrations_of_one_method_stand_side_by_side)
+{
+    report_needs_gnuplot();
+    const char *db = report_database();
+    report_put_calibrated(db, &calibrated, ON_VALID " 4cd0f6876d07", "fp32", "body", 1,
+                          NULL, 0);
+    report_put_calibrated(db, &calibrated, ON_MINI " 140acb1348bd", "fp32", "body", 1, NULL,
+                          0);
+    const char *table = make_reports(db), *mini = strstr(table, " calib=" ON_MINI "  "),
+               *valid = strstr(table, " calib=" ON_VALID "  ");
+    CHECK(mini != NULL && valid != NULL && mini < valid);
+    const char *rows = report_content("pareto.tsv");
+    CHECK_HAS(rows, "gptq:bits=3 calib=" ON_MINI "\t");
+    CHECK_HAS(rows, "gptq:bits=3 calib=" ON_VALID "\t");
+    CHECK(strstr(rows, "\n2\t") == NULL);
+    CHECK(strstr(chart_caption(report_content("pareto.gp")), "Calibration, of") ==
+          NULL); /* the labels say it */
+}
+
+TEST(one_calibration_on_two_editions_of_its_text_is_told_apart)
+{
+    report_needs_gnuplot();
+    const char *db = report_database();
+    report_put_calibrated(db, &calibrated, ON_MINI " 140acb1348bd", "fp32", "body", 1, NULL,
+                          0);
+    report_put_calibrated(db, &calibrated, ON_MINI " 000000000000", "fp32", "body", 1, NULL,
+                          0);
+    const char *table = make_reports(db);
+    CHECK_HAS(table, "calib=" ON_MINI " 140acb1348bd");
+    CHECK_HAS(table, "calib=" ON_MINI " 000000000000");
+}
+
+TEST(the_caption_says_what_the_bars_are)
+{
+    struct ucb_err err;
+    report_needs_gnuplot();
+    const char *db = report_database();
+    CHECK_OK(
+        report_verb(&ucb_command_report, &err,
+                    ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+        err);
+    const char *script = chart_caption(report_content("pareto.gp"));
+    CHECK_HAS(
+        script,
+        "n = 12 documents. Bars: 95% intervals, linearised t, clustered by document.");
+    CHECK(strstr(script, "resampled") == NULL);
+}
+
+TEST(a_bar_without_bound_does_not_flatten_the_points)
+{
+    static const struct ucb_metric metrics[] = {
+        {"kld_mean", 0.5, 0, 1e300, 2, "t-cluster", NULL}};
+    struct ucb_err err;
+    report_needs_gnuplot();
+    const char *db = ucb_test_path("%s/wide.db", ucb_test_folder());
+    report_put_changed(db, &made_up_points(false)[2], "fp32", "body", 1, metrics, 1);
+    CHECK_OK(
+        report_verb(&ucb_command_report, &err,
+                    ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+        err);
+    CHECK_HAS(report_content("pareto.gp"),
+              "y_high = 12.5;"); /* ten times the point, and room for its label */
+    CHECK_HAS(chart_caption(report_content("pareto.gp")), "A bar cut off by");
+    CHECK(strstr(report_content("pareto.tsv"), "e+300") == NULL);
+}
+
+TEST(without_gnuplot_the_chart_says_how_to_install_it)
+{
+    struct ucb_err err;
+    const char *db = report_database();
+    CHECK_EQ(setenv("PATH", ucb_test_folder(), 1), 0);
+    CHECK_STATUS(
+        report_verb(&ucb_command_report, &err,
+                    ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+        UCB_ENVIRONMENT, err);
+    CHECK_HAS(err.text, "apt-get install gnuplot-nox");
+}
+
+/* A gnuplot that is stopped in the middle of a picture. */
+static void break_gnuplot(void)
+{
+    const char *path = ucb_test_path("%s/gnuplot", ucb_test_folder());
+    FILE *file = fopen(path, "w");
+    CHECK(file != NULL);
+    fputs("#!/bin/sh\necho '<svg' >pareto.svg\nkill -9 $$\n", file);
+    fclose(file);
+    CHECK_EQ(chmod(path, 0755), 0);
+    CHECK_EQ(setenv("PATH", ucb_test_path("%s:/usr/bin:/bin", ucb_test_folder()), 1), 0);
+}
+
+TEST(a_chart_that_is_not_finished_leaves_the_one_before_as_it_was)
+{
+    struct ucb_err err;
+    struct stat info;
+    report_needs_gnuplot();
+    const char *db = report_database();
+    const char *line = ucb_test_path("report pareto --db %s --out %s/figures", db,
+                                     ucb_test_folder());
+    CHECK_OK(report_verb(&ucb_command_report, &err, line), err);
+    CHECK_EQ(stat(ucb_test_path("%s/figures/pareto.svg", ucb_test_folder()), &info), 0);
+    off_t before = info.st_size;
+    break_gnuplot();
+    CHECK_STATUS(report_verb(&ucb_command_report, &err, line), UCB_ENVIRONMENT, err);
+    CHECK_HAS(err.text, "could not draw pareto.gp (signal 9)");
+    CHECK_EQ(stat(ucb_test_path("%s/figures/pareto.svg", ucb_test_folder()), &info), 0);
+    CHECK_EQ(info.st_size, before);
+    /* What a killed report left an hour ago goes with the next one. */
+    CHECK_EQ(system(ucb_test_path("cd %s/figures && mkdir .drawing-killed && "
+                                  "echo half >.drawing-killed/pareto.svg && "
+                                  "touch -d '1 hour ago' .drawing-killed",
+                                  ucb_test_folder())),
+             0);
+    CHECK_STATUS(report_verb(&ucb_command_report, &err, line), UCB_ENVIRONMENT, err);
+    CHECK_EQ(system(ucb_test_path("test -z \"$(ls -A %s/figures | grep drawing)\"",
+                                  ucb_test_folder())),
+             0);
+}
+
+TEST(a_database_with_only_the_original_has_tables_and_no_chart)
+{
+    struct ucb_err err;
+    struct ucb_store *store = NULL;
     struct ucb_arena arena;
     struct ucb_cell cell;
     struct ucb_cell_result result;
-    struct ucb_err err;
-    ucb_arena_init(&arena);
-    made_up_cell(&arena, &point, "m", "wikitext", &cell, &result);
-    struct ucb_sample *samples = (struct ucb_sample *)result.samples.samples;
-    for (size_t i = 0; i < result.samples.n; i++)
-        samples[i].kld_sum = samples[i].n_tokens *
-                             (result.samples.document[i] == N_DOCUMENTS - 1 ? last : usual);
-    struct ucb_metric metric = {
-        "kld_mean", (11 * usual + last) / 12, NAN, NAN, N_DOCUMENTS, "t-cluster", NULL};
-    result.metrics = &metric;
-    result.n_metrics = 1;
-    CHECK_OK(ucb_store_put_cell(store, run_id, "b", &cell, &result, &err), err);
-    ucb_arena_free(&arena);
-}
-
-/*
- * b is worse than a by 1 on eleven documents and better by 100 on the last: a is best in a
- * resample exactly when the last document is not in it, which happens in (11/12)^12 of
- * them.
- */
-TEST(membership_is_the_share_of_paired_resamples)
-{
-    struct ucb_store *store = NULL;
-    struct ucb_err err;
     struct ucb_run_info info = {"b", "c", "{}"};
     int64_t run_id;
-    skip_without_gnuplot();
-    CHECK_OK(ucb_store_open(database(), UCB_STORE_WRITE, &store, &err), err);
+    const char *db = ucb_test_path("%s/one.db", ucb_test_folder());
+    ucb_arena_init(&arena);
+    made_up_cell(&arena, &made_up_points(true)[0], "m", "wikitext", &cell, &result);
+    CHECK_OK(ucb_store_open(db, UCB_STORE_WRITE, &store, &err), err);
     CHECK_OK(ucb_store_begin_run(store, &info, &run_id, &err), err);
-    put_point(store, run_id, "a", 4, 1, 201);
-    put_point(store, run_id, "b", 4, 2, 101);
-    put_point(store, run_id, "c", 5, 3, 300); /* always worse, and larger */
-    put_point(store, run_id, "d", 3, 9, 900); /* the smallest */
+    CHECK_OK(ucb_store_put_cell(store, run_id, "b", &cell, &result, &err), err);
     ucb_store_close(store);
-    pareto("one", "");
-    const char *rows = ucb_test_content("one/pareto.tsv");
-    double share = pow(11.0 / 12, 12), sd = sqrt(share * (1 - share) / 2000);
-    CHECK_NEAR(column(rows, "1\t1\t0\tm\tnf4\ta\t", MEMBERSHIP), share, 4 * sd);
-    CHECK_NEAR(column(rows, "1\t1\t1\tm\tnf4\tb\t", MEMBERSHIP), 1 - share, 4 * sd);
-    CHECK(column(rows, "1\t1\t0\tm\tnf4\tc\t", MEMBERSHIP) == 0);
-    CHECK(column(rows, "1\t1\t1\tm\tnf4\td\t", MEMBERSHIP) == 1);
-    CHECK_HAS(ucb_test_content("one/pareto.gp"), "\ta (3"); /* (35%) or near it */
-    CHECK_HAS(ucb_test_content("one/pareto.gp"), "\td\t");
-    CHECK_HAS(caption("one/pareto.gp"), "the share of 2000 paired resamples");
-}
-
-TEST(points_that_were_not_scored_on_the_same_items_have_no_membership)
-{
-    skip_without_gnuplot();
-    made_up_database(database(), "b", false);
-    sql("DELETE FROM items WHERE document = 3 AND cell_key IN (SELECT cell_key FROM cells WHERE "
-        "spec = 'nf4' AND model = 'smollm2-135m')");
-    pareto("one", "--model smollm2-135m");
-    CHECK_HAS(ucb_test_content("one/pareto.tsv"), "\t12\t?\t0.034\t");
-    CHECK_HAS(caption("one/pareto.gp"), "How sure it is was not computed for all");
-}
-
-/* ---- what the points are measured against ---- */
-
-static const char floor_cell[] =
-    "CREATE TEMP TABLE f AS SELECT * FROM cells WHERE spec = 'none';"
-    "UPDATE f SET cell_key = cell_key + 1000, arithmetic = 'bf16', reference = 'fp32',"
-    "    cell_id = substr(cell_id, 1, 60) || 'beef';"
-    "INSERT INTO cells SELECT * FROM f;"
-    "INSERT INTO run_cells SELECT 1, cell_key FROM f;"
-    "INSERT INTO metrics SELECT cell_key, 'kld_mean', 0.0005, 0.0004, 0.0007, 12, 't-cluster',"
-    "    NULL, 1 FROM f;"
-    "INSERT INTO metrics SELECT cell_key, 'ppl_ratio', 0.999, 0.997, 1.001, 12, 't-cluster',"
-    "    NULL, 1 FROM f;";
-
-TEST(a_noise_floor_is_a_band_and_neither_a_point_nor_a_panel)
-{
-    skip_without_gnuplot();
-    made_up_database(database(), "b", false);
-    pareto("without", "--model smollm2-135m");
-    CHECK_HAS(caption("without/pareto.gp"), "Noise floor: not measured.");
-    CHECK_HAS(ucb_test_content("without/pareto.gp"), "floor_to[1] = NaN");
-    sql(floor_cell);
-    pareto("with", "--model smollm2-135m");
-    CHECK_HAS(ucb_test_content("with/pareto.gp"), "n_panels = 1\n");
-    CHECK_HAS(ucb_test_content("with/pareto.gp"),
-              "floor_to[1] = 0.0007; floor_value[1] = 0.0005;");
-    CHECK_HAS(ucb_test_content("with/pareto.gp"), "\tnoise floor\n");
-    CHECK_HAS(caption("with/pareto.gp"), "the original in bf16 against itself in fp32");
-    CHECK(strstr(ucb_test_content("with/pareto.tsv"), "none") == NULL);
-    pareto("ratio", "--model smollm2-135m --metric ppl_ratio");
-    CHECK_HAS(ucb_test_content("ratio/pareto.gp"), "floor_to[1] = 0.003;"); /* 1 - 0.997 */
-}
-
-TEST(a_noise_floor_far_below_all_points_is_said_and_not_drawn)
-{
-    skip_without_gnuplot();
-    made_up_database(database(), "b", false);
-    sql(floor_cell);
-    sql("UPDATE metrics SET value = 1e-9, ci_low = 0, ci_high = 2e-9 WHERE cell_key > 1000");
-    pareto("one", "--model smollm2-135m");
-    CHECK(strstr(ucb_test_content("one/pareto.gp"), "\tnoise floor\n") == NULL);
-    CHECK_HAS(caption("one/pareto.gp"), "It lies below the axis, at 2e-09.");
-}
-
-TEST(the_information_limit_is_drawn_where_methods_agree_and_weights_are_dense)
-{
-    skip_without_gnuplot();
-    made_up_database(database(), "b", false);
-    pareto("dense", "--model smollm2-135m-smooth");
-    const char *text = caption("dense/pareto.gp");
-    CHECK_HAS(text, "Information limit: k 2^(-2 bpw)");
-    /* nf4 0.039, nf4 twice quantized 0.041, fp4 0.069, hqq:bits=4 0.037, hqq:bits=3 0.19 */
-    CHECK_HAS(text, "4.6 from nf4 (the largest of 5 is 1.22 times it)");
-    CHECK_HAS(ucb_test_content("dense/pareto.gp"), "\tinformation limit\n");
-    pareto("two", "");
-    CHECK_HAS(caption("two/pareto.gp"), "4.6 for smollm2-135m-smooth from nf4 (");
-    sql("INSERT INTO models SELECT DISTINCT model_digest, 1, 'Q4_1', 1 FROM cells");
-    pareto("grid", "--model smollm2-135m-smooth");
-    CHECK_HAS(caption("grid/pareto.gp"),
-              "No information limit for smollm2-135m-smooth: weights on a grid");
-    CHECK(strstr(ucb_test_content("grid/pareto.gp"), "\tinformation limit\n") == NULL);
-    CHECK_HAS(ucb_test_content("grid/pareto.gp"), "$limit << END\nNaN\tNaN\nEND\n");
-    sql("DELETE FROM models; UPDATE metrics SET value = 0.3, ci_high = 0.4 WHERE metric = "
-        "'kld_mean' AND cell_key IN (SELECT cell_key FROM cells WHERE spec = 'fp4')");
-    pareto("disagree", "--model smollm2-135m-smooth");
-    CHECK_HAS(caption("disagree/pareto.gp"), "not in proportion to squared error");
-}
-
-TEST(a_point_at_or_below_the_original_stands_on_the_lower_edge_and_holds_the_frontier)
-{
-    skip_without_gnuplot();
-    made_up_database(database(), "b", false);
-    sql("UPDATE metrics SET value = 0.9995, ci_low = 0.998, ci_high = 1.0004 WHERE metric = "
-        "'ppl_ratio' AND cell_key IN (SELECT cell_key FROM cells WHERE spec = "
-        "'nf4:double_quant=1')");
-    pareto("one", "--model smollm2-135m --metric ppl_ratio");
-    const char *rows = ucb_test_content("one/pareto.tsv");
-    CHECK(column(rows, "1\t4\t1\tsmollm2-135m\tnf4\tnf4:double_quant=1\t", VALUE) < 0);
-    CHECK(column(rows, "1\t4\t1\tsmollm2-135m\tnf4\tnf4:double_quant=1\t", Y) > 0);
-    CHECK_HAS(rows, "1\t3\t0\tsmollm2-135m\tint8\t"); /* larger, and not as good */
-    CHECK_HAS(caption("one/pareto.gp"), "On the lower edge: at or below the original");
-    CHECK_HAS(ucb_test_content("one/pareto.gp"),
-              "reference_high[1] = 0.16;"); /* of its perplexity */
-}
-
-/* ---- the other figures of one report ---- */
-
-TEST(a_task_is_chosen_by_its_name_its_whole_spec_or_its_data_set)
-{
-    skip_without_gnuplot();
-    made_up_database(database(), "b1", false);
-    sql("UPDATE cells SET task = task || ':n=3', dataset = 'passages' WHERE task = 'lambada'");
-    static const char *const asked[] = {"lambada", "lambada:n=3", "passages"};
-    for (int i = 0; i < 3; i++) {
-        pareto("t", ucb_test_path("--task %s", asked[i]));
-        CHECK_HAS(caption("t/pareto.gp"), "task lambada:n=3");
-    }
-    RUN(3, "report pareto --db %s --out %s/t --task lambad", database(), ucb_test_folder());
-}
-
-TEST(against_size_all_models_share_an_axis)
-{
-    skip_without_gnuplot();
-    made_up_database(database(), "b", false);
-    pareto("one", "");
-    const char *rows = ucb_test_content("one/pareto-size.tsv");
-    CHECK_HAS(rows, "\tsize_gib\t");
-    CHECK_HAS(rows, "\n1\t1\t0\tsmollm2-135m\tfp4\tfp4\t");
-    CHECK_HAS(rows, "\n1\t1\t0\tsmollm2-135m-smooth\tfp4\tfp4\t");
-    /* 106168320 weights of 4.5 bits and 30159360 bytes more */
-    CHECK_NEAR(column(rows, "1\t1\t0\tsmollm2-135m\tfp4\tfp4\t", X),
-               (106168320 * 4.5 / 8 + 30159360) / 1073741824, 1e-12);
-    CHECK(column(rows, "1\t1\t0\tsmollm2-135m\tfp4\tfp4\t", OTHER_X) == 4.5);
-    CHECK_HAS(ucb_test_content("one/pareto-size.gp"), "n_panels = 1\n");
-    CHECK_HAS(ucb_test_content("one/pareto-size.gp"),
-              "\tsmollm2-135m (original: 0.0899 GiB)\n");
-    CHECK_HAS(caption("one/pareto-size.gp"), "compared with its own original");
-    CHECK_HAS(ucb_test_content("one/pareto.gp"), "n_panels = 2\n");
-}
-
-TEST(a_model_without_points_has_no_panel_and_no_name)
-{
-    skip_without_gnuplot();
-    made_up_database(database(), "b", false);
-    sql("DELETE FROM metrics WHERE metric = 'kld_mean' AND cell_key IN"
-        " (SELECT cell_key FROM cells WHERE model = 'smollm2-135m')");
-    pareto("one", "");
-    CHECK_HAS(ucb_test_content("one/pareto.gp"), "n_panels = 1\n");
-    CHECK_HAS(ucb_test_content("one/pareto-size.gp"),
-              "panel_title[1] = 'smollm2-135m-smooth (original:");
-    CHECK(strstr(ucb_test_content("one/pareto-size.gp"), "\tsmollm2-135m ") == NULL);
-}
-
-TEST(retention_has_the_original_as_its_line_and_no_limit)
-{
-    skip_without_gnuplot();
-    made_up_database(database(), "b", false);
-    pareto("one", "--model smollm2-135m --metric retention");
-    const char *rows = ucb_test_content("one/pareto.tsv");
-    CHECK(column(rows, "1\t3\t1\tsmollm2-135m\tint8\tint8\t", Y) == 0.982);
-    CHECK_HAS(rows, "1\t1\t0\tsmollm2-135m\tfp4\t");
-    CHECK_HAS(ucb_test_content("one/pareto.gp"), "y_is_log = 0\n");
-    CHECK_HAS(ucb_test_content("one/pareto.gp"),
-              "reference_y[1] = 1; reference_low[1] = 0.738095;");
-    CHECK_HAS(caption("one/pareto.gp"), "No information limit");
-}
-
-TEST(latex_is_written_on_request_and_escapes_what_latex_reads)
-{
-    skip_without_gnuplot();
-    made_up_database(database(), "b", false);
-    pareto("plain", "");
-    CHECK(access(ucb_test_path("%s/plain/pareto-latex.tex", ucb_test_folder()), F_OK) != 0);
-    pareto("latex", "--latex");
-    const char *text = ucb_test_content("latex/pareto-latex.tex");
-    CHECK_HAS(text, "pareto-latex}"); /* includes the drawing */
-    CHECK_HAS(text, "nf4:double\\_quant=1");
-    CHECK_HAS(text, "95\\%");
-}
-
-TEST(the_same_data_draws_the_same_bytes_in_every_figure)
-{
-    static const char *const pages[] = {"pareto", "pareto-1col", "pareto-size",
-                                        "pareto-size-1col", "pareto-latex"};
-    static const char *const kinds[] = {"svg", "png", "pdf", "gp", "tex"};
-    size_t n = 0;
-    struct ucb_err err;
-    skip_without_gnuplot();
-    made_up_database(database(), "b", false);
-    pareto("0", "--latex");
-    sleep(1); /* another second, so that a date would show */
-    pareto("1", "--latex");
-    for (size_t i = 0; i < 5; i++)
-        for (size_t k = 0; k < 5; k++) {
-            char one[UCB_SHA256_HEX], two[UCB_SHA256_HEX];
-            const char *name = ucb_test_path("%s.%s", pages[i], kinds[k]);
-            const char *first = ucb_test_path("%s/0/%s", ucb_test_folder(), name);
-            if (access(first, F_OK) != 0) continue;
-            CHECK_OK(ucb_sha256_file(first, one, &err), err);
-            CHECK_OK(ucb_sha256_file(ucb_test_path("%s/1/%s", ucb_test_folder(), name), two,
-                                     &err),
-                     err);
-            if (strcmp(one, two) != 0)
-                ucb_test_fail(__FILE__, __LINE__, "%s differs", name);
-            n++;
-        }
-    CHECK_EQ(n, 4 * 4 + 3);
+    ucb_arena_free(&arena);
+    CHECK_STATUS(
+        report_verb(&ucb_command_report, &err,
+                    ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
+        UCB_MISSING, err);
+    CHECK_OK(
+        report_verb(&ucb_command_report, &err,
+                    ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())),
+        err);
+    CHECK_HAS(report_content("report.html"), "No chart: ");
 }
