@@ -106,8 +106,8 @@ __device__ static inline bool codec_is_back(const struct codec_plan_chunk &c, un
     return back;
 }
 
-/* The last plane's bits of elements from n_whole on, of n_stored bytes and those carried.
- */
+/* The last plane's bits of elements from n_whole on,
+ * of n_stored bytes and those carried. */
 __device__ static inline void codec_add_carried(const struct codec_plan_chunk &c,
                                                 const uint8_t *plane, unsigned raw,
                                                 size_t n_whole, size_t n_stored,

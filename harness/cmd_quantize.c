@@ -200,8 +200,8 @@ static ucb_status keep_product(struct quantize *q, struct ucb_err *err)
 static ucb_status print_breakdown(const struct quantize *q, struct ucb_err *err)
 {
     double n = (double)q->matrix.n_out * q->matrix.n_in;
-    /* The original costs what the file holds; its payload here is only the widened values.
-     */
+    /* The original costs what the file holds; its payload here is only
+     * the widened values. */
     uint64_t n_bytes = ucb_chain_is_none(q->chain) ? q->matrix.stored_bytes
                                                    : q->payload.n_bytes + q->shared.n_bytes;
     json_t *parts = json_object();

@@ -32,8 +32,8 @@ static ucb_status look(struct ucb_sweep_group *g, struct ucb_stored_lattice *out
     return status;
 }
 
-/* "NAME: source already quantized (...); what the catalogue advises; the reader's warning".
- */
+/* "NAME: source already quantized (...); what the catalogue advises;
+ * the reader's warning". */
 static const char *note_of(struct ucb_sweep_group *g, const char *source)
 {
     const struct ucb_catalog_model *known = ucb_catalog_recognize(g->model_name, g->model);

@@ -100,8 +100,8 @@ static ucb_status optimal_grid(struct ucb_job *job, const struct gsq_layout *l,
     return gsq_grid_optimal(bins, GSQ_BINS, l->n_levels, grid, job->scratch, name, err);
 }
 
-/* Squared error of the matrix, before weights are rounded to bf16, by codes for this grid.
- */
+/* Squared error of the matrix, before weights are rounded to bf16,
+ * by codes for this grid. */
 static ucb_status trace_error(struct ucb_job *job, const struct gsq_layout *l,
                               const struct ucb_source *src, const float *scale,
                               const float *grid, const char *role, struct ucb_err *err)

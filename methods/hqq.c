@@ -294,8 +294,8 @@ static ucb_status open_payload(struct ucb_job *job, const struct ucb_matrix *mat
     return ucb_payload_end(in, matrix, err);
 }
 
-/* Neighbouring codes of one row of the view: all at the same place of neighbouring words.
- */
+/* Neighbouring codes of one row of the view: all at the same place
+ * of neighbouring words. */
 struct span {
     const uint8_t *words;
     unsigned word_bytes, shift, mask;

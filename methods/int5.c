@@ -2,8 +2,8 @@
  * int5 - a grid of 31 levels a block, its codes entropy-coded: the lossy base of the scheme
  * that was announced as "lossless 5-bit". Alone it is a lossy method.
  *
- *     s = bf16(max |w| of the block), or 2^k >= max |w|;   value = c (s / 15), c in -15 ..
- * 15
+ *     s = bf16(max |w| of the block), or 2^k >= max |w|
+ *     value = c (s / 15), c in -15 .. 15
  *
  * c minimises (w / (s / 15) - c)^2 + lambda L(c) among the nearest level and the one next
  * to it towards zero, where L(c) is the length in bits of the code of c, from the counts of

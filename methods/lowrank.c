@@ -16,9 +16,9 @@
  *
  *     store=fp16     v, u in half precision
  *     store=int8     codes of v (int8), scales of v (fp16 [r]), codes of u, scales of u:
- * one scale a component and side, the peak / 127; value = code * scale store=packed   the
- * bytes of fp16 without loss: high bytes of v, low bytes of v, the same of u, each a length
- * (u32) and a stream of core/entropy.h
+ *                    one scale a component and side, the peak / 127; value = code * scale
+ *     store=packed   the bytes of fp16 without loss: high bytes of v, low bytes of v, the
+ *                    same of u, each a length (u32) and a stream of core/entropy.h
  */
 #include <assert.h>
 #include <string.h>

@@ -6,12 +6,17 @@
  * search overlay_search.c; which rows are kept, and how, overlay_rows.c. Everything an
  * encoder measures is measured on what the stored values decode to.
  *
- * Payload, of n_out rows of which n16 are kept as fp16 and n8 as e4m3, and C = n_out - n16
- * - n8 are coded: column scales   fp16 [n_in] row scales      fp16 [C] codes           b1 +
- * b2 bits of each 8 weights of the coded rows, in order; highest bit first, zero padded to
- * a whole byte kept rows       index of each fp16 row, rising, then of each e4m3 row,
- * rising: u16, or u32 where n_out is past 65536; values of the fp16 rows; fp16 scale of
- *                     each e4m3 row; their values
+ * Payload, of n_out rows of which n16 are kept as fp16 and n8 as e4m3, and the other
+ * C = n_out - n16 - n8 are coded:
+ *
+ *     column scales   fp16 [n_in]
+ *     row scales      fp16 [C]
+ *     codes           b1 + b2 bits of each 8 weights of the coded rows, in order; highest
+ *                     bit first, zero padded to a whole byte
+ *     kept rows       index of each fp16 row, rising, then of each e4m3 row, rising: u16,
+ *                     or u32 where n_out is past 65536; values of the fp16 rows; fp16
+ *                     scale of each e4m3 row; their values
+ *
  * b1 and b2 are those of the role's bank in the side data.
  */
 #include <math.h>

@@ -2,10 +2,13 @@
  * rtn - plain round to nearest, one half-precision scale (and minimum) per group of
  * neighbours in a row.
  *
- *     sym=1   scale = fp16(max |w| / 2^(bits-1)),   code = clamp(round(w / scale),
- * -2^(bits-1), 2^(bits-1) - 1), stored plus 2^(bits-1);   value = (code) * scale sym=0
- * scale = fp16((max - min) / (2^bits - 1)), zero = fp16(min), code = clamp(round((w - zero)
- * / scale), 0, 2^bits - 1);   value = code * scale + zero
+ *     sym=1   scale = fp16(max |w| / 2^(bits-1))
+ *             code  = clamp(round(w / scale), -2^(bits-1), 2^(bits-1) - 1), stored plus
+ *                     2^(bits-1)
+ *             value = code * scale
+ *     sym=0   scale = fp16((max - min) / (2^bits - 1)),  zero = fp16(min)
+ *             code  = clamp(round((w - zero) / scale), 0, 2^bits - 1)
+ *             value = code * scale + zero
  *
  * Scale and zero are rounded to half precision BEFORE the codes are chosen: rounding them
  * afterwards would pick codes for a grid that the decoder never sees. Rounding is half to

@@ -62,8 +62,8 @@ static void make_baseline(struct cell *c, size_t n, struct ucb_pcg *r)
     for (int k = 0; k < 2; k++) c->side[k] = (struct ucb_run_cell){.cell = &c->stored};
 }
 
-/* Another program: its scores differ everywhere by a rounding, its answers here and there.
- */
+/* Another program: its scores differ everywhere by a rounding,
+ * its answers here and there. */
 static void make_candidate(struct cell *c, const struct gate_year_quality *plan,
                            struct ucb_pcg *r)
 {

@@ -24,8 +24,8 @@ void ucb_test_fail(const char *file, int line, const char *format, ...)
     __attribute__((noreturn, format(printf, 3, 4)));
 void ucb_test_skip(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
-/* The folder of the repository (the golden vectors lie below it), without a trailing slash.
- */
+/* The folder of the repository (the golden vectors lie below it),
+ * without a trailing slash. */
 const char *ucb_test_root(void);
 /* A fresh folder for this test, deleted when it passes. */
 const char *ucb_test_folder(void);

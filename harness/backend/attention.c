@@ -4,12 +4,15 @@
  *
  * Keys and values of a (window, key/value head) pair are packed into panels once: keys as a
  * matrix [keys][head_dim], values as its transposed sister [head_dim][keys]. A group of 32
- * queries then needs scores = q K^T -> softmax over the seen keys -> out = (weights V) /
- * sum and all of it stays in the scratch of a worker. The keys of a group run from a
- * multiple of 256 to the end of its own 32: where a chain begins and ends depends on the
- * position alone, so every path and every batch adds in one order. Keys that a query does
- * not see have weight +0. Pairs are packed in lots that fit PACKED_BYTES, so the scratch
- * stays bounded.
+ * queries then needs
+ *
+ *     scores = q K^T -> softmax over the seen keys -> out = (weights V) / sum
+ *
+ * and all of it stays in the scratch of a worker. The keys of a group run from a multiple
+ * of 256 to the end of its own 32: where a chain begins and ends depends on the position
+ * alone, so every path and every batch adds in one order. Keys that a query does not see
+ * have weight +0. Pairs are packed in lots that fit PACKED_BYTES, so the scratch stays
+ * bounded.
  */
 #include "backend/backend_internal.h"
 

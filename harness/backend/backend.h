@@ -189,8 +189,8 @@ void ucb_layernorm(struct ucb_backend *backend, const float *x, size_t n_rows, u
 
 /* silu; gelu by the error function; gelu by the hyperbolic tangent. */
 enum ucb_activation { UCB_ACT_SILU, UCB_ACT_GELU, UCB_ACT_GELU_TANH };
-/* out[i] = activation(gate[i]) * up[i]; up may be NULL (then without it), out may be gate.
- */
+/* out[i] = activation(gate[i]) * up[i]; up may be NULL (then without it),
+ * out may be gate. */
 void ucb_activate(struct ucb_backend *backend, enum ucb_activation activation,
                   const float *gate, const float *up, size_t n, float *out);
 /* x = limit tanh(x / limit) */

@@ -39,8 +39,8 @@ struct ucb_cuda {
        give way; UINT64_MAX: there is none. */
     uint64_t locked_from;
     struct ucb_cuda_event *computed; /* for LOAD to wait for COMPUTE */
-    /* Of two buffers that LOAD fills, from two in host memory, and COMPUTE reads, in turn.
-     */
+    /* Of two buffers that LOAD fills, from two in host memory, and COMPUTE reads,
+     * in turn. */
     struct ucb_cuda_event *filled[2], *read[2];
     struct ucb_cuda_piece staging[2];
     struct ucb_cuda_piece outbox; /* host memory that LOAD copies from */

@@ -148,8 +148,8 @@ static void clamp_gradient(const float *y, size_t n, float limit, float *dx)
     }
 }
 
-/* P = e / sum, dS = P (dP - sum(P dP)) scale, and with a soft cap times 1 - (s / limit)^2.
- */
+/* P = e / sum, dS = P (dP - sum(P dP)) scale, and with a soft cap times
+ * 1 - (s / limit)^2. */
 static void softmax_gradient_row(float *e, float *dp, const float *capped,
                                  size_t chunk_stride, uint32_t n, uint32_t first, float sum,
                                  float scale, float limit)

@@ -12,9 +12,10 @@
  * With M = max z, e_v = exp(z_v - M), S = sum e_v (reference: index 0):
  *     logp = z_t - M - ln S
  *     KLD  = (sum e0_v ((z0_v - M0) - (z_v - M))) / S0 + (ln S - ln S0)
- *     EAR  = 1 - 1/2 sum |P_v - Q_v|,  P_v = e0_v fl(1 / S0),  Q_v = e_v fl(1 / S)      (=
- * sum min(P_v, Q_v)) so a model with the reference's logits has a KLD of exactly 0 and an
- * EAR of exactly 1. Sums over the vocabulary: fp32 in 16 lanes within 1024 ids, then
+ *     EAR  = 1 - 1/2 sum |P_v - Q_v|,  P_v = e0_v fl(1 / S0),  Q_v = e_v fl(1 / S)
+ *
+ * EAR is sum min(P_v, Q_v). A model with the reference's logits has a KLD of exactly 0 and
+ * an EAR of exactly 1. Sums over the vocabulary: fp32 in 16 lanes within 1024 ids, then
  * doubles in index order.
  */
 #include "backend/backend_internal.h"

@@ -105,8 +105,8 @@ static inline uint32_t m16_bits(m16 mask)
 {
     return mask;
 }
-/* 2^i of every lane that holds 1.5 * 2^23 + i, -126 <= i <= 127: i stands in the low bits.
- */
+/* 2^i of every lane that holds 1.5 * 2^23 + i, -126 <= i <= 127:
+ * i stands in the low bits. */
 static inline v16 v16_power_of_shifted(v16 x)
 {
     EACH_LANE x.lane[j] = ucb_f32_from_bits((ucb_f32_bits(x.lane[j]) << 23) + 0x3f800000u);

@@ -64,8 +64,8 @@ static void plan(struct linear_run *run)
     run->worker_bytes = run->slab_bytes + slab_rows * UCB_PANEL * sizeof(float);
 }
 
-/* Columns [column, column + 32) of y, as far as there are such, become the tile plus bias.
- */
+/* Columns [column, column + 32) of y, as far as there are such,
+ * become the tile plus bias. */
 static void store_tile(const struct ucb_linear_call *call, const float *tile, size_t row,
                        size_t n_rows, size_t column)
 {

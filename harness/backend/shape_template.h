@@ -135,8 +135,8 @@ static void add_scaled(float *y, const float *x, float factor, size_t n)
     }
 }
 
-/* Row t of the convolution, before silu: the taps by rising k, zeros before the first row.
- */
+/* Row t of the convolution, before silu: the taps by rising k,
+ * zeros before the first row. */
 static inline v16 convolve_row(const struct ucb_scan *scan, uint32_t channel, uint32_t n,
                                size_t t)
 {

@@ -54,8 +54,8 @@ stream_save(const struct vector_stream *v, struct rans_reader *r)
     r->words = v->words;
 }
 
-/* Thirty-two symbols. `ample`: at least 32 words are left; otherwise false past their end.
- */
+/* Thirty-two symbols. `ample`: at least 32 words are left;
+ * otherwise false past their end. */
 VBMI static inline __attribute__((always_inline)) bool
 step(struct vector_stream *v, const struct vector_tables *look, bool ample,
      uint8_t *symbols)

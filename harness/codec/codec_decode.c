@@ -39,8 +39,8 @@ struct chunk {
     size_t at;                                 /* elements done */
     size_t n_carried; /* bytes of the planes that the end states have */
     uint8_t last_bits[CODEC_PIECE];
-    /* Where it goes: the part of [first, first + n_bytes) of the array that the chunk has.
-     */
+    /* Where it goes: the part of [first, first + n_bytes) of the array that
+     * the chunk has. */
     uint64_t first, n_bytes;
     uint8_t *out;
     struct ucb_mix64_state sum;
@@ -257,8 +257,8 @@ static bool merge_scalar(struct chunk *c, const uint8_t *bits, size_t done, size
     return true;
 }
 
-/* As much of a piece as the vectors take, which is in the sum then; *done says how much.
- */
+/* As much of a piece as the vectors take, which is in the sum then;
+ * *done says how much. */
 static bool merge_vector(struct chunk *c, const uint8_t *bits, size_t n, uint8_t *out,
                          size_t *done)
 {

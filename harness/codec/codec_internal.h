@@ -100,8 +100,7 @@ static inline size_t codec_bits_bytes(size_t n, unsigned bits)
 
 enum { FAST_BITS = 3, FAST_ESCAPE = 7, FAST_TABLE_BYTES = 8 };
 
-/* ---- entropy: rANS over symbols of exponent rank * 4 + two mantissa bits, or bytes ----
- */
+/* ---- entropy: rANS over exponent rank * 4 + two mantissa bits, or bytes ---- */
 
 enum {
     RANS_BITS = 12,

@@ -251,8 +251,8 @@ static unsigned find_top(const struct codec_format *f, const uint32_t *turned, s
 size_t codec_mix_encode(const struct codec_format *f, const uint32_t *turned, size_t n,
                         uint32_t column, uint32_t n_columns, uint8_t *out, size_t limit)
 {
-    /* 12 bits for each of 15 + 1 + 2 decisions and 8 plain bits are the most that one costs
-     */
+    /* 12 bits for each of 15 + 1 + 2 decisions and 8 plain bits are the most
+     * that one costs */
     enum { MOST_BYTES = (18 * 12 + 8) / 8 };
     struct model m;
     struct coder c = {.high = UINT32_MAX, .out = out};

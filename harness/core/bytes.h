@@ -11,8 +11,8 @@
 
 #include "core/err.h"
 
-/* What a stored byte is for; bits per weight are counted from these, never from a formula.
- */
+/* What a stored byte is for; bits per weight are counted from these,
+ * never from a formula. */
 #define UCB_PART_LIST(X)             \
     X(UCB_PART_CODES, "codes")       \
     X(UCB_PART_SCALES, "scales")     \

@@ -25,8 +25,8 @@ void ucb_text_add_utf8(struct ucb_text *text, const char *bytes, size_t n_bytes)
 const char *ucb_text_get(const struct ucb_text *text); /* "" when empty */
 void ucb_text_free(struct ucb_text *text);
 
-/* The whole text is the number: no spaces, signs only where the type has them, no overflow.
- */
+/* The whole text is the number: no spaces, signs only where the type has them,
+ * no overflow. */
 bool ucb_parse_u64(const char *text, uint64_t *value);
 bool ucb_parse_i64(const char *text, int64_t *value);
 bool ucb_parse_f64(const char *text, double *value); /* finite */

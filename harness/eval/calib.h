@@ -69,8 +69,8 @@ ucb_status ucb_collector_open(uint32_t needs, uint32_t n_in, uint64_t n_tokens,
                               struct ucb_pool *pool, struct ucb_collector **out,
                               struct ucb_err *err);
 void ucb_collector_add(struct ucb_collector *c, const float *x, size_t n_rows);
-/* Points into the collector; nothing is added afterwards. Without a row, all values are 0.
- */
+/* Points into the collector; nothing is added afterwards. Without a row,
+ * all values are 0. */
 void ucb_collector_finish(struct ucb_collector *c, struct ucb_calib *out);
 void ucb_collector_close(struct ucb_collector *c); /* NULL is fine */
 /* What one takes in memory. */

@@ -10,8 +10,8 @@
 #include "eval/calib.h"
 #include "task/dataset.h"
 
-/* Whether a spec may name this data set (by its manifest's name): no task is scored on it.
- */
+/* Whether a spec may name this data set (by its manifest's name):
+ * no task is scored on it. */
 bool ucb_calib_is_text(const char *dataset);
 /* Whether a calibration's spec or identity names a text that tasks are scored on. */
 bool ucb_calib_is_contaminated(const char *calib);
@@ -23,8 +23,8 @@ ucb_status ucb_calib_open_text(const struct ucb_calib_spec *spec, const char *da
                                struct ucb_dataset *out, struct ucb_err *err);
 
 enum { UCB_CALIB_IDENTITY = 144 };
-/* What a cell's id holds: the spec, a space, and the first 12 digits of the text's digest.
- */
+/* What a cell's id holds: the spec, a space, and the first 12 digits of
+ * the text's digest. */
 void ucb_calib_identity(const struct ucb_calib_spec *spec,
                         const char digest[UCB_SHA256_HEX], char out[UCB_CALIB_IDENTITY]);
 

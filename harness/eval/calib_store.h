@@ -2,11 +2,10 @@
  * calib_store.h - statistics of a model's inputs on disk.
  *
  * A set is the folder <cache>/calib/<key>: a safetensors file for each layer and slot (the
- * first matrix that reads an input), and
- * `complete`, written last, with the SHA-256 of every file. Files appear whole (written
- * beside, then renamed), a set without `complete` does not exist, and two programs that
- * save one set write the same bytes. Second moments are stored as their upper triangle, row
- * after row.
+ * first matrix that reads an input), and `complete`, written last, with the SHA-256 of
+ * every file. Files appear whole (written beside, then renamed), a set without `complete`
+ * does not exist, and two programs that save one set write the same bytes. Second moments
+ * are stored as their upper triangle, row after row.
  */
 #ifndef UCB_EVAL_CALIB_STORE_H
 #define UCB_EVAL_CALIB_STORE_H

@@ -402,8 +402,8 @@ static ucb_status collect_parallel(struct ucb_calibrator *c, struct ucb_loader *
     return status;
 }
 
-/* Keeping a set of one chain is a convenience: where it cannot be kept, the work goes on.
- */
+/* Keeping a set of one chain is a convenience: where it cannot be kept,
+ * the work goes on. */
 static void stop_saving(struct ucb_calibrator *c, const struct ucb_err *why)
 {
     fprintf(stderr, "calibration is not kept: %s\n", why->text);

@@ -234,8 +234,8 @@ static ucb_status put_divergence(struct ucb_metrics_run *run, struct ucb_diverge
     return UCB_OK;
 }
 
-/* The rate is symmetric: whichever of the two is the original, the other differs from it.
- */
+/* The rate is symmetric: whichever of the two is the original,
+ * the other differs from it. */
 static ucb_status put_ear(struct ucb_metrics_run *run, const struct ucb_compare_job *job,
                           struct ucb_criterion *c)
 {

@@ -15,8 +15,8 @@ enum { HEAD_ROWS = 2048, PACKED_BYTES = 128 << 20 };
 struct head_pass {
     struct ucb_head models[UCB_EVAL_MAX_GROUP + 1];
     const struct ucb_states *states[UCB_EVAL_MAX_GROUP + 1]; /* of models[m].hidden */
-    struct ucb_variant *variant[UCB_EVAL_MAX_GROUP + 1];     /* [0] is NULL unless the
-                                                   reference's own     samples are wanted */
+    /* [0] is NULL unless the reference's own samples are wanted */
+    struct ucb_variant *variant[UCB_EVAL_MAX_GROUP + 1];
     uint32_t n_models;
     struct ucb_position *positions; /* [n_models][rows] */
     const struct ucb_scoring *scoring;

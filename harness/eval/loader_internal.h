@@ -77,8 +77,8 @@ ucb_status ucb_loader_slabs(struct ucb_loader *l, const struct ucb_matrix *m,
 ucb_status ucb_loader_original(struct ucb_loader *l, const struct ucb_matrix *m,
                                enum ucb_role role, struct ucb_tally *tally,
                                const struct ucb_packed *packed, struct ucb_err *err);
-/* A vector, widened; *out lives until the next one of its kind, NULL where there is none.
- */
+/* A vector, widened; *out lives until the next one of its kind,
+ * NULL where there is none. */
 ucb_status ucb_loader_vector(struct ucb_loader *l, uint32_t layer, enum ucb_vector which,
                              const float **out, struct ucb_err *err);
 /* Whether the matrices that the chain takes stay encoded. */

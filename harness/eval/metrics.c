@@ -1,8 +1,8 @@
 /*
  * metrics.c - from per-item scores to the numbers that are printed, each with its interval.
  *
- *   samples -> tally of each document -> columns (one double per document) -> ratio of two
- * column sums -> metric
+ *     samples -> tally of each document -> columns (one double per document)
+ *             -> ratio of two column sums -> metric
  *
  * Every metric but the percentiles of KLD and the counts of flips is a ratio of two sums
  * over documents, so one table of columns serves the linearised intervals, the Wilson
@@ -407,8 +407,8 @@ static ucb_status put_retentions(struct ucb_metrics_run *run, const struct resam
     return UCB_OK;
 }
 
-/* The perplexity ratio's resampled ends, formed on the log scale where the ratio is a mean.
- */
+/* The perplexity ratio's resampled ends, formed on the log scale where the ratio
+ * is a mean. */
 static struct ucb_estimate put_ratio_resampled(struct ucb_metrics_run *run,
                                                const struct resamples *drawn)
 {

@@ -21,9 +21,9 @@ struct ucb_tuned {
 
 struct ucb_tuner;
 /* The original's embedding of the text. The options are those of a calibration; everything
- * is borrowed. The chain ends in a TUNE stage. UNSUPPORTED: a
- * head that does not fit the memory where the objective wants it; USAGE: nothing in the
- * chain can be moved. NOMEM, IO. */
+ * is borrowed. The chain ends in a TUNE stage. UNSUPPORTED: a head that does not fit the
+ * memory where the objective wants it; USAGE: nothing in the chain can be moved. NOMEM,
+ * IO. */
 ucb_status ucb_tuner_open(const struct ucb_calibrator_options *options,
                           const struct ucb_chain *chain, struct ucb_tuner **out,
                           struct ucb_err *err);

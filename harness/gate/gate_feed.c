@@ -63,8 +63,8 @@ static ucb_status feed(struct ucb_gate_cell *cell, const char *night,
     return UCB_OK;
 }
 
-/* log of the mean of exp(log_e) over all processes; those that nothing was fed stand at 1.
- */
+/* log of the mean of exp(log_e) over all processes;
+ * those that nothing was fed stand at 1. */
 static double log_mean(const struct ucb_gate_cell *cells, size_t n_cells, size_t n)
 {
     double top = 0, sum = 0;

@@ -248,8 +248,8 @@ ucb_status ucb_chain_check_order(const struct ucb_chain *chain, const char *spec
     return UCB_OK;
 }
 
-/* Whole numbers plainly, others as the shortest decimal that reads back as the same double.
- */
+/* Whole numbers plainly, others as the shortest decimal that reads back as
+ * the same double. */
 static void print_number(double value, char out[NUMBER_TEXT])
 {
     if (value == rint(value) && fabs(value) < 1e15) {

@@ -24,8 +24,8 @@ uint32_t ucb_chain_needs(const struct ucb_chain *chain);   /* UCB_NEEDS_* of all
 bool ucb_chain_needs_text(const struct ucb_chain *chain);
 /* Whether a stage's original takes statistics from layers already compressed. */
 bool ucb_chain_is_sequential(const struct ucb_chain *chain);
-/* Whether the chain compresses a matrix used as `role`, where --scope answers `in_scope`.
- */
+/* Whether the chain compresses a matrix used as `role`,
+ * where --scope answers `in_scope`. */
 bool ucb_chain_takes(const struct ucb_chain *chain, enum ucb_role role, bool in_scope);
 /* Whether every stage can take a matrix of this shape; encoding asks too. USAGE names
  * matrix, found, needed, and what to try. */

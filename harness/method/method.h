@@ -41,8 +41,8 @@ enum ucb_needs {
     UCB_NEEDS_SAMPLE = 8
 };
 
-/* Of the matrix's input; members not asked for are NULL. Doubles, summed in a fixed order.
- */
+/* Of the matrix's input; members not asked for are NULL. Doubles,
+ * summed in a fixed order. */
 struct ucb_calib {
     uint64_t n_tokens;    /* 0: an expert that no token was sent to; the means are zeros */
     uint64_t n_sequences; /* windows the tokens came from */

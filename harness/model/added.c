@@ -82,8 +82,8 @@ static size_t longest_here(const struct ucb_added *a, const char *text, size_t n
     return best;
 }
 
-/* The length of the white space (Unicode's White_Space) that a text begins with; 0: none.
- */
+/* The length of the white space (Unicode's White_Space) that a text begins with;
+ * 0: none. */
 static size_t space_here(const char *text, size_t n_bytes)
 {
     utf8proc_int32_t c;

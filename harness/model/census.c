@@ -75,8 +75,8 @@ void ucb_census_add(struct ucb_census *into, const struct ucb_census *from)
 
 /* ---- blocks of one row ---- */
 
-/* How far back a pattern was seen: in the same block of 16, 32 ... 256, in the row, never.
- */
+/* How far back a pattern was seen: in the same block of 16, 32 ... 256, in the row,
+ * never. */
 enum { N_LEVELS = UCB_CENSUS_WIDTHS + 1 };
 
 struct places {

@@ -2,9 +2,9 @@
  * checkpoint.c - from a path to tensors: which files a path means, and the tables that both
  * formats fill.
  *
- *     folder -> model.safetensors, else model.safetensors.index.json and its shards, else
- * the only .gguf or .safetensors file   -> GGUF when it begins with "GGUF", safetensors
- * otherwise
+ *     folder -> model.safetensors, else model.safetensors.index.json and its shards,
+ *               else the only .gguf or .safetensors file
+ *     file   -> GGUF when it begins with "GGUF", safetensors otherwise
  */
 #include "model/checkpoint.h"
 

@@ -43,8 +43,8 @@ uint32_t ucb_gguf_vector_row(const struct ucb_arch *arch, enum ucb_vector which,
  * holds, the number each plain frequency is divided by. */
 bool ucb_gguf_rope_factors(const struct ucb_arch *arch, float *out);
 
-/* Metadata under construction: entries one after the other. Release with ucb_writer_free.
- */
+/* Metadata under construction: entries one after the other.
+ * Release with ucb_writer_free. */
 struct ucb_gguf_metadata {
     struct ucb_writer bytes;
     uint64_t n_entries;

@@ -3,8 +3,9 @@
  *
  *     "GGUF" | u32 version | u64 n_tensors | u64 n_values
  *     n_values x { text key | u32 type | value }            text: u64 length, bytes
- *     n_tensors x { text name | u32 n_dims | u64 dims[], fastest first | u32 type | u64
- * offset } zeros up to general.alignment | data; offsets count from here
+ *     n_tensors x { text name | u32 n_dims | u64 dims[], fastest first | u32 type |
+ *                   u64 offset }
+ *     zeros up to general.alignment | data; offsets count from here
  *
  * Every count is compared with the bytes that are left before memory is asked for, so a
  * small file cannot ask for much. Tensors must follow each other with nothing but alignment
@@ -123,8 +124,8 @@ static ucb_status read_value(struct parse *p, struct ucb_gguf_value *value, unsi
     return UCB_OK;
 }
 
-/* Elements without a fixed size: texts get a table for constant-time access, arrays none.
- */
+/* Elements without a fixed size: texts get a table for constant-time access,
+ * arrays none. */
 static ucb_status read_elements(struct parse *p, struct ucb_gguf_value *value,
                                 unsigned depth)
 {

@@ -58,8 +58,8 @@ struct ucb_grid ucb_grid_of_census(const struct ucb_census *census);
 /* `dtype` is a block type. */
 struct ucb_grid ucb_grid_of_type(enum ucb_dtype dtype);
 
-/* "16 values per block of 32: a 4-bit grid"; `out` has room for UCB_GRID_TEXT characters.
- */
+/* "16 values per block of 32: a 4-bit grid"; `out` has room
+ * for UCB_GRID_TEXT characters. */
 enum { UCB_GRID_TEXT = 96 };
 const char *ucb_grid_text(const struct ucb_grid *grid, char out[UCB_GRID_TEXT]);
 

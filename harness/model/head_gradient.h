@@ -2,8 +2,8 @@
  * head_gradient.h - how far the next-token distributions of two sets of hidden states lie
  * apart, and the gradient: for distillation on a teacher's logits.
  *
- *     loss = mean over rows of KL(softmax(head(norm(teacher))) ||
- * softmax(head(norm(student))))
+ *     P = softmax(head(norm(teacher))),  Q = softmax(head(norm(student)))
+ *     loss = mean over rows of KL(P || Q)
  *
  * Logits exist for a block of rows at a time. The same bits for any thread count and path.
  */

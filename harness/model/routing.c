@@ -3,10 +3,10 @@
  * the weights. Specification, section 4.
  *
  * With u_i = dL/dw_i of the chosen:
- *     w_i = f p_i, p = softmax(s)      ds_j = p_j f (u_j - sum_i u_i p_i), u_j = 0
- * elsewhere w = softmax over the chosen      ds_j = w_j (u_j - sum_i u_i w_i), chosen j
- * only the sparse mixer, each round     ds_j = u w ((j is the best) - p_j), p over those
- * near
+ *
+ *     w_i = f p_i, p = softmax(s)    ds_j = p_j f (u_j - sum_i u_i p_i), u_j = 0 elsewhere
+ *     w = softmax over the chosen    ds_j = w_j (u_j - sum_i u_i w_i), chosen j only
+ *     the sparse mixer, each round   ds_j = u w ((j is the best) - p_j), p over those near
  */
 #include "model/routing.h"
 

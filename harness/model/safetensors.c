@@ -2,8 +2,8 @@
  * safetensors.c - the format's header by a strict parser of our own, and the writer.
  *
  *     u64 n | n bytes of JSON, begins with '{', may end in spaces | data
- *     {"__metadata__": {"k": "v"}, "name": {"dtype": "F32", "shape": [2, 3],
- * "data_offsets": [0, 24]}, ...}
+ *     {"__metadata__": {"k": "v"},
+ *      "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}
  *
  * A general JSON library would accept what must be refused here (1.0 or 1e3 as an offset,
  * fields given twice, numbers that wrap), and the grammar has a fixed depth: no recursion,

@@ -1,8 +1,9 @@
 /*
  * smooth.c - see smooth.h. All arithmetic is fp32, rounded at each step, in this order:
  *
- *     u = unit - 0.5              unit: one draw of the tensor's stream, 24 bits, so u is
- * exact w = c d + m                 as widen.c out = bf16(w + u d)
+ *     u   = unit - 0.5        unit: one draw of the tensor's stream, 24 bits: u is exact
+ *     w   = c d + m           as widen.c
+ *     out = bf16(w + u d)
  *
  * The stream is pcg32 named (1, the GGUF name of the tensor), one draw per element in the
  * order of the GGUF; rows are written in Hugging Face order.

@@ -309,8 +309,8 @@ static void read_template(struct ucb_tokenizer *t, const json_t *processor)
         t->template_first = find_added(t, text);
 }
 
-/* A TemplateProcessing alone or in a Sequence; other processors put nothing before a text.
- */
+/* A TemplateProcessing alone or in a Sequence; other processors put nothing
+ * before a text. */
 static void read_post_processor(struct ucb_tokenizer *t, const json_t *processor)
 {
     const json_t *one;

@@ -20,8 +20,8 @@ bool ucb_field_is(const json_t *object, const char *key, const char *expected);
 /* A boolean field that may be absent. CORRUPT. */
 ucb_status ucb_field_bool(const json_t *object, const char *key, bool absent, bool *out,
                           struct ucb_err *err);
-/* UNSUPPORTED: a component of a type that would change the ids, and the known ones near it.
- */
+/* UNSUPPORTED: a component of a type that would change the ids,
+ * and the known ones near it. */
 ucb_status ucb_field_unknown(const char *field, const json_t *component,
                              const char *const *known, size_t n_known, struct ucb_err *err);
 

@@ -1,8 +1,11 @@
 /*
  * gguf_head.c - what stands before the tensors of a GGUF file:
  *
- *     "GGUF" | u32 3 | u64 n_tensors | u64 n_entries | entries | n_tensors x { text name |
- *     u32 n_dims | u64 dims[], fastest first | u32 type | u64 offset } | zeros
+ *     "GGUF" | u32 3 | u64 n_tensors | u64 n_entries
+ *     n_entries x entry
+ *     n_tensors x { text name | u32 n_dims | u64 dims[], fastest first | u32 type |
+ *                   u64 offset }
+ *     zeros
  *
  * The entries are the source's, in its order, but for the two that tell what the matrices
  * are stored as (and the numbering of a file that was split and joined again).

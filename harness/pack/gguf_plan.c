@@ -26,8 +26,8 @@ bool ucb_pack_takes(const struct ucb_pack_options *o, enum ucb_role role)
            ucb_chain_takes(o->chain, role, ucb_scope_holds(o->scope, role));
 }
 
-/* A tied head is a tensor of its own only where it is compressed and the embedding is not.
- */
+/* A tied head is a tensor of its own only where it is compressed and the
+ * embedding is not. */
 static bool has_head(const struct ucb_pack_options *o)
 {
     return !arch_of(o)->tied_head ||

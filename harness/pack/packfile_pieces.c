@@ -118,8 +118,8 @@ static ucb_status put_coded(struct ucb_pack_writer *w, const struct ucb_tensor *
     ucb_status status = ucb_codec_encode(&source, mode_of(w->options->chain),
                                          w->options->pool, &w->scratch, &out, err);
     if (status == UCB_OK) status = ucb_writer_status(&out, err);
-    /* A stream has a header of its own: a few weights, or noise, are smaller as they are.
-     */
+    /* A stream has a header of its own: a few weights, or noise,
+     * are smaller as they are. */
     bool pays = status == UCB_OK && out.n_bytes < t->n_bytes;
     if (status == UCB_OK)
         status = ucb_pack_put_blob(w, pays ? out.data : t->data,

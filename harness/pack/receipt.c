@@ -124,7 +124,7 @@ static ucb_status check_digest(const char *path, json_t *root, struct ucb_err *e
     json_object_del(predicate, digest_key);
     UCB_TRY(digest_of(root, found, err));
     if (strcmp(found, expected) == 0) return UCB_OK;
-    return UCB_FAIL(err, UCB_CORRUPT,
+    return UCB_FAIL(err, UCB_NO,
                     "%s: the statement has SHA-256 %s, the receipt says %s: it was changed",
                     path, found, expected);
 }

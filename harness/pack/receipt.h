@@ -24,7 +24,7 @@ struct ucb_receipt {
 };
 /*
  * Reads a receipt and checks the statement: its form, and the digest over everything in it.
- * CORRUPT says what is wrong; MISSING, IO.
+ * NO: a receipt that was changed. CORRUPT: no receipt, and why; MISSING, IO, NOMEM.
  */
 ucb_status ucb_receipt_read(const char *path, struct ucb_arena *arena,
                             struct ucb_receipt *out, struct ucb_err *err);

@@ -1,4 +1,5 @@
-/* chart_json.c - the points of the chart for programs: the same as in the picture, uncut.
+/*
+ * chart_json.c - the points of the chart for programs: the same as in the picture, uncut.
  */
 #include <math.h>
 

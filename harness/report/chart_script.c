@@ -388,8 +388,8 @@ static void write_leader(const struct ucb_chart_layout *l, const struct ucb_labe
                  axis_x(l, to_x) - axis_x(l, x), axis_y(l, to_y) - axis_y(l, y));
 }
 
-/* In the colour of its model where colours tell models apart, half of it off the frontier.
- */
+/* In the colour of its model where colours tell models apart,
+ * half of it off the frontier. */
 static int label_rgb(const struct ucb_chart_layout *l, const struct ucb_chart_point *p)
 {
     int rgb = ucb_chart_series_rgb(l, p->series);

@@ -1,4 +1,5 @@
-/* claims_page.c - the claims as a page that needs nothing else, and as LaTeX for a paper.
+/*
+ * claims_page.c - the claims as a page that needs nothing else, and as LaTeX for a paper.
  */
 #include <math.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* claims_text.c - the claims for a terminal and as CSV: the columns of v_claims, then more.
+/*
+ * claims_text.c - the claims for a terminal and as CSV: the columns of v_claims, then more.
  */
 #include <math.h>
 #include <string.h>

@@ -27,8 +27,8 @@ enum {
 
 /* ---- scales ---- */
 
-/* The largest of 1, 2 and 5 times a power of ten of which two multiples lie in [low, high].
- */
+/* The largest of 1, 2 and 5 times a power of ten of which two multiples lie
+ * in [low, high]. */
 static double tick_step(double low, double high)
 {
     static const double factors[] = {0.5, 0.4, 0.5}; /* 10 -> 5 -> 2 -> 1 */

@@ -83,8 +83,8 @@ static double side(double ax, double ay, double bx, double by, double x, double 
     return (bx - ax) * (y - ay) - (by - ay) * (x - ax);
 }
 
-/* Cuts the part [*from, *to] of a line from `start` by `step` to what lies in (low, high).
- */
+/* Cuts the part [*from, *to] of a line from `start` by `step` to what lies
+ * in (low, high). */
 static void clip(double start, double step, double low, double high, double *from,
                  double *to)
 {

@@ -151,8 +151,8 @@ static void set_model_row(struct ucb_grid *g, size_t row,
     ucb_grid_set(g, row, column, claim->discrepancies);
 }
 
-/* What stands below the table for a row whose cell is missing, failed, or of other steps.
- */
+/* What stands below the table for a row whose cell is missing, failed,
+ * or of other steps. */
 static bool print_exception(const struct ucb_ladder_report *r,
                             const struct ucb_ladder_row *claim, const char *model,
                             const struct ucb_ladder_cell *cell, struct ucb_text *out)

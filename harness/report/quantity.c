@@ -18,8 +18,8 @@ static double slack_of(const char *digits)
     return 0.5 * pow(10, (double)zeros);
 }
 
-/* "1,234.5": a comma only before three digits and never behind the point. Advances *text.
- */
+/* "1,234.5": a comma only before three digits and never behind the point.
+ * Advances *text. */
 static bool read_number(const char **text, double *value, double *slack)
 {
     char digits[MAX_DIGITS];

@@ -1,4 +1,5 @@
-/* report_pareto.c - the Pareto chart in every format: scripts and data first, then gnuplot.
+/*
+ * report_pareto.c - the Pareto chart in every format: scripts and data first, then gnuplot.
  */
 #include <stdio.h>
 #include <string.h>

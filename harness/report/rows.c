@@ -1,4 +1,5 @@
-/* rows.c - see rows.h. Numbers are bare in CSV; texts go through libcsv, which quotes them.
+/*
+ * rows.c - see rows.h. Numbers are bare in CSV; texts go through libcsv, which quotes them.
  */
 #include "report/rows.h"
 

@@ -5,8 +5,8 @@
  * linearises that ratio and lets only documents vary (spec/statistics.md; Miller 2024,
  * clustered errors; Cochran 1977, section 6.3):
  *
- *   m = sum d_c / sum t_c      u_c = d_c - m t_c      SE = sqrt(C / (C - 1) sum u_c^2) /
- * sum t_c      m +- t(C-1) SE
+ *     m = sum d_c / sum t_c      u_c = d_c - m t_c
+ *     SE = sqrt(C / (C - 1) sum u_c^2) / sum t_c      m +- t(C-1) SE
  *
  * Documents are taken in index order; pure functions.
  */

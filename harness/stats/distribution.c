@@ -3,11 +3,13 @@
  * the incomplete beta function, both quantiles by a safeguarded Newton iteration on the
  * logarithm of the tail.
  *
- *   normal  P(0 < Z < x) = phi(x) (x + x^3/3 + x^5/(3 5) + ...)             Abramowitz &
- * Stegun 26.2.11, small x P(Z > x)     = phi(x) / (x + 1/(x + 2/(x + 3/(x +
- * ...))))       26.2.14, large x t       P(T > x)     = I_y(n/2, 1/2) / 2  with y = n / (n
- * + x^2)        26.7.1, x >= 0 beta    continued fraction 26.5.8, evaluated from the front
- * (Lentz's method as modified by Thompson and Barnett)
+ *     normal  P(0 < Z < x) = phi(x) (x + x^3/3 + x^5/(3 5) + ...)        26.2.11, small x
+ *             P(Z > x) = phi(x) / (x + 1/(x + 2/(x + 3/(x + ...))))      26.2.14, large x
+ *     t       P(T > x) = I_y(n/2, 1/2) / 2,  y = n / (n + x^2)           26.7.1, x >= 0
+ *     beta    continued fraction, evaluated from the front (Lentz's      26.5.8
+ *             method as modified by Thompson and Barnett)
+ *
+ * The numbers are those of Abramowitz and Stegun.
  *
  * Only the beta function's second argument 1/2 is needed. Its factor 1/B(a, 1/2) = G(a +
  * 1/2) / (G(a) G(1/2)) comes from the series of the ratio itself: a difference of two
@@ -162,8 +164,8 @@ static double student_log_density(double x, double n_freedom)
     return kernel + log_gamma_step(n_freedom / 2) - LOG_SQRT_PI - 0.5 * ucb_log(n_freedom);
 }
 
-/* A family of upper tails with its density; n_freedom 0 stands for the normal distribution.
- */
+/* A family of upper tails with its density; n_freedom 0 stands for
+ * the normal distribution. */
 static double any_tail(double x, double n_freedom)
 {
     return n_freedom > 0 ? ucb_student_tail(x, n_freedom) : ucb_normal_tail(x);

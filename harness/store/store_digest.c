@@ -2,8 +2,10 @@
  * store_digest.c - what a cell is (its id), and what its result is (its digest).
  *
  * Both hash a sequence of fields whose lengths are hashed before them, so that no two
- * sequences run into one another. A stored value is hashed as 'N'                     NULL
- * (also NaN, which SQLite stores as NULL) 'I' + 8 bytes           an integer, little-endian
+ * sequences run into one another. A stored value is hashed as
+ *
+ *     'N'                     NULL (also NaN, which SQLite stores as NULL)
+ *     'I' + 8 bytes           an integer, little-endian
  *     'F' + 8 bytes           a real, its IEEE bits
  *     'T' + length + bytes    text
  *     'B' + length + bytes    a blob

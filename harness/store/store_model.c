@@ -1,4 +1,5 @@
-/* store_model.c - what is known of a model beside its results: the grid detector's verdict.
+/*
+ * store_model.c - what is known of a model beside its results: the grid detector's verdict.
  */
 #include <stdio.h>
 

@@ -34,13 +34,15 @@ ucb_status ucb_store_cells(struct ucb_store *store, struct ucb_arena *arena,
 
 /*
  * The one cell that `selector` names:
- *   ID            the first digits of a cell id, at least 4
- *   MODEL/SPEC/TASK  each as stored, spec and task also cut at a ':' where nothing is
- * stored in just these words; * for any but noise floors, whose SPEC is noise-floor; of
- * the model its last part will do and behind
- * either, after an @, an arithmetic or the first digits of a build. Of equal cells of
- * several builds the newest is taken. USAGE lists what is there, or which cells the
- * selector fits.
+ *
+ *     ID               the first digits of a cell id, at least 4
+ *     MODEL/SPEC/TASK  each as stored, spec and task also cut at a ':' where nothing is
+ *                      stored in just these words; * for any but noise floors, whose SPEC
+ *                      is noise-floor; of the model its last part will do
+ *
+ * and behind either, after an @, an arithmetic or the first digits of a build. Of equal
+ * cells of several builds the newest is taken. USAGE lists what is there, or which cells
+ * the selector fits.
  */
 ucb_status ucb_store_find_cell(const struct ucb_stored_cell *cells, size_t n_cells,
                                const char *selector, struct ucb_arena *arena,

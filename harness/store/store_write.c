@@ -6,8 +6,10 @@
  *     stored OK, new one FAILED       the stored one stays, the run adopts it
  *     stored OK, new one equal        the stored one stays, the run adopts it
  *     stored OK, new one differs      CORRUPT: one build gave two answers, and neither is
- * thrown away silently Equal is decided by writing the new one, taking its digest, and
- * rolling back: one definition of equal for all uses.
+ *                                     thrown away silently
+ *
+ * Equal is decided by writing the new one, taking its digest, and rolling back: one
+ * definition of equal for all uses.
  */
 #include "store/store.h"
 

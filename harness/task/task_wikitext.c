@@ -3,8 +3,9 @@
  * 4b).
  *
  *     ctx=512,half=1      llama.cpp's perplexity tool: the file as it is, the second half
- * of each window scored ctx=2048,join=hf    the GPTQ and AWQ scripts: lines as Hugging Face
- * stores them, joined by two line feeds, every position scored
+ *                         of each window scored
+ *     ctx=2048,join=hf    the GPTQ and AWQ scripts: lines as Hugging Face stores them,
+ *                         joined by two line feeds, every position scored
  *
  * llama.cpp begins each window with BOS, in the place of its first id, where the model's
  * tokenizer adds one; ctx=...,half=1 does so too.

@@ -5,17 +5,21 @@
  * The matrix is one flat array cut into blocks of 64, across row ends; the last block may
  * be short.
  *
- *     absmax = max |x|;  v = clamp(x * (1 / max(absmax, 1e-38)), -1, 1);  code = how many
- * midpoints lie below v
+ *     absmax = max |x|
+ *     v      = clamp(x * (1 / max(absmax, 1e-38)), -1, 1)
+ *     code   = how many midpoints lie below v
  *
  * A full block multiplies by the reciprocal, the short last one divides and stores the
  * clamped absmax: so does the library, and either rule in the other's place flips codes.
  *
  * Payload of n weights in b blocks:
  *     codes      ceil(n / 2)       two per byte, the even element in the high nibble; an
- * odd count is padded with the code of zero absmax     4 b               fp32
- * (double_quant=0) or absmax    b                 codes of the 8-bit map, see bnb4_nested.c
- * (double_quant=1) absmax2    4 ceil(b / 256)   fp32 offset     4                 fp32
+ *                                  odd count is padded with the code of zero
+ *     absmax     4 b               fp32                                   (double_quant=0)
+ * or
+ *     absmax     b                 codes of the 8-bit map, bnb4_nested.c  (double_quant=1)
+ *     absmax2    4 ceil(b / 256)   fp32
+ *     offset     4                 fp32
  */
 #include "bnb4.h"
 

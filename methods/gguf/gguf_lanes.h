@@ -80,8 +80,8 @@ GGUF_INLINE gguf_lanes lanes_choose(gguf_ints mask, gguf_lanes a, gguf_lanes b)
 #endif
 }
 
-/* a > b ? a : b, and a < b ? a : b: of a NaN and a bound, the bound, when it stands second.
- */
+/* a > b ? a : b, and a < b ? a : b: of a NaN and a bound, the bound,
+ * when it stands second. */
 GGUF_INLINE gguf_lanes lanes_max(gguf_lanes a, gguf_lanes b)
 {
 #if GGUF_LANES == 16

@@ -132,8 +132,8 @@ static enum ucb_dtype layer_type(const struct recipe *r, const struct ucb_gguf_f
                                  enum ucb_role role, uint32_t layer)
 {
     enum ucb_dtype type = r->type;
-    /* Of 8 experts' models the keys and values are so small a part that they may be large.
-     */
+    /* Of 8 experts' models the keys and values are so small a part that they
+     * may be large. */
     if (f->n_experts == 8 && (role == UCB_ROLE_K || role == UCB_ROLE_V)) return UCB_Q8_0;
     for (const struct rule *rule = r->rules; rule->when != END_OF_RULES; rule++)
         if (rule->role == role && holds(rule->when, f, layer)) {

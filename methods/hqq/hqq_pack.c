@@ -3,9 +3,10 @@
  * / per_word, word row i holds code rows i, i + T, i + 2T ..., the first in the highest
  * bits:
  *
- *     8 bit   1 a byte            4 bit   2 a byte, rows i and i + R/2
- *     2 bit   4 a byte            3 bit   10 an int32, R padded with zero rows to a
- * multiple of 10, top two bits 0
+ *     8 bit   1 a byte
+ *     4 bit   2 a byte, rows i and i + R/2
+ *     3 bit   10 an int32, R padded with zero rows to a multiple of 10, top two bits 0
+ *     2 bit   4 a byte
  */
 #include "hqq.h"
 

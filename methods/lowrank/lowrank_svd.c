@@ -40,8 +40,8 @@ static double *new_doubles(struct ucb_arena *scratch, size_t n_rows, size_t n_co
 
 /* ---- the metric ---- */
 
-/* What is added to every mean square, so that no input counts nothing; 0 where all are 0.
- */
+/* What is added to every mean square, so that no input counts nothing;
+ * 0 where all are 0. */
 static double damping(const struct lowrank_layout *l, const double *mean_square,
                       size_t step)
 {

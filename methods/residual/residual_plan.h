@@ -1,8 +1,9 @@
 /*
  * residual_plan.h - what a device is told of a residual's payload, for C and CUDA.
  *
- *     struct residual_plan_segment [n_segments]; then the plan of the eight classes'
- * streams (harness/codec/codec_plan.h), class after class from byte 0
+ *     struct residual_plan_segment [n_segments]
+ *     the plan of the eight classes' streams (harness/codec/codec_plan.h), class after
+ *     class from byte 0
  */
 #ifndef UCB_METHODS_RESIDUAL_PLAN_H
 #define UCB_METHODS_RESIDUAL_PLAN_H

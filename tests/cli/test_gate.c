@@ -1,4 +1,5 @@
-/* gate: exit codes, which run is meant, what trips, what is stored, the schema of --json.
+/*
+ * gate: exit codes, which run is meant, what trips, what is stored, the schema of --json.
  */
 #include "test.h"
 
@@ -450,8 +451,8 @@ TEST(the_history_marks_a_new_level_of_times_exactly_where_the_gate_finds_one)
 {
     const char *db = two_runs();
     size_t n_panels;
-    /* Two of the 70 ways to split 8 nights are as extreme: 3%, too often for every night.
-     */
+    /* Two of the 70 ways to split 8 nights are as extreme: 3%,
+     * too often for every night. */
     insert_times(db, 8, 4);
     RUN(0, "gate --db %s --baseline 1 --night 2026-11-29", db);
     CHECK(strstr(out, "unconfirmed") == NULL);

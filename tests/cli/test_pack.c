@@ -405,8 +405,8 @@ TEST(merges_of_one_token_that_stand_apart_have_no_score)
     CHECK_HAS(out, "the merges of `abb` do not stand together");
 }
 
-/* As in Gemma's file: an added token that merges make too, and a Split with nothing to do.
- */
+/* As in Gemma's file: an added token that merges make too,
+ * and a Split with nothing to do. */
 TEST(runs_of_spaces_may_be_added_tokens_and_results_of_merges)
 {
     static const char *const merges[] = {"\xe2\x96\x81 \xe2\x96\x81", "a b"};

@@ -295,6 +295,17 @@ TEST(a_changed_receipt_is_refused)
     CHECK_HAS(out, "it was changed");
 }
 
+TEST(a_file_that_is_no_receipt_is_bad_input)
+{
+    static const char *const texts[] = {"{}", "{\"_type\": \"https://in-toto.io/State"};
+    const char *file = here("none.json");
+    for (size_t i = 0; i < 2; i++) {
+        CHECK_OK(ucb_file_write(file, texts[i], strlen(texts[i]), &err), err);
+        RUN(3, "verify --receipt %s", file);
+        CHECK_HAS(out, file);
+    }
+}
+
 TEST(a_sweep_runs_a_pack_and_scores_as_the_method_did)
 {
     const char *model = tiny(), *task = "wikitext:ctx=32,n=4";

@@ -8,8 +8,8 @@
 #include "method/chain_internal.h"
 #include "method_fixture.h"
 
-/* Knobs beyond the defaults, by method; a method that is not here is run with its defaults.
- */
+/* Knobs beyond the defaults, by method; a method that is not here is run
+ * with its defaults. */
 static const char *const variants[] = {
     "nf4:block=32",
     "nf4:double_quant=1",

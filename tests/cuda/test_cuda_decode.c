@@ -140,8 +140,8 @@ TEST(weights_that_are_decoded_as_late_as_may_be_multiply_as_those_of_the_cpu)
     multiply_decoded("forward");
 }
 
-/* Nothing could bring them back but what they held: one of the two is saved and comes back.
- */
+/* Nothing could bring them back but what they held:
+ * one of the two is saved and comes back. */
 TEST(weights_that_were_decoded_on_the_device_give_way_and_come_back)
 {
     uint64_t most = multiply_decoded("forward"), room = most - 1;

@@ -493,8 +493,8 @@ TEST(layers_on_a_device_of_any_size_give_the_states_of_the_cpu)
     free(expected);
 }
 
-/* Each copy and each product in turn: the failure is answered, and the next run is right.
- */
+/* Each copy and each product in turn: the failure is answered,
+ * and the next run is right. */
 TEST(a_failure_in_the_middle_of_a_layer_is_answered_and_nothing_stale_is_read_after_it)
 {
     enum { BATCH = 48 };

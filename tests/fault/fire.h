@@ -21,8 +21,8 @@ static inline bool fire_is_long(void)
 pid_t fire_start(const char *log, const char *words);
 /* Waits for its end; its exit code, or 128 and the signal. */
 int fire_wait(pid_t child);
-/* Runs it to its end and wants exit code 0; *seconds, where not NULL, is how long it ran.
- */
+/* Runs it to its end and wants exit code 0; *seconds, where not NULL,
+ * is how long it ran. */
 void fire_finish(const char *log, const char *words, double *seconds);
 
 /*

@@ -14,8 +14,8 @@
 #include "fault/fire.h"
 #include "tiny.h"
 
-/* The tests of the layer kill this often in all; `make fire` does 200 in each kind of work.
- */
+/* The tests of the layer kill this often in all;
+ * `make fire` does 200 in each kind of work. */
 enum { FEW_KILLS = 25, MANY_KILLS = 200, MOST_OF_ONE_RUN = 12 };
 
 /* Sweeps that store cell after cell, with hidden states in files. */

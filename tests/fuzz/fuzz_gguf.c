@@ -7,8 +7,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
 
-/* Touches every text and number array, so that a sanitizer sees one that leaves the bytes.
- */
+/* Touches every text and number array, so that a sanitizer sees one that
+ * leaves the bytes. */
 static unsigned touch_values(const struct ucb_checkpoint *c)
 {
     unsigned sum = 0;

@@ -1,4 +1,5 @@
-/* The corpus of the model readers' fuzzers, as plain tests: a crash found once stays found.
+/*
+ * The corpus of the model readers' fuzzers, as plain tests: a crash found once stays found.
  */
 #include "test.h"
 

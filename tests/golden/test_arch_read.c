@@ -301,8 +301,8 @@ TEST(every_bad_folder_is_refused_and_the_message_names_what_is_wrong)
     json_decref(root);
 }
 
-/* ggml's own decode of the 32-element types; tests/golden/blocks/README.md says which ggml.
- */
+/* ggml's own decode of the 32-element types; tests/golden/blocks/README.md
+ * says which ggml. */
 TEST(blocks_widen_to_the_bits_of_ggml)
 {
     static const enum ucb_dtype types[] = {UCB_Q4_0, UCB_Q4_1, UCB_Q5_0, UCB_Q5_1,

@@ -91,8 +91,8 @@ TEST(awq_takes_the_channel_scale_that_the_library_takes)
 
 /* ---- clipping ---- */
 
-/* The error of clamping a group of scaled weights, by definition: over tokens, in double.
- */
+/* The error of clamping a group of scaled weights, by definition: over tokens,
+ * in double. */
 static double clip_error(const float *w, const float *x, const float *scale, size_t n,
                          size_t n_in, float limit)
 {

@@ -1,4 +1,5 @@
-/* nf4, fp4, double quantization and int8 weights against bitsandbytes 0.50.2, bit by bit.
+/*
+ * nf4, fp4, double quantization and int8 weights against bitsandbytes 0.50.2, bit by bit.
  */
 #include "test.h"
 
@@ -13,8 +14,8 @@
 
 enum { MAX_WEIGHTS = 64 * 512 };
 
-/* The input as the case gives it to the library: fp32, or rounded to a 16-bit dtype first.
- */
+/* The input as the case gives it to the library: fp32,
+ * or rounded to a 16-bit dtype first. */
 static enum ucb_dtype load_weights(const json_t *c, struct vector in, float *w)
 {
     const char *dtype = vectors_text(c, "input_dtype");
@@ -26,8 +27,8 @@ static enum ucb_dtype load_weights(const json_t *c, struct vector in, float *w)
     return f16 ? UCB_F16 : bf16 ? UCB_BF16 : UCB_F32;
 }
 
-/* Values, with -0 equal to +0: fp4 has two codes for zero and the index lets either stand.
- */
+/* Values, with -0 equal to +0: fp4 has two codes for zero and the index
+ * lets either stand. */
 static void check_values(const json_t *c, const float *decoded, struct vector deq)
 {
     const float *expected = deq.data;

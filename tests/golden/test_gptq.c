@@ -56,8 +56,8 @@ static void check_relative(const json_t *c, const char *role, const float *found
                           vectors_id(c), role, i, (double)found[i], (double)expected[i]);
 }
 
-/* Relative to the matrix: its small elements are sums that cancel, in the library's fp32.
- */
+/* Relative to the matrix: its small elements are sums that cancel,
+ * in the library's fp32. */
 static void check_hessian(const json_t *c, const struct emitted *found)
 {
     struct vector v = vectors_role(c, "hessian");

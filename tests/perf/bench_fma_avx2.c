@@ -1,4 +1,5 @@
-/* The fp32 peak of the avx2 path: ten independent chains of fused multiply-adds, no memory.
+/*
+ * The fp32 peak of the avx2 path: ten independent chains of fused multiply-adds, no memory.
  */
 #include <immintrin.h>
 

@@ -67,8 +67,8 @@ static struct span run(const struct both *b, bool encoded, size_t n_rows, size_t
     return s;
 }
 
-/* Medians of both, and of their ratios; short products are repeated to some milliseconds.
- */
+/* Medians of both, and of their ratios; short products are repeated
+ * to some milliseconds. */
 static void measure(const struct both *b, const char *spec, size_t n_rows, size_t n_encoded)
 {
     double decoded[REPEATS], encoded[REPEATS], wall[REPEATS], busy[REPEATS];

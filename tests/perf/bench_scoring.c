@@ -99,8 +99,8 @@ static void score(void *context)
     ucb_arena_free(&arena);
 }
 
-/* The other kernel path of the same arithmetic must give the same number to the last bit.
- */
+/* The other kernel path of the same arithmetic must give the same number to
+ * the last bit. */
 static bool verify(enum ucb_arithmetic arithmetic)
 {
     struct ucb_err err;

@@ -8,8 +8,8 @@
 
 enum { N_OUT = 12, N_IN = 83 };
 
-/* Rows whose largest weight lies around 2^exponent; weights of a row differ by up to 2^23.
- */
+/* Rows whose largest weight lies around 2^exponent;
+ * weights of a row differ by up to 2^23. */
 static void fill_row(struct ucb_pcg *r, int exponent, float *w)
 {
     for (int i = 0; i < N_IN; i++) {

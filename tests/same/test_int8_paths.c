@@ -1,4 +1,5 @@
-/* LLM.int8's product on every path of this CPU: equal bits, and sums equal to plain loops.
+/*
+ * LLM.int8's product on every path of this CPU: equal bits, and sums equal to plain loops.
  */
 #include "test.h"
 

@@ -1,4 +1,5 @@
-/* The catalogue of models: what is read, what is refused, and what is inside the program.
+/*
+ * The catalogue of models: what is read, what is refused, and what is inside the program.
  */
 #include "test.h"
 

@@ -27,8 +27,8 @@ static void encode(enum ucb_dtype dtype, const void *data, size_t n_bytes, uint3
     ucb_arena_free(&scratch);
 }
 
-/* In memory exactly as long as they are, so that a sanitizer sees what passes their ends.
- */
+/* In memory exactly as long as they are, so that a sanitizer sees what
+ * passes their ends. */
 static ucb_status decode_as(enum ucb_dtype dtype, const uint8_t *bytes, size_t n_bytes,
                             enum ucb_codec_path path, size_t n_decoded, uint8_t *out)
 {

@@ -1,4 +1,5 @@
-/* rANS: frequencies, slots, the encoders' words, and four streams that are read together.
+/*
+ * rANS: frequencies, slots, the encoders' words, and four streams that are read together.
  */
 #include "test.h"
 

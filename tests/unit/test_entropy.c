@@ -121,8 +121,8 @@ TEST(streams_are_as_long_as_the_entropy_says)
 
 TEST(the_bytes_of_small_streams_are_known)
 {
-    /* a a b: codes 0 and 1, so 001 and padding; the model is the map and two lengths of 1
-     */
+    /* a a b: codes 0 and 1, so 001 and padding; the model is the map and two
+     * lengths of 1 */
     const uint8_t text[] = {'a', 'a', 'b'};
     uint8_t expected[34] = {0};
     size_t n_model;

@@ -1,4 +1,5 @@
-/* The gate on arrays: what trips it, what it corrects for, and a year of nights by chance.
+/*
+ * The gate on arrays: what trips it, what it corrects for, and a year of nights by chance.
  */
 #include "test.h"
 

@@ -1,4 +1,5 @@
-/* A head that is read row by row: the bits of one in memory, and what its reader answers.
+/*
+ * A head that is read row by row: the bits of one in memory, and what its reader answers.
  */
 #include "test.h"
 

@@ -341,8 +341,8 @@ TEST(exp_has_the_known_bits_on_every_path)
         CHECK_HAS(page, ucb_test_path("%08x", known_exp[i].bits));
 }
 
-/* Every 64th float of the range; all of them were tried once: 1.03 units in the last place.
- */
+/* Every 64th float of the range; all of them were tried once:
+ * 1.03 units in the last place. */
 TEST(exp_of_the_kernels_is_within_1_03_units_in_the_last_place)
 {
     enum { N = 1024, STEP = 64 };

@@ -68,8 +68,8 @@ TEST(impossible_counts_are_refused)
 
 TEST(newcombe_gives_the_ends_of_its_published_example)
 {
-    /* 36 right twice, 12 lost, 2 won: Newcombe 1998, 0.0569 to 0.3404 for before - after.
-     */
+    /* 36 right twice, 12 lost, 2 won: Newcombe 1998,
+     * 0.0569 to 0.3404 for before - after. */
     struct ucb_paired_counts counts = {36, 12, 2, 0};
     struct ucb_estimate e;
     struct ucb_err err;
