@@ -66,6 +66,8 @@ void bench_table_absent(const char *peer);
 /* After the rows: the lines of other programs. MISSING, CORRUPT. */
 ucb_status bench_table_read(const char *path, struct ucb_err *err);
 void bench_table_print(void);
+/* Behind the point of a rate that is printed: three digits count. */
+int bench_decimals(double rate);
 
 /* All threads of the machine, shared by every row. */
 struct ucb_pool *bench_pool(void);

@@ -148,10 +148,10 @@ void bench_row(const struct bench_row *row)
     size_t n = (size_t)repeats_of(row);
     bool has_path = row->kernel != UCB_KERNEL_AUTO;
     take_samples(row, &s);
-    printf("%-34s %-8s %-7s %9.3f %9.1f ", row->what, row->arithmetic,
+    double rate = median(s.rate, n) * 1e-9, best = s.rate[n - 1] * 1e-9; /* sorted by now */
+    printf("%-34s %-8s %-7s %9.3f %9.*f %9.*f %-8s", row->what, row->arithmetic,
            has_path ? ucb_kernel_name(row->kernel) : "", median(s.seconds, n) * 1e3,
-           median(s.rate, n) * 1e-9);
-    printf("%9.1f %-8s", s.rate[n - 1] * 1e-9, row->unit); /* sorted by now: the best */
+           bench_decimals(rate), rate, bench_decimals(best), best, row->unit);
     if (has_path)
         printf("%6.1f%% %6.1f%%", 100 * median(s.share_wall, n),
                100 * median(s.share_busy, n));
@@ -161,7 +161,7 @@ void bench_row(const struct bench_row *row)
         .what = row->what,
         .arithmetic = row->arithmetic,
         .path = has_path ? ucb_kernel_name(row->kernel) : "",
-        .rate = median(s.rate, n) * 1e-9,
+        .rate = rate,
         .unit = row->unit,
         .share = has_path ? median(s.share_wall, n) : NAN,
         .limit = row->is_fp64                              ? "fp64 peak"

@@ -112,6 +112,11 @@ ucb_status bench_table_read(const char *path, struct ucb_err *err)
     return UCB_OK;
 }
 
+int bench_decimals(double rate)
+{
+    return rate < 0.1 ? 4 : rate < 10 ? 2 : 1;
+}
+
 void bench_table_print(void)
 {
     if (n_rows == 0) return;
@@ -122,8 +127,8 @@ void bench_table_print(void)
         char share[32] = "-";
         if (!isnan(row->share))
             snprintf(share, sizeof(share), "%.1f%% %s", 100 * row->share, row->limit);
-        printf("%-42s %-8s %-7s %9.2f %-8s %17s  %s\n", row->what, row->arithmetic,
-               row->path, row->rate, row->unit, share,
+        printf("%-42s %-8s %-7s %9.*f %-8s %17s  %s\n", row->what, row->arithmetic,
+               row->path, bench_decimals(row->rate), row->rate, row->unit, share,
                row->peers[0] == '\0' ? "-" : row->peers);
     }
     if (absent[0] != '\0') printf("absent peers: %s\n", absent);
