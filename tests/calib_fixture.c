@@ -139,7 +139,8 @@ struct ucb_chain fixture_chain(uint32_t wanted, bool is_sequential)
     fixture_method.is_sequential = is_sequential;
     method.sequential = is_sequential;
     method.takes = fixture_method.takes_embedding ? takes : NULL;
-    return (struct ucb_chain){.n_stages = 1, .n_coded = 1,
+    return (struct ucb_chain){.n_stages = 1,
+                              .n_coded = 1,
                               .stages = {{.method = &method}},
                               .spec = "fixture",
                               .identity = "fixture#1"};

@@ -27,17 +27,17 @@ ucb_status ucb_opened_open(const struct ucb_chain *chain,
     const uint8_t *bytes[UCB_MAX_STAGES];
     size_t lengths[UCB_MAX_STAGES];
     bool exact = ucb_chain_is_exact(chain);
-    *out = (struct ucb_opened){.matrix = matrix,
-                               .n_stages = chain->n_coded - exact,
-                               .dtype = exact ? UCB_F32
-                                              : ucb_chain_decoded_dtype(chain, matrix->dtype),
-                               .is_sum = exact || chain->n_coded > 1};
+    *out = (struct ucb_opened){
+        .matrix = matrix,
+        .n_stages = chain->n_coded - exact,
+        .dtype = exact ? UCB_F32 : ucb_chain_decoded_dtype(chain, matrix->dtype),
+        .is_sum = exact || chain->n_coded > 1};
     UCB_TRY(ucb_chain_split(chain, matrix, payload, n_bytes, bytes, lengths, err));
     for (uint32_t i = 0; i < chain->n_coded; i++) {
         struct ucb_job job;
         void *state;
-        UCB_TRY(ucb_stage_open(chain, i, context, matrix, bytes[i], lengths[i], &state, &job,
-                               err));
+        UCB_TRY(ucb_stage_open(chain, i, context, matrix, bytes[i], lengths[i], &state,
+                               &job, err));
         out->method[i] = chain->stages[i].method;
         out->state[i] = state;
     }

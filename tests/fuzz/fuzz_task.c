@@ -29,7 +29,8 @@ static const struct ucb_tokenizer *tokenizer(void)
     const char *temporary = getenv("TMPDIR");
     char folder[512];
     if (opened != NULL) return opened;
-    snprintf(folder, sizeof(folder), "%s/ucb-fuzz-XXXXXX", temporary != NULL ? temporary : "/tmp");
+    snprintf(folder, sizeof(folder), "%s/ucb-fuzz-XXXXXX",
+             temporary != NULL ? temporary : "/tmp");
     if (mkdtemp(folder) == NULL || tiny_tokenizer_open(folder, 1, &opened, NULL) != UCB_OK)
         abort();
     tiny_tokenizer_remove(folder);

@@ -320,8 +320,8 @@ TEST(the_row_order_of_q_k_and_their_biases_is_undone)
     for (int i = 0; i < 32; i++) CHECK(rows[i] == order[i % 8] + (float)(i / 8 * 8));
     CHECK_OK(ucb_model_read_vector(m, 0, ucb_bias_of(UCB_ROLE_V), rows, &err), err);
     for (int i = 0; i < 16; i++) CHECK(rows[i] == (float)i);
-    CHECK_STATUS(ucb_model_read_vector(m, 0, ucb_bias_of(UCB_ROLE_K), rows, &err), UCB_USAGE,
-                 err);
+    CHECK_STATUS(ucb_model_read_vector(m, 0, ucb_bias_of(UCB_ROLE_K), rows, &err),
+                 UCB_USAGE, err);
     ucb_model_close(m);
 }
 
