@@ -224,7 +224,7 @@ bench-sweep: all ## a whole sweep beside transformers, bitsandbytes and hqq (an 
 bench-memory: all ## peak memory on a synthetic 2B checkpoint beside its bound (minutes; MEMORY=8B: 16 GB of disk)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/synthetic_model
 	@sh scripts/bench_memory.sh $(B)/synthetic_model ./ucbench $(or $(MEMORY),2B)
-ladder: all ## the seed's tiers and head-to-head table in full (some six hours of two cores; UCBENCH_DATA=folder)
+ladder: all ## the seed's tiers and head-to-head table in full (some seven hours of two cores; UCBENCH_DATA=folder)
 	@sh scripts/ladder.sh plans/ladder.csv $(or $(OUT),build/ladder)
 ladder-ci: all ## the same at 50 steps and 20 windows on the mini sets (9 minutes of two cores)
 	@sh scripts/ladder.sh plans/ladder-ci.csv $(or $(OUT),build/ladder-ci) --data mini

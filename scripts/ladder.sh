@@ -3,7 +3,7 @@
 #
 #     sh scripts/ladder.sh PLAN OUT [sweep options]
 #
-# make ladder: plans/ladder.csv in full, with the data of $UCBENCH_DATA; some six hours of two cores; a killed one goes on
+# make ladder: plans/ladder.csv in full, with the data of $UCBENCH_DATA; some seven hours of two cores; a killed one goes on
 # where it was. make ladder-ci: plans/ladder-ci.csv, 50 steps and 20 windows on the mini sets; about 9 minutes of two cores.
 set -eu
 plan=$1 out=$2

@@ -44,6 +44,15 @@ const char *report_content(const char *name)
     return text;
 }
 
+void report_make(const char *name, const char *db, const char *options)
+{
+    struct ucb_err err;
+    CHECK_OK(report_verb(&ucb_command_report, &err,
+                         ucb_test_path("report %s --db %s --out %s %s", name, db,
+                                       ucb_test_folder(), options)),
+             err);
+}
+
 const char *report_database(void)
 {
     static char path[512]; /* outlives the rotating buffers of ucb_test_path */

@@ -12,6 +12,9 @@
  * test's folder. */
 ucb_status report_verb(const struct ucb_command *command, struct ucb_err *err,
                        const char *line);
+/* `report NAME` of a database into the test's folder, with `options` behind (may be ""); it
+ * must succeed. */
+void report_make(const char *name, const char *db, const char *options);
 /* A whole file of the test's folder as text, until the next call. */
 const char *report_content(const char *name);
 /* A new database of the made-up cells; its path. */

@@ -52,13 +52,9 @@ static size_t count_of(const char *text, const char *word)
 /* And its bar, which is drawn as a mark without a shape; the legend has few. */
 TEST(every_point_of_a_chart_has_its_mark_in_the_picture)
 {
-    struct ucb_err err;
     report_needs_gnuplot();
     const char *db = report_database();
-    CHECK_OK(
-        report_verb(&ucb_command_report, &err,
-                    ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
-        err);
+    report_make("pareto", db, "");
     size_t n_points = count_of(report_content("pareto.json"), "\"frontier\"");
     CHECK(n_points > 0);
     CHECK(count_of(report_content("pareto.svg"), "xlink:href='#gpPt") >= 2 * n_points);
@@ -66,13 +62,9 @@ TEST(every_point_of_a_chart_has_its_mark_in_the_picture)
 
 TEST(the_page_needs_nothing_from_outside)
 {
-    struct ucb_err err;
     report_needs_gnuplot();
     const char *db = report_database();
-    CHECK_OK(
-        report_verb(&ucb_command_report, &err,
-                    ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())),
-        err);
+    report_make("html", db, "");
     const char *page = report_content("report.html");
     CHECK(strstr(page, "src=") == NULL && strstr(page, "<link") == NULL &&
           strstr(page, "@import") == NULL);
@@ -93,11 +85,7 @@ TEST(the_chart_marks_the_frontier_by_bits_and_divergence)
     struct ucb_err err;
     report_needs_gnuplot();
     const char *db = report_database();
-    CHECK_OK(
-        report_verb(&ucb_command_report, &err,
-                    ucb_test_path("report pareto --db %s --out %s --model smollm2-135m", db,
-                                  ucb_test_folder())),
-        err);
+    report_make("pareto", db, "--model smollm2-135m");
     const char *rows = report_content(
         "pareto.tsv"); /* panel, method (fp4 hqq int8 nf4), frontier, model ... */
     CHECK_HAS(rows, "1\t2\t1\tsmollm2-135m\thqq\thqq:bits=2,group=64\t");
@@ -140,7 +128,6 @@ TEST(a_chart_of_a_task_that_is_not_there_names_all_that_are)
 
 TEST(a_title_that_does_not_fit_the_narrow_page_leaves_the_task_to_the_caption)
 {
-    struct ucb_err err;
     sqlite3 *open;
     report_needs_gnuplot();
     const char *db = report_database();
@@ -150,10 +137,7 @@ TEST(a_title_that_does_not_fit_the_narrow_page_leaves_the_task_to_the_caption)
                           NULL, NULL, NULL),
              SQLITE_OK);
     sqlite3_close(open);
-    CHECK_OK(
-        report_verb(&ucb_command_report, &err,
-                    ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
-        err);
+    report_make("pareto", db, "");
     CHECK_HAS(report_content("pareto.gp"),
               "figure_title = 'What a bit per weight costs, task wikitext:ctx=512,half=1,");
     const char *narrow = report_content("pareto-1col.gp");
@@ -163,7 +147,6 @@ TEST(a_title_that_does_not_fit_the_narrow_page_leaves_the_task_to_the_caption)
 
 TEST(only_points_of_one_setting_share_a_frontier)
 {
-    struct ucb_err err;
     report_needs_gnuplot();
     const char *db = report_database();
     const struct made_up_point *none = &made_up_points(false)[0],
@@ -173,11 +156,7 @@ TEST(only_points_of_one_setting_share_a_frontier)
                        0); /* equal values under three other settings */
     report_put_changed(db, int8, "fp32", "all", 1, NULL, 0);
     report_put_changed(db, int8, "fp32", "body", 2, NULL, 0);
-    CHECK_OK(
-        report_verb(&ucb_command_report, &err,
-                    ucb_test_path("report pareto --db %s --out %s --model smollm2-135m", db,
-                                  ucb_test_folder())),
-        err);
+    report_make("pareto", db, "--model smollm2-135m");
     const char *rows = report_content("pareto.tsv");
     for (int panel = 1; panel <= 4; panel++)
         CHECK_HAS(rows, ucb_test_path("%d\t3\t1\tsmollm2-135m\tint8\tint8\t", panel));
@@ -257,13 +236,9 @@ TEST(one_calibration_on_two_editions_of_its_text_is_told_apart)
 
 TEST(the_caption_says_what_the_bars_are)
 {
-    struct ucb_err err;
     report_needs_gnuplot();
     const char *db = report_database();
-    CHECK_OK(
-        report_verb(&ucb_command_report, &err,
-                    ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
-        err);
+    report_make("pareto", db, "");
     const char *script = chart_caption(report_content("pareto.gp"));
     CHECK_HAS(
         script,
@@ -275,14 +250,10 @@ TEST(a_bar_without_bound_does_not_flatten_the_points)
 {
     static const struct ucb_metric metrics[] = {
         {"kld_mean", 0.5, 0, 1e300, 2, "t-cluster", NULL}};
-    struct ucb_err err;
     report_needs_gnuplot();
     const char *db = ucb_test_path("%s/wide.db", ucb_test_folder());
     report_put_changed(db, &made_up_points(false)[2], "fp32", "body", 1, metrics, 1);
-    CHECK_OK(
-        report_verb(&ucb_command_report, &err,
-                    ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
-        err);
+    report_make("pareto", db, "");
     CHECK_HAS(report_content("pareto.gp"),
               "y_high = 12.5;"); /* ten times the point, and room for its label */
     CHECK_HAS(chart_caption(report_content("pareto.gp")), "A bar cut off by");
@@ -344,27 +315,12 @@ TEST(a_chart_that_is_not_finished_leaves_the_one_before_as_it_was)
 TEST(a_database_with_only_the_original_has_tables_and_no_chart)
 {
     struct ucb_err err;
-    struct ucb_store *store = NULL;
-    struct ucb_arena arena;
-    struct ucb_cell cell;
-    struct ucb_cell_result result;
-    struct ucb_run_info info = {"b", "c", "{}"};
-    int64_t run_id;
     const char *db = ucb_test_path("%s/one.db", ucb_test_folder());
-    ucb_arena_init(&arena);
-    made_up_cell(&arena, &made_up_points(true)[0], "m", "wikitext", &cell, &result);
-    CHECK_OK(ucb_store_open(db, UCB_STORE_WRITE, &store, &err), err);
-    CHECK_OK(ucb_store_begin_run(store, &info, &run_id, &err), err);
-    CHECK_OK(ucb_store_put_cell(store, run_id, "b", &cell, &result, &err), err);
-    ucb_store_close(store);
-    ucb_arena_free(&arena);
+    report_put_changed(db, &made_up_points(true)[0], "fp32", "body", 0, NULL, 0);
     CHECK_STATUS(
         report_verb(&ucb_command_report, &err,
                     ucb_test_path("report pareto --db %s --out %s", db, ucb_test_folder())),
         UCB_MISSING, err);
-    CHECK_OK(
-        report_verb(&ucb_command_report, &err,
-                    ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())),
-        err);
+    report_make("html", db, "");
     CHECK_HAS(report_content("report.html"), "No chart: ");
 }

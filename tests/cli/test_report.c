@@ -151,17 +151,10 @@ TEST(the_table_shows_every_cell_and_each_caveat_once)
 
 TEST(the_table_shows_what_a_method_is_quoted_at_beside_what_its_bytes_are_for)
 {
-    struct ucb_err err;
     const char *db = report_database();
-    CHECK_OK(
-        report_verb(&ucb_command_report, &err,
-                    ucb_test_path("report html --db %s --out %s", db, ucb_test_folder())),
-        err);
+    report_make("html", db, "");
     CHECK_HAS(report_content("report.html"), "<h2 id=\"sizes\">Where the bits go</h2>");
-    CHECK_OK(
-        report_verb(&ucb_command_report, &err,
-                    ucb_test_path("report table --db %s --out %s", db, ucb_test_folder())),
-        err);
+    report_make("table", db, "");
     const char *text = report_content("table.txt"),
                *sizes = strstr(text, "Where the bits per weight");
     CHECK(sizes != NULL);
@@ -177,12 +170,8 @@ TEST(the_table_shows_what_a_method_is_quoted_at_beside_what_its_bytes_are_for)
 
 TEST(every_number_of_the_table_has_its_interval_its_n_and_its_note)
 {
-    struct ucb_err err;
     const char *db = report_database();
-    CHECK_OK(
-        report_verb(&ucb_command_report, &err,
-                    ucb_test_path("report table --db %s --out %s", db, ucb_test_folder())),
-        err);
+    report_make("table", db, "");
     const char *text = report_content("table.txt");
     CHECK_HAS(text, "  items  documents  peak GB\n");
     CHECK_HAS(text, "0.0340 [0.0306, 0.0377]     36         12     0.42\n");
@@ -209,13 +198,9 @@ TEST(a_number_without_an_interval_says_so)
         {"kld_mean", 2e7, 1e7, 3e300, 2, "t-cluster", NULL},
         {"ppl_ratio", INFINITY, NAN, NAN, 1, "none", NULL},
     };
-    struct ucb_err err;
     const char *db = ucb_test_path("%s/one.db", ucb_test_folder());
     report_put_changed(db, &made_up_points(false)[2], "fp32", "body", 1, metrics, 4);
-    CHECK_OK(
-        report_verb(&ucb_command_report, &err,
-                    ucb_test_path("report table --db %s --out %s", db, ucb_test_folder())),
-        err);
+    report_make("table", db, "");
     const char *text = report_content("table.txt");
     CHECK_HAS(text, "20.00 [-] (1)");
     CHECK_HAS(text, "50.0 [-]");
