@@ -90,11 +90,14 @@ ucb_status ucb_receipt_write(const char *path, const struct ucb_verify_result *r
 
 /* ---- reading ---- */
 
+#define WRITE_ANOTHER "`ucbench verify PACK --source M --receipt FILE` writes another"
+
 static ucb_status text_of(const char *path, const json_t *value, const char *what,
                           struct ucb_arena *arena, const char **out, struct ucb_err *err)
 {
     if (!json_is_string(value))
-        return UCB_FAIL(err, UCB_CORRUPT, "%s: a receipt without %s", path, what);
+        return UCB_FAIL(err, UCB_CORRUPT, "%s: a receipt without %s; " WRITE_ANOTHER, path,
+                        what);
     *out = ucb_arena_strdup(arena, json_string_value(value));
     return *out == NULL ? UCB_FAIL(err, UCB_NOMEM, "%s: no memory", path) : UCB_OK;
 }
@@ -118,7 +121,8 @@ static ucb_status check_digest(const char *path, json_t *root, struct ucb_err *e
     json_t *predicate = json_object_get(root, "predicate");
     const char *own = json_string_value(json_object_get(predicate, digest_key));
     if (own == NULL || strlen(own) != UCB_SHA256_HEX - 1)
-        return UCB_FAIL(err, UCB_CORRUPT, "%s: a receipt without its own SHA-256", path);
+        return UCB_FAIL(err, UCB_CORRUPT,
+                        "%s: a receipt without its own SHA-256; " WRITE_ANOTHER, path);
     char expected[UCB_SHA256_HEX];
     memcpy(expected, own, sizeof(expected));
     json_object_del(predicate, digest_key);
@@ -164,8 +168,10 @@ static ucb_status read_all(const char *path, json_t *root, struct ucb_arena *are
         UCB_TRY(text_of(path, source, "a source", arena, &out->source_sha256, err));
     count(json_object_get(predicate, "checks"), out);
     if ((out->n_failed > 0) != (strcmp(out->verdict, "FAILED") == 0))
-        return UCB_FAIL(err, UCB_CORRUPT, "%s: its verdict is not what its checks say",
-                        path);
+        return UCB_FAIL(
+            err, UCB_CORRUPT,
+            "%s: its verdict is %s, and %u of its checks failed; " WRITE_ANOTHER, path,
+            out->verdict, out->n_failed);
     return UCB_OK;
 }
 

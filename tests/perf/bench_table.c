@@ -114,7 +114,7 @@ ucb_status bench_table_read(const char *path, struct ucb_err *err)
 
 int bench_decimals(double rate)
 {
-    return rate < 0.1 ? 4 : rate < 10 ? 2 : 1;
+    return rate < 0.01 ? 6 : rate < 0.1 ? 4 : rate < 10 ? 2 : 1;
 }
 
 void bench_table_print(void)
